@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from libs.common.domain.message_usage import (
@@ -336,6 +336,8 @@ _message_members = st.fixed_dictionaries(
 
 
 @given(_message_members)
+@example({"output_tokens": 3, "output_tokens_details": {"thinking_tokens": 5}})
+@example({"input_tokens": 1, "output_tokens_details": {"thinking_tokens": 5}})
 def test_a_plain_message_is_read_in_one_step_as_member_by_member(members: dict[str, Any]) -> None:
     raw = msgspec.json.encode(members)
     report = decode_report(raw)

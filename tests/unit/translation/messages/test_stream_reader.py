@@ -210,6 +210,13 @@ def test_a_refusal_before_any_output_costs_nothing() -> None:
     assert not told(text(0, "a"), reason="refusal").usages[-1].unbilled
 
 
+@pytest.mark.parametrize(("first", "last"), [("end_turn", "refusal"), ("refusal", "end_turn")])
+def test_the_last_word_of_a_stream_says_whether_it_is_charged_for(first: str, last: str) -> None:
+    word = event("message_delta", delta={"stop_reason": last})
+    recorder, _ = read_stream([started(), ended(first), word, STOPPED])
+    assert recorder.usages[-1].unbilled == (last == "refusal")
+
+
 @pytest.mark.parametrize(
     ("frames", "kind"),
     [

@@ -435,6 +435,7 @@ def test_an_answer_is_read() -> None:
     assert thinking == Thinking(summaries=("s",), seal=Seal("openai", "ENC"), item_id="rs_1")
     assert isinstance(hosted, Hosted)
     assert (hosted.kind, hosted.id) == ("web_search", "ws_1")
+    assert json.loads(bytes(hosted.raw))["action"] == {"type": "search"}
     assert isinstance(text, Text)
     assert (text.text, text.family) == ("t", "openai")
     assert calls == [

@@ -110,9 +110,8 @@ class MessagesStreamReader:
             self._started(Answer())
         self._blocks.stop_all()
         self.done = self._is_whole = True
-        if self._stop_reason == REFUSAL:
-            # Whether it is charged for shows at its end.
-            self._tell_usage()
+        # Whether a refusal is charged for shows here.
+        self._tell_usage()
         self._sink.stop(
             read_stop(
                 self._stop_reason,
