@@ -293,6 +293,7 @@ def test_usage_is_read_as_the_ledger_reads_it() -> None:
     assert found.usage == TokenUsage(input_text=10, output_text=5, service_tier="standard")
     assert found.tier == "default"
     assert read(message(usage=None)).usage is None
+    assert read(message(usage={})).usage is None
     refused = read(message(stop_reason="refusal")).usage
     assert refused is not None
     assert refused.unbilled

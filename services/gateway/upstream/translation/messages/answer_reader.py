@@ -5,6 +5,7 @@ import msgspec
 from libs.common.decode_errors import UNREADABLE
 from libs.common.domain.message_usage import usage_in_message
 from libs.common.errors import UpstreamFailed
+from libs.common.schemas.usage import TokenUsage
 from services.gateway.formats.base import ABSENT, NULL, decode_answer
 from services.gateway.formats.messages_wire import REFUSAL
 from services.gateway.upstream.translation.messages.errors import failure_in
@@ -27,6 +28,8 @@ Raw = msgspec.Raw
 
 _RESULT_SUFFIX = "_tool_result"
 _EMPTY = b"{}"
+_EMPTY_OBJECT = b"{} \t\r\n"
+_NOTHING = TokenUsage()
 _TIERS = {"standard": "default"}
 
 _answer = msgspec.json.Decoder(Answer)
@@ -41,7 +44,7 @@ def read_answer(body: bytes, family: Family) -> Reply | ReportedError:
     if answer.content is None:
         raise UpstreamFailed("The provider's answer cannot be read: it has no content.")
     parts = [_part(raw, family, index) for index, raw in enumerate(answer.content)]
-    usage = usage_in_message(answer.usage) if is_said(answer.usage) else None
+    usage = _usage(answer.usage) if is_said(answer.usage) else None
     if answer.stop_reason == REFUSAL:
         usage = of_refusal(usage, has_output=any(map(_is_output, parts)))
     tier = None if usage is None else usage.service_tier
@@ -59,6 +62,13 @@ def read_answer(body: bytes, family: Family) -> Reply | ReportedError:
         usage=usage,
         tier=None if tier is None else _TIERS.get(tier, tier),
     )
+
+
+def _usage(raw: Raw) -> TokenUsage | None:
+    """None for an object without members, too: what nobody reports is estimated."""
+    usage = usage_in_message(raw)
+    is_empty = usage == _NOTHING and not bytes(raw).strip(_EMPTY_OBJECT)
+    return None if is_empty else usage
 
 
 def own_members(container: Raw, context_management: Raw) -> dict[str, Raw]:
