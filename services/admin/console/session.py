@@ -13,7 +13,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from libs.common.storage.redis.client import Redis
+from libs.common.storage.redis.client import Redis, RedisError
+from libs.common.storage.redis.shards import shards_of
 from services.admin.people.actor import Actor
 
 COOKIE = "console_session"
@@ -23,6 +24,7 @@ BY_ISSUER = "issuer"
 IDLE = timedelta(minutes=45)
 LONGEST = timedelta(hours=12)
 _SECRET_BYTES = 32
+_TRIES = 6
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,17 +46,26 @@ class Sessions:
         self._redis = redis
 
     async def begin(self, actor: Actor, proof: str, now: datetime) -> tuple[str, Session]:
-        """Returns the cookie's value too."""
-        cookie = token_urlsafe(_SECRET_BYTES)
+        """Returns the cookie's value too, whose node takes writes."""
         session = Session(
             actor=actor, csrf=token_urlsafe(_SECRET_BYTES), proof=proof, ends_at=now + LONGEST
         )
-        await self._redis.set(_key(cookie), msgspec.json.encode(session), ex=IDLE)
-        return cookie, session
+        # In a cluster, another cookie's node may answer.
+        tries = _TRIES if shards_of(self._redis).count > 1 else 1
+        while True:
+            cookie = token_urlsafe(_SECRET_BYTES)
+            tries -= 1
+            try:
+                await self._redis.set(key_of(cookie), msgspec.json.encode(session), ex=IDLE)
+            except (RedisError, OSError):
+                if not tries:
+                    raise
+            else:
+                return cookie, session
 
     async def find(self, cookie: str, now: datetime, *, by_itself: bool) -> Session | None:
         """The session, which lives on for another `IDLE` unless a page asks `by_itself`."""
-        name = _key(cookie)
+        name = key_of(cookie)
         stored = await (self._redis.get(name) if by_itself else self._redis.getex(name, ex=IDLE))
         if stored is None:
             return None
@@ -66,7 +77,7 @@ class Sessions:
         return session if now < session.ends_at else None
 
     async def end(self, cookie: str) -> None:
-        await self._redis.delete(_key(cookie))
+        await self._redis.delete(key_of(cookie))
 
 
 def set_cookie(request: Request[Any], response: Response, cookie: str) -> None:
@@ -81,5 +92,5 @@ def is_secure(request: Request[Any]) -> bool:
     return "https" in (request.url.scheme, request.headers.get("x-forwarded-proto", ""))
 
 
-def _key(cookie: str) -> str:
-    return f"console:session:{sha256(cookie.encode()).hexdigest()}"
+def key_of(cookie: str) -> str:
+    return f"gateway:console:{sha256(cookie.encode()).hexdigest()}"

@@ -1,6 +1,7 @@
 """Signing in to the console with an admin key, and signing out."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -13,6 +14,7 @@ from starlette.routing import Route
 
 from libs.common.domain.ids import secret_hash
 from libs.common.errors import AppError, Forbidden, RateLimited, Unauthenticated
+from libs.common.storage.redis.client import RedisError
 from services.admin.console.layout import frame
 from services.admin.console.page import HEADERS, go_to, typed_fields
 from services.admin.console.session import COOKIE, Session, Sessions, set_cookie
@@ -99,9 +101,13 @@ async def _sign_in(request: Request[State], wrong_keys: WrongKeys) -> Response:
         )
     except AppError as error:
         return sign_in_page(request, then=then, typed=kept, said=error.message, status=error.status)
-    # Whoever signs in again leaves no session behind.
-    await Sessions(state["redis"]).end(request.cookies.get(COOKIE, ""))
-    cookie, session = await Sessions(state["redis"]).begin(actor, secret_hash(key), state["now"]())
+    sessions = Sessions(state["redis"])
+    earlier = request.cookies.get(COOKIE)
+    cookie, session = await sessions.begin(actor, secret_hash(key), state["now"]())
+    if earlier is not None:
+        # Whoever signs in again leaves no session behind, but one whose node is away.
+        with suppress(RedisError, OSError):
+            await sessions.end(earlier)
     response = go_to(then) if kept is None else _send_again(then, kept, session)
     response.headers.update(HEADERS)
     set_cookie(request, response, cookie)

@@ -192,7 +192,8 @@ def _away(error: Exception) -> Unavailable:
         )
     return Unavailable(
         "Redis does not answer, so sessions cannot be read and holds are not known. "
-        "What MongoDB holds, accounts, prices and the ledger, is as it was."
+        "What MongoDB holds, accounts, prices and the ledger, is as it was. "
+        "Of a cluster, the node of your session may be away alone: sign in again for another one."
     )
 
 

@@ -69,7 +69,7 @@ async def test_a_sign_in_leads_to_no_other_site(stranger: httpx2.AsyncClient, th
 async def test_redis_does_not_hold_what_a_session_is_named_by(
     browser: httpx2.AsyncClient, redis: Redis
 ) -> None:
-    (key,) = await redis.keys("console:session:*")
+    (key,) = await redis.keys("gateway:console:*")
     cookie = browser.cookies[COOKIE]
     assert cookie.encode() not in key + (await redis.get(key) or b"")
     assert 0 < await redis.ttl(key) <= IDLE.total_seconds()

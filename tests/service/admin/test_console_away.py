@@ -1,5 +1,7 @@
 """The console while Redis or MongoDB is away: what still holds, and what was typed is kept."""
 
+from itertools import count
+
 import httpx2
 import pytest
 from starlette.applications import Starlette
@@ -8,11 +10,13 @@ from libs.common.schemas.account import Account
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.driver import Database, PyMongoError
 from libs.common.storage.redis.client import open_redis
-from services.admin.console.session import COOKIE
+from libs.common.storage.redis.key_slots import slot_of
+from services.admin.console.session import COOKIE, key_of
 from services.admin.settings import Settings
+from tests.clusters import Cluster, until
 from tests.servers import free_port
-from tests.service.admin.conftest import app_with
-from tests.service.admin.console import browser_of, forms_of
+from tests.service.admin.conftest import ADMIN_KEY, app_with
+from tests.service.admin.console import browser_of, forms_of, sign_in
 from tests.service.admin.test_console import MARKUP
 
 NEW = "/console/new/account"
@@ -60,3 +64,29 @@ async def test_without_redis_a_page_says_what_still_holds(
         assert "Redis does not answer" in page.text
         assert "the ledger, is as it was" in page.text
         assert forms_of(page) == {}
+
+
+async def test_one_can_sign_in_while_a_node_of_a_cluster_is_away(
+    settings: Settings, database: Database, cluster_session: Cluster
+) -> None:
+    cluster_session.empty()
+    first, last = cluster_session.slots_of(0)
+    node = cluster_session.master_of(first)
+    lost = next(c for n in count() if first <= slot_of(key_of(c := f"earlier-{n}")) <= last)
+    async with (
+        open_redis(cluster_session.url) as redis,
+        browser_of(app_with(settings, database, redis), key=None) as browser,
+    ):
+        await redis.ping()
+        node.server.kill()
+        try:
+            for _ in range(4):
+                browser.cookies.set(COOKIE, lost, path="/console")
+                assert (await sign_in(browser, ADMIN_KEY)).status_code == 303
+                browser.cookies.delete(COOKIE, domain="", path="/console")
+                assert (await browser.get("/console/accounts")).status_code == 200
+                assert "shards do not answer" in (await browser.get("/console/ledger")).text
+                browser.cookies.clear()
+        finally:
+            node.server.start()
+            until(cluster_session.is_whole)

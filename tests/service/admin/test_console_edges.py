@@ -159,13 +159,13 @@ async def test_whoever_signs_in_again_leaves_no_session_behind(
     browser: httpx2.AsyncClient, redis: Redis
 ) -> None:
     await sign_in(browser, ADMIN_KEY)
-    assert len(await redis.keys("console:session:*")) == 1
+    assert len(await redis.keys("gateway:console:*")) == 1
 
 
 async def test_a_session_of_another_release_has_ended(
     browser: httpx2.AsyncClient, redis: Redis
 ) -> None:
-    (key,) = await redis.keys("console:session:*")
+    (key,) = await redis.keys("gateway:console:*")
     await redis.set(key, b'{"actor": {}}')
     assert (await browser.get("/console/accounts")).status_code == 303
 
@@ -241,7 +241,7 @@ async def test_a_method_that_a_page_has_not_is_answered_by_a_page(
 async def test_a_page_that_was_left_open_keeps_no_session_alive(
     browser: httpx2.AsyncClient, redis: Redis
 ) -> None:
-    (key,) = await redis.keys("console:session:*")
+    (key,) = await redis.keys("gateway:console:*")
     await redis.expire(key, 60)
     tail = await browser.get("/console/calls/tail", headers={"hx-request": "true"})
     assert tail.status_code in (200, 204)

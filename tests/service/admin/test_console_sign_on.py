@@ -90,7 +90,7 @@ async def test_it_stores_nothing_for_strangers_and_ends_in_time(
     settings = with_issuer(settings, issuer)
     async with browser_of(app_with(settings, database, redis, now=lambda: now), None) as browser:
         query = issuer.grant(await begun(browser), groups=["ops"])
-        assert await redis.keys("console:*") == []
+        assert await redis.keys("gateway:console:*") == []
         now += timedelta(minutes=10)
         late = await browser.get(f"/console/sign-on/return?{query}")
         assert late.status_code == 401

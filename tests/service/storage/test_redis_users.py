@@ -8,7 +8,11 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, OutOfMemoryError, ResponseError
 
 from libs.common.storage.queue.event_queue import QUEUE
+from libs.common.storage.redis.client import open_redis
+from services.admin.console.session import BY_ISSUER, Sessions
+from services.admin.people.actor import ROOT
 from tests.servers import ServerProcess, running
+from tests.unit.builders import NOW
 from tests.users import PASSWORD, ROLES, redis_server_with_users
 
 pytestmark = pytest.mark.redis
@@ -52,6 +56,16 @@ def test_a_service_has_its_keys_and_no_others(server: ServerProcess, user: str) 
                 service.execute_command(*refused.split())
         with pytest.raises(ResponseError, match="ACL"):
             service.eval("return redis.call('SET', 'other', 1)", 0)
+
+
+async def test_the_admin_service_keeps_sessions_of_the_console(server: ServerProcess) -> None:
+    url = server.url.replace("://", f"://admin:{PASSWORD}@")
+    async with open_redis(url) as redis:
+        sessions = Sessions(redis)
+        cookie, session = await sessions.begin(ROOT, BY_ISSUER, NOW)
+        assert await sessions.find(cookie, NOW, by_itself=False) == session
+        await sessions.end(cookie)
+        assert await sessions.find(cookie, NOW, by_itself=True) is None
 
 
 @pytest.mark.parametrize("user", ROLES)
