@@ -106,7 +106,9 @@ def _mode(info: dict[str, Any]) -> Finding:
         return AREA.fail(
             "mode", f"a {info.get('role')}: writes go nowhere", "point REDIS_URL to the master"
         )
-    return AREA.ok("mode", f"{info.get('redis_mode', 'standalone')}, the master")
+    # Valkey says `server_mode`, unless it is to say what Redis does.
+    mode = info.get("redis_mode") or info.get("server_mode", "standalone")
+    return AREA.ok("mode", f"{mode}, the master")
 
 
 def _replicas(info: dict[str, Any]) -> Finding:

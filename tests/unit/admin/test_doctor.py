@@ -144,6 +144,13 @@ def test_of_a_cluster() -> None:
     assert found[-1].reason == "1 of 3 masters do not answer: ConnectionError: refused"
 
 
+def test_of_valkeys_mode() -> None:
+    info = REDIS.info | {"server_mode": "cluster"}
+    del info["redis_mode"]
+    found = redis_findings(msgspec.structs.replace(REDIS, info=info), NOW)
+    assert [each.reason for each in found if each.check == "mode"] == ["cluster, the master"]
+
+
 def test_of_what_redis_does_not_tell() -> None:
     fsync = msgspec.structs.replace(REDIS, fsync="everysec")
     assert verdicts(redis_findings(fsync, NOW)) == {"persistence": "warn"}
