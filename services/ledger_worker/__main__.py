@@ -2,7 +2,8 @@
 
 `--check` exits with 0 if a worker is alive, `--verify` if the ledger has no difference, both else
 with 1. `--replay` puts the dead letters back on the queue; `--fill-segments` makes the sums of all
-accounts together, once all workers are of this release, and exits with 0 if they are whole.
+accounts together, once all workers are of this release, and exits with 0 if they are whole;
+`--forget-spend` deletes Redis' copy of spend, which is made anew from MongoDB.
 """
 
 import logging
@@ -26,6 +27,9 @@ def main() -> None:
     mode.add_argument(
         "--fill-segments", action="store_true", help="make the segments of all days anew"
     )
+    mode.add_argument(
+        "--forget-spend", action="store_true", help="have Redis' copy of spend made anew"
+    )
     parser.add_argument("--full", action="store_true", help="with --verify: read every entry again")
     arguments = parser.parse_args()
     if arguments.check:
@@ -34,16 +38,19 @@ def main() -> None:
         reason = fault(load_or_exit(CheckSettings, os.environ))
         sys.exit(None if reason is None else f"services.ledger_worker: {reason}")
 
-    from services.ledger_worker.process import fill_segments, replay, run, verify  # noqa: PLC0415
+    from services.ledger_worker import commands  # noqa: PLC0415
+    from services.ledger_worker.process import run  # noqa: PLC0415
     from services.ledger_worker.settings import Settings  # noqa: PLC0415
 
     settings = load_or_exit(Settings, os.environ)
     if arguments.verify:
-        reason = verify(settings, full=arguments.full)
+        reason = commands.verify(settings, full=arguments.full)
     elif arguments.fill_segments:
-        reason = fill_segments(settings)
+        reason = commands.fill_segments(settings)
+    elif arguments.forget_spend:
+        reason = commands.forget_copies(settings)
     else:
-        reason = replay(settings) if arguments.replay else run(settings)
+        reason = commands.replay(settings) if arguments.replay else run(settings)
     sys.exit(None if reason is None else f"services.ledger_worker: {reason}")
 
 

@@ -15,10 +15,8 @@ from prometheus_client import start_http_server
 from redis.exceptions import NoPermissionError, RedisError
 
 from libs.common.logging import configure_logging
-from libs.common.prover import prover_of
 from libs.common.settings import SettingsError
 from libs.common.storage.indexes import BUILD_INDEXES, WORKER_INDEXES
-from libs.common.storage.mongo.dead_letters import DeadLetterStore
 from libs.common.storage.mongo.driver import (
     Database,
     MongoUnsuitable,
@@ -27,10 +25,8 @@ from libs.common.storage.mongo.driver import (
     ping,
 )
 from libs.common.storage.mongo.index import ensure_indexes
-from libs.common.storage.mongo.rollup_segments import RollupSegments
 from libs.common.storage.prices.price_map import PriceMap, open_price_map
 from libs.common.storage.queue.event_queue import queue_state, queues_of
-from libs.common.storage.queue.replay import replay_all
 from libs.common.storage.redis.client import Redis, memory_ratio, open_redis
 from libs.common.storage.redis.holds import HoldStore
 from libs.common.storage.redis.pipelining import Pipelined
@@ -38,7 +34,7 @@ from libs.common.storage.redis.replicas import ReplicaStore, about, report_repli
 from libs.common.storage.redis.shard_workers import ShardWorkers
 from libs.common.storage.redis.shards import shards_of
 from libs.common.storage.redis.suitability import RedisUnsuitable, check_suitable
-from services.ledger_worker.assembly import Resources, now, open_jobs, run_chores
+from services.ledger_worker.assembly import Resources, open_jobs, run_chores
 from services.ledger_worker.health import health_keys
 from services.ledger_worker.jobs import retry_delay_s
 from services.ledger_worker.metrics import Metrics
@@ -63,28 +59,11 @@ log = structlog.get_logger(__name__)
 def run(settings: Settings) -> str | None:
     """Works until SIGTERM or SIGINT. Returns why the worker cannot start, in one line."""
     configure_logging("ledger_worker", settings.log_level, settings.log_format)
-    return _run(_serve(settings))
+    return run_main(_serve(settings))
 
 
-def replay(settings: Settings) -> str | None:
-    """Puts every dead letter back on the queue."""
-    configure_logging("ledger_worker", settings.log_level, settings.log_format)
-    return _run(_replay(settings))
-
-
-def verify(settings: Settings, *, full: bool) -> str | None:
-    """Proves the whole ledger once. Returns the first difference, in one line."""
-    configure_logging("ledger_worker", settings.log_level, settings.log_format)
-    return _run(_verify(settings, full=full))
-
-
-def fill_segments(settings: Settings) -> str | None:
-    """Makes the segments of all days. Returns why they are not whole, in one line."""
-    configure_logging("ledger_worker", settings.log_level, settings.log_format)
-    return _run(_fill_segments(settings))
-
-
-def _run(main: Coroutine[Any, Any, str | None]) -> str | None:
+def run_main(main: Coroutine[Any, Any, str | None]) -> str | None:
+    """Returns in one line why it cannot be done."""
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(main)
@@ -99,7 +78,7 @@ async def _serve(settings: Settings) -> str | None:
     metrics = Metrics()
     price_map = _open_price_map(settings.price_map_path)
     async with (
-        _stores(settings) as (database, redis),
+        open_stores(settings) as (database, redis),
         _served(metrics, settings),
         metrics.databases.running(database, redis),
     ):
@@ -173,41 +152,8 @@ def _max_jobs(most: int, shards: int) -> int:
     return max(-(-most // shards), min(most, _SHARD_JOBS))
 
 
-async def _verify(settings: Settings, *, full: bool) -> str | None:
-    async with _stores(settings) as (database, redis):
-        await wait_until_ready(database, redis, asyncio.Event())
-        findings = await prover_of(database, redis).prove_all(full=full)
-    difference = findings.first_difference
-    log.info("ledger.verified", accounts=findings.accounts, entries=findings.entries, full=full)
-    if difference is None:
-        return None
-    return (
-        f"the ledger drifts, in {findings.drifting} of {findings.accounts} accounts: the first is "
-        f"'{difference.user_id}', where {difference.where} is {difference.found} "
-        f"instead of {difference.expected} ({difference.unit})"
-    )
-
-
-async def _fill_segments(settings: Settings) -> str | None:
-    async with _stores(settings) as (database, redis):
-        await wait_until_ready(database, redis, asyncio.Event())
-        whole = await RollupSegments(database).fill()
-    if whole:
-        return None
-    return "entries are missing in the segments: a worker of an earlier release posted meanwhile"
-
-
-async def _replay(settings: Settings) -> str | None:
-    stop = asyncio.Event()
-    async with _stores(settings) as (database, redis):
-        await wait_until_ready(database, redis, stop)
-        letters = await replay_all(DeadLetterStore(database), redis, now())
-    log.info("dead_letters.replayed", letters=letters)
-    return None
-
-
 @asynccontextmanager
-async def _stores(settings: Settings) -> AsyncIterator[tuple[Database, Redis]]:
+async def open_stores(settings: Settings) -> AsyncIterator[tuple[Database, Redis]]:
     """Connects lazily."""
     connections = settings.worker_max_jobs + _SPARE_CONNECTIONS
     async with (

@@ -14,6 +14,7 @@ import pytest
 
 from deploy.local.children import tied
 from deploy.local.environment import ROOT, without_settings
+from libs.common.schemas.holds import Spent
 from libs.common.storage.queue.event_queue import QUEUE
 from tests.servers import free_port, mongo_server, redis_server, running
 from tests.service.ledger_worker.worker_stage import (
@@ -258,6 +259,19 @@ async def test_verify_from_the_command_line(
         code, errors = await run(values, *arguments)
         assert code == 1
         assert "'alice', where account is 13500001 instead of 13500000 (nusd)" in errors
+
+
+async def test_copies_of_spend_are_forgotten_from_the_command_line(
+    stage: Stage, mongo_uri: str, redis_url: str
+) -> None:
+    key_of_alice = [Spent(key_id="key-1", period="total", nusd=2)]
+    await stage.holds.seed("alice", [Spent(period="total", nusd=1), *key_of_alice])
+    held = make_event("bob")
+    await stage.hold(held)
+    assert await run(environment(mongo_uri, redis_url), "--forget-spend") == (0, "")
+    assert await stage.spent_in_redis("alice") is None
+    assert [key async for key in stage.redis.scan_iter(match="*:spent*")] == []
+    assert await stage.holds.held("bob") == CALL_NUSD
 
 
 async def test_the_worker_verifies_and_settles_periodically(
