@@ -58,6 +58,10 @@ async def _run(settings: BackupSettings, action: str, directory: Path) -> None:
     uri = settings.mongo_uri.reveal()
     async with open_database(uri) as database:
         await ping(database)
+    if action == "restore" and settings.redis_url is not None:
+        # First, since a restore cannot be repeated: one whose copies stay ends before it begins.
+        async with open_redis(settings.redis_url.reveal(), max_connections=1) as redis:
+            log.info("spend.forgotten", figures=await forget_spend(redis))
     async with open_database(uri, operation_timeout_s=_OPERATION_TIMEOUT_S) as database:
         if action == "dump":
             manifest = await dump(database, directory)
@@ -65,9 +69,6 @@ async def _run(settings: BackupSettings, action: str, directory: Path) -> None:
             manifest = await restore(database, directory)
     documents = sum(part.documents for part in manifest.collections)
     log.info("backup.done", action=action, documents=documents, began_at=manifest.began_at)
-    if action == "restore" and settings.redis_url is not None:
-        async with open_redis(settings.redis_url.reveal(), max_connections=1) as redis:
-            log.info("spend.forgotten", figures=await forget_spend(redis))
 
 
 if __name__ == "__main__":

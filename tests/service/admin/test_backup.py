@@ -33,6 +33,7 @@ from libs.common.storage.redis.holds import HoldStore
 from libs.common.storage.redis.spend import RedisSpendReader
 from services.admin.backup.files import WrongBackup, check_files, read_manifest
 from services.admin.backup.work import dump, restore
+from tests.servers import free_port
 from tests.unit import builders
 from tests.unit.builders import NOW
 
@@ -116,6 +117,10 @@ async def test_what_was_dumped_is_restored(
     with pytest.raises(WrongBackup, match="is not empty"):
         await restore(database, path)
     await database.client.drop_database(database.name)
+
+    away = await run("restore", REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
+    assert away.returncode == 1
+    assert await database.list_collection_names() == []
 
     restored = await run("restore", REDIS_URL=redis_url)
 
