@@ -123,7 +123,12 @@ async def _ledger(request: Request[State]) -> list[Finding]:
 
 
 async def _replicas(state: State) -> list[Finding]:
-    notes = await ReplicaStore(state["redis"]).all()
+    try:
+        notes = await ReplicaStore(state["redis"]).all()
+    except (RedisError, OSError) as error:
+        log.warning("doctor.away", area="gateway", error=error)
+        reason = "Redis, or the one of its masters that has what they say, does not answer"
+        return [Area("gateway").unknown("replicas", reason)]
     return replica_findings(notes, version=VERSION, redis_ms=await redis_time_ms(state["redis"]))
 
 

@@ -74,6 +74,7 @@ async def test_what_is_away_is_a_finding(settings: Settings, database: Database)
             found = await examined(admin)
     assert found["redis", "answers"]["verdict"] == "fail"
     assert found["ledger", "queue"]["verdict"] == "unknown"
+    assert found["gateway", "replicas"]["verdict"] == "unknown"
     assert found["mongodb", "replica set"]["verdict"] == "ok"
 
 
