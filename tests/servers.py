@@ -156,6 +156,8 @@ def _stand_in(port: int, data: Path, *, standalone: bool, auth: bool) -> tuple[s
         *("--host", HOST, "--port", str(port), "--storage-path", str(data)),
         # Without it a kill loses writes that were acknowledged.
         *("--sync-on-commit", "--log-level", "WARNING"),
+        # For fail points.
+        "--enable-test-commands",
         # It still takes transactions, and only says that it is standalone.
         *(["--standalone"] if standalone else []),
         *(["--auth"] if auth else []),
@@ -166,6 +168,7 @@ def _mongod(
     binary: str, url: str, port: int, directory: Path, *, standalone: bool, auth: bool
 ) -> ServerProcess:
     command = mongod.command(binary, port, directory / "data")
+    command = (*command, "--setParameter", "enableTestCommands=1")
     if standalone:
         return ServerProcess(url, command, port, directory)
     command = (*command, "--replSet", mongod.REPLICA_SET)
