@@ -18,7 +18,7 @@ import msgspec
 from libs.common.storage.mongo.driver import Database, Document, Session, in_transaction
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
 from libs.common.storage.mongo.entry_spans import BEGINNING, FEW, Part, Spans, floor_of
-from libs.common.storage.mongo.rollup_rows import CELL_TIME, MAX_VALUE_CHARS, OTHER
+from libs.common.storage.mongo.rollup_rows import MAX_VALUE_CHARS, OTHER
 from libs.common.storage.mongo.rollup_segments import ASKED, DELTA, HOUR, STATE, table_of
 from libs.common.storage.mongo.sum_tables import STATUS, SumTable
 from libs.common.storage.mongo.table_rows import rows_of_model, rows_with
@@ -27,7 +27,7 @@ _LEVEL = "hours"
 # The first days that are read; each time more of them, and of the entries that are expected.
 _DAYS, _WIDER = 4, 4
 # After so many, whoever has waited long is told to go on from there.
-_MOST_DAYS = 64
+_MOST_DAYS = 256
 _READ_AT_ONCE = 16
 # How much earlier and later than in UTC a day begins.
 _ZONES_BEFORE, _ZONES_AFTER = timedelta(hours=14), timedelta(hours=12)
@@ -164,8 +164,11 @@ class EntryHours:
         return datetime.combine(first, time(), UTC) + _ZONES_AFTER
 
     async def _read(self, top: datetime, session: Session) -> None:
-        """The days before those that were read."""
+        """The days before those that were read, if there are any."""
         until = self._first
+        if until is not None and not await self._has_days_before(until, session):
+            self._is_all = True
+            return
         if until is None:
             state = await self._segments.find_one({"_id": STATE}, session=session)
             if state is None or not state["whole"]:
@@ -179,14 +182,13 @@ class EntryHours:
             while documents := await found.to_list(_READ_AT_ONCE):
                 # Other requests are answered meanwhile.
                 await asyncio.to_thread(self._add, hours, documents)
-        is_all = not await self._has_days_before(first, session)
         # A transaction may be tried again.
         for start, hour in hours.items():
             own = self._hours.setdefault(start, _Hour())
             own.entries += hour.entries
             own.wanted += hour.wanted
         self._starts = sorted(self._hours, reverse=True)
-        self._first, self._days, self._is_all = first, self._days * _WIDER, is_all
+        self._first, self._days = first, self._days * _WIDER
 
     async def _has_days_before(self, first: date, session: Session) -> bool:
         for level in (_LEVEL, DELTA):
@@ -215,7 +217,7 @@ class EntryHours:
 def _start(hour: str) -> datetime:
     if not hour:
         raise _Unknown
-    return datetime.strptime(hour, CELL_TIME).replace(tzinfo=UTC)
+    return datetime.fromisoformat(f"{hour}+00:00")
 
 
 def _wanted_rows(
