@@ -1,12 +1,11 @@
 """What each service needs of the databases to be ready."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 from libs.common.storage.mongo.driver import Database, ping
-from libs.common.storage.redis.client import Redis, names_at_nodes
-from libs.common.storage.redis.node_pool import first_answer
+from libs.common.storage.redis.client import Redis, RedisError, names_at_nodes
 
 # Every service's user may look at these; neither has to exist.
 _COLLECTION, _KEY = "accounts", "gateway:ready"
@@ -22,12 +21,35 @@ async def check_writable(redis: Redis) -> None:
     """
     names = await names_at_nodes(redis, _KEY)
     sent = (redis.set(name, b"", px=_PROBE_MS) for name in names)
-    first_answer(await asyncio.gather(*sent, return_exceptions=True))
+    await until_one_answers(sent)
 
 
 async def _check_readable(redis: Redis) -> None:
     sent = (redis.exists(name) for name in await names_at_nodes(redis, _KEY))
-    first_answer(await asyncio.gather(*sent, return_exceptions=True))
+    await until_one_answers(sent)
+
+
+async def until_one_answers(sent: Iterable[Coroutine[Any, Any, Any]]) -> None:
+    """Waits for no other: a node that is silent must not make all of the service seem so.
+
+    Raises an error if all fail.
+    """
+    asked = [asyncio.create_task(each) for each in sent]
+    failure: Exception | None = None
+    try:
+        for answered in asyncio.as_completed(asked):
+            try:
+                await answered
+            except (RedisError, OSError) as error:
+                failure = error
+            else:
+                return
+    finally:
+        for each in asked:
+            each.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+    if failure is not None:
+        raise failure
 
 
 def storage_checks(database: Database, redis: Redis) -> dict[str, Callable[[], Awaitable[Any]]]:
