@@ -1,7 +1,7 @@
 """What each service needs of the databases to be ready."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from libs.common.storage.mongo.driver import Database, ping
@@ -29,12 +29,12 @@ async def _check_readable(redis: Redis) -> None:
     await until_one_answers(sent)
 
 
-async def until_one_answers(sent: Iterable[Coroutine[Any, Any, Any]]) -> None:
+async def until_one_answers(sent: Iterable[Awaitable[Any]]) -> None:
     """Waits for no other: a node that is silent must not make all of the service seem so.
 
     Raises an error if all fail.
     """
-    asked = [asyncio.create_task(each) for each in sent]
+    asked = [asyncio.ensure_future(each) for each in sent]
     failure: Exception | None = None
     try:
         for answered in asyncio.as_completed(asked):
