@@ -69,8 +69,10 @@ async def names_at_nodes(redis: Redis, key: str) -> list[str]:
         return [key]
     names = [redis.shards.name(key, shard) for shard in range(redis.shards.count)]
     cluster: Any = redis.connection_pool
-    find = cluster.nodes.find
-    return list({await find(slot_of(name)): name for name in names}.values())
+    await cluster.masters()
+    # Of the map that is known: a new one may take as long as a silent master.
+    slots = cluster.nodes.slots
+    return list({slots[slot_of(name)]: name for name in names}.values())
 
 
 async def memory_ratio(redis: Redis) -> float:
