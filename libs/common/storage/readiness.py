@@ -45,11 +45,18 @@ async def until_one_answers(sent: Iterable[Awaitable[Any]]) -> None:
             else:
                 return
     finally:
+        # Not awaited: a command may close its connection first, which can take as long.
         for each in asked:
+            each.add_done_callback(_read)
             each.cancel()
-        await asyncio.gather(*asked, return_exceptions=True)
     if failure is not None:
         raise failure
+
+
+def _read(answered: "asyncio.Future[Any]") -> None:
+    """Python would print an error that nobody has read."""
+    if not answered.cancelled():
+        answered.exception()
 
 
 def storage_checks(database: Database, redis: Redis) -> dict[str, Callable[[], Awaitable[Any]]]:

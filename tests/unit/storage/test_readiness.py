@@ -23,6 +23,7 @@ async def _is_away() -> None:
 async def test_a_silent_node_is_not_waited_for() -> None:
     async with asyncio.timeout(10):
         await until_one_answers([_is_silent(), _is_away(), _answers()])
+    await asyncio.sleep(0)
     assert len(asyncio.all_tasks()) == 1
 
 
