@@ -37,7 +37,7 @@ _FIRST_PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 0.25
 _MAX_WAITING = 20_000
 # By these errors a node says that it did nothing.
-_NOTHING_DONE = (AskError, MovedError, TryAgainError, ClusterDownError)
+NOTHING_DONE = (AskError, MovedError, TryAgainError, ClusterDownError)
 _LOST = (RedisConnectionError, RedisTimeoutError, OSError)
 
 T = TypeVar("T")
@@ -90,7 +90,7 @@ class ClusterPool(ConnectionPool):
                 tries, asked = tries or _Tries(), None
                 if not await self._has_another(slot, pool, tries):
                     raise
-            except _NOTHING_DONE as error:
+            except NOTHING_DONE as error:
                 tries = tries or _Tries()
                 asked = await self._asked_next(slot, pool, tries, error, may_follow)
             except _LOST:

@@ -5,22 +5,16 @@ nothing can be watched.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
-from redis.exceptions import (
-    AskError,
-    ClusterDownError,
-    MovedError,
-    RedisError,
-    ResponseError,
-    TryAgainError,
-)
+from redis.exceptions import RedisError, ResponseError, TryAgainError
 
-from libs.common.storage.redis.cluster import ClusterPool, NotReached
+from libs.common.storage.redis.cluster import NOTHING_DONE, ClusterPool, NotReached
 from libs.common.storage.redis.key_slots import is_script, key_of, slot_of
 from libs.common.storage.redis.node_links import one_slot_of
 from libs.common.storage.redis.node_pool import NodePool, first_answer
@@ -30,7 +24,6 @@ from libs.common.storage.redis.shards import Shards
 _COUNTING = frozenset({"DEL", "EXISTS", "TOUCH", "UNLINK"})
 _AT_ALL_NODES = frozenset({"FLUSHALL", "FLUSHDB", "SCRIPT LOAD"})
 _NOT_SENT = TryAgainError("not sent")  # type: ignore[no-untyped-call]
-_REDIRECTED = (AskError, ClusterDownError, MovedError, TryAgainError)
 
 
 class Routed(Redis):
@@ -80,9 +73,8 @@ class Routed(Redis):
             if asking:
                 await connection.send_command("ASKING")
                 await connection.read_response()
-            return await self._send_command_parse_response(  # type: ignore[no-untyped-call]
-                connection, command[0], *command, **options
-            )
+            await connection.send_command(*command)
+            return await self.parse_response(connection, command[0], **options)
         finally:
             await pool.release(connection)
 
@@ -97,13 +89,7 @@ class Routed(Redis):
             command = (name, *(keys[place] for place in own))
             sent.append(cluster.reach(slot, partial(self._send, command, options), may_follow=True))
         answers = await all_of(sent)
-        if name in _COUNTING:
-            return sum(answers)
-        found: list[Any] = [None] * len(keys)
-        for own, values in zip(places.values(), answers, strict=True):
-            for place, value in zip(own, values, strict=True):
-                found[place] = value
-        return found
+        return sum(answers) if name in _COUNTING else in_order(places.values(), answers)
 
 
 class ClusterRedis(Routed):
@@ -142,13 +128,15 @@ class ClusterPipeline(Pipeline):
     async def _transact(
         self, commands: Any, raise_on_error: bool, pool: NodePool, _asking: bool
     ) -> list[Any]:
-        connection = await opened(pool)
-        try:
-            answers: list[Any] = await self._execute_transaction(
-                connection, commands, raise_on_error
-            )
-        finally:
-            await pool.release(connection)
+        return await self._at_node(pool, commands, raise_on_error)
+
+    async def _at_node(self, pool: NodePool, commands: Any, raise_on_error: bool) -> list[Any]:
+        """As one pipeline of redis-py's. Raises NotReached."""
+        pipeline = Pipeline(pool, self.response_callbacks, self.is_transaction, None)
+        pipeline.command_stack = commands
+        pipeline.connection = await opened(pool)
+        # It gives the connection back.
+        answers: list[Any] = await pipeline.execute(raise_on_error)
         return answers
 
     async def _execute_parts(self, commands: Any, raise_on_error: bool) -> list[Any]:
@@ -157,13 +145,10 @@ class ClusterPipeline(Pipeline):
             key = key_of(command)
             pool = None if key is None else await self._cluster.nodes.find(slot_of(key))
             parts.setdefault(pool, []).append(place)
-        found: list[Any] = [None] * len(commands)
         answers = await all_of(
             [self._at(pool, [commands[place] for place in own]) for pool, own in parts.items()]
         )
-        for own, values in zip(parts.values(), answers, strict=True):
-            for place, value in zip(own, values, strict=True):
-                found[place] = value
+        found = in_order(parts.values(), answers)
         if raise_on_error:
             self.raise_first_error(commands, found)
         return found
@@ -172,17 +157,10 @@ class ClusterPipeline(Pipeline):
         """Commands that the node did not do are then sent one by one, in their order."""
         answers: list[Any] = [_NOT_SENT] * len(commands)
         if pool is not None:
-            try:
-                connection = await opened(pool)
-            except NotReached:
-                pass
-            else:
-                try:
-                    answers = await self._execute_pipeline(connection, commands, False)
-                finally:
-                    await pool.release(connection)
+            with suppress(NotReached):
+                answers = await self._at_node(pool, commands, False)
         for place, (command, options) in enumerate(commands):
-            if isinstance(answers[place], _REDIRECTED):
+            if isinstance(answers[place], NOTHING_DONE):
                 try:
                     answers[place] = await self._redis.execute_command(*command, **options)
                 except ResponseError as error:
@@ -205,3 +183,13 @@ async def all_of(sent: Sequence[Any]) -> list[Any]:
         if isinstance(answer, BaseException):
             raise answer
     return answers
+
+
+def in_order(parts: Iterable[Sequence[int]], answers: Sequence[Sequence[Any]]) -> list[Any]:
+    """The answers to all parts, each at its place."""
+    found = {
+        place: value
+        for own, values in zip(parts, answers, strict=True)
+        for place, value in zip(own, values, strict=True)
+    }
+    return [found[place] for place in range(len(found))]

@@ -16,9 +16,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from libs.common.storage.redis.key_slots import SLOTS, slot_of
-from libs.common.storage.redis.master import (
-    RedisUnsuitable,
-)
+from libs.common.storage.redis.master import RedisUnsuitable
 from libs.common.storage.redis.node_pool import NodePool, SeedPool, first_answer
 from libs.common.storage.redis.shards import cluster_shards
 from libs.common.storage.redis.slot_map import Address, SlotMap, read_slot_map
