@@ -165,7 +165,7 @@ def _model(row: GroupView) -> Node:
 
 
 async def _keys(view: View, period: Query, user_id: str, total: SumsView) -> Node:
-    """Those of one account: a sum by key over all of them would have to read every rollup."""
+    """Those of one account: a sum by key over all of them reads the rows of every key."""
     by_key, listed = await asyncio.gather(
         view.api.call(
             usage_sums.show_summary,
