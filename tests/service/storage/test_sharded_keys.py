@@ -60,12 +60,19 @@ async def seed(holds: HoldStore, user_id: str) -> None:
     await holds.seed(user_id, spent)
 
 
-async def test_each_accounts_keys_lie_in_its_shard(
-    redis: Redis, shards: Shards, holds: HoldStore
-) -> None:
+@pytest.fixture
+async def users(shards: Shards, holds: HoldStore) -> list[str]:
+    """An account of each shard, whose spend is known."""
     users = [user_of(shards, shard) for shard in range(shards.count)]
     for user_id in users:
         await seed(holds, user_id)
+    return users
+
+
+async def test_each_accounts_keys_lie_in_its_shard(
+    redis: Redis, shards: Shards, holds: HoldStore, users: list[str]
+) -> None:
+    for user_id in users:
         assert isinstance(await admit(holds, user_id, "a"), Admitted)
         assert isinstance(await admit(holds, user_id, "b"), OverBudget)
         transaction = Transaction()
@@ -118,11 +125,8 @@ async def test_an_account_is_swept_and_forgotten_in_its_own_shard(
 
 
 async def test_copies_of_spend_are_read_and_forgotten_in_all_shards(
-    redis: Redis, shards: Shards, holds: HoldStore
+    redis: Redis, shards: Shards, users: list[str]
 ) -> None:
-    users = [user_of(shards, shard) for shard in range(shards.count)]
-    for user_id in users:
-        await seed(holds, user_id)
     reader = RedisSpendReader(redis)
     assert {(await reader.of(user, ["total"]))["total"].nusd for user in users} == {7}
 
@@ -160,11 +164,9 @@ async def test_objects_are_found_by_their_account_alone(
 
 
 async def test_what_others_hold_is_known_while_one_shard_does_not_answer(
-    redis: Redis, shards: Shards, holds: HoldStore
+    redis: Redis, shards: Shards, holds: HoldStore, users: list[str]
 ) -> None:
-    users = [user_of(shards, shard) for shard in range(shards.count)]
     for user_id in users:
-        await seed(holds, user_id)
         await admit(holds, user_id, "a")
     name = f"{shards.root_of(users[1])}:held"
     await redis.delete(name)
