@@ -1,6 +1,5 @@
 """`POST /admin/account-status`: suspends, resumes or archives the accounts that a filter finds."""
 
-from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -11,33 +10,19 @@ from libs.common.errors import FieldError, ValidationFailed
 from libs.common.schemas.account import Account, AccountStatus
 from libs.common.storage.mongo.slices import Rows, Slice, by_id, sliced
 from services.admin.endpoints import Answer
-from services.admin.fields import Metadata, Search, user_id_problem
+from services.admin.fields import Metadata, Search, UserIds
 from services.admin.pages import ListCursor, PageQuery, found_in
 from services.admin.state import State
-from services.admin.validation import FieldRule
 
 # Accounts that one request changes; its cursor goes on with the rest.
 _MAX_CHANGED = 200
 _MAX_NAMED = 1_000
 
 
-def _user_ids(values: tuple[str, ...], _: datetime) -> str | None:
-    for place, value in enumerate(values):
-        problem = user_id_problem(value)
-        if problem is not None:
-            return f"item {place} {problem}"
-    return None
-
-
-UserIds = Annotated[
-    tuple[str, ...], Meta(min_length=1, max_length=_MAX_NAMED), FieldRule(_user_ids)
-]
-
-
 class AccountFilter(msgspec.Struct, frozen=True, kw_only=True):
     """All that is given holds. `q` is part of the user_id or the name."""
 
-    user_ids: UserIds | None = None
+    user_ids: Annotated[UserIds, Meta(min_length=1, max_length=_MAX_NAMED)] | None = None
     q: Search | None = None
     status: AccountStatus | None = None
     metadata: Metadata | None = None

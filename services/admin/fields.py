@@ -30,15 +30,22 @@ _OWN_ZONE = re.compile(r"(?:posix|right)/|posixrules$|localtime$|Factory$")
 _FIRST_YEAR, _LAST_YEAR = 1970, 2999
 
 
-def user_id_problem(value: str) -> str | None:
-    """What is wrong with the id of an account, or None."""
+def _user_id(value: str, _: datetime) -> str | None:
     if _USER_ID.fullmatch(value):
         return None
     return "must be 1 to 128 letters, digits or . _ @ : + -, and start with a letter or digit"
 
 
-def _user_id(value: str, _: datetime) -> str | None:
-    return user_id_problem(value)
+def _user_ids(values: tuple[str, ...], now: datetime) -> str | None:
+    for place, value in enumerate(values):
+        problem = _user_id(value, now)
+        if problem is not None:
+            return f"item {place} {problem}"
+    return None
+
+
+def _distinct_users(values: tuple[str, ...], _: datetime) -> str | None:
+    return None if len(set(values)) == len(values) else "names an account twice"
 
 
 def provider_problem(value: str) -> str | None:
@@ -203,6 +210,8 @@ def whole(pattern: re.Pattern[str]) -> str:
 _NANO = "USD, with at most 9 decimals"
 
 UserId = Annotated[str, described(pattern=whole(_USER_ID)), FieldRule(_user_id)]
+UserIds = Annotated[tuple[str, ...], FieldRule(_user_ids)]
+DistinctUserIds = Annotated[UserIds, FieldRule(_distinct_users)]
 Name = Annotated[str, Meta(max_length=256), FieldRule(_text)]
 Reason = Annotated[str, Meta(min_length=1, max_length=500), FieldRule(_text)]
 _PAIRS = described(maxProperties=_MAX_METADATA, propertyNames={"pattern": whole(_METADATA_KEY)})

@@ -18,7 +18,7 @@ from services.admin.alerts.deliveries import AlertView, alert_view
 from services.admin.clock import to_utc_ms
 from services.admin.creations import Creation, creation_of
 from services.admin.endpoints import Answer
-from services.admin.fields import Name, user_id_problem
+from services.admin.fields import DistinctUserIds, Name
 from services.admin.pages import Page, PageQuery
 from services.admin.revisions import changed, etag_of
 from services.admin.state import State
@@ -29,21 +29,13 @@ _DAY_S = 86_400
 _MAX_GRACE_S = 30 * _DAY_S
 
 
-def _user_ids(values: tuple[str, ...], _: datetime) -> str | None:
-    for place, value in enumerate(values):
-        problem = user_id_problem(value)
-        if problem is not None:
-            return f"item {place} {problem}"
-    return None if len(set(values)) == len(values) else "names an account twice"
-
-
 def _kinds(values: tuple[str, ...], _: datetime) -> str | None:
     return None if len(set(values)) == len(values) else "names a kind twice"
 
 
 Url = Annotated[str, Meta(min_length=1, max_length=MAX_URL_CHARS)]
 Kinds = Annotated[tuple[AlertKind, ...], FieldRule(_kinds)]
-Accounts = Annotated[tuple[str, ...], Meta(max_length=_MAX_ACCOUNTS), FieldRule(_user_ids)]
+Accounts = Annotated[DistinctUserIds, Meta(max_length=_MAX_ACCOUNTS)]
 
 
 class NewReceiver(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,28 +15,16 @@ from services.admin.accounts import changed_fields
 from services.admin.clock import to_utc_ms
 from services.admin.creations import creation_of
 from services.admin.endpoints import Answer
-from services.admin.fields import FutureTime, Name, Search, user_id_problem
+from services.admin.fields import DistinctUserIds, FutureTime, Name, Search
 from services.admin.pages import Page, PageQuery, found_in
 from services.admin.people.actor import Actor, actor_of, check_role
 from services.admin.revisions import changed, etag_of
 from services.admin.state import State
-from services.admin.validation import FieldRule
 
 _MAX_ACCOUNTS = 100
 
-
-def _user_ids(values: tuple[str, ...], _: datetime) -> str | None:
-    for place, value in enumerate(values):
-        problem = user_id_problem(value)
-        if problem is not None:
-            return f"item {place} {problem}"
-    return None if len(set(values)) == len(values) else "names an account twice"
-
-
 PersonName = Annotated[Name, Meta(min_length=1)]
-Accounts = Annotated[
-    tuple[str, ...], Meta(min_length=1, max_length=_MAX_ACCOUNTS), FieldRule(_user_ids)
-]
+Accounts = Annotated[DistinctUserIds, Meta(min_length=1, max_length=_MAX_ACCOUNTS)]
 
 
 class NewPerson(msgspec.Struct, frozen=True, kw_only=True):
