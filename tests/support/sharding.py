@@ -11,7 +11,7 @@ _SLOTS = 16_384
 def with_shards(redis: Redis, count: int = 4) -> Shards:
     """Gives the client so many shards; stores that are made from now on have them."""
     shards = cluster_shards(count)
-    redis.shards = shards  # type: ignore[attr-defined]
+    redis.connection_pool.shards = shards  # type: ignore[attr-defined]
     return shards
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from libs.common.storage.mongo.driver import Database, open_database
 from libs.common.storage.redis.client import Redis, open_redis
-from libs.common.storage.redis.cluster_client import ClusterRedis
+from libs.common.storage.redis.cluster_client import Routed
 from tests.clusters import Cluster
 from tests.fake_redis import fake_redis
 from tests.service.storage.account import AccountCalls
@@ -46,7 +46,7 @@ def emptied_cluster(cluster_session: Cluster) -> Cluster:
 
 
 @pytest.fixture
-async def cluster_redis(emptied_cluster: Cluster) -> AsyncIterator[ClusterRedis]:
+async def cluster_redis(emptied_cluster: Cluster) -> AsyncIterator[Routed]:
     async with open_redis(emptied_cluster.url) as redis:
-        assert isinstance(redis, ClusterRedis)
+        assert isinstance(redis, Routed)
         yield redis

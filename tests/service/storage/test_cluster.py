@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from libs.common.storage.readiness import check_writable
 from libs.common.storage.redis.client import memory_ratio, nodes_of, open_redis
-from libs.common.storage.redis.cluster_client import ClusterRedis
+from libs.common.storage.redis.cluster_client import Routed
 from libs.common.storage.redis.key_slots import SLOTS, slot_of
 from libs.common.storage.redis.master import RedisUnsuitable
 from libs.common.storage.redis.pipelining import NotReplicated, Pipelined, Transaction
@@ -37,7 +37,7 @@ def keys(emptied_cluster: Cluster) -> list[str]:
     return spread(emptied_cluster)
 
 
-async def test_commands_of_many_keys(cluster_redis: ClusterRedis, keys: list[str]) -> None:
+async def test_commands_of_many_keys(cluster_redis: Routed, keys: list[str]) -> None:
     for number, key in enumerate(keys):
         await cluster_redis.set(key, number)
     assert await cluster_redis.mget([*keys, "nothing"]) == [b"0", b"1", b"2", None]
@@ -47,7 +47,7 @@ async def test_commands_of_many_keys(cluster_redis: ClusterRedis, keys: list[str
     assert await cluster_redis.mget(keys) == [None] * 3
 
 
-async def test_a_pipeline_answers_in_order(cluster_redis: ClusterRedis, keys: list[str]) -> None:
+async def test_a_pipeline_answers_in_order(cluster_redis: Routed, keys: list[str]) -> None:
     async with cluster_redis.pipeline(transaction=False) as pipeline:
         for number, key in enumerate(keys):
             pipeline.set(key, number)
@@ -64,7 +64,7 @@ async def test_a_pipeline_answers_in_order(cluster_redis: ClusterRedis, keys: li
             await pipeline.execute()
 
 
-async def test_a_transaction_lies_in_one_slot(cluster_redis: ClusterRedis, keys: list[str]) -> None:
+async def test_a_transaction_lies_in_one_slot(cluster_redis: Routed, keys: list[str]) -> None:
     one, other, _ = keys
     async with cluster_redis.pipeline(transaction=True) as pipeline:
         pipeline.set(f"{{{one}}}a", 1)
@@ -86,7 +86,7 @@ async def test_a_transaction_lies_in_one_slot(cluster_redis: ClusterRedis, keys:
     assert await cluster_redis.mget(f"{{{one}}}a", other) == [b"2", None]
 
 
-async def test_pipelined_commands(cluster_redis: ClusterRedis, keys: list[str]) -> None:
+async def test_pipelined_commands(cluster_redis: Routed, keys: list[str]) -> None:
     pipelined = Pipelined(cluster_redis)
     assert await pipelined.run_all(*(("INCRBY", key, 7) for key in keys)) == [7, 7, 7]
     assert await pipelined.run_all(*(("INCR", key) for key in keys for _ in range(100))) == [
@@ -103,9 +103,7 @@ async def test_pipelined_commands(cluster_redis: ClusterRedis, keys: list[str]) 
         await pipelined.run("LPUSH", keys[0], "x")
 
 
-async def test_scripts_are_loaded_by_every_node(
-    cluster_redis: ClusterRedis, keys: list[str]
-) -> None:
+async def test_scripts_are_loaded_by_every_node(cluster_redis: Routed, keys: list[str]) -> None:
     pipelined = Pipelined(cluster_redis)
     text = f"return '{uuid4().hex}' .. KEYS[1]"
     with pytest.raises(NoScriptError):
@@ -117,9 +115,7 @@ async def test_scripts_are_loaded_by_every_node(
     assert [(await script([key]))[32:].decode() for key in keys] == keys
 
 
-async def test_replicas_of_the_node_are_waited_for(
-    cluster_redis: ClusterRedis, keys: list[str]
-) -> None:
+async def test_replicas_of_the_node_are_waited_for(cluster_redis: Routed, keys: list[str]) -> None:
     for wanted in (1, 2):
         pipelined = Pipelined(cluster_redis, wait_replicas=wanted)
         for key in keys:
@@ -133,7 +129,7 @@ async def test_replicas_of_the_node_are_waited_for(
                 break
 
 
-async def test_messages_of_all_nodes_are_heard(cluster_redis: ClusterRedis) -> None:
+async def test_messages_of_all_nodes_are_heard(cluster_redis: Routed) -> None:
     channel = uuid4().hex
     async with aclosing(cluster_redis.pubsub()) as pubsub:
         await pubsub.subscribe(channel)
@@ -143,9 +139,7 @@ async def test_messages_of_all_nodes_are_heard(cluster_redis: ClusterRedis) -> N
             assert (await pubsub.get_message(timeout=10) or {})["data"] == b"%d" % number
 
 
-async def test_all_nodes_are_looked_at(
-    cluster_redis: ClusterRedis, emptied_cluster: Cluster
-) -> None:
+async def test_all_nodes_are_looked_at(cluster_redis: Routed, emptied_cluster: Cluster) -> None:
     await check_suitable(cluster_redis, listens)
     await check_suitable(cluster_redis, publishes)
     await check_writable(cluster_redis)
@@ -159,7 +153,7 @@ async def test_all_nodes_are_looked_at(
 
 
 async def test_another_number_of_shards_is_refused(
-    emptied_cluster: Cluster, cluster_redis: ClusterRedis
+    emptied_cluster: Cluster, cluster_redis: Routed
 ) -> None:
     assert shards_of(cluster_redis) == cluster_shards(16)
     records = [key async for key in cluster_redis.scan_iter("gateway:shards:*", count=1000)]

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from libs.common.storage.readiness import check_writable
 from libs.common.storage.redis.client import Redis, open_redis
-from libs.common.storage.redis.cluster_client import ClusterRedis
+from libs.common.storage.redis.cluster_client import Routed
 from libs.common.storage.redis.key_slots import slot_of
 from libs.common.storage.redis.pipelining import Pipelined, Transaction
 from libs.common.storage.redis.scripts import run_once
@@ -117,7 +117,7 @@ def killed(cluster: Cluster, node: Node) -> Iterator[None]:
 
 
 async def test_slots_move_at_once_under_load(
-    emptied_cluster: Cluster, cluster_redis: ClusterRedis, roots: list[str]
+    emptied_cluster: Cluster, cluster_redis: Routed, roots: list[str]
 ) -> None:
     slot = slot_of(roots[0])
     source = emptied_cluster.master_of(slot)
@@ -133,7 +133,7 @@ async def test_slots_move_at_once_under_load(
 
 
 async def test_a_slot_moves_key_by_key_under_load(
-    emptied_cluster: Cluster, cluster_redis: ClusterRedis, roots: list[str]
+    emptied_cluster: Cluster, cluster_redis: Routed, roots: list[str]
 ) -> None:
     slot = slot_of(roots[0])
     source = emptied_cluster.master_of(slot)
@@ -157,7 +157,7 @@ async def test_a_slot_moves_key_by_key_under_load(
 
 
 async def test_a_slot_whose_move_does_not_end(
-    emptied_cluster: Cluster, cluster_redis: ClusterRedis, roots: list[str]
+    emptied_cluster: Cluster, cluster_redis: Routed, roots: list[str]
 ) -> None:
     """Single keys are found at either node; what needs several waits, and fails as Redis away."""
     root = f"{{{roots[0]}}}"
@@ -192,7 +192,7 @@ async def test_a_slot_whose_move_does_not_end(
 
 
 async def test_a_planned_failover_costs_no_command(
-    emptied_cluster: Cluster, cluster_redis: ClusterRedis, roots: list[str]
+    emptied_cluster: Cluster, cluster_redis: Routed, roots: list[str]
 ) -> None:
     slot = slot_of(roots[0])
     stream = Stream(cluster_redis, roots)
@@ -206,7 +206,7 @@ async def test_a_planned_failover_costs_no_command(
 
 
 async def test_a_master_is_lost_and_its_replica_takes_over(
-    emptied_cluster: Cluster, cluster_redis: ClusterRedis, roots: list[str]
+    emptied_cluster: Cluster, cluster_redis: Routed, roots: list[str]
 ) -> None:
     lost = emptied_cluster.master_of(slot_of(roots[0]))
     replica = emptied_cluster.replica_of(lost)
@@ -279,7 +279,7 @@ async def test_a_master_without_a_replica_is_lost(
 
 
 async def test_a_slot_that_no_node_serves_for_a_moment(
-    emptied_cluster: Cluster, cluster_redis: ClusterRedis, roots: list[str]
+    emptied_cluster: Cluster, cluster_redis: Routed, roots: list[str]
 ) -> None:
     key = uuid4().hex
     slot = slot_of(key)
@@ -298,7 +298,7 @@ async def test_a_slot_that_no_node_serves_for_a_moment(
 
 
 async def test_what_was_under_way_on_a_lost_connection_is_not_repeated(
-    emptied_cluster: Cluster, cluster_redis: ClusterRedis
+    emptied_cluster: Cluster, cluster_redis: Routed
 ) -> None:
     """It may have been done: only the caller knows what that means."""
     key = uuid4().hex

@@ -7,7 +7,7 @@ import pytest
 
 from libs.common.schemas.invalidation import Invalidation
 from libs.common.storage.redis.client import Redis, RedisError, open_redis
-from libs.common.storage.redis.cluster_client import ClusterRedis
+from libs.common.storage.redis.cluster_client import Routed
 from libs.common.storage.redis.invalidation import listen, publish
 from libs.common.storage.redis.key_slots import slot_of
 from libs.common.storage.redis.shared_cache import key_of
@@ -94,7 +94,7 @@ async def test_publishing_without_subscribers_succeeds(admin: Redis) -> None:
 
 
 async def test_a_gateway_hears_of_a_value_whose_node_is_away(
-    emptied_cluster: Cluster, cluster_redis: ClusterRedis
+    emptied_cluster: Cluster, cluster_redis: Routed
 ) -> None:
     """Else its key would go on working with a gateway that Redis could have told."""
     await cluster_redis.ping()

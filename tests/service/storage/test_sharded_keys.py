@@ -1,7 +1,5 @@
 """With shards, each account's keys lie in the slot of its shard, and every reader finds them."""
 
-from typing import cast
-
 import pytest
 
 from libs.common.schemas.holds import (
@@ -15,12 +13,13 @@ from libs.common.schemas.holds import (
 )
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.provider_objects import KeptObject, ObjectStore, remember
-from libs.common.storage.redis.client import Redis, RedisError
+from libs.common.storage.redis.client import Redis, RedisError, open_redis
 from libs.common.storage.redis.holds import HoldStore
 from libs.common.storage.redis.pipelining import Pipelined, Transaction
-from libs.common.storage.redis.shards import ONE, Shards
+from libs.common.storage.redis.shards import Shards
 from libs.common.storage.redis.spend import RedisSpendReader, forget_spend
 from libs.common.storage.redis.standings import StandingStore
+from tests.servers import HOST, free_port
 from tests.support.sharding import shard_by_key, user_of, with_shards
 from tests.unit.builders import event
 
@@ -129,20 +128,11 @@ async def test_copies_of_spend_are_read_and_forgotten_in_all_shards(
 ) -> None:
     reader = RedisSpendReader(redis)
     assert {(await reader.of(user, ["total"]))["total"].nusd for user in users} == {7}
-
-    class Away:
-        """Its only server, or that of one shard."""
-
-        shards = ONE
-
-        async def mget(self, _: object) -> object:
-            raise RedisError("away")
-
-    away = Away()
-    with pytest.raises(RedisError):
-        await RedisSpendReader(cast("Redis", away)).of(users[1], ["total"])
-    away.shards = shards
-    assert await RedisSpendReader(cast("Redis", away)).of(users[1], ["total"]) == {}
+    async with open_redis(f"redis://{HOST}:{free_port()}") as away:
+        with pytest.raises(RedisError):
+            await RedisSpendReader(away).of(users[1], ["total"])
+        with_shards(away)
+        assert await RedisSpendReader(away).of(users[1], ["total"]) == {}
     assert await forget_spend(redis) == 8
     assert await redis.keys("*") == []
 

@@ -14,6 +14,8 @@ from libs.common.storage.probes import Probes
 class Fake:
     """Stands for both databases; each is asked as `readiness` asks it."""
 
+    connection_pool = None
+
     def __init__(self) -> None:
         self.error: Exception | None = None
         self.exists = self._answer

@@ -6,7 +6,10 @@ from collections import Counter
 import pytest
 from redis.asyncio import Redis
 
+from libs.common.storage.redis.cluster import ClusterPool
+from libs.common.storage.redis.cluster_client import Routed
 from libs.common.storage.redis.shards import MAX_SHARDS, ONE, cluster_shards, shards_of
+from libs.common.storage.redis.url import parse_cluster_url
 from tests.support.sharding import slot_of
 
 SLOTS = 16_384
@@ -77,8 +80,8 @@ def test_a_number_out_of_range_is_rejected(count: int) -> None:
         cluster_shards(count)
 
 
-def test_a_client_says_its_shards() -> None:
-    redis = Redis()
-    assert shards_of(redis) is ONE
-    redis.shards = cluster_shards(2)  # type: ignore[attr-defined]
-    assert shards_of(redis).count == 2
+def test_every_client_of_a_cluster_has_its_shards() -> None:
+    assert shards_of(Redis()) is ONE
+    pool = ClusterPool(parse_cluster_url("redis+cluster://one?shards=2"))
+    for client in (Routed(connection_pool=pool), Redis(connection_pool=pool)):
+        assert shards_of(client) == cluster_shards(2)

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
 
 from libs.common.storage.redis.cluster import ClusterPool
-from libs.common.storage.redis.cluster_client import ClusterRedis, Routed
+from libs.common.storage.redis.cluster_client import Routed
 from libs.common.storage.redis.key_slots import slot_of
 from libs.common.storage.redis.master import server_pool
 from libs.common.storage.redis.node_pool import first_answer
@@ -42,7 +42,7 @@ _POOL_WAIT_S = 2.0
 async def open_redis(url: str, *, max_connections: int = 50) -> AsyncIterator[Redis]:
     """Connects lazily. Replies are bytes. A command waits `_POOL_WAIT_S` for a connection.
 
-    `max_connections` are to each server. A cluster's client has the attribute `shards`.
+    `max_connections` are to each server.
     """
     options = {
         "max_connections": max_connections,
@@ -65,10 +65,10 @@ async def nodes_of(redis: Redis) -> list[Redis]:
 
 async def names_at_nodes(redis: Redis, key: str) -> list[str]:
     """A name of the key for each master that serves shards; on a single server, the key itself."""
-    if not isinstance(redis, ClusterRedis):
+    cluster = redis.connection_pool
+    if not isinstance(cluster, ClusterPool):
         return [key]
-    names = [redis.shards.name(key, shard) for shard in range(redis.shards.count)]
-    cluster: Any = redis.connection_pool
+    names = [cluster.shards.name(key, shard) for shard in range(cluster.shards.count)]
     await cluster.masters()
     # Of the map that is known: a new one may take as long as a silent master.
     slots = cluster.nodes.slots
@@ -95,9 +95,7 @@ async def _memory_ratio(redis: Redis) -> float:
 async def _open_client(url: str, options: dict[str, Any]) -> AsyncIterator[Redis]:
     if is_cluster_url(url):
         async with _open_cluster(ClusterPool(parse_cluster_url(url), **options)) as cluster:
-            client = ClusterRedis(connection_pool=cluster)
-            client.shards = cluster.shards
-            yield client
+            yield Routed(connection_pool=cluster)
     elif is_sentinel_url(url):
         async with open_master_pool(parse_sentinel_url(url), **options) as masters:
             yield Redis(connection_pool=masters)

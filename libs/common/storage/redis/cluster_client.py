@@ -18,7 +18,6 @@ from libs.common.storage.redis.cluster import NOTHING_DONE, ClusterPool, NotReac
 from libs.common.storage.redis.key_slots import is_script, key_of, slot_of
 from libs.common.storage.redis.node_links import one_slot_of
 from libs.common.storage.redis.node_pool import NodePool, first_answer
-from libs.common.storage.redis.shards import Shards
 
 # Of these, each key may lie in another slot.
 _COUNTING = frozenset({"DEL", "EXISTS", "TOUCH", "UNLINK"})
@@ -90,12 +89,6 @@ class Routed(Redis):
             sent.append(cluster.reach(slot, partial(self._send, command, options), may_follow=True))
         answers = await all_of(sent)
         return sum(answers) if name in _COUNTING else in_order(places.values(), answers)
-
-
-class ClusterRedis(Routed):
-    """`shards` are those of the cluster's accounts."""
-
-    shards: Shards
 
 
 class ClusterPipeline(Pipeline):

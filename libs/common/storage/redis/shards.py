@@ -51,8 +51,8 @@ ONE = Shards(())
 
 
 def shards_of(redis: Redis) -> Shards:
-    """The client's shards: a cluster's client has them as its attribute `shards`."""
-    shards: Shards = getattr(redis, "shards", ONE)
+    """The shards of the client's accounts: a cluster's pool has them as its attribute `shards`."""
+    shards: Shards = getattr(redis.connection_pool, "shards", ONE)
     return shards
 
 
