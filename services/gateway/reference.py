@@ -12,7 +12,6 @@ from services.gateway.endpoints.budget import OwnBudgetsView
 from services.gateway.endpoints.usage import UsageView
 
 _TEXT: Json = {"type": "string"}
-_BOOL: Json = {"type": "boolean"}
 _COUNT: Json = {"type": "integer", "minimum": 1}
 _OBJECT: Json = {"type": "object"}
 _TURNS: Json = {"type": "array", "items": _OBJECT}

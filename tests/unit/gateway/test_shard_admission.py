@@ -9,12 +9,10 @@ from typing import Any, cast
 import pytest
 
 from libs.common.errors import Unavailable
-from libs.common.schemas.holds import Admission, OpenHold
 from libs.common.settings import Secret
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.redis.breakers import Breakers
-from libs.common.storage.redis.client import Redis, RedisError
-from libs.common.storage.redis.holds import HoldStore
+from libs.common.storage.redis.client import Redis
 from libs.common.storage.redis.shards import ONE
 from services.gateway.admission.admissions import Admissions
 from services.gateway.admission.call_hold import CallHold
@@ -26,50 +24,19 @@ from services.gateway.formats import CHAT
 from services.gateway.settings import Settings
 from services.gateway.spool.backlog import Backlog
 from services.gateway.spool.spool import Spool
-from tests.fake_redis import fake_redis
-from tests.support.sharding import user_of, with_shards
+from tests.support.sharding import user_of
 from tests.unit.builders import account, api_key, price
 from tests.unit.gateway.new_calls import new_call
+from tests.unit.gateway.sharded_holds import ShardedHolds, sharded_redis
 
 PRICED = PricedRequest(
     request=CHAT.decode(b'{"model": "m"}'), prices={"d": price()}, input_tokens=1
 )
 
 
-class Holds(HoldStore):
-    """Shards in `away` do not answer."""
-
-    def __init__(self, redis: Redis) -> None:
-        super().__init__(redis)
-        self.away: set[int] = set()
-        self.asked: list[int] = []
-
-    async def admit(self, user_id: str, *args: Any, **options: Any) -> Admission:
-        self._check(user_id)
-        return await super().admit(user_id, *args, **options)
-
-    async def announce_account(self, user_id: str) -> None:
-        self._check(user_id)
-        await super().announce_account(user_id)
-
-    async def renew(self, user_id: str, *args: Any, **options: Any) -> list[str]:
-        self._check(user_id)
-        return await super().renew(user_id, *args, **options)
-
-    async def retake(self, hold: OpenHold) -> None:
-        self._check(hold.user_id)
-        await super().retake(hold)
-
-    def _check(self, user_id: str) -> None:
-        shard = self.shards.of(user_id)
-        self.asked.append(shard)
-        if shard in self.away:
-            raise RedisError("away")
-
-
 class Stage:
     def __init__(self, redis: Redis, directory: Path, *, policy: str) -> None:
-        self.holds = Holds(redis)
+        self.holds = ShardedHolds(redis)
         self.shards = self.holds.shards
         self.spool = Spool(directory, max_bytes=1024**2)
         self.spool.open()
@@ -97,9 +64,7 @@ class Stage:
 
 @pytest.fixture
 async def redis() -> AsyncIterator[Redis]:
-    async with fake_redis() as redis:
-        with_shards(redis)
-        await HoldStore(redis).load_scripts()
+    async with sharded_redis() as redis:
         yield redis
 
 

@@ -19,46 +19,16 @@ from libs.common.storage.queue.event_queue import (
 )
 from libs.common.storage.redis.breakers import Breakers
 from libs.common.storage.redis.client import Redis, RedisError
-from libs.common.storage.redis.holds import HoldStore
-from libs.common.storage.redis.pipelining import Transaction
 from services.gateway.admission.admissions import Admissions
 from services.gateway.admission.without_redis import ClosedCalls
 from services.gateway.spool.backlog import Backlog, Metered
 from services.gateway.spool.spool import Spool
 from services.gateway.usage.meter import Meter
-from tests.fake_redis import fake_redis
-from tests.support.sharding import shard_by_key, user_of, with_shards
+from tests.support.sharding import shard_by_key, user_of
 from tests.unit.builders import event
+from tests.unit.gateway.sharded_holds import ShardedHolds, sharded_redis
 
 SHARDS = range(4)
-
-
-class Holds(HoldStore):
-    """Shards in `away` do not answer."""
-
-    def __init__(self, redis: Redis) -> None:
-        super().__init__(redis)
-        self.away: set[int] = set()
-        self.sent: list[int] = []
-
-    async def transact(self, transaction: Transaction) -> object:
-        packed = b"".join(transaction.packed).decode("latin-1")
-        (shard,) = (n for n in SHARDS if self.shards.name("gateway:queue", n) in packed)
-        self._check(shard)
-        self.sent.append(shard)
-        return await super().transact(transaction)
-
-    async def probe(self, shard: int) -> None:
-        self._check(shard)
-        await super().probe(shard)
-
-    async def announce_account(self, user_id: str) -> None:
-        self._check(self.shards.of(user_id))
-        await super().announce_account(user_id)
-
-    def _check(self, shard: int) -> None:
-        if shard in self.away:
-            raise RedisError("away")
 
 
 class Calls:
@@ -87,7 +57,7 @@ class Calls:
 class Stage:
     def __init__(self, redis: Redis, directory: Path, *, spool_bytes: int) -> None:
         self.redis = redis
-        self.holds = Holds(redis)
+        self.holds = ShardedHolds(redis)
         self.shards = self.holds.shards
         self.users = [user_of(self.shards, shard) for shard in SHARDS]
         self.calls = Calls()
@@ -147,9 +117,7 @@ async def open_stage(redis: Redis, directory: Path, spool_bytes: int) -> AsyncIt
 
 @pytest.fixture
 async def redis() -> AsyncIterator[Redis]:
-    async with fake_redis() as redis:
-        with_shards(redis)
-        await HoldStore(redis).load_scripts()
+    async with sharded_redis() as redis:
         yield redis
 
 
