@@ -5,71 +5,47 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
-from motor.motor_asyncio import AsyncIOMotorClient
-from pymongo.monitoring import (
-    CommandFailedEvent,
-    CommandListener,
-    CommandStartedEvent,
-    CommandSucceededEvent,
-)
 from starlette.types import Receive, Scope, Send
 
 from bench.admin_queries import Question
 from deploy.local.state import StackInfo
 from libs.common.logging import configure_logging
 from libs.common.settings import Secret
-from libs.common.storage.mongo.driver import Database, Document
+from libs.common.storage.mongo.driver import Database, open_database
 from libs.common.storage.redis.client import open_redis
 from services.admin.app import create_app
 from services.admin.settings import Settings
 from services.admin.state import Resources
+from tests.support.sent_commands import collection_of, sent_commands
 
 # Kinds of questions that are about entries.
 _OF_ENTRIES = ("list",)
-
-
-class Asked(CommandListener):
-    """Reads and aggregations, by collection."""
-
-    def __init__(self) -> None:
-        self.commands: list[tuple[str, Mapping[str, Any]]] = []
-
-    def started(self, event: CommandStartedEvent) -> None:
-        if event.command_name in ("find", "aggregate"):
-            self.commands.append((event.command[event.command_name], dict(event.command)))
-
-    def succeeded(self, event: CommandSucceededEvent) -> None: ...
-
-    def failed(self, event: CommandFailedEvent) -> None: ...
+# Each question once, on a busy machine.
+_TIMEOUT_S = 120.0
 
 
 async def check_plans(info: StackInfo, asked: Sequence[Question]) -> int:
     """Returns the number of queries. Raises RuntimeError for one that scans entries."""
     configure_logging("bench", "warning", "console")
-    listener, seen = Asked(), 0
+    seen = 0
     settings = Settings(
         mongo_uri=Secret(info.mongo_uri),
         redis_url=Secret(info.redis_url),
         admin_api_key=Secret(info.admin_api_key),
     )
-    client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
-        info.mongo_uri, tz_aware=True, event_listeners=[listener]
-    )
-    database: Database = client.get_default_database()
-    try:
-        async with open_redis(info.redis_url) as redis:
-            resources = Resources(database=database, redis=redis)
-            async with _calling(settings, resources) as admin:
-                for question in asked:
-                    listener.commands.clear()
-                    (await admin.get(question.path)).raise_for_status()
-                    commands = list(listener.commands)
-                    seen += len(commands)
-                    for collection, command in commands:
-                        if collection == "entries":
-                            await _check(database, question, command)
-    finally:
-        client.close()
+    async with (
+        open_database(info.mongo_uri, operation_timeout_s=_TIMEOUT_S) as database,
+        open_redis(info.redis_url) as redis,
+        _calling(settings, Resources(database=database, redis=redis)) as admin,
+    ):
+        for question in asked:
+            with sent_commands() as commands:
+                (await admin.get(question.path)).raise_for_status()
+            queries = [each for each in commands if each.keys() & {"find", "aggregate"}]
+            seen += len(queries)
+            for query in queries:
+                if collection_of(query) == "entries":
+                    await _check(database, question, query)
     return seen
 
 

@@ -1,14 +1,20 @@
 """Options in MONGO_URI: seen in the commands that reach the server, whatever the URI says."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pymongo import monitoring
 
 from libs.common.settings import SettingsError
-from libs.common.storage.mongo.driver import check_mongo_uri, in_transaction, open_database
+from libs.common.storage.mongo.driver import (
+    Database,
+    Session,
+    check_mongo_uri,
+    in_transaction,
+    open_database,
+)
+from tests.support.sent_commands import sent_commands
 
 WEAK = (
     "readPreference=secondaryPreferred&readPreferenceTags=dc:ny&maxStalenessSeconds=120"
@@ -17,50 +23,30 @@ WEAK = (
 )
 
 
-class Commands(monitoring.CommandListener):
-    """Those that were sent, in order."""
-
-    def __init__(self) -> None:
-        self.sent: list[dict[str, Any]] = []
-
-    def started(self, event: monitoring.CommandStartedEvent) -> None:
-        self.sent.append(dict(event.command))
-
-    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
-
-    def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
-
-    def of(self, name: str) -> dict[str, Any]:
-        [command] = [command for command in self.sent if name in command]
-        return command
+def the_only(commands: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
+    [command] = [command for command in commands if name in command]
+    return command
 
 
-@pytest.fixture
-def commands() -> Iterator[Commands]:
-    """Of the clients that are made while the test runs."""
-    listener = Commands()
-    monitoring.register(listener)
-    yield listener
-    # The driver has no way to take one back.
-    monitoring._LISTENERS.command_listeners.remove(listener)
+async def use(database: Database) -> None:
+    things = database["things"]
+
+    async def work(session: Session) -> None:
+        await things.update_one({"_id": 1}, {"$set": {"n": 1}}, session=session)
+
+    await things.insert_one({"_id": 1})
+    await things.find_one({"_id": 1})
+    await in_transaction(database, work)
 
 
 @pytest.mark.parametrize("options", ["", WEAK, WEAK.replace("&", ";")], ids=["none", "weak", ";"])
-async def test_what_the_promises_need_is_pinned(
-    mongo_uri: str, commands: Commands, options: str
-) -> None:
+async def test_what_the_promises_need_is_pinned(mongo_uri: str, options: str) -> None:
     uri = f"{mongo_uri}{'&' if '?' in mongo_uri else '?'}{options}".rstrip("?&")
     check_mongo_uri(uri)
-    async with open_database(uri) as database:
-        things = database["things"]
-
-        async def work(session: Any) -> None:
-            await things.update_one({"_id": 1}, {"$set": {"n": 1}}, session=session)
-
-        await things.insert_one({"_id": 1})
-        await things.find_one({"_id": 1})
-        await in_transaction(database, work)
-    written, read = commands.of("insert"), commands.of("find")
+    with sent_commands() as commands:
+        async with open_database(uri) as database:
+            await use(database)
+    written, read = the_only(commands, "insert"), the_only(commands, "find")
     assert written["writeConcern"] == {"w": "majority", "j": True}
     assert "txnNumber" in written, "a retryable write"
     assert read["readConcern"]["level"] == "majority"
@@ -68,8 +54,8 @@ async def test_what_the_promises_need_is_pinned(
         "primary",
         "primaryPreferred",
     )
-    assert commands.of("update")["readConcern"]["level"] == "snapshot"
-    assert commands.of("commitTransaction")["writeConcern"] == {"w": "majority", "j": True}
+    assert the_only(commands, "update")["readConcern"]["level"] == "snapshot"
+    assert the_only(commands, "commitTransaction")["writeConcern"] == {"w": "majority", "j": True}
 
 
 async def test_the_rest_is_the_uris() -> None:
