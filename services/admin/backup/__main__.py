@@ -59,7 +59,7 @@ async def _run(settings: BackupSettings, action: str, directory: Path) -> None:
     async with open_database(uri) as database:
         await ping(database)
     if action == "restore" and settings.redis_url is not None:
-        # First, since a restore cannot be repeated: one whose copies stay ends before it begins.
+        # First, since a restore cannot be repeated: where Redis fails, nothing is restored yet.
         async with open_redis(settings.redis_url.reveal(), max_connections=1) as redis:
             log.info("spend.forgotten", figures=await forget_spend(redis))
     async with open_database(uri, operation_timeout_s=_OPERATION_TIMEOUT_S) as database:
