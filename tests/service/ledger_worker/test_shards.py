@@ -45,14 +45,14 @@ async def prepared(opened: Stage) -> AsyncIterator[Stage]:
 @pytest.fixture
 async def clustered(mongo_uri: str, cluster_session: Cluster) -> AsyncIterator[Stage]:
     """The shards are those of a cluster."""
-    empty(cluster_session)
+    cluster_session.empty()
     async with (
         open_stage(mongo_uri, f"{cluster_session.url}?shards=4") as opened,
         prepared(opened) as stage,
     ):
         yield stage
     # Other tests have another number of shards.
-    empty(cluster_session)
+    cluster_session.empty()
 
 
 @pytest.fixture
@@ -67,11 +67,6 @@ async def on_one_server(mongo_uri: str, redis_url: str) -> AsyncIterator[Stage]:
 def sharded(request: pytest.FixtureRequest) -> Stage:
     stage: Stage = request.getfixturevalue(request.param)
     return stage
-
-
-def empty(cluster: Cluster) -> None:
-    for place in range(len(cluster.masters)):
-        cluster.master_of(cluster.slots_of(place)[0]).ask("FLUSHALL")
 
 
 def users_of(stage: Stage) -> list[str]:
