@@ -21,7 +21,7 @@ def ledger_findings(health: LedgerHealthView, now: datetime) -> list[Finding]:
 
 def _queue(queue: QueueView, now: datetime) -> Finding:
     if queue.shards_away:
-        reason = f"{queue.shards_away} shards do not answer; {queue.jobs:,} jobs in the others"
+        reason = f"{queue.jobs:,} jobs, and shards that do not answer: {queue.shards_away}"
         return AREA.fail("queue", reason, "see which masters are away, at `redis` above")
     if queue.oldest_at is None:
         return AREA.ok("queue", "empty")
