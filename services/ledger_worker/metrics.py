@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from libs.common.build import report_build
 from libs.common.storage.mongo.dead_letters import LetterKind
 from libs.common.storage.probes import Probes
+from libs.common.storage.queue.event_queue import QueueState
 from services.ledger_worker.call_metrics import CallMetrics
 
 _BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
@@ -79,18 +80,11 @@ class Metrics:
             "Time to price, post and settle one transaction's events",
             buckets=_SECONDS_BUCKETS,
         )
-        self.queue_jobs = gauge("ledger_queue_jobs", "Jobs that wait or run")
-        self.queue_shards_away = gauge(
-            "ledger_queue_shards_away",
-            "Shards of a Redis Cluster whose jobs are not counted: they do not answer",
-        )
         self.redis_memory_ratio = gauge(
             "ledger_redis_memory_ratio",
             "Share of maxmemory that Redis uses: at 1 it rejects new work; 0 without a limit",
         )
-        self.queue_oldest_s = gauge(
-            "ledger_queue_oldest_seconds", "Age of the oldest job in a sample of the queue"
-        )
+        self.queue = QueueGauges(self.registry)
 
     def _begin_at_0(self) -> None:
         """Prometheus does not see a series' first count as an increase."""
@@ -102,3 +96,24 @@ class Metrics:
             self.traced_calls.labels(end)
         for end in ("stored", "expired", "damaged", "refused"):
             self.recordings.labels(end)
+
+
+class QueueGauges:
+    """The queue as it was last measured."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        gauge = partial(Gauge, registry=registry)
+        self._jobs = gauge("ledger_queue_jobs", "Jobs that wait or run")
+        self._shards_away = gauge(
+            "ledger_queue_shards_away",
+            "Shards of a Redis Cluster whose jobs are not counted: they do not answer",
+        )
+        self._oldest_s = gauge(
+            "ledger_queue_oldest_seconds", "Age of the oldest job in a sample of the queue"
+        )
+
+    def show(self, state: QueueState, now_s: float) -> None:
+        self._jobs.set(state.jobs)
+        self._shards_away.set(state.shards_away)
+        enqueued_s = now_s if state.oldest_ms is None else state.oldest_ms / 1000
+        self._oldest_s.set(max(now_s - enqueued_s, 0.0))

@@ -212,11 +212,7 @@ async def _watch_queue(redis: Redis, metrics: Metrics, stop: asyncio.Event) -> N
             # `keep_working` logs that Redis is unavailable.
             pass
         else:
-            metrics.queue_jobs.set(state.jobs)
-            metrics.queue_shards_away.set(state.shards_away)
-            oldest_ms = state.oldest_ms
-            age_s = 0.0 if oldest_ms is None else max(time() - oldest_ms / 1000, 0.0)
-            metrics.queue_oldest_s.set(age_s)
+            metrics.queue.show(state, time())
         await pause(stop, _WATCH_INTERVAL_S)
 
 
