@@ -372,50 +372,53 @@ def answer(*items: dict[str, Any], **fields: Any) -> bytes:
     return json.dumps(body).encode()
 
 
+ITEMS: list[dict[str, Any]] = [
+    {
+        "type": "reasoning",
+        "id": "rs_1",
+        "summary": [{"type": "summary_text", "text": "s"}],
+        "encrypted_content": "ENC",
+    },
+    {
+        "type": "web_search_call",
+        "id": "ws_1",
+        "status": "completed",
+        "action": {"type": "search"},
+    },
+    {
+        "type": "message",
+        "role": "assistant",
+        "content": [
+            {
+                "type": "output_text",
+                "text": "t",
+                "annotations": [{"type": "url_citation", "url": "u"}],
+                "logprobs": [{"token": "t", "logprob": -1, "bytes": [1], "top_logprobs": []}],
+            },
+        ],
+    },
+    {
+        "type": "function_call",
+        "call_id": "c1",
+        "name": "f",
+        "arguments": "{}",
+        "id": "fc_1",
+    },
+    {"type": "custom_tool_call", "call_id": "c2", "name": "g", "input": "raw"},
+    {
+        "type": "function_call",
+        "call_id": "c3",
+        "namespace": "n",
+        "name": "h",
+        "arguments": "",
+    },
+]
+
+
 def test_an_answer_is_read() -> None:
     found = RESPONSES.read_answer(
         answer(
-            {
-                "type": "reasoning",
-                "id": "rs_1",
-                "summary": [{"type": "summary_text", "text": "s"}],
-                "encrypted_content": "ENC",
-            },
-            {
-                "type": "web_search_call",
-                "id": "ws_1",
-                "status": "completed",
-                "action": {"type": "search"},
-            },
-            {
-                "type": "message",
-                "role": "assistant",
-                "content": [
-                    {
-                        "type": "output_text",
-                        "text": "t",
-                        "annotations": [{"type": "url_citation", "url": "u"}],
-                        "logprobs": [
-                            {"token": "t", "logprob": -1, "bytes": [1], "top_logprobs": []}
-                        ],
-                    },
-                ],
-            },
-            {
-                "type": "function_call",
-                "call_id": "c1",
-                "name": "f",
-                "arguments": "{}",
-                "id": "fc_1",
-            },
-            {"type": "custom_tool_call", "call_id": "c2", "name": "g", "input": "raw"},
-            {
-                "type": "function_call",
-                "call_id": "c3",
-                "namespace": "n",
-                "name": "h",
-                "arguments": "",
-            },
+            *ITEMS,
             created_at=5,
             service_tier="flex",
             usage={"input_tokens": 3, "output_tokens": 2, "total_tokens": 5},
