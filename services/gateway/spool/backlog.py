@@ -21,7 +21,7 @@ from libs.common.storage.queue.event_queue import (
     encode_batch,
     split_batch,
 )
-from services.gateway.spool.delivery import MayGo, Send
+from services.gateway.spool.file_drain import MayGo, Send
 from services.gateway.spool.records import record_of
 from services.gateway.spool.spool import Spool, SpoolFull
 

@@ -12,7 +12,7 @@ Send = Callable[[bytes], Awaitable[frozenset[int]]]
 MayGo = Callable[[frozenset[int]], bool]
 
 
-class Delivery:
+class FileDrain:
     """Which of a file's records wait, and how far it is read.
 
     Only this process knows: after a crash all are sent again.

@@ -18,8 +18,8 @@ from typing import BinaryIO
 
 import structlog
 
-from services.gateway.spool.delivery import Delivery, MayGo, Send
 from services.gateway.spool.directory import SpoolDirectory, is_hidden, locked
+from services.gateway.spool.file_drain import FileDrain, MayGo, Send
 from services.gateway.spool.records import record_of, write_at
 
 log = structlog.get_logger(__name__)
@@ -49,7 +49,7 @@ class Spool:
         # Bytes promised to calls under way. Counted on the event loop only.
         self._reserved = 0
         self._lock = asyncio.Lock()
-        self._deliveries: dict[Path, Delivery] = {}
+        self._drains: dict[Path, FileDrain] = {}
         self.lacks_room: str | None = None
 
     def open(self) -> None:
@@ -90,17 +90,17 @@ class Spool:
         """
         async with self._lock:
             sent, files = 0, self._directory.files()
-            self._deliveries = {path: self._deliveries.get(path) or Delivery() for path in files}
-            for path, delivery in self._deliveries.items():
+            self._drains = {path: self._drains.get(path) or FileDrain() for path in files}
+            for path, drain in self._drains.items():
                 is_own = path == self._path
                 file = path.open("rb") if is_own else locked(path)
                 if file is None:
                     continue
                 with file:
-                    sent += await delivery.go_on(file, send, may_go)
-                    if not delivery.waits:
-                        _put_away(path, delivery)
-                if is_own and (delivery.damage or not delivery.waits):
+                    sent += await drain.go_on(file, send, may_go)
+                    if not drain.waits:
+                        _put_away(path, drain)
+                if is_own and (drain.damage or not drain.waits):
                     await _in_thread(self._start_again)
             return sent
 
@@ -210,13 +210,13 @@ async def _in_thread(work: Callable[..., None], *arguments: object) -> None:
         raise
 
 
-def _put_away(path: Path, delivery: Delivery) -> None:
+def _put_away(path: Path, drain: FileDrain) -> None:
     """The file has no record that waits."""
-    if delivery.damage is None:
+    if drain.damage is None:
         # Another process may have removed it.
         path.unlink(missing_ok=True)
         return
     # A crash most likely cut short its last record, which was then never acknowledged. If there is
     # more behind it, an operator should look at the file.
-    log.error("spool.damaged", file=str(path), offset=delivery.damage.offset)
+    log.error("spool.damaged", file=str(path), offset=drain.damage.offset)
     path.rename(path.with_suffix(".damaged"))
