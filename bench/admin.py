@@ -38,6 +38,7 @@ from bench.admin_queries import Question, questions
 from bench.ledger_seed import LedgerSeed, write, write_entries
 from deploy.local.environment import without_settings
 from deploy.local.stack import LocalStack
+from deploy.local.state import StackInfo
 from libs.common.storage.mongo.driver import Database, open_database
 
 _MAX_GROWTH_MB = 50.0
@@ -106,14 +107,10 @@ def shown(kind: str, name: str, times: Times, target_ms: float) -> str:
 async def run(stack: LocalStack, seed: LedgerSeed, rounds: int, only: str) -> int:
     """Prints as it goes. Returns how many targets were missed."""
     missed = 0
-    info = stack.info
     asked = [each for each in questions(seed) if only in f"{each.kind} {each.name}"]
-    found = await check_plans(info, asked)
+    found = await check_plans(stack.info, asked)
     print(f"{found} queries for {len(asked)} questions: none scans entries", flush=True)
-    headers = {"authorization": f"Bearer {info.admin_api_key}"}
-    async with httpx2.AsyncClient(
-        base_url=info.admin_url, headers=headers, timeout=_SEED_TIMEOUT_S
-    ) as client:
+    async with _client(stack.info) as client:
         for question in asked:
             times = await measure(client, stack, question, rounds)
             missed += times.p95_ms > question.target_ms
@@ -133,12 +130,13 @@ async def write_exported(database: Database, seed: LedgerSeed) -> int:
 
 
 async def run_exports(stack: LocalStack, _: LedgerSeed) -> int:
-    info = stack.info
-    headers = {"authorization": f"Bearer {info.admin_api_key}"}
-    async with httpx2.AsyncClient(
-        base_url=info.admin_url, headers=headers, timeout=_SEED_TIMEOUT_S
-    ) as client:
+    async with _client(stack.info) as client:
         return await _exports(client, stack)
+
+
+def _client(info: StackInfo) -> httpx2.AsyncClient:
+    headers = {"authorization": f"Bearer {info.admin_api_key}"}
+    return httpx2.AsyncClient(base_url=info.admin_url, headers=headers, timeout=_SEED_TIMEOUT_S)
 
 
 async def _pages(client: httpx2.AsyncClient, stack: LocalStack, rounds: int, only: str) -> int:
