@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Sequence
 import msgspec
 import structlog
 
-from libs.common.storage.redis.client import RedisError
+from libs.common.storage.redis.answers import answers_of
 from libs.common.storage.redis.shard_workers import Presence, ShardWorkers
 from services.ledger_worker.queue_worker import pause
 
@@ -70,15 +70,8 @@ async def share_shards(
 async def _announced(others: ShardWorkers, worker: str) -> list[Presence | None]:
     """By shard; None while its server is away."""
     asked = (others.announce(shard, worker) for shard in range(others.count))
-    found: list[Presence | None] = []
-    for answer in await asyncio.gather(*asked, return_exceptions=True):
-        if isinstance(answer, RedisError | OSError):
-            found.append(None)
-        elif isinstance(answer, BaseException):
-            raise answer
-        else:
-            found.append(answer)
-    return found
+    answers = await answers_of(asked)
+    return [answer if isinstance(answer, Presence) else None for answer in answers]
 
 
 class _Share:

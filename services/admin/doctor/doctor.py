@@ -15,8 +15,8 @@ from libs.common.storage.mongo.index import missing_indexes
 from libs.common.storage.mongo.server_facts import read_mongo_facts
 from libs.common.storage.mongo.slices import Slice
 from libs.common.storage.prices.price_map import map_file
+from libs.common.storage.redis.answers import answers_of, first_answer
 from libs.common.storage.redis.client import RedisError, nodes_of
-from libs.common.storage.redis.node_pool import first_answer
 from libs.common.storage.redis.replicas import ReplicaStore, redis_time_ms
 from libs.common.storage.redis.server_facts import read_redis_facts
 from libs.common.version import VERSION
@@ -112,7 +112,7 @@ async def _mongo(state: State) -> list[Finding]:
 
 async def _redis(state: State) -> list[Finding]:
     nodes = await nodes_of(state["redis"])
-    answers = await asyncio.gather(*map(read_redis_facts, nodes), return_exceptions=True)
+    answers = await answers_of(map(read_redis_facts, nodes))
     first_answer(answers)
     return cluster_findings(answers, state["now"]())
 

@@ -6,7 +6,6 @@ in arq's format, in one transaction with the other commands that must be durable
 without an expiry: an unposted event is never dropped.
 """
 
-import asyncio
 import hashlib
 import time
 from collections.abc import Sequence
@@ -18,8 +17,8 @@ from arq.jobs import serialize_job
 
 from libs.common.decode_errors import UNREADABLE
 from libs.common.schemas.usage import UsageEvent
-from libs.common.storage.redis.client import Redis, RedisError
-from libs.common.storage.redis.node_pool import first_answer
+from libs.common.storage.redis.answers import answers_of, first_answer
+from libs.common.storage.redis.client import Redis
 from libs.common.storage.redis.pipelining import CommandSink
 from libs.common.storage.redis.scripts import ALLOW_OOM, run_once
 from libs.common.storage.redis.shards import Shards, shards_of
@@ -181,11 +180,9 @@ async def queue_is_empty(redis: Redis) -> bool:
 
 async def queue_state(redis: Redis) -> QueueState:
     """Raises RedisError if no shard answers."""
-    asked = (_state_of(redis, queue.name) for queue in queues_of(shards_of(redis)))
-    answers = await asyncio.gather(*asked, return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException) and not isinstance(answer, (RedisError, OSError)):
-            raise answer
+    answers = await answers_of(
+        _state_of(redis, queue.name) for queue in queues_of(shards_of(redis))
+    )
     told = [answer for answer in answers if isinstance(answer, QueueState)]
     if not told:
         first_answer(answers)

@@ -8,11 +8,11 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
 
+from libs.common.storage.redis.answers import answers_of, first_answer
 from libs.common.storage.redis.cluster import ClusterPool
 from libs.common.storage.redis.cluster_client import Routed
 from libs.common.storage.redis.key_slots import slot_of
 from libs.common.storage.redis.master import server_pool
-from libs.common.storage.redis.node_pool import first_answer
 from libs.common.storage.redis.sentinel import open_master_pool
 from libs.common.storage.redis.url import (
     is_cluster_url,
@@ -80,7 +80,7 @@ async def memory_ratio(redis: Redis) -> float:
     commands. A cluster's node that is away does not count, unless all are.
     """
     nodes = await nodes_of(redis)
-    ratios = await asyncio.gather(*map(_memory_ratio, nodes), return_exceptions=True)
+    ratios = await answers_of(map(_memory_ratio, nodes))
     known = [ratio for ratio in ratios if isinstance(ratio, float)]
     return max(known) if known else first_answer(ratios)
 

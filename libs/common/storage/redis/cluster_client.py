@@ -4,7 +4,6 @@ Everything else is as with a single server, but that a transaction's keys lie in
 nothing can be watched.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -14,10 +13,11 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError, ResponseError, TryAgainError
 
+from libs.common.storage.redis.answers import all_of, answers_of, first_answer
 from libs.common.storage.redis.cluster import NOTHING_DONE, ClusterPool, NotReached
 from libs.common.storage.redis.key_slots import is_script, key_of, slot_of
 from libs.common.storage.redis.node_links import one_slot_of
-from libs.common.storage.redis.node_pool import NodePool, first_answer
+from libs.common.storage.redis.node_pool import NodePool
 
 # Of these, each key may lie in another slot.
 _COUNTING = frozenset({"DEL", "EXISTS", "TOUCH", "UNLINK"})
@@ -35,7 +35,7 @@ class Routed(Redis):
         if command[0] in _AT_ALL_NODES:
             nodes: list[Any] = await self.nodes()
             sent = (node.execute_command(*command, **options) for node in nodes)
-            return first_answer(await asyncio.gather(*sent, return_exceptions=True))
+            return first_answer(await answers_of(sent))
         if command[0] == "MGET" or command[0] in _COUNTING:
             return await self._split(command[0], command[1:], options)
         key = key_of(command)
@@ -167,15 +167,6 @@ async def opened(pool: NodePool) -> Any:
         return await pool.get_connection()
     except (RedisError, OSError) as error:
         raise NotReached.because(error) from error
-
-
-async def all_of(sent: Sequence[Any]) -> list[Any]:
-    """Waits for all; raises the first error."""
-    answers = await asyncio.gather(*sent, return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-    return answers
 
 
 def in_order(parts: Iterable[Sequence[int]], answers: Sequence[Sequence[Any]]) -> list[Any]:

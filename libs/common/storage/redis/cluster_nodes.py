@@ -15,9 +15,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from libs.common.storage.redis.answers import answers_of, first_answer
 from libs.common.storage.redis.key_slots import SLOTS, slot_of
 from libs.common.storage.redis.master import RedisUnsuitable
-from libs.common.storage.redis.node_pool import NodePool, SeedPool, first_answer
+from libs.common.storage.redis.node_pool import NodePool, SeedPool
 from libs.common.storage.redis.shards import cluster_shards
 from libs.common.storage.redis.slot_map import Address, SlotMap, read_slot_map
 from libs.common.storage.redis.url import ClusterUrl
@@ -190,7 +191,7 @@ class ClusterNodes:
         for name in _RECORDS:
             names.setdefault(slots[slot_of(name)], []).append(name)
         asked = (_recorded_at(pool, own, wanted) for pool, own in names.items() if pool is not None)
-        answers = await asyncio.gather(*asked, return_exceptions=True)
+        answers = await answers_of(asked)
         told = {each for answer in answers if isinstance(answer, set) for each in answer}
         for other in told - {wanted.encode()}:
             raise RedisUnsuitable(
@@ -198,7 +199,7 @@ class ClusterNodes:
                 f"{other.decode(errors='replace')[:10]} shards: write that number"
             )
         if not told and not self.slots:
-            first_answer(answers or [RedisConnectionError("no node serves a slot")])
+            first_answer(answers)
             raise RedisConnectionError(f"no node could record shards={wanted}")
 
     async def _leave_unused(self, used: Container[NodePool | None]) -> None:

@@ -4,7 +4,6 @@ All keys of an account are in one shard, so that one script can read them on a c
 clock is Redis' own. `lua/common.lua` describes the keys.
 """
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any
@@ -26,6 +25,7 @@ from libs.common.schemas.holds import (
     Window,
     scope_name,
 )
+from libs.common.storage.redis.answers import answers_of
 from libs.common.storage.redis.client import Redis, RedisError
 from libs.common.storage.redis.pipelining import CommandSink, Pipelined, Transaction
 from libs.common.storage.redis.scripts import ALLOW_OOM, Scripts, encode_ask
@@ -194,14 +194,15 @@ class HoldStore:
         by_shard: defaultdict[int, list[int]] = defaultdict(list)
         for place, (user_id, _) in enumerate(owners):
             by_shard[self.shards.of(user_id)].append(place)
-        asked = (self._held_of([owners[place] for place in own]) for own in by_shard.values())
-        answers = await asyncio.gather(*asked, return_exceptions=True)
+        answers = await answers_of(
+            self._held_of([owners[place] for place in own]) for own in by_shard.values()
+        )
         held: list[int | None] = [None] * len(owners)
         for own, answer in zip(by_shard.values(), answers, strict=True):
-            if not isinstance(answer, BaseException):
+            if not isinstance(answer, RedisError | OSError):
                 for place, nusd in zip(own, answer, strict=True):
                     held[place] = nusd
-            elif len(by_shard) == 1 or not isinstance(answer, RedisError | OSError):
+            elif len(by_shard) == 1:
                 raise answer
         return held
 

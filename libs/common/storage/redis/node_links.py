@@ -1,6 +1,5 @@
 """Pipelined connections to the nodes of a cluster, one to each."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -8,9 +7,10 @@ from typing import Any, TypeVar
 import hiredis
 from redis.exceptions import RedisError
 
+from libs.common.storage.redis.answers import answers_of, first_answer
 from libs.common.storage.redis.cluster import ClusterPool, NotReached
 from libs.common.storage.redis.key_slots import is_script, key_of, slot_of, slots_of
-from libs.common.storage.redis.node_pool import NodePool, first_answer
+from libs.common.storage.redis.node_pool import NodePool
 from libs.common.storage.redis.wire import Link, Wire
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ class NodeLinks:
         if command[0] != "SCRIPT":
             pools = pools[:1]
         sent = (self._send(packed, pool, False) for pool in pools)
-        return first_answer(await asyncio.gather(*sent, return_exceptions=True))
+        return first_answer(await answers_of(sent))
 
 
 def one_slot_of(commands: Sequence[Sequence[Any]]) -> int:

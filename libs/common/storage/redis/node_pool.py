@@ -1,7 +1,7 @@
 """The connections to one node of a cluster."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from redis.asyncio import Redis
@@ -67,11 +67,3 @@ class SeedPool(NodePool):
     """For a node of the URL, which may be a replica by now: it knows the others."""
 
     takes_replicas = True
-
-
-def first_answer(answers: Sequence[Any]) -> Any:
-    """The first that is no error; raises the first error if all are."""
-    for answer in answers:
-        if not isinstance(answer, BaseException):
-            return answer
-    raise answers[0]

@@ -7,10 +7,10 @@ from contextlib import aclosing, suppress
 import structlog
 from redis.exceptions import NoPermissionError
 
+from libs.common.storage.redis.answers import answers_of, first_answer
 from libs.common.storage.redis.client import Redis, RedisError, nodes_of
 from libs.common.storage.redis.invalidation import CHANNEL
 from libs.common.storage.redis.master import RedisUnsuitable
-from libs.common.storage.redis.node_pool import first_answer
 
 __all__ = ["RedisUnsuitable", "check_if_there", "check_suitable", "listens", "publishes"]
 
@@ -28,8 +28,7 @@ async def check_suitable(redis: Redis, right: Right | None = None) -> None:
     not safe, but works. Of a cluster, all masters that answer are looked at.
     """
     nodes = await nodes_of(redis)
-    checks = (_check_server(node, right) for node in nodes)
-    faults = await asyncio.gather(*checks, return_exceptions=True)
+    faults = await answers_of(_check_server(node, right) for node in nodes)
     for fault in faults:
         if isinstance(fault, RedisUnsuitable):
             raise fault
