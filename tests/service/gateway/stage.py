@@ -58,7 +58,7 @@ def bearer(secret: str | None) -> dict[str, str]:
 
 
 def settings_for(
-    mongo_uri: str, redis_url: str, upstream_url: str, directory: Path, **changes: Any
+    mongo_uri: str, redis_url: str, upstream_url: str, directory: Path, /, **changes: Any
 ) -> Settings:
     """Both native providers are at `upstream_url`; the spool is in `directory`.
 

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
 import pytest
 import pytest_asyncio
 
@@ -29,9 +28,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest.fixture
 def settings(settings_with: SettingsWith, cluster_session: Cluster, tmp_path: Path) -> Settings:
-    return msgspec.structs.replace(
-        settings_with(), redis_url=Secret(cluster_session.url), spool_dir=str(tmp_path / "spool")
-    )
+    return settings_with(redis_url=Secret(cluster_session.url), spool_dir=str(tmp_path / "spool"))
 
 
 @pytest_asyncio.fixture(loop_scope="module")

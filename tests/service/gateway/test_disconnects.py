@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-import msgspec
 import pytest
 import pytest_asyncio
 
@@ -30,9 +29,7 @@ def oracle() -> Oracle:
 async def stand_in(oracle: Oracle, settings_with: SettingsWith) -> AsyncIterator[Client]:
     """A gateway to the local stack's stand-in for providers."""
     async with serving(StandIn(oracle)) as url:
-        settings = msgspec.structs.replace(
-            settings_with(), openai_base_url=f"{url}/v1", anthropic_base_url=url
-        )
+        settings = settings_with(openai_base_url=f"{url}/v1", anthropic_base_url=url)
         async with open_gateway(settings) as client:
             yield client
 

@@ -150,7 +150,7 @@ async def test_changes_during_a_redis_outage_take_effect_after_it(
     """Nobody hears it, so everything is forgotten when the connection is back."""
     upstream.answers(CHAT.answer)
     with running(redis_server(tmp_path)) as redis:
-        settings = msgspec.structs.replace(settings_with(), redis_url=Secret(redis.url))
+        settings = settings_with(redis_url=Secret(redis.url))
         async with (
             open_books(module_mongo_uri, redis.url) as books,
             open_gateway(settings) as gateway,

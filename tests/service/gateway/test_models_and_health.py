@@ -5,7 +5,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from pymongo import MongoClient
 
@@ -116,9 +115,7 @@ async def test_a_gateway_with_its_stores_is_ready(gateway: Client) -> None:
 
 async def test_a_gateway_starts_without_redis_and_reports_it(settings_with: SettingsWith) -> None:
     url = f"redis://{HOST}:{free_port()}/0"
-    async with open_gateway(
-        msgspec.structs.replace(settings_with(), redis_url=Secret(url))
-    ) as gateway:
+    async with open_gateway(settings_with(redis_url=Secret(url))) as gateway:
         health, ready = await gateway.http.get("/health"), await gateway.http.get("/ready")
 
     assert (health.status_code, ready.status_code) == (200, 503)
@@ -130,9 +127,7 @@ async def test_a_gateway_starts_without_redis_and_reports_it(settings_with: Sett
 async def test_a_gateway_starts_without_mongodb_and_reports_it(settings_with: SettingsWith) -> None:
     """A caller may well be somebody, so there is no 401 for those that it does not know."""
     uri = f"mongodb://{HOST}:{free_port()}/test?directConnection=true"
-    async with open_gateway(
-        msgspec.structs.replace(settings_with(), mongo_uri=Secret(uri))
-    ) as gateway:
+    async with open_gateway(settings_with(mongo_uri=Secret(uri))) as gateway:
         health, ready, call = await asyncio.gather(
             gateway.http.get("/health"),
             gateway.http.get("/ready"),
@@ -158,7 +153,7 @@ async def test_a_gateway_without_read_permission_is_not_ready(
             "mongo_uri": Secret(as_user(module_mongo_uri, "nobody")),
             "redis_url": Secret(redis.url),
         }
-        async with open_gateway(msgspec.structs.replace(settings_with(), **nobody)) as gateway:
+        async with open_gateway(settings_with(**nobody)) as gateway:
             ready = await gateway.http.get("/ready")
 
     assert ready.status_code == 503

@@ -33,9 +33,7 @@ def redis(tmp_path: Path) -> Iterator[ServerProcess]:
 
 @pytest.fixture
 def settings(settings_with: SettingsWith, redis: ServerProcess, tmp_path: Path) -> Settings:
-    return msgspec.structs.replace(
-        settings_with(), redis_url=Secret(redis.url), spool_dir=str(tmp_path / "spool")
-    )
+    return settings_with(redis_url=Secret(redis.url), spool_dir=str(tmp_path / "spool"))
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -148,9 +148,7 @@ async def test_without_redis_what_is_spent_is_shown(
     secret = await limited(books)
     user_id = await books.user_of(secret)
     await books.database["accounts"].update_one({"_id": user_id}, {"$set": {"spend": {"total": 5}}})
-    away = msgspec.structs.replace(
-        settings_with(), redis_url=Secret(f"redis://{HOST}:{free_port()}/0")
-    )
+    away = settings_with(redis_url=Secret(f"redis://{HOST}:{free_port()}/0"))
     async with open_gateway(away) as gateway:
         shown = await look(gateway, secret)
     total = shown["account"]["budgets"][0]

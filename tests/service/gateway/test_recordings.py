@@ -258,9 +258,7 @@ async def test_without_redis_calls_continue_and_recordings_are_dropped(
 ) -> None:
     (tmp_path / "redis").mkdir()
     with running(redis_server(tmp_path / "redis")) as redis:
-        settings = msgspec.structs.replace(
-            settings_with(), redis_url=Secret(redis.url), spool_dir=str(tmp_path / "spool")
-        )
+        settings = settings_with(redis_url=Secret(redis.url), spool_dir=str(tmp_path / "spool"))
         async with (
             open_books(module_mongo_uri, redis.url) as own_books,
             open_gateway(settings) as gateway,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import msgspec
 import pytest
 
 from libs.common.schemas.usage import UsageEvent
@@ -195,7 +194,7 @@ async def test_a_process_out_of_time_still_records_its_streams(
     Pausing(upstream, CHAT)
     secret = await books.add_key()
     log = tmp_path / "log"
-    settings = msgspec.structs.replace(settings_with(), shutdown_grace_s=1)
+    settings = settings_with(shutdown_grace_s=1)
 
     async with (
         gateway_process(settings, log) as (process, client),
