@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from redis import Redis, RedisError, ResponseError
 
@@ -16,12 +17,17 @@ _TIMEOUT_S = 30.0
 _POLL_S = 0.02
 # A busy machine is not taken for a dead master: tests promote a replica themselves.
 _NODE_TIMEOUT_MS = 20_000
+# As managed services do, whose nodes tell of each other by name: a certificate has no address.
+_OVER_TLS = (
+    *("--tls-cluster", "yes", "--cluster-announce-hostname", "localhost"),
+    *("--cluster-preferred-endpoint-type", "hostname"),
+)
 
 
 class Node:
     """`id` is its name in the cluster, `bus` the port at which the nodes speak to each other."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(self, directory: Path, *options: str, certificate: Path | None = None) -> None:
         directory.mkdir()
         self.id = secrets.token_hex(20)
         self.bus = free_port()
@@ -33,7 +39,9 @@ class Node:
             *("--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"),
             # A slot without a node does not stop the others.
             *("--cluster-require-full-coverage", "no", "--cluster-allow-replica-migration", "no"),
+            *(_OVER_TLS if certificate else ()),
             *options,
+            certificate=certificate,
         )
         self.address = (HOST, self.server.port)
 
@@ -56,14 +64,27 @@ class Node:
 class Cluster:
     """Equal ranges of slots at each master. `url` is what REDIS_URL says."""
 
-    def __init__(self, directory: Path, masters: int, *options: str, replicas: bool) -> None:
-        self.masters = [Node(directory / f"master-{n}", *options) for n in range(masters)]
-        self.replicas = [
-            Node(directory / f"replica-{n}", *options) for n in range(masters if replicas else 0)
-        ]
+    def __init__(
+        self,
+        directory: Path,
+        masters: int,
+        *options: str,
+        replicas: bool,
+        certificate: Path | None = None,
+    ) -> None:
+        def nodes(role: str, count: int) -> list[Node]:
+            made = [directory / f"{role}-{n}" for n in range(count)]
+            return [Node(each, *options, certificate=certificate) for each in made]
+
+        self._has_names = certificate is not None
+        self.masters = nodes("master", masters)
+        self.replicas = nodes("replica", masters if replicas else 0)
         self.nodes = [*self.masters, *self.replicas]
-        hosts = ",".join(f"{HOST}:{node.server.port}" for node in self.nodes)
-        self.url = f"redis+cluster://{hosts}"
+        urls = [urlsplit(node.server.url) for node in self.nodes]
+        hosts = ",".join(url.netloc for url in urls)
+        self.url = (
+            urls[0]._replace(scheme=f"{urls[0].scheme}+cluster", netloc=hosts, path="").geturl()
+        )
 
     def slots_of(self, place: int) -> tuple[int, int]:
         """The first and last slot that the master at that place was given."""
@@ -109,6 +130,7 @@ class Cluster:
     def _line_of(self, node: Node, reader: Node) -> str:
         host, port = node.address
         own = "myself," if node is reader else ""
+        name = ",localhost" if self._has_names else ""
         if node in self.masters:
             place = self.masters.index(node)
             first, last = self.slots_of(place)
@@ -116,15 +138,24 @@ class Cluster:
         else:
             place = self.replicas.index(node)
             kind, slots = f"slave {self.masters[place].id}", ""
-        return f"{node.id} {host}:{port}@{node.bus} {own}{kind} 0 0 {place + 1} connected{slots}"
+        return (
+            f"{node.id} {host}:{port}@{node.bus}{name} {own}{kind} 0 0 {place + 1} connected{slots}"
+        )
 
 
 @contextlib.contextmanager
 def cluster(
-    directory: Path, *options: str, masters: int = 3, replicas: bool = False
+    directory: Path,
+    *options: str,
+    masters: int = 3,
+    replicas: bool = False,
+    certificate: Path | None = None,
 ) -> Iterator[Cluster]:
-    """Killed at the end, whatever became of its nodes."""
-    made = Cluster(directory, masters, *options, replicas=replicas)
+    """Killed at the end, whatever became of its nodes.
+
+    With a `certificate` of `localhost`, over TLS, and the nodes tell of each other by name.
+    """
+    made = Cluster(directory, masters, *options, replicas=replicas, certificate=certificate)
     made.write_configurations()
     with contextlib.ExitStack() as stack:
         for node in made.nodes:

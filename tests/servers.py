@@ -188,16 +188,31 @@ def _key_file(directory: Path) -> Path:
     return path
 
 
-def redis_server(directory: Path, *options: str) -> ServerProcess:
-    """With an append-only file that is synced on every write, as in production."""
+def redis_server(directory: Path, *options: str, certificate: Path | None = None) -> ServerProcess:
+    """With an append-only file that is synced on every write, as in production.
+
+    With the `certificate` of `localhost`, and its key in the same file, over TLS alone.
+    """
     port = free_port()
     command = [
         redis_binary(),
-        *("--bind", HOST, "--port", str(port), "--dir", str(directory)),
+        *("--bind", HOST, "--dir", str(directory)),
         *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
+        *(["--port", str(port)] if certificate is None else _over_tls(port, str(certificate))),
         *options,
     ]
-    return ServerProcess(f"redis://{HOST}:{port}/0", command, port, directory)
+    url = f"redis://{HOST}:{port}/0"
+    if certificate is not None:
+        url = f"rediss://localhost:{port}/0?ssl_ca_certs={certificate}&ssl_check_hostname=true"
+    return ServerProcess(url, command, port, directory)
+
+
+def _over_tls(port: int, certificate: str) -> tuple[str, ...]:
+    return (
+        *("--port", "0", "--tls-port", str(port), "--tls-auth-clients", "no"),
+        *("--tls-cert-file", certificate, "--tls-key-file", certificate),
+        *("--tls-ca-cert-file", certificate, "--tls-replication", "yes"),
+    )
 
 
 def mongo_binary() -> str:

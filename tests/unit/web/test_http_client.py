@@ -9,7 +9,7 @@ import pytest
 
 from libs.common.web.http_client import HttpClient, HttpUnreachable
 from tests.servers import HOST, free_port
-from tests.service.gateway.http_client.certificates import Certificate
+from tests.support.certificates import Certificate
 from tests.support.sockets import accepting
 
 OK = b"HTTP/1.1 200 OK\r\n"

@@ -13,8 +13,8 @@ from services.gateway.upstream.http.client import UpstreamClient
 from services.gateway.upstream.http.connections import Connector
 from tests.servers import HOST
 from tests.service.gateway.http_client.asking import PATIENT, answer_of, post, whole
-from tests.service.gateway.http_client.certificates import Certificate
 from tests.service.gateway.http_client.wire import Provider, Script, Wire, always, answer, serving
+from tests.support.certificates import Certificate
 
 GOOD = always(answer(b"good"))
 PLAIN = "http://api.example:8080/v1/chat"

@@ -10,7 +10,6 @@ from services.gateway.upstream.http.client import UpstreamClient
 from services.gateway.upstream.http.connections import Connector
 from tests.servers import HOST
 from tests.service.gateway.http_client.asking import GUARD_S, answer_of, post, whole
-from tests.service.gateway.http_client.certificates import Certificate
 from tests.service.gateway.http_client.wire import (
     CHUNKED,
     Wire,
@@ -19,6 +18,7 @@ from tests.service.gateway.http_client.wire import (
     on_first,
     serving,
 )
+from tests.support.certificates import Certificate
 
 GOOD = always(answer(b"good"))
 

@@ -12,10 +12,10 @@ from cryptography.x509.oid import NameOID
 
 
 class Certificate:
-    """Self-signed, for one name or address."""
+    """Self-signed, for one name or address; with its key in the file at `path`."""
 
     def __init__(self, directory: Path, host: str) -> None:
-        self._path = directory / f"{host}.pem"
+        self.path = directory / f"{host}.pem"
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
         signed = (
@@ -35,18 +35,18 @@ class Certificate:
         )
         pem = serialization.Encoding.PEM
         plain = serialization.NoEncryption()
-        self._path.write_bytes(
+        self.path.write_bytes(
             key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
             + signed.public_bytes(pem)
         )
 
     def serving(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self._path)
+        context.load_cert_chain(self.path)
         return context
 
     def trusting(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=self._path)
+        return ssl.create_default_context(cafile=self.path)
 
 
 def _general_name(host: str) -> x509.GeneralName:
