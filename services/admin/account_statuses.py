@@ -87,7 +87,7 @@ async def _found(state: State, body: StatusBody, part: Slice) -> Rows[Account]:
         return account.status != body.status and body.filter.finds(account)
 
     if body.filter.user_ids is None:
-        return await state["accounts"].slice(part, keep=keep)
+        return await state["accounts"].slice(part, keep=keep, status=body.filter.status)
     named = await state["accounts"].get_many(body.filter.user_ids)
     return sliced(filter(keep, named), part, lambda account: by_id(account.user_id))
 

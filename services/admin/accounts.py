@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from libs.common.domain.money import plain
 from libs.common.errors import Conflict, FieldError, NotFound, ValidationFailed
-from libs.common.schemas.account import Account, AccountStatus, Budget, Limits
+from libs.common.schemas.account import Account, AccountName, AccountStatus, Budget, Limits
 from libs.common.schemas.price import AT_COST
 from libs.common.storage.mongo.slices import RowPlace, Rows, Slice, sliced
 from services.admin.budgets import (
@@ -88,11 +88,7 @@ class AccountQuery(PageQuery, frozen=True, kw_only=True):
     status: AccountStatus | UnsetType = UNSET
     sort: Literal["user_id", "-user_id", "created_at", "-created_at"] = "user_id"
 
-    @property
-    def wants_few(self) -> bool:
-        return self.q is not UNSET or self.status not in (UNSET, "active")
-
-    def wants(self, account: Account) -> bool:
+    def wants(self, account: Account | AccountName) -> bool:
         if self.status is UNSET:
             shown = account.status != "archived"
         else:
@@ -152,7 +148,9 @@ async def _reached(request: Request[State], query: AccountQuery, part: Slice) ->
     """The accounts that the actor reaches, and wants."""
     accounts, reached = request.state["accounts"], actor_of(request).accounts
     if reached is None:
-        return await accounts.slice(part, keep=query.wants, keeps_few=query.wants_few)
+        read = accounts.slice if query.q is UNSET else accounts.search
+        status = None if query.status is UNSET else query.status
+        return await read(part, keep=query.wants, status=status)
     found = filter(query.wants, await accounts.get_many(reached))
 
     def place_of(account: Account) -> RowPlace:

@@ -57,6 +57,14 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
 
 
+class AccountName(msgspec.Struct, frozen=True, kw_only=True):
+    """What accounts are searched by."""
+
+    user_id: str
+    name: str
+    status: AccountStatus = "active"
+
+
 class BudgetedAccount(msgspec.Struct, frozen=True, kw_only=True):
     """What of an account tells, with its spend, how its budgets will do."""
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable
 
-from libs.common.schemas.account import Account, BudgetedAccount
+from libs.common.schemas.account import Account, AccountName, AccountStatus, BudgetedAccount
 from libs.common.storage.mongo.account_spend import spend_fields
+from libs.common.storage.mongo.batched_reads import find_by_ids
 from libs.common.storage.mongo.driver import (
     Database,
     Document,
@@ -13,7 +14,13 @@ from libs.common.storage.mongo.index import index
 from libs.common.storage.mongo.revised import RevisedStore
 from libs.common.storage.mongo.slices import Rows, Slice, read_slice
 
-INDEXES = (index("accounts", "created_at", "_id"),)
+_USUAL: AccountStatus = "active"
+# Those of every other status: the usual one costs no index anything.
+INDEXES = (
+    index("accounts", "created_at", "_id"),
+    index("accounts", "status", "_id", above=_USUAL),
+    index("accounts", "status", "created_at", "_id", above=_USUAL),
+)
 
 
 class AccountStore(RevisedStore[Account]):
@@ -24,9 +31,8 @@ class AccountStore(RevisedStore[Account]):
 
     async def get_many(self, user_ids: Iterable[str]) -> list[Account]:
         """Leaves out unknown accounts."""
-        wanted = sorted(set(user_ids))
-        found = self._collection.find({"_id": {"$in": wanted}})
-        return [from_document(d, Account) for d in await found.to_list(len(wanted))]
+        found = await find_by_ids(self._collection, sorted(set(user_ids)))
+        return [from_document(document, Account) for document in found]
 
     async def time_zones(self, user_ids: Iterable[str]) -> dict[str, str]:
         """By user_id; leaves out unknown accounts."""
@@ -35,12 +41,38 @@ class AccountStore(RevisedStore[Account]):
         return {d["_id"]: d.get("time_zone", "UTC") for d in await found.to_list(len(wanted))}
 
     async def slice(
-        self, wanted: Slice, *, keep: Callable[[Account], bool], keeps_few: bool = False
+        self, wanted: Slice, *, keep: Callable[[Account], bool], status: AccountStatus | None
     ) -> Rows[Account]:
-        """In the order of `_id` or `created_at`."""
-        return await read_slice(
-            self._collection, {}, wanted, Account, keep=keep, keeps_few=keeps_few
+        """In the order of `_id` or `created_at`. None: of every status."""
+        query = _of_status(status)
+        return await read_slice(self._collection, query, wanted, Account, keep=keep)
+
+    async def search(
+        self,
+        wanted: Slice,
+        *,
+        keep: Callable[[Account | AccountName], bool],
+        status: AccountStatus | None,
+    ) -> Rows[Account]:
+        """As `slice`, where few are kept: of the others no more is read than their names."""
+        fields = (*AccountName.__struct_fields__, wanted.field)
+        found = await read_slice(
+            self._collection,
+            _of_status(status),
+            wanted,
+            AccountName,
+            keep=keep,
+            projection=dict.fromkeys(fields, 1),
+            keeps_few=True,
         )
+        accounts = {
+            account.user_id: account
+            for account in await self.get_many(name.user_id for name in found.rows)
+            # It may have been changed since.
+            if keep(account)
+        }
+        rows = [accounts[name.user_id] for name in found.rows if name.user_id in accounts]
+        return Rows(rows=rows, first=found.first, rest=found.rest)
 
     async def with_budgets(
         self, part: Slice, periods: Iterable[str]
@@ -54,3 +86,8 @@ class AccountStore(RevisedStore[Account]):
         found = found.sort(part.order(same_value=False)).limit(part.limit)
         documents = await found.to_list(part.limit)
         return [(from_document(document, BudgetedAccount), document) for document in documents]
+
+
+def _of_status(status: AccountStatus | None) -> Document:
+    """What an index answers. Accounts of the usual status may have none in their documents."""
+    return {} if status in (None, _USUAL) else {"status": status}

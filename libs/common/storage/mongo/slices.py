@@ -107,13 +107,13 @@ async def read_slice(
     most: int = MAX_READ,
     keeps_few: bool = False,
 ) -> Rows[S]:
-    """Reads no more than `most` rows, from the first many at a time where it `keeps_few`.
+    """Reads no more than `most` rows, at once where it `keeps_few`.
 
     `query` has conditions that the index serves before the field of the order; `keep` others.
     """
     rows: list[S] = []
     first = last = None
-    part, left, size = wanted, most, _BATCH if keeps_few else wanted.limit + 1
+    part, left, size = wanted, most, most if keeps_few else wanted.limit + 1
     while True:
         documents = await _chunk(collection, query, part, min(size, left), projection)
         for document in documents:

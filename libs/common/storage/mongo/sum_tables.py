@@ -10,7 +10,7 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from heapq import nlargest, nsmallest
-from itertools import count
+from itertools import compress, count, repeat
 
 import msgspec
 
@@ -26,6 +26,8 @@ COUNTED = frozenset({_COST, "calls", "corrections"})
 # Of a value's number within a group.
 _BITS = 32
 _NUMBER = (1 << _BITS) - 1
+# One number in so many is not 0: it takes less time to look for those.
+_SPARSE = 4
 # Rows whose other sums wait.
 _MOST_WAITING = 1_000_000
 
@@ -185,9 +187,11 @@ class Tally:
             if among is None or group in among
         )
         found = [(group, place) for _, group, place in nsmallest(limit, ranked)]
-        wanted = bytearray(len(costs))
-        for _, place in found:
-            wanted[place] = 1
+        wanted = None
+        if len(found) < len(costs):
+            wanted = bytearray(len(costs))
+            for _, place in found:
+                wanted[place] = 1
         total = self._add_details(wanted, brief=brief)
         rows = [(group, {name: self._sum(name)[p] for name in self._sums}) for group, p in found]
         return Dearest(rows, total)
@@ -214,12 +218,12 @@ class Tally:
 
     def _places(self, fields: Sequence[Field], size: int, rows: Sequence[int] | None) -> list[int]:
         """Of the rows of a table of that size."""
-        keys = [0] * (size if rows is None else len(rows))
+        keys: Iterable[int] = repeat(0, size if rows is None else len(rows))
         for own, field in zip(self._values, fields, strict=True):
             column = _at(field.numbers, rows)
             numbers = _numbered(own, field.values, None if rows is None else set(column))
             if own is self._values[0]:
-                keys = list(map(numbers.__getitem__, column))
+                keys = map(numbers.__getitem__, column)
             else:
                 keys = [k << _BITS | numbers[n] for k, n in zip(keys, column, strict=True)]
         places = list(map(self._groups.__getitem__, keys))
@@ -232,12 +236,15 @@ class Tally:
         numbers.extend([0] * (len(self._groups) - len(numbers)))
         return numbers
 
-    def _add(self, name: str, places: Sequence[int], numbers: Iterable[int]) -> None:
+    def _add(self, name: str, places: Iterable[int], numbers: Sequence[int]) -> None:
         sums = self._sum(name)
         if self._fields:
-            for place, number in zip(places, numbers, strict=True):
+            pairs = zip(places, numbers, strict=True)
+            if _is_sparse(numbers):
+                pairs = zip(compress(places, numbers), compress(numbers, numbers), strict=True)
+            for place, number in pairs:
                 sums[place] += number
-        elif places:
+        elif sums:
             sums[0] += sum(numbers)
 
     def _add_details(self, wanted: bytearray | None, *, brief: bool = False) -> Counter[str]:
@@ -259,6 +266,8 @@ class Tally:
             if self._statuses and not brief and STATUS in table.field_names:
                 self._count_calls(added, places, also, total)
         self._waiting, self._waiting_rows = [], 0
+        if wanted is None:
+            return Counter({name: sum(numbers) for name, numbers in self._sums.items()})
         return total
 
     def _count_calls(
@@ -289,6 +298,13 @@ def _numbered(
     if some is None:
         return list(map(own.__getitem__, values))
     return {number: own[values[number]] for number in some}
+
+
+def _is_sparse(numbers: Sequence[int]) -> bool:
+    """Whether next to all are 0, as far as that is known at once."""
+    if not isinstance(numbers, array) or numbers.itemsize > 1:
+        return False
+    return _SPARSE * (len(numbers) - numbers.tobytes().count(0)) < len(numbers)
 
 
 def _at(numbers: Sequence[int], rows: Sequence[int] | None) -> Sequence[int]:
