@@ -18,10 +18,17 @@ from libs.common.storage.mongo.driver import Database, Document, PyMongoError, S
 from libs.common.storage.mongo.index import build_indexes
 from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.mongo.rollup_filter import Grouping, RollupFilter, Sums
-from libs.common.storage.mongo.rollup_segments import RollupSegments, foldable
+from libs.common.storage.mongo.rollup_segments import (
+    DELTA,
+    ROWS,
+    USERS,
+    RollupSegments,
+    foldable,
+)
 from libs.common.storage.mongo.rollups import RollupReader
 from tests.service.admin.test_usage_groups import ZONES, load
 from tests.support.earlier_ledger import EarlierLedger
+from tests.support.sent_commands import collection_of, sent_commands
 from tests.unit.builders import account
 
 ALL = RollupFilter(since=date(2026, 1, 1), until=date(2027, 1, 1))
@@ -30,6 +37,7 @@ SOME = RollupFilter(since=date(2026, 10, 27), until=date(2026, 11, 9))
 ASKED: list[tuple[RollupFilter, tuple[Grouping, ...]]] = [
     (ALL, ()),
     (ALL, ("account",)),
+    (ALL, ("client_user",)),
     (ALL, ("day", "model", "provider", "status")),
     (SOME, ("key", "month", "tag:team", "client_user")),
     (msgspec.structs.replace(SOME, zone="Asia/Tokyo"), ("account",)),
@@ -226,6 +234,33 @@ async def test_sums_of_many_accounts_read_no_rollups(database: Database) -> None
     await database["rollups"].delete_many({})
     assert await answers(database) == found
     assert await reader.sums(one, (), limit=1) == []
+
+
+async def test_end_users_are_read_from_a_level_of_their_own(database: Database) -> None:
+    """Where all segments have it: a worker of an earlier release folds them without it."""
+    await LedgerStore(database).post(load(12))
+    segments = RollupSegments(database)
+    await segments.fold(at=1)
+    assert await segments.check()
+
+    async def told() -> tuple[list[Sums], set[str]]:
+        with sent_commands() as commands:
+            rows = await RollupReader(database).sums(ALL, ("client_user",), limit=99)
+        asked = [each for each in commands if collection_of(each) == "rollup_segments"]
+        tables = [each["filter"] for each in asked if "projection" not in each]
+        return rows, {each["level"] for each in tables if "level" in each} - {DELTA}
+
+    expected, levels = await told()
+    assert len(expected) > 1
+    assert levels == {USERS}
+    level = await segments.collection.find({"level": USERS}).to_list(None)
+    orphan = level[0] | {"_id": f"gone|{USERS}"}
+    await segments.collection.insert_one(orphan)
+    assert await told() == (expected, {ROWS})
+    await segments.collection.delete_many({"_id": {"$in": [orphan["_id"], level[0]["_id"]]}})
+    assert await told() == (expected, {ROWS})
+    assert await segments.fill()
+    assert await told() == (expected, {USERS})
 
 
 async def test_a_day_keeps_few_segments(database: Database) -> None:

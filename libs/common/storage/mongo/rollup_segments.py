@@ -40,16 +40,17 @@ from libs.common.storage.mongo.sum_tables import (
 )
 
 HOUR, TAGS, DELTA, STATE, ASKED = "hour", "tags", "delta", "state", "asked"
-_CELLS = "cells"
+TOTALS, USERS, ROWS, _CELLS = "totals", "users", "rows", "cells"
 IN_CELLS = (HOUR, STATUS)
 _FIELDS = ("user_id", "key_id", "model", "provider", "requested_model", "client_user")
 _ALL = (*_FIELDS, TAGS, *IN_CELLS)
 # What the rows of each level are summed by.
 LEVELS: Mapping[str, tuple[str, ...]] = {
-    "totals": ("model", "provider"),
+    TOTALS: ("model", "provider"),
     "accounts": ("user_id",),
+    USERS: ("client_user",),
     "hours": ("model", "provider", *IN_CELLS),
-    "rows": (*_FIELDS, TAGS),
+    ROWS: (*_FIELDS, TAGS),
     "cells": _ALL,
 }
 # Of the table that has all of a segment, and counts its entries.
@@ -228,10 +229,10 @@ def _cells_kept(rollup: Document) -> _Cells:
 
 def _folded(day: str, parts: Iterable[SumTable]) -> list[Document]:
     cells = _summed(_ALL, *parts)
-    rows = _summed(LEVELS["rows"], cells)
-    sources = {"hours": cells, "accounts": rows, "totals": rows}
+    rows = _summed(LEVELS[ROWS], cells)
+    sources = {"hours": cells, "accounts": rows, USERS: rows, TOTALS: rows}
     smaller = {level: _summed(LEVELS[level], table) for level, table in sources.items()}
-    documents = _documents(day, {_CELLS: cells, "rows": rows} | smaller)
+    documents = _documents(day, {_CELLS: cells, ROWS: rows} | smaller)
     asked = list(rows.field("requested_model").values)
     if len(asked) <= _MAX_ASKED:
         next(each for each in documents if each["level"] == "hours")[ASKED] = asked

@@ -13,7 +13,13 @@ from typing import Any
 import msgspec
 
 from libs.common.domain.periods import zone_of
-from libs.common.storage.mongo.driver import Database, Document, Session, in_transaction
+from libs.common.storage.mongo.driver import (
+    Collection,
+    Database,
+    Document,
+    Session,
+    in_transaction,
+)
 from libs.common.storage.mongo.rollup_filter import (
     STORED,
     ZONES_APART,
@@ -28,8 +34,11 @@ from libs.common.storage.mongo.rollup_segments import (
     HOUR,
     IN_CELLS,
     LEVELS,
+    ROWS,
     STATE,
     TAGS,
+    TOTALS,
+    USERS,
     table_of,
 )
 from libs.common.storage.mongo.sum_tables import (
@@ -103,7 +112,8 @@ async def segment_sums(
         sums = SegmentSums(by)
         for read in _reads(wanted, by):
             add = partial(_add, sums.tally, wanted, by, read)
-            for level in (read.level, DELTA):
+            whole = read.level != USERS or await _has_users(collection, read.days, session)
+            for level in (read.level if whole else ROWS, DELTA):
                 found = collection.find({"level": level, "day": read.days}, session=session)
                 while documents := await found.to_list(_READ_AT_ONCE):
                     # Other requests are answered meanwhile.
@@ -130,6 +140,18 @@ def _reads(wanted: RollupFilter, by: Sequence[Grouping]) -> Iterator[_Read]:
     yield _Read(days=days | {"$lt": first}, level=timed, timed=True)
     yield _Read(days={"$gte": first, "$lt": last}, level=_level(wanted, by, False), timed=False)
     yield _Read(days=days | {"$gte": last}, level=timed, timed=True)
+
+
+async def _has_users(collection: Collection, days: Document, session: Session) -> bool:
+    """Whether the level is that of the segments: a worker of an earlier release folds them without
+    it, and leaves that of those that it folded.
+    """
+    segments = []
+    for level in (TOTALS, USERS):
+        found = collection.find({"level": level, "day": days}, {"_id": 1}, session=session)
+        tables = await found.to_list(None)
+        segments.append({table["_id"].partition("|")[0] for table in tables})
+    return segments[0] == segments[1]
 
 
 def _level(wanted: RollupFilter, by: Sequence[Grouping], timed: bool) -> str:
