@@ -1,216 +1,209 @@
-"""Proves the ledger by account: entries against spend, periods, rollups and Redis' copy."""
+"""Proves the ledger in pages of accounts: which of them, from where on, and with Redis' copies."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from time import monotonic
 
 import msgspec
 
-from libs.common.domain.verify import (
-    Checkpoint,
-    Difference,
-    advance,
-    compare,
-    days_in,
-)
-from libs.common.schemas.spend import PeriodSpend
+from libs.common.account_proof import STRETCH, AccountProver, Proof
+from libs.common.copy_comparison import CopyComparison
+from libs.common.domain.periods import present_periods
+from libs.common.domain.verify import Checkpoint, is_due_in_full
+from libs.common.findings import Findings, Looked, Part, findings_of, part_of
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.ledger_reader import LedgerReader
-from libs.common.storage.mongo.proofs import ProofStore
+from libs.common.storage.mongo.proof_pages import Candidate, Page, ProofPages
+from libs.common.storage.mongo.proofs import ProofStore, UnderWay
 from libs.common.storage.queue.event_queue import queue_is_empty
 from libs.common.storage.redis.client import Redis
 from libs.common.storage.redis.spend import RedisSpendReader
 
-# Entries read in one transaction, which MongoDB bounds to a minute and the driver to seconds.
-_STRETCH = 10_000
-_PAGE = 200
-# A lagging copy is read again so often, at this interval.
-_LOOKS = 4
-_PAUSE_S = 0.25
+
+class _Start(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an account's proof starts: at `checkpoint`, by default at the one that is stored.
+
+    `full`: the entries before it are read for this proof, too, which began at `full_at`.
+    """
+
+    user_id: str
+    checkpoint: Checkpoint | None = None
+    full: bool = False
+    full_at: datetime
 
 
-class Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one account: its last sound checkpoint, and its first difference."""
-
-    checkpoint: Checkpoint
-    difference: Difference | None
-
-
-class Findings(msgspec.Struct, frozen=True, kw_only=True):
-    """Of all accounts that were proved; `next_after` is None after the last account."""
-
-    accounts: int = 0
-    entries: int = 0
-    entries_nusd: int = 0
-    drifting: int = 0
-    first_difference: Difference | None = None
-    next_after: str | None = None
+# None: the account's document says enough.
+_StartOf = Callable[[Candidate], _Start | None]
 
 
 class Prover:
-    """`settling` returns whether postings may still reach Redis' copy."""
+    """Redis' copies of a page are compared together."""
 
     def __init__(
         self,
         *,
         proofs: ProofStore,
-        ledger: LedgerReader,
-        redis_spend: RedisSpendReader,
-        settling: Callable[[], Awaitable[bool]],
-        stretch: int = _STRETCH,
-        pause_s: float = _PAUSE_S,
+        pages: ProofPages,
+        copies: CopyComparison,
+        now: Callable[[], datetime],
+        stretch: int = STRETCH,
     ) -> None:
         self._proofs = proofs
-        self._ledger = ledger
-        self._redis_spend = redis_spend
-        self._settling = settling
-        self._stretch = stretch
-        self._pause_s = pause_s
+        self._pages = pages
+        self._copies = copies
+        self._now = now
+        self._accounts = AccountProver(proofs, stretch=stretch)
 
-    async def prove_all(
-        self,
-        *,
-        full: bool,
-        after: str | None = None,
-        within_s: float | None = None,
-        proved: Callable[[Checkpoint], Awaitable[None]] | None = None,
-    ) -> Findings:
-        """Proves accounts in order, starting after `after`, until `within_s` is over.
-
-        `full` ignores checkpoints. `proved` gets the new checkpoint of each sound account.
-        """
-        give_up_at = None if within_s is None else monotonic() + within_s
-        findings = Findings()
-        async for user_id in self._users(after):
-            if give_up_at is not None and monotonic() > give_up_at and findings.accounts:
-                return msgspec.structs.replace(findings, next_after=after)
-            proof = await self.prove(user_id, full=full)
-            if proof.difference is None and proved is not None:
-                await proved(proof.checkpoint)
-            findings = _with(findings, proof)
-            after = user_id
-        return findings
+    async def prove(self, user_id: str, *, full: bool) -> Proof:
+        """Proves one account, known or not. `full` ignores its checkpoint."""
+        now = self._now()
+        [looked] = await self._compared([await self._look(_start(user_id, now, full=full))])
+        return looked.proof
 
     async def prove_one(self, user_id: str, *, full: bool) -> Findings:
         """As `prove_all`, for one account."""
-        return _with(Findings(), await self.prove(user_id, full=full))
+        proof = await self.prove(user_id, full=full)
+        return findings_of([Looked(proof=proof, full_at=self._now())])
 
-    async def prove(self, user_id: str, *, full: bool) -> Proof:
-        """Proves one account, known or not."""
-        start = Checkpoint(user_id=user_id) if full else await self._proofs.checkpoint(user_id)
-        from_scratch = start.seq == 0
-        proved, days = start, set[str]()
-        # Entries far from the end cannot change, so each stretch may have its own snapshot.
-        upto = await self._proofs.entries(user_id)
-        while proved.seq + self._stretch < upto:
-            end = proved.seq + self._stretch
-            added = await self._proofs.sums(user_id, proved.seq, end)
-            days.update(days_in(added.periods))
-            stretched = advance(proved, added, end)
-            if isinstance(stretched, Difference):
-                return Proof(checkpoint=proved, difference=stretched)
-            proved = stretched
-        added, kept = await self._proofs.tail(user_id, proved.seq, None if from_scratch else days)
-        # Entries without an account: nothing counts them, so their own number is taken.
-        entries = proved.seq + added.number if kept.nusd is None else kept.entries
-        advanced = advance(proved, added, entries)
-        if isinstance(advanced, Difference):
-            return Proof(checkpoint=proved, difference=advanced)
-        if from_scratch:
-            rollups = dict.fromkeys(days_in(advanced.periods), 0) | dict(kept.rollups)
-            kept = msgspec.structs.replace(kept, rollups=rollups)
-        difference = next(compare(advanced, kept), None)
-        if difference is None and from_scratch:
-            difference = await self._unnumbered(advanced)
-        if difference is None:
-            difference = await self._copy_difference(user_id, sorted(kept.periods))
-        return Proof(checkpoint=advanced, difference=difference)
+    async def prove_all(
+        self, *, full: bool, after: str | None = None, within_s: float | None = None
+    ) -> Findings:
+        """Proves every account in order, starting after `after`, until `within_s` is over.
 
-    async def _users(self, after: str | None) -> AsyncIterator[str]:
-        """In order: accounts, and those that have entries alone."""
-        while page := await self._proofs.user_ids(after=after, limit=_PAGE):
-            for user_id in page:
-                while (stray := await self._proofs.stray(after, user_id)) is not None:
+        `full` ignores checkpoints.
+        """
+        give_up_at = None if within_s is None else monotonic() + within_s
+        now = self._now()
+
+        def start_of(candidate: Candidate) -> _Start:
+            return _start(candidate.user_id, now, full=full)
+
+        findings = Findings(next_after=after)
+        while True:
+            part = await self._prove_page(findings.next_after, start_of, give_up_at)
+            findings = findings.with_later(part.findings)
+            if part.is_last or _is_over(give_up_at):
+                return findings
+
+    async def prove_due(
+        self,
+        after: str | None,
+        under_way: UnderWay | None,
+        *,
+        full_every: timedelta,
+        give_up_at: float,
+    ) -> Part:
+        """As `prove_all`, of a page at most: leaves out what has not changed.
+
+        Each account is proved from its first entry on once in `full_every`. `under_way` is such a
+        proof, of the account that comes next.
+        """
+        start_of = partial(_due_start, under_way=under_way, now=self._now(), full_every=full_every)
+        return await self._prove_page(after, start_of, give_up_at, cut_at=give_up_at)
+
+    async def _prove_page(
+        self,
+        after: str | None,
+        start_of: _StartOf,
+        give_up_at: float | None,
+        cut_at: float | None = None,
+    ) -> Part:
+        page = await self._pages.read(after)
+        looked: list[Looked] = []
+        reached, cut = page.until, None
+        async with aclosing(self._starts(page, after, start_of)) as starts:
+            async for start in starts:
+                if looked and _is_over(give_up_at):
+                    reached = looked[-1].user_id
+                    break
+                each = start if isinstance(start, Looked) else await self._look(start, cut_at)
+                if each.proof.is_cut:
+                    reached, cut = looked[-1].user_id if looked else after, each
+                    break
+                looked.append(each)
+        return part_of(await self._compared(looked), reached, cut)
+
+    async def _starts(
+        self, page: Page, after: str | None, start_of: _StartOf
+    ) -> AsyncGenerator[_Start | Looked, None]:
+        """Of accounts, and of those that have entries alone, which are looked for before each
+        account that is proved and after the last one.
+        """
+        for candidate in page.candidates:
+            start = start_of(candidate)
+            if start is None:
+                yield _unchanged(candidate)
+            else:
+                async for stray in self._strays(after, candidate.user_id):
                     yield stray
-                    after = stray
-                yield user_id
-                after = user_id
-        while (stray := await self._proofs.stray(after, None)) is not None:
-            yield stray
+                yield start
+            after = candidate.user_id
+        if page.until is None:
+            async for stray in self._strays(after, None):
+                yield stray
+
+    async def _strays(self, after: str | None, before: str | None) -> AsyncGenerator[_Start, None]:
+        while (stray := await self._proofs.stray(after, before)) is not None:
+            yield _start(stray, self._now(), full=True)
             after = stray
 
-    async def _unnumbered(self, proved: Checkpoint) -> Difference | None:
-        number = await self._proofs.unnumbered(proved.user_id)
-        if number == 0:
-            return None
-        return Difference(
-            user_id=proved.user_id,
-            where="entries",
-            unit="entries",
-            expected=proved.seq,
-            found=proved.seq + number,
-        )
+    async def _look(self, start: _Start, cut_at: float | None = None) -> Looked:
+        began_at = self._now()
+        checkpoint = start.checkpoint or await self._proofs.checkpoint(start.user_id)
+        full = start.full or checkpoint.seq == 0
+        proof = await self._accounts.prove(checkpoint, full=full, cut_at=cut_at)
+        return Looked(proof=proof, full_at=start.full_at if start.full or not full else began_at)
 
-    async def _copy_difference(self, user_id: str, periods: list[str]) -> Difference | None:
-        """A copy may be missing, and may lag while a posting settles."""
-        first = await self._lagging(user_id, periods)
-        lagging = first
-        for _ in range(_LOOKS):
-            certain = next((row for row in lagging if not row.may_catch_up), None)
-            if certain is not None:
-                return certain.difference(user_id)
-            if not lagging:
-                return None
-            await asyncio.sleep(self._pause_s)
-            lagging = await self._lagging(user_id, [row.period for row in lagging])
-        at_first = {row.period: row.copy for row in first}
-        stuck = [row for row in lagging if row.copy == at_first.get(row.period)]
-        if not stuck or await self._settling():
-            return None
-        return stuck[0].difference(user_id)
-
-    async def _lagging(self, user_id: str, periods: list[str]) -> list["_Lag"]:
-        # Redis first: a copy that is newer than MongoDB's later figure is wrong.
-        copies = await self._redis_spend.of(user_id, periods)
-        spent = await self._ledger.spend_with_revisions([user_id], periods)
-        rows = [
-            _Lag(period, copy, spent.get((user_id, period), PeriodSpend()))
-            for period, copy in copies.items()
-        ]
-        return [row for row in rows if row.copy.nusd != row.kept.nusd]
+    async def _compared(self, looked: list[Looked]) -> list[Looked]:
+        """With the differences of Redis' copies: of present periods, and of all that were read."""
+        present = dict.fromkeys(present_periods(self._now()), 0)
+        amounts = {}
+        for each in looked:
+            kept = each.proof.amounts
+            if each.is_unchanged:
+                amounts[each.user_id] = {period: kept.get(period, 0) for period in present}
+            elif each.proof.difference is None:
+                amounts[each.user_id] = {**present, **kept}
+        found = await self._copies.differences(amounts)
+        return [each.differing(found.get(each.user_id)) for each in looked]
 
 
-class _Lag(msgspec.Struct, frozen=True):
-    period: str
-    copy: PeriodSpend
-    kept: PeriodSpend
-
-    @property
-    def may_catch_up(self) -> bool:
-        return self.kept.revision == 0 or self.copy.revision < self.kept.revision
-
-    def difference(self, user_id: str) -> Difference:
-        return Difference(
-            user_id=user_id,
-            where=f"redis:{self.period}",
-            expected=self.kept.nusd,
-            found=self.copy.nusd,
-        )
+def _due_start(
+    candidate: Candidate, *, under_way: UnderWay | None, now: datetime, full_every: timedelta
+) -> _Start | None:
+    user_id, full_at = candidate.user_id, candidate.full_at
+    if under_way is not None and under_way.checkpoint.user_id == user_id:
+        began_at, reached = under_way.began_at, under_way.checkpoint
+        return _Start(user_id=user_id, checkpoint=reached, full=True, full_at=began_at)
+    if full_at is None:
+        return _start(user_id, now, full=not candidate.has_checkpoint)
+    if is_due_in_full(user_id, full_at, now, full_every):
+        return _start(user_id, now, full=True)
+    return None if candidate.is_unchanged else _Start(user_id=user_id, full_at=full_at)
 
 
-def _with(findings: Findings, proof: Proof) -> Findings:
-    difference = proof.difference
-    return msgspec.structs.replace(
-        findings,
-        accounts=findings.accounts + 1,
-        entries=findings.entries + proof.checkpoint.seq,
-        entries_nusd=findings.entries_nusd + proof.checkpoint.nusd,
-        drifting=findings.drifting + (difference is not None),
-        first_difference=findings.first_difference or difference,
-    )
+def _start(user_id: str, now: datetime, *, full: bool) -> _Start:
+    first = Checkpoint(user_id=user_id) if full else None
+    return _Start(user_id=user_id, checkpoint=first, full=full, full_at=now)
 
 
-def prover_of(database: Database, redis: Redis) -> Prover:
+def _unchanged(candidate: Candidate) -> Looked:
+    checkpoint = Checkpoint(user_id=candidate.user_id, seq=candidate.entries, nusd=candidate.nusd)
+    proof = Proof(checkpoint=checkpoint, amounts=candidate.spend)
+    return Looked(proof=proof, full_at=None)
+
+
+def _is_over(give_up_at: float | None) -> bool:
+    return give_up_at is not None and monotonic() > give_up_at
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def prover_of(database: Database, redis: Redis, now: Callable[[], datetime] = _utc_now) -> Prover:
     """`database` has the ledger; `redis` has the worker's queue and the copies of spend."""
 
     async def settling() -> bool:
@@ -218,7 +211,7 @@ def prover_of(database: Database, redis: Redis) -> Prover:
 
     return Prover(
         proofs=ProofStore(database),
-        ledger=LedgerReader(database),
-        redis_spend=RedisSpendReader(redis),
-        settling=settling,
+        pages=ProofPages(database),
+        copies=CopyComparison(LedgerReader(database), RedisSpendReader(redis), settling),
+        now=now,
     )

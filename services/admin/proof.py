@@ -10,7 +10,7 @@ from starlette.requests import Request
 from libs.common.domain.money import nusd_to_usd
 from libs.common.domain.verify import Difference
 from libs.common.errors import Unavailable
-from libs.common.prover import Findings
+from libs.common.findings import Findings
 from libs.common.storage.redis.client import RedisError
 from services.admin.accounts import find_account
 from services.admin.endpoints import Answer

@@ -159,6 +159,7 @@ async def run_chores(resources: Resources, stop: asyncio.Event) -> None:
         outbox=outbox_of(database),
         metrics=metrics,
         every_s=settings.worker_verify_s,
+        full_every=timedelta(days=settings.worker_verify_full_days),
         now=now,
     )
     letters, entries = DeadLetterStore(database), EntryStore(database)

@@ -39,6 +39,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # The intervals of the ledger's proof and of settling unpriced entries; 0 disables either.
     worker_verify_s: Annotated[int, Meta(ge=0, le=86_400)] = 300
     worker_reprice_s: Annotated[int, Meta(ge=0, le=86_400)] = 60
+    # How often the proof reads each account from its first entry on.
+    worker_verify_full_days: Annotated[int, Meta(ge=1, le=90)] = 7
     # Hosts that alerts may be sent to without TLS, or at addresses that are not public.
     alert_allowed_hosts: str = ""
     # How long a gateway's spool may have records before receivers of alerts are told.

@@ -5,13 +5,17 @@ are numbered without gaps, so that a removed one shows; proved entries stay prov
 checkpoint stands for the entries before it.
 """
 
+import zlib
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
 
 # The length of `2026-11-24`. Keys of other periods are shorter.
 _DAY_CHARS = 10
+# Stands for a value that is no amount, which only tampering leaves. No sum is as small.
+NO_AMOUNT = -(1 << 63)
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,13 +49,30 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     periods: Mapping[str, int] = {}
 
 
+class Seal(msgspec.Struct, frozen=True, kw_only=True):
+    """A checkpoint, with what tells whether the account is to be proved again.
+
+    `document` is the fingerprint of the account's document that the checkpoint agreed with. At
+    `full_at` began the last proof from the first entry on; of a checkpoint of an earlier release it
+    is when the first proof of this release began.
+    """
+
+    checkpoint: Checkpoint
+    document: str = ""
+    full_at: datetime | None = None
+
+
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """The sums kept beside the entries. Without an account, `nusd` is None and `entries` 0."""
+    """The sums kept beside the entries. Without an account, `nusd` is None and `entries` 0.
+
+    `document` is the fingerprint of the account's document.
+    """
 
     entries: int
     nusd: int | None
     periods: Mapping[str, int]
     rollups: Mapping[str, int]
+    document: str = ""
 
 
 def advance(checkpoint: Checkpoint, added: EntrySums, upto: int) -> Checkpoint | Difference:
@@ -102,3 +123,15 @@ def compare(proved: Checkpoint, kept: Kept) -> Iterator[Difference]:
 def days_in(periods: Mapping[str, int]) -> list[str]:
     """The daily keys among the period keys."""
     return sorted(period for period in periods if len(period) == _DAY_CHARS)
+
+
+def is_due_in_full(user_id: str, full_at: datetime, now: datetime, every: timedelta) -> bool:
+    """Once in each `every`, at a time of the account's own, so that each day has its share of them.
+
+    A proof is never longer ago than `every`; one that is said to be of the future does not count.
+    """
+    every_s = int(every.total_seconds())
+    own_s = zlib.crc32(user_id.encode()) % every_s
+    last, present = (int(at.timestamp() - own_s) // every_s for at in (full_at, now))
+    # Another worker's clock may be a little ahead.
+    return last not in (present, present + 1)

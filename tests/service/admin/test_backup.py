@@ -128,7 +128,7 @@ async def test_what_was_dumped_is_restored(
     assert await contents(database) == before
     assert await is_proved(database, redis_url) == ENTRIES
     async with open_redis(redis_url) as redis:
-        assert await RedisSpendReader(redis).of("acme", ["total"]) == {}
+        assert await RedisSpendReader(redis).of({"acme": ["total"]}) == {}
         assert await redis.get("gateway:of-another-kind") == b"1"
     # The ledger goes on where it was.
     await post(database, ENTRIES, 10)

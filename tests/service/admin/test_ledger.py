@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from libs.common.domain.verify import Checkpoint
+from libs.common.domain.verify import Checkpoint, Seal
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.mongo.proofs import ProofStore
@@ -101,7 +101,7 @@ async def test_full_ignores_the_checkpoints(admin: httpx2.AsyncClient, database:
     checkpoint = Checkpoint(
         user_id="a", seq=1, nusd=1, periods={"total": 1, "2026-11": 1, "2026-W48": 1}
     )
-    await ProofStore(database).save(checkpoint)
+    await ProofStore(database).save([Seal(checkpoint=checkpoint)])
     partial = exact(await admin.get("/admin/ledger/verify"))
     assert partial["first_difference"]["where"] == "account"
     assert exact(await admin.get("/admin/ledger/verify", params={"full": "true"}))["ok"] is True

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
-from libs.common.domain.verify import Checkpoint
+from libs.common.domain.verify import Checkpoint, Seal
 from libs.common.storage.mongo.dead_letters import DeadLetterStore, new_letter
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.proofs import Progress, ProofStore
@@ -56,7 +56,7 @@ async def behind(admin: httpx2.AsyncClient, database: Database, redis: Redis) ->
     )
     await notes.put(SpoolNote(gateway="gw-<old>", since_ms=NOW_MS - 90_000, until_ms=NOW_MS))
     proofs = ProofStore(database)
-    await proofs.save(Checkpoint(user_id="a", seq=3))
+    await proofs.save([Seal(checkpoint=Checkpoint(user_id="a", seq=3))])
     await proofs.save_progress(
         Progress(after="a", ok=True, last_success_at=NOW - timedelta(minutes=4))
     )

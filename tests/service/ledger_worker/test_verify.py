@@ -2,17 +2,20 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
-from libs.common.domain.verify import Checkpoint
+from libs.common.copy_comparison import CopyComparison
+from libs.common.domain.verify import Checkpoint, Seal
 from libs.common.outbox import outbox_of
 from libs.common.prover import Prover
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.mongo.driver import Document, Session
 from libs.common.storage.mongo.ledger import LedgerStore
+from libs.common.storage.mongo.proof_pages import ProofPages
 from libs.common.storage.mongo.proofs import ProofStore
 from libs.common.storage.redis.spend import RedisSpendReader
 from services.ledger_worker.metrics import Metrics
@@ -35,11 +38,10 @@ def prover_of(stage: Stage, *, settling: bool = False, stretch: int = 3) -> Prov
 
     return Prover(
         proofs=ProofStore(stage.database),
-        ledger=stage.ledger,
-        redis_spend=RedisSpendReader(stage.redis),
-        settling=is_settling,
+        pages=ProofPages(stage.database),
+        copies=CopyComparison(stage.ledger, RedisSpendReader(stage.redis), is_settling, pause_s=0),
+        now=lambda: NOW,
         stretch=stretch,
-        pause_s=0,
     )
 
 
@@ -50,8 +52,8 @@ def verifier_of(stage: Stage, metrics: Metrics) -> Verifier:
         redis=stage.redis,
         outbox=outbox_of(stage.database),
         metrics=metrics,
-        # No turn keeps the next one waiting.
-        every_s=0.001,
+        every_s=1000,
+        full_every=timedelta(days=7),
         now=lambda: NOW,
     )
 
@@ -82,7 +84,7 @@ async def test_entries_before_the_checkpoint_are_read_only_by_full(
 ) -> None:
     await post(stage, settings, 5)
     proofs, prover = ProofStore(stage.database), prover_of(stage)
-    await proofs.save((await prover.prove("alice", full=False)).checkpoint)
+    await proofs.save([Seal(checkpoint=(await prover.prove("alice", full=False)).checkpoint)])
     await stage.database["entries"].delete_one({"user_id": "alice", "seq": 2})
     await post(stage, settings, 2)
     partial = await prover.prove("alice", full=False)
@@ -117,7 +119,8 @@ async def test_changes_after_the_checkpoint_are_found(
 ) -> None:
     await post(stage, settings, 5)
     prover = prover_of(stage)
-    await ProofStore(stage.database).save((await prover.prove("alice", full=False)).checkpoint)
+    proof = await prover.prove("alice", full=False)
+    await ProofStore(stage.database).save([Seal(checkpoint=proof.checkpoint)])
     await post(stage, settings, 4)
     assert (await prover.prove("alice", full=False)).difference is None
     result = await stage.database[collection].update_one(query, change)

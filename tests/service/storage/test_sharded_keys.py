@@ -127,12 +127,13 @@ async def test_copies_of_spend_are_read_and_forgotten_in_all_shards(
     redis: Redis, shards: Shards, users: list[str]
 ) -> None:
     reader = RedisSpendReader(redis)
-    assert {(await reader.of(user, ["total"]))["total"].nusd for user in users} == {7}
+    copies = await reader.of({user: ["2026", "total"] for user in users})
+    assert {of: copy.nusd for of, copy in copies.items()} == {(user, "total"): 7 for user in users}
     async with open_redis(f"redis://{HOST}:{free_port()}") as away:
         with pytest.raises(RedisError):
-            await RedisSpendReader(away).of(users[1], ["total"])
+            await RedisSpendReader(away).of({users[1]: ["total"]})
         with_shards(away)
-        assert await RedisSpendReader(away).of(users[1], ["total"]) == {}
+        assert await RedisSpendReader(away).of({users[1]: ["total"]}) == {}
     assert await forget_spend(redis) == 8
     assert await redis.keys("*") == []
 

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import msgspec
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from libs.common.domain.verify import (
@@ -15,6 +16,7 @@ from libs.common.domain.verify import (
     advance,
     compare,
     days_in,
+    is_due_in_full,
 )
 
 PERIODS = st.sampled_from(
@@ -142,3 +144,37 @@ def test_an_entry_missing_from_a_period_is_found() -> None:
     assert isinstance(lone, Checkpoint)
     kept = Kept(entries=1, nusd=1, periods={}, rollups={})
     assert next(compare(lone, kept)).where == "period:total"
+
+
+DATES = st.integers(1_600_000_000, 2_200_000_000).map(lambda s: datetime.fromtimestamp(s, UTC))
+PARTS_OF_TIME = st.floats(0, 1, exclude_max=True)
+
+
+@settings(max_examples=50)
+@given(st.text(max_size=5), DATES, st.integers(1, 90), PARTS_OF_TIME)
+@example("a", datetime(2026, 11, 24, tzinfo=UTC), 7, 0)
+def test_an_account_is_due_in_full_once_in_each_time(
+    user_id: str, full_at: datetime, days: int, part: float
+) -> None:
+    every = timedelta(days=days)
+    due = [
+        is_due_in_full(user_id, full_at, full_at + part * every + n * every / 4, every)
+        for n in range(4)
+    ]
+    assert not is_due_in_full(user_id, full_at, full_at, every)
+    assert is_due_in_full(user_id, full_at, full_at + every, every)
+    # Once it is due, it stays so.
+    assert due == sorted(due)
+    assert due[-1] or part < 0.25
+    # A proof that is said to be of the far future.
+    assert is_due_in_full(user_id, full_at + 2 * every, full_at, every)
+
+
+def test_each_day_has_its_share_of_the_accounts() -> None:
+    now, week = datetime(2026, 11, 24, tzinfo=UTC), timedelta(days=7)
+    for day in range(7):
+        at = now + timedelta(days=day)
+        due = sum(
+            is_due_in_full(f"user-{n}", at, at + timedelta(days=1), week) for n in range(1_400)
+        )
+        assert 150 < due < 250

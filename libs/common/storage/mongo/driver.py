@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar, cast
 from uuid import UUID
 
 import msgspec
+from bson import encode as bson_of
 from bson.binary import Binary
 from bson.codec_options import CodecOptions
 from bson.errors import BSONError
@@ -71,6 +72,7 @@ __all__ = [
     "Session",
     "UpdateOne",
     "at_revision",
+    "bson_of",
     "check_mongo_uri",
     "from_document",
     "in_transaction",

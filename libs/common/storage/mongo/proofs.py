@@ -5,36 +5,55 @@ since the last proof, not the size of the ledger.
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from libs.common.domain.verify import Checkpoint, EntrySums, Kept, days_in
+from libs.common.domain.verify import (
+    NO_AMOUNT,
+    Checkpoint,
+    EntrySums,
+    Kept,
+    Seal,
+    days_in,
+)
 from libs.common.storage.mongo.account_spend import AccountSpend
 from libs.common.storage.mongo.driver import (
     ASCENDING,
     Database,
     Document,
+    DuplicateKeyError,
     Session,
+    UpdateOne,
     from_document,
     in_transaction,
-    to_document,
 )
+from libs.common.storage.mongo.proof_pages import POSTED, fingerprint
 
 # Periods of one account: the days, weeks and months of a century.
 _MAX_PERIODS = 50_000
+
+
+class UnderWay(msgspec.Struct, frozen=True, kw_only=True):
+    """A proof from the first entry on that a turn left, and when it began."""
+
+    checkpoint: Checkpoint
+    began_at: datetime
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """The state of the workers' round over all accounts; `after` is the last user_id proved.
 
     `sound`: the present round has found no difference yet. `ok`: the result of the last complete
-    round, or False once the present one has found a difference.
+    round, or False once the present one has found a difference. `saves` tells a state from the one
+    before it.
     """
 
+    saves: int = 0
     after: str | None = None
+    under_way: UnderWay | None = None
     sound: bool = True
     ok: bool | None = None
     last_success_at: datetime | None = None
@@ -52,12 +71,6 @@ class ProofStore:
         self._checkpoints = database["checkpoints"]
         self._verification = database["verification"]
 
-    async def user_ids(self, *, after: str | None, limit: int) -> list[str]:
-        """In order, starting after `after`: ids of accounts."""
-        known = {} if after is None else {"_id": {"$gt": after}}
-        accounts = self._accounts.find(known, {"_id": 1}).sort("_id", ASCENDING).limit(limit)
-        return [document["_id"] for document in await accounts.to_list(limit)]
-
     async def stray(self, after: str | None, before: str | None) -> str | None:
         """The first user_id between these that has entries.
 
@@ -73,7 +86,7 @@ class ProofStore:
     async def entries(self, user_id: str) -> int:
         """The account's own count of its entries."""
         document = await self._accounts.find_one({"_id": user_id}, {"entries": 1})
-        return 0 if document is None else int(document.get("entries", 0))
+        return 0 if document is None else _whole(document.get("entries", 0))
 
     async def unnumbered(self, user_id: str) -> int:
         """Counts entries without a sequence number, which no posting writes."""
@@ -97,16 +110,15 @@ class ProofStore:
 
         async def work(session: Session) -> tuple[EntrySums, Kept]:
             added = await self._sums(user_id, {"$gt": after}, session)
-            account = await self._accounts.find_one(
-                {"_id": user_id}, {"spent_nusd": 1, "entries": 1}, session=session
-            )
+            account = await self._accounts.find_one({"_id": user_id}, POSTED, session=session)
             periods = await self._of_accounts.of_account(user_id, session)
             wanted = None if days is None else sorted({*days, *days_in(added.periods)})
             kept = Kept(
-                entries=0 if account is None else int(account.get("entries", 0)),
+                entries=0 if account is None else _whole(account.get("entries", 0)),
                 nusd=None if account is None else _whole(account.get("spent_nusd", 0)),
                 periods={period: _whole(nusd) for period, nusd in periods.items()},
                 rollups=await self._rolled_up(user_id, wanted, session),
+                document="" if account is None else fingerprint(account),
             )
             return added, kept
 
@@ -127,9 +139,9 @@ class ProofStore:
         ).to_list(_MAX_PERIODS)
         return EntrySums(
             number=int(rows[0]["number"]),
-            seqs=int(rows[0]["seqs"]),
+            seqs=_whole(rows[0]["seqs"]),
             nusd=_whole(rows[0]["nusd"]),
-            periods={row["_id"]: _whole(row["nusd"]) for row in by_period},
+            periods={str(row["_id"]): _whole(row["nusd"]) for row in by_period},
         )
 
     async def _rolled_up(
@@ -159,25 +171,40 @@ class ProofStore:
         """How many accounts have a checkpoint."""
         return await self._checkpoints.estimated_document_count()
 
-    async def save(self, checkpoint: Checkpoint) -> None:
-        """Replaces a later checkpoint too: the next proof then reads some entries again."""
-        document = to_document(checkpoint, key="user_id")
-        await self._checkpoints.update_one(
-            {"_id": document.pop("_id")}, {"$set": document}, upsert=True
-        )
+    async def save(self, seals: Iterable[Seal]) -> None:
+        """Replaces later checkpoints too: the next proof then reads some entries again."""
+        updates = []
+        for seal in seals:
+            document: Document = msgspec.to_builtins(seal, builtin_types=(datetime,))
+            document |= document.pop("checkpoint")
+            updates.append(
+                UpdateOne({"_id": seal.checkpoint.user_id}, {"$set": document}, upsert=True)
+            )
+        if updates:
+            await self._checkpoints.bulk_write(updates, ordered=False)
 
     async def progress(self) -> Progress:
         document = await self._verification.find_one({"_id": "progress"})
         return Progress() if document is None else from_document(document, Progress)
 
-    async def save_progress(self, progress: Progress) -> None:
+    async def save_progress(self, progress: Progress) -> Progress | None:
+        """Returns it as it was saved; None if another worker has saved since it was read."""
+        saves = progress.saves
+        query: Document = {"_id": "progress", "saves": saves or {"$in": [0, None]}}
+        progress = msgspec.structs.replace(progress, saves=saves + 1)
         document: Document = msgspec.to_builtins(progress, builtin_types=(datetime,))
-        await self._verification.update_one({"_id": "progress"}, {"$set": document}, upsert=True)
+        try:
+            await self._verification.update_one(query, {"$set": document}, upsert=True)
+        except DuplicateKeyError:
+            return None
+        return progress
 
 
-def _whole(nusd: float) -> int:
-    """A fraction, which only tampering leaves, becomes an amount that differs from every true one.
+def _whole(value: object) -> int:
+    """A value that is no whole number, which only tampering leaves, differs from every true amount.
 
-    Rounding it to a whole amount beside it could hide it.
+    Rounding a fraction to a whole amount beside it could hide it.
     """
-    return int(nusd) if nusd == int(nusd) else math.ceil(nusd) + 1
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return int(value) if value == int(value) else math.ceil(value) + 1
+    return NO_AMOUNT

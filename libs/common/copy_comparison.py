@@ -1,0 +1,98 @@
+"""Compares Redis' copy of what accounts spent with the ledger's figures."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+
+import msgspec
+
+from libs.common.domain.verify import Difference
+from libs.common.schemas.spend import PeriodSpend
+from libs.common.storage.mongo.ledger_reader import LedgerReader
+from libs.common.storage.redis.spend import RedisSpendReader
+
+# Lagging copies are read again so often, at this interval.
+_LOOKS = 4
+_PAUSE_S = 0.25
+
+
+class _Lag(msgspec.Struct, frozen=True):
+    user_id: str
+    period: str
+    copy: PeriodSpend
+    kept: PeriodSpend
+
+    @property
+    def may_catch_up(self) -> bool:
+        return self.kept.revision == 0 or self.copy.revision < self.kept.revision
+
+    def difference(self) -> Difference:
+        return Difference(
+            user_id=self.user_id,
+            where=f"redis:{self.period}",
+            expected=self.kept.nusd,
+            found=self.copy.nusd,
+        )
+
+
+class CopyComparison:
+    """`settling` returns whether postings may still reach the copy."""
+
+    def __init__(
+        self,
+        ledger: LedgerReader,
+        redis_spend: RedisSpendReader,
+        settling: Callable[[], Awaitable[bool]],
+        *,
+        pause_s: float = _PAUSE_S,
+    ) -> None:
+        self._ledger = ledger
+        self._redis_spend = redis_spend
+        self._settling = settling
+        self._pause_s = pause_s
+
+    async def differences(self, amounts: Mapping[str, Mapping[str, int]]) -> dict[str, Difference]:
+        """The first of each account that has one, of nano-USD by user_id and period.
+
+        Nearly always one round trip shows that there is none. A copy may be missing, and may lag
+        while a posting settles; the amounts may have been read before the copy.
+        """
+        copies = await self._redis_spend.of(amounts)
+        suspects = [of for of, copy in copies.items() if copy.nusd != amounts[of[0]][of[1]]]
+        return await self._certain(suspects) if suspects else {}
+
+    async def _certain(self, suspects: Iterable[tuple[str, str]]) -> dict[str, Difference]:
+        first = await self._lagging(suspects)
+        lagging, found = first, dict[str, Difference]()
+        for _ in range(_LOOKS):
+            for row in lagging:
+                if not row.may_catch_up:
+                    found.setdefault(row.user_id, row.difference())
+            waiting = [(row.user_id, row.period) for row in lagging if row.user_id not in found]
+            if not waiting:
+                return found
+            await asyncio.sleep(self._pause_s)
+            lagging = await self._lagging(waiting)
+        at_first = {(row.user_id, row.period): row.copy for row in first}
+        stuck = [row for row in lagging if row.copy == at_first[row.user_id, row.period]]
+        if stuck and not await self._settling():
+            for row in stuck:
+                found.setdefault(row.user_id, row.difference())
+        return found
+
+    async def _lagging(self, pairs: Iterable[tuple[str, str]]) -> list[_Lag]:
+        wanted: defaultdict[str, list[str]] = defaultdict(list)
+        for user_id, period in pairs:
+            wanted[user_id].append(period)
+        # Redis first: a copy that is newer than MongoDB's later figure is wrong.
+        copies = await self._redis_spend.of(wanted)
+        spent = await self._ledger.spend_with_revisions([*wanted], _all_of(wanted.values()))
+        rows = [
+            _Lag(user_id, period, copy, spent.get((user_id, period), PeriodSpend()))
+            for (user_id, period), copy in copies.items()
+        ]
+        return [row for row in rows if row.copy.nusd != row.kept.nusd]
+
+
+def _all_of(periods: Iterable[Collection[str]]) -> list[str]:
+    return sorted({period for some in periods for period in some})

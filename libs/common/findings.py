@@ -1,0 +1,106 @@
+"""What the proof found at accounts, and what is to be kept of it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from libs.common.account_proof import Proof
+from libs.common.domain.verify import Difference, Seal
+from libs.common.storage.mongo.proofs import UnderWay
+
+
+class Findings(msgspec.Struct, frozen=True, kw_only=True):
+    """Of all accounts that were looked at, of which some were `unchanged` and not read.
+
+    `next_after` is None after the last account.
+    """
+
+    accounts: int = 0
+    unchanged: int = 0
+    entries: int = 0
+    entries_nusd: int = 0
+    drifting: int = 0
+    first_difference: Difference | None = None
+    next_after: str | None = None
+
+    def with_later(self, later: "Findings") -> "Findings":
+        return Findings(
+            accounts=self.accounts + later.accounts,
+            unchanged=self.unchanged + later.unchanged,
+            entries=self.entries + later.entries,
+            entries_nusd=self.entries_nusd + later.entries_nusd,
+            drifting=self.drifting + later.drifting,
+            first_difference=self.first_difference or later.first_difference,
+            next_after=later.next_after,
+        )
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a round: what was found, what is to be kept, and the proof that was cut and comes next."""
+
+    findings: Findings
+    seals: Sequence[Seal]
+    under_way: UnderWay | None
+
+    @property
+    def is_last(self) -> bool:
+        return self.findings.next_after is None and self.under_way is None
+
+
+class Looked(msgspec.Struct, frozen=True, kw_only=True):
+    """At an account; `full_at` is when its last proof in full began, None where only its document
+    was read.
+    """
+
+    proof: Proof
+    full_at: datetime | None
+
+    @property
+    def is_unchanged(self) -> bool:
+        return self.full_at is None
+
+    @property
+    def user_id(self) -> str:
+        return self.proof.checkpoint.user_id
+
+    def differing(self, difference: Difference | None) -> "Looked":
+        if difference is None:
+            return self
+        proof = msgspec.structs.replace(self.proof, difference=difference)
+        return msgspec.structs.replace(self, proof=proof)
+
+
+def findings_of(looked: Sequence[Looked], next_after: str | None = None) -> Findings:
+    proofs = [each.proof for each in looked]
+    differences = [proof.difference for proof in proofs if proof.difference is not None]
+    return Findings(
+        accounts=len(looked),
+        unchanged=sum(each.is_unchanged for each in looked),
+        entries=sum(proof.checkpoint.seq for proof in proofs),
+        entries_nusd=sum(proof.checkpoint.nusd for proof in proofs),
+        drifting=len(differences),
+        first_difference=differences[0] if differences else None,
+        next_after=next_after,
+    )
+
+
+def part_of(looked: Sequence[Looked], next_after: str | None, cut: Looked | None) -> Part:
+    """`cut` is the account after those, whose proof was cut."""
+    sound = [each for each in looked if each.proof.difference is None]
+    return Part(
+        findings=findings_of(looked, next_after),
+        seals=[_seal(each) for each in sound if not each.is_unchanged],
+        under_way=None if cut is None else _under_way(cut),
+    )
+
+
+def _under_way(cut: Looked) -> UnderWay | None:
+    if cut.full_at is None:
+        return None
+    return UnderWay(checkpoint=cut.proof.checkpoint, began_at=cut.full_at)
+
+
+def _seal(looked: Looked) -> Seal:
+    proof = looked.proof
+    return Seal(checkpoint=proof.checkpoint, document=proof.document, full_at=looked.full_at)
