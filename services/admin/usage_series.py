@@ -1,8 +1,9 @@
 """`/admin/usage/series`: usage over time, from rollups alone."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import partial
 from typing import Annotated, Literal
 
 import msgspec
@@ -11,7 +12,8 @@ from starlette.requests import Request
 
 from libs.common.domain.money import nusd_to_usd
 from libs.common.domain.periods import zone_of
-from libs.common.storage.mongo.rollup_filter import NOTHING, RollupFilter, Sums
+from libs.common.storage.mongo.rollup_filter import Grouping, RollupFilter, Sums
+from libs.common.storage.mongo.rollups import RollupReader
 from services.admin.endpoints import Answer
 from services.admin.state import State
 from services.admin.usage_filter import TIMES, SumsQuery, field_problem, rollup_filter
@@ -40,24 +42,11 @@ class SeriesQuery(SumsQuery, frozen=True, kw_only=True):
 
 async def show_series(request: Request[State], query: SeriesQuery) -> Answer[SeriesView]:
     """Cost and calls of every interval, those without any included."""
-    state, rollups = request.state, request.state["rollups"]
-    time = "hour" if query.interval == "hour" else "day"
+    state, time = request.state, "hour" if query.interval == "hour" else "day"
     by = () if query.group_by is None else (query.group_by,)
     wanted = await rollup_filter(state, query, (*by, time))
-    lines = []
-    if by:
-        dearest = await rollups.sums(wanted, by, limit=query.limit, brief=True)
-        names = [row.group[0] for row in dearest]
-        among = msgspec.structs.replace(wanted, among=(by[0], tuple(names)))
-        rows = await rollups.sums(among, (*by, time), limit=_MAX_ROWS, brief=True)
-        for name in names:
-            times = {row.group[1]: row for row in rows if row.group[0] == name}
-            points = _points(query.interval, wanted, times)
-            lines.append(GroupSeries(**group_fields(by, (name,)), points=points))
-    times = {
-        row.group[0]: row
-        for row in await rollups.sums(wanted, (time,), limit=_MAX_ROWS, brief=True)
-    }
+    found = await _found(state["rollups"], wanted, by, time, query.limit)
+    points = partial(_points, query.interval, wanted)
     return Answer(
         SeriesView(
             since=wanted.since,
@@ -65,24 +54,71 @@ async def show_series(request: Request[State], query: SeriesQuery) -> Answer[Ser
             zone=wanted.zone,
             interval=query.interval,
             group_by=query.group_by,
-            data=tuple(lines),
-            total=_points(query.interval, wanted, times),
+            data=tuple(
+                GroupSeries(**group_fields(by, (name,)), points=points(rows))
+                for name, rows in found.groups.items()
+            ),
+            total=points(found.total),
         )
     )
 
 
+class _Found(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows, each of a time, which is the last field of its group; `groups`, the dearest first."""
+
+    groups: Mapping[str, Sequence[Sums]]
+    total: Sequence[Sums]
+
+
+async def _found(
+    rollups: RollupReader, wanted: RollupFilter, by: Sequence[Grouping], time: Grouping, limit: int
+) -> _Found:
+    if by and wanted.user_id is not None:
+        # All groups of one account are few, so that one question has them all.
+        rows = await rollups.sums(wanted, (*by, time), limit=_MAX_ROWS + 1, brief=True)
+        if len(rows) <= _MAX_ROWS:
+            return _Found(groups=_dearest(rows, limit), total=rows)
+    groups: dict[str, list[Sums]] = {}
+    if by:
+        dearest = await rollups.sums(wanted, by, limit=limit, brief=True)
+        groups = {row.group[0]: [] for row in dearest}
+        among = msgspec.structs.replace(wanted, among=(by[0], tuple(groups)))
+        for row in await rollups.sums(among, (*by, time), limit=_MAX_ROWS, brief=True):
+            groups[row.group[0]].append(row)
+    total = await rollups.sums(wanted, (time,), limit=_MAX_ROWS, brief=True)
+    return _Found(groups=groups, total=total)
+
+
+def _dearest(rows: Iterable[Sums], limit: int) -> dict[str, list[Sums]]:
+    """Equals by their names."""
+    groups: defaultdict[str, list[Sums]] = defaultdict(list)
+    for row in rows:
+        groups[row.group[0]].append(row)
+
+    def rank(name: str) -> tuple[int, str]:
+        return -sum(row.cost_nusd for row in groups[name]), name
+
+    return {name: groups[name] for name in sorted(groups, key=rank)[:limit]}
+
+
 def _points(
-    interval: Interval, wanted: RollupFilter, times: Mapping[str, Sums]
+    interval: Interval, wanted: RollupFilter, rows: Iterable[Sums]
 ) -> tuple[PointView, ...]:
     """`start` is the interval's first day, also where `since` lies within it."""
     cost_nusd, calls = Counter[str](), Counter[str]()
+    for row in rows:
+        cost_nusd[row.group[-1]] += row.cost_nusd
+        calls[row.group[-1]] += row.calls
+    of_points: dict[str, list[str]] = {}
     for time, start in _times(interval, wanted):
-        row = times.get(time, NOTHING)
-        cost_nusd[start] += row.cost_nusd
-        calls[start] += row.calls
+        of_points.setdefault(start, []).append(time)
     return tuple(
-        PointView(start=start, cost_usd=nusd_to_usd(nusd), calls=calls[start])
-        for start, nusd in cost_nusd.items()
+        PointView(
+            start=start,
+            cost_usd=nusd_to_usd(sum(cost_nusd[time] for time in times)),
+            calls=sum(calls[time] for time in times),
+        )
+        for start, times in of_points.items()
     )
 
 

@@ -13,6 +13,7 @@ from libs.common.storage.mongo.ledger import LedgerStore
 from tests.service.admin.problems import wrong_fields
 from tests.service.admin.test_accounts import exact
 from tests.service.admin.test_usage import entry
+from tests.support.sent_commands import collection_of, sent_commands
 
 SMALL_USD = Decimal("3.000000001")
 # Usage of a call as `entry` makes it.
@@ -207,6 +208,31 @@ async def test_a_series_has_every_day(admin: httpx2.AsyncClient) -> None:
         {"start": "2026-11-23", "cost_usd": SMALL_USD, "calls": 2},
         {"start": "2026-11-24", "cost_usd": Decimal("0.25"), "calls": 2},
     ]
+
+
+async def test_a_series_of_one_account_is_one_question(admin: httpx2.AsyncClient) -> None:
+    params = {"since": "2026-11-22", "until": "2026-11-25", "limit": "2"}
+    expected = {
+        ("model", "model"): {"big": [5, 0, 0], "small": [0, Decimal("1.000000001"), 0]},
+        ("key", "key_id"): {
+            "key_1": [5, Decimal("1.000000001"), 0],
+            "key_2": [0, 0, Decimal("0.5")],
+        },
+    }
+    for (by, shown), lines in expected.items():
+        params |= {"group_by": by, "user_id": "a"}
+        with sent_commands() as commands:
+            answer = exact(await admin.get("/admin/usage/series", params=params))
+        found = {row[shown]: [p["cost_usd"] for p in row["points"]] for row in answer["data"]}
+        assert (list(found), found) == (list(lines), lines)
+        # Also of those that are not shown.
+        assert [point["cost_usd"] for point in answer["total"]] == [
+            5,
+            Decimal("1.000000001"),
+            Decimal("0.25"),
+        ]
+        sums = [c for c in commands if collection_of(c) in ("rollups", "rollup_segments")]
+        assert len([each for each in sums if "aggregate" in each]) == 1
 
 
 @pytest.mark.parametrize(
