@@ -1,5 +1,6 @@
 """`POST /admin/account-status`: suspends, resumes or archives the accounts that a filter finds."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -8,6 +9,7 @@ from starlette.requests import Request
 
 from libs.common.errors import FieldError, ValidationFailed
 from libs.common.schemas.account import Account, AccountStatus
+from libs.common.storage.mongo.account_spend import SpendingAccount
 from libs.common.storage.mongo.slices import Rows, Slice, by_id, sliced
 from services.admin.endpoints import Answer
 from services.admin.fields import Metadata, Search, UserIds
@@ -82,7 +84,7 @@ async def change_statuses(request: Request[State], body: StatusBody) -> Answer[S
     return Answer(content, headers=headers)
 
 
-async def _found(state: State, body: StatusBody, part: Slice) -> Rows[Account]:
+async def _found(state: State, body: StatusBody, part: Slice) -> Rows[SpendingAccount]:
     def keep(account: Account) -> bool:
         return account.status != body.status and body.filter.finds(account)
 
@@ -92,7 +94,7 @@ async def _found(state: State, body: StatusBody, part: Slice) -> Rows[Account]:
     return sliced(filter(keep, named), part, lambda account: by_id(account.user_id))
 
 
-async def _changed(state: State, status: AccountStatus, accounts: list[Account]) -> list[str]:
+async def _changed(state: State, status: AccountStatus, accounts: Sequence[Account]) -> list[str]:
     changed: list[str] = []
     for account in accounts:
         after = await state["accounts"].update(

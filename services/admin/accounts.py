@@ -13,6 +13,7 @@ from libs.common.domain.money import plain
 from libs.common.errors import Conflict, FieldError, NotFound, ValidationFailed
 from libs.common.schemas.account import Account, AccountName, AccountStatus, Budget, Limits
 from libs.common.schemas.price import AT_COST
+from libs.common.storage.mongo.account_spend import SpendingAccount
 from libs.common.storage.mongo.slices import RowPlace, Rows, Slice, sliced
 from services.admin.budgets import (
     BudgetBody,
@@ -144,7 +145,9 @@ async def list_accounts(request: Request[State], query: AccountQuery) -> Answer[
     return Answer(reading.page(found, await _views(request.state, found.rows)))
 
 
-async def _reached(request: Request[State], query: AccountQuery, part: Slice) -> Rows[Account]:
+async def _reached(
+    request: Request[State], query: AccountQuery, part: Slice
+) -> Rows[SpendingAccount]:
     """The accounts that the actor reaches, and wants."""
     accounts, reached = request.state["accounts"], actor_of(request).accounts
     if reached is None:

@@ -14,6 +14,7 @@ from libs.common.domain.periods import days_of
 from libs.common.schemas.account import Account, Budget, BudgetedAccount
 from libs.common.schemas.key import ApiKey
 from libs.common.schemas.spend import KeyPeriod
+from libs.common.storage.mongo.account_spend import SpendingAccount
 from libs.common.storage.mongo.driver import Document
 from libs.common.storage.redis.client import RedisError
 from services.admin.budget_spend import (
@@ -57,13 +58,14 @@ class KeySpend(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def spend_of_accounts(state: State, accounts: Sequence[Account]) -> list[Spend]:
-    """In the accounts' order."""
+    """In the accounts' order. What they spent is read of those that were read without it."""
     presents = presents_of((account.time_zone for account in accounts), state["now"]())
     held = await _held(state, [(account.user_id, None) for account in accounts])
     limited = [account for account in accounts if account.budgets]
     users = [account.user_id for account in limited]
     periods = _all_periods(limited, presents)
-    spent = await state["ledger"].spend_of_many(users, periods) if users else {}
+    known = {a.user_id: a.spend_document for a in limited if isinstance(a, SpendingAccount)}
+    spent = await state["ledger"].spend_of_many(users, periods, known) if users else {}
     return [
         _spend(account, _owner_of(account, presents, spent, nusd), spent)
         for account, nusd in zip(accounts, held, strict=True)

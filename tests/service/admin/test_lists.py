@@ -4,11 +4,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 
 from libs.common.storage.mongo.driver import Database
+from libs.common.storage.mongo.ledger import LedgerStore
 from services.admin.pages import cursor_of
 from tests.service.admin.conftest import NOW
+from tests.service.admin.test_usage import entry
+from tests.support.sent_commands import sent_commands
 
 Make = Callable[[httpx2.AsyncClient, Database], Awaitable[None]]
 NAMES = ["a1", "a2", "b1", "b2", "c1"]
@@ -128,6 +132,24 @@ async def test_a_search_finds_parts_in_any_case(
     await make(admin, database)
     shown = "name" if name == "people" else "user_id" if name == "keys" else id_field
     assert [row[shown] for row in (await page(admin, path, q=q))["data"]] == found
+
+
+async def test_a_page_of_accounts_is_read_at_once_with_its_spend(
+    admin: httpx2.AsyncClient, database: Database
+) -> None:
+    for n in range(3):
+        budget = {"limit_usd": 10, "period": "total"}
+        body = {"user_id": f"u{n}", "budget": budget if n else None}
+        assert (await admin.post("/admin/accounts", json=body)).status_code == 201
+    # More than 32 bits, in an account that was ever posted to.
+    paid = msgspec.structs.replace(entry(1, user_id="u1"), cost_nusd=5_000_000_001)
+    await LedgerStore(database).post([paid])
+    with sent_commands() as commands:
+        found = await page(admin, "/admin/accounts")
+    assert [row["spend"]["period_usd"] for row in found["data"]] == [None, 5.000000001, 0]
+    assert [row["spend"]["total_usd"] for row in found["data"]] == [0, 5.000000001, 0]
+    finds = [each["find"] for each in commands if "find" in each]
+    assert finds == ["accounts"]
 
 
 @pytest.mark.parametrize("name", LISTS)

@@ -15,6 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
 
 from libs.common.domain.periods import days_of, period_keys
+from libs.common.schemas.account import Account
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.spend import PeriodSpend
 from libs.common.storage.mongo.batched_reads import find_by_ids
@@ -61,6 +62,21 @@ def account_updates(entries: Iterable[LedgerEntry]) -> dict[str, Document]:
 INDEXES = (index("spend", "user_id", "period"),)
 
 
+class SpendingAccount(Account, frozen=True, kw_only=True):
+    """An account with FIELDS, where its document has them. Tampering leaves fractions."""
+
+    entries: int | None = None
+    summed: int | None = None
+    spend: dict[str, int | float] | None = None
+    spend_since: str | None = None
+
+    @property
+    def spend_document(self) -> Document:
+        """As `AccountSpend` takes it."""
+        fields = {name: getattr(self, name) for name in FIELDS}
+        return {"_id": self.user_id} | {k: v for k, v in fields.items() if v is not None}
+
+
 def spend_fields(periods: Iterable[str]) -> list[str]:
     """FIELDS, where no other periods than these are asked for."""
     kept = [f"{_SPEND}.{period}" for period in periods]
@@ -88,7 +104,7 @@ class AccountSpend:
         account's number of entries, which grows with each posting.
         """
         unread = [user_id for user_id in user_ids if user_id not in known]
-        documents = await find_by_ids(self._accounts, unread, FIELDS, session)
+        documents = await find_by_ids(self._accounts, unread, spend_fields(periods), session)
         documents += [known[user_id] for user_id in user_ids if user_id in known]
         return await self.of_documents(documents, user_ids, periods, session)
 

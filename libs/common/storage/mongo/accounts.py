@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from libs.common.schemas.account import Account, AccountName, AccountStatus, BudgetedAccount
-from libs.common.storage.mongo.account_spend import spend_fields
+from libs.common.storage.mongo.account_spend import SpendingAccount, spend_fields
 from libs.common.storage.mongo.batched_reads import find_by_ids
 from libs.common.storage.mongo.driver import (
     Database,
@@ -29,10 +29,10 @@ class AccountStore(RevisedStore[Account]):
     def __init__(self, database: Database) -> None:
         super().__init__(database["accounts"], Account, key="user_id")
 
-    async def get_many(self, user_ids: Iterable[str]) -> list[Account]:
+    async def get_many(self, user_ids: Iterable[str]) -> list[SpendingAccount]:
         """Leaves out unknown accounts."""
         found = await find_by_ids(self._collection, sorted(set(user_ids)))
-        return [from_document(document, Account) for document in found]
+        return [from_document(document, SpendingAccount) for document in found]
 
     async def time_zones(self, user_ids: Iterable[str]) -> dict[str, str]:
         """By user_id; leaves out unknown accounts."""
@@ -42,10 +42,10 @@ class AccountStore(RevisedStore[Account]):
 
     async def slice(
         self, wanted: Slice, *, keep: Callable[[Account], bool], status: AccountStatus | None
-    ) -> Rows[Account]:
+    ) -> Rows[SpendingAccount]:
         """In the order of `_id` or `created_at`. None: of every status."""
         query = _of_status(status)
-        return await read_slice(self._collection, query, wanted, Account, keep=keep)
+        return await read_slice(self._collection, query, wanted, SpendingAccount, keep=keep)
 
     async def search(
         self,
@@ -53,7 +53,7 @@ class AccountStore(RevisedStore[Account]):
         *,
         keep: Callable[[Account | AccountName], bool],
         status: AccountStatus | None,
-    ) -> Rows[Account]:
+    ) -> Rows[SpendingAccount]:
         """As `slice`, where few are kept: of the others no more is read than their names."""
         fields = (*AccountName.__struct_fields__, wanted.field)
         found = await read_slice(

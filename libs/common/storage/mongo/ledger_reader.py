@@ -58,10 +58,16 @@ class LedgerReader:
         return {period: spent.get((user_id, period), 0) for period in periods}
 
     async def spend_of_many(
-        self, user_ids: Sequence[str], periods: Sequence[str]
+        self,
+        user_ids: Sequence[str],
+        periods: Sequence[str],
+        known: Mapping[str, Document] = NOT_READ,
     ) -> dict[tuple[str, str], int]:
-        """As `spend_of`, by (user_id, period). Leaves out pairs without a posting."""
-        spent = await self.spend_with_revisions(user_ids, periods)
+        """As `spend_of`, by (user_id, period). Leaves out pairs without a posting.
+
+        The documents of `known` accounts, by user_id, are not read again.
+        """
+        spent = await self.spend_with_revisions(user_ids, periods, known=known)
         return {of: amount.nusd for of, amount in spent.items()}
 
     async def spend_of_documents(
