@@ -212,7 +212,7 @@ async def test_a_series_has_every_day(admin: httpx2.AsyncClient) -> None:
 
 async def test_a_series_of_one_account_is_one_question(admin: httpx2.AsyncClient) -> None:
     params = {"since": "2026-11-22", "until": "2026-11-25", "limit": "2"}
-    expected = {
+    expected: dict[tuple[str, str], dict[str, list[Any]]] = {
         ("model", "model"): {"big": [5, 0, 0], "small": [0, Decimal("1.000000001"), 0]},
         ("key", "key_id"): {
             "key_1": [5, Decimal("1.000000001"), 0],
