@@ -11,6 +11,7 @@ import asyncio
 import os
 import sys
 
+from libs.common.arenas import share_arena
 from libs.common.logging import configure_logging
 from libs.common.settings import SettingsError, load_or_exit
 from libs.common.storage.mongo.driver import MongoUnsuitable, PyMongoError
@@ -30,6 +31,8 @@ def main() -> None:
         "--shard-collections", action="store_true", help="spread the ledger over shards, end"
     )
     arguments = parser.parse_args()
+    # The driver of MongoDB has a dozen threads.
+    share_arena()
     migrates = arguments.build_indexes or arguments.shard_collections
     settings = load_or_exit(Settings, os.environ)
     configure_logging("admin", settings.log_level, settings.log_format)
