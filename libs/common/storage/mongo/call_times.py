@@ -8,9 +8,11 @@ import msgspec
 
 from libs.common.storage.mongo.driver import DESCENDING, Database, Document
 
-# The first stretch of the index on start times that is looked at; an empty one makes the next
-# longer. A server that sorts before it limits sorts little then.
-_SPAN, _WIDER = timedelta(hours=4), 4
+# The first stretch of the index on start times that is looked at. The next one is as long as the
+# rest should take by what was found, and by some more, within these bounds: a server that decodes
+# all of a stretch before it limits decodes little then.
+_SPAN, _NARROWER, _WIDER = timedelta(hours=1), 0.25, 4.0
+_MORE = 1.25
 
 
 class CallTimes(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,8 +44,11 @@ class CallTimesStore:
             bottom = max(since, top - span)
             query = of_account | {"started_at": {"$gte": bottom, "$lt": top}}
             found = self._entries.find(query, fields).sort("started_at", DESCENDING)
-            rows += await found.limit(limit - len(rows)).to_list(limit)
-            span, top = span * _WIDER, bottom
+            missing = limit - len(rows)
+            some = await found.limit(missing).to_list(missing)
+            rows += some
+            wider = _MORE * (missing - len(some)) / len(some) if some else _WIDER
+            span, top = span * min(max(wider, _NARROWER), _WIDER), bottom
         return [_times(row) for row in rows if row.get("kind", "call") == "call"]
 
 
