@@ -53,11 +53,11 @@ async def _take_turn(
 
 
 async def sweep_all(redis: Redis, holds: HoldStore, metrics: Metrics, shard: int) -> None:
-    """All accounts of the shard that may have holds."""
-    accounts = await holds.accounts(shard)
-    for start in range(0, len(accounts), _SWEPT_AT_ONCE):
-        some = accounts[start : start + _SWEPT_AT_ONCE]
-        await asyncio.gather(*(sweep(redis, holds, metrics, user) for user in some))
+    """Accounts of the shard that may have holds, and no others."""
+    async for accounts in holds.accounts(shard):
+        for start in range(0, len(accounts), _SWEPT_AT_ONCE):
+            some = accounts[start : start + _SWEPT_AT_ONCE]
+            await asyncio.gather(*(sweep(redis, holds, metrics, user) for user in some))
 
 
 async def sweep(redis: Redis, holds: HoldStore, metrics: Metrics, user_id: str) -> int:

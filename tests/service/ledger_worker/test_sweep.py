@@ -4,8 +4,9 @@ import asyncio
 
 from libs.common.schemas.holds import LimitScope, PeriodLimit, Spent
 from libs.common.storage.queue.event_queue import QUEUE, encode_event
+from libs.common.storage.redis.holds import HoldStore
 from services.ledger_worker.metrics import Metrics
-from services.ledger_worker.sweep import keep_sweeping, sweep
+from services.ledger_worker.sweep import keep_sweeping, sweep, sweep_all
 from tests.service.ledger_worker.worker_stage import (
     Stage,
     count_of,
@@ -108,6 +109,33 @@ async def test_a_round_visits_every_account(stage: Stage) -> None:
     stop.set()
     await sweeping
     assert [await stage.holds.held(user_id) for user_id in users] == [0] * len(users)
+
+
+async def test_only_noted_accounts_are_visited_a_page_at_a_time(stage: Stage) -> None:
+    noted = {f"user-{n}" for n in range(2_500)}
+    async with stage.redis.pipeline() as pipeline:
+        for user_id in noted:
+            pipeline.zadd("gateway:noted-accounts", {user_id: 1e10})
+        await pipeline.execute()
+    # Of others Redis may have spend.
+    await stage.holds.seed("idle", [Spent(period="total", nusd=7)])
+    pages = [page async for page in stage.holds.accounts(0)]
+    assert {user_id for page in pages for user_id in page} == noted
+    assert max(map(len, pages)) < 2_000
+    await stage.redis.config_resetstat()
+    await sweep_all(stage.redis, stage.holds, stage.metrics, 0)
+    stats = await stage.redis.info("commandstats")
+    # One command visits an account.
+    assert 2_500 <= stats["cmdstat_evalsha"]["calls"] <= 2_600
+    assert "cmdstat_eval" not in stats
+
+
+async def test_an_account_that_holds_nothing_is_forgotten_after_its_visits(stage: Stage) -> None:
+    holds = HoldStore(stage.redis)
+    await holds.announce_account("bob")
+    await stage.redis.zadd("gateway:noted-accounts", {"alice": 1})
+    await sweep_all(stage.redis, holds, stage.metrics, 0)
+    assert [page async for page in holds.accounts(0)] == [["bob"]]
 
 
 async def test_workers_share_the_rounds(stage: Stage) -> None:

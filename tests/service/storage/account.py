@@ -77,6 +77,10 @@ class AccountCalls:
         events = await self.holds.sweep(USER, limit=1_000)
         return sorted(event.decode().removeprefix("event of ") for event in events)
 
+    async def noted(self) -> list[str]:
+        """The accounts that the sweep visits."""
+        return [user async for page in self.holds.accounts(self.shard) for user in page]
+
     async def forget_spend(self, key_id: str | None, period: str) -> None:
         """As when the copy of spend was evicted."""
         await self.redis.delete(f"{self.root}:spent{scope_name(key_id)}:{period}")

@@ -257,20 +257,20 @@ async def test_the_sweep_visits_accounts_with_holds(calls: AccountCalls) -> None
     await calls.holds.announce_account(USER)
     await calls.admit("a", 10)
     assert await calls.sweep() == []
-    assert await calls.holds.accounts(calls.shard) == [USER]
+    assert await calls.noted() == [USER]
     await calls.later(60_000)
     assert await calls.sweep() == ["a"]
-    assert await calls.holds.accounts(calls.shard) == [USER]
+    assert await calls.noted() == [USER]
     await calls.settle(["a"])
     assert await calls.sweep() == []
-    assert await calls.holds.accounts(calls.shard) == []
+    assert await calls.noted() == []
 
 
 async def test_a_noted_account_is_visited_for_a_while(calls: AccountCalls) -> None:
     """A gateway that noted it a moment ago may have calls of it again, and die with them."""
     await calls.holds.announce_account(USER)
     assert await calls.sweep() == []
-    assert await calls.holds.accounts(calls.shard) == [USER]
+    assert await calls.noted() == [USER]
 
 
 async def test_the_hold_of_a_call_lost_by_redis_is_restored(calls: AccountCalls) -> None:

@@ -5,7 +5,7 @@ clock is Redis' own. `lua/common.lua` describes the keys.
 """
 
 from collections import defaultdict
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from typing import Any
 
 from libs.common.domain.periods import longest_days
@@ -44,12 +44,8 @@ _SETTLING_LEASE_MS = 7 * 24 * 3600 * 1000
 # them.
 _ACCOUNTS = "gateway:noted-accounts"
 _NOTE = ALLOW_OOM + "redis.call('ZADD', KEYS[1], redis.call('TIME')[1], ARGV[1])"
-_FORGET = """
-local noted = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if noted and redis.call('TIME')[1] - noted >= tonumber(ARGV[2]) then
-  redis.call('ZREM', KEYS[1], ARGV[1])
-end
-"""
+# Of these, about how many are read at a time.
+_NOTED_PAGE = 1_000
 # Gateways announce an account with open calls several times within this time.
 _VISITED_S = 600
 _SCRIPTS = ("admit", "finish", "settle", "renew", "retake", "sweep")
@@ -159,10 +155,18 @@ class HoldStore:
         """Makes the sweep visit the account for `_VISITED_S`."""
         await self._scripts.command("EVAL", _NOTE, 1, self._accounts_beside(user_id), user_id)
 
-    async def accounts(self, shard: int) -> list[str]:
-        """Accounts of the shard that may have holds."""
-        members = await self._scripts.command("ZRANGE", self.shards.name(_ACCOUNTS, shard), 0, -1)
-        return sorted(member.decode() for member in members)
+    async def accounts(self, shard: int) -> AsyncIterator[list[str]]:
+        """Accounts of the shard that may have holds, some at a time, and perhaps one twice.
+
+        Leaves out none that is noted all the while, whatever is forgotten meanwhile.
+        """
+        noted, cursor = self.shards.name(_ACCOUNTS, shard), b"0"
+        while True:
+            cursor, page = await self._scripts.command("ZSCAN", noted, cursor, "COUNT", _NOTED_PAGE)
+            # Each is followed by its score.
+            yield [member.decode() for member in page[::2]]
+            if cursor == b"0":
+                return
 
     async def probe(self, shard: int) -> None:
         """Raises RedisError or OSError if the shard's server does not answer."""
@@ -174,11 +178,9 @@ class HoldStore:
         An account without holds is still visited for `_VISITED_S`, because gateways do not announce
         it with each call.
         """
-        events, left = await self._scripts.run("sweep", user_id, {"limit": limit})
-        if left == 0:
-            noted = self._accounts_beside(user_id)
-            await self._scripts.command("EVAL", _FORGET, 1, noted, user_id, self._visited_s)
-        return list(events)
+        ask = {"limit": limit, "account": user_id, "visited_s": self._visited_s}
+        noted = self._accounts_beside(user_id)
+        return list(await self._scripts.run("sweep", user_id, ask, other_keys=(noted,)))
 
     async def held(self, user_id: str, key_id: str | None = None) -> int:
         """Nano-USD held by calls that are open or not posted yet."""

@@ -56,8 +56,17 @@ class Scripts:
         texts = [script.text for script in self._scripts.values()]
         await self._pipelined.run_all(*(("SCRIPT", "LOAD", text) for text in texts))
 
-    async def run(self, name: str, user_id: str, ask: dict[str, Any], *more: bytes) -> Any:
-        arguments = (1, self._root_of(user_id), encode_ask(ask), *more)
+    async def run(
+        self,
+        name: str,
+        user_id: str,
+        ask: dict[str, Any],
+        *more: bytes,
+        other_keys: tuple[str, ...] = (),
+    ) -> Any:
+        """`other_keys` are of the account's shard."""
+        keys = (self._root_of(user_id), *other_keys)
+        arguments = (len(keys), *keys, encode_ask(ask), *more)
         try:
             return await self._pipelined.run("EVALSHA", self.sha(name), *arguments)
         except NoScriptError:
