@@ -1,19 +1,21 @@
 """Which rows of a table of sums are wanted, by their numbers."""
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from itertools import compress, count
 from typing import Any
 
 from libs.common.storage.mongo.sum_tables import Field, SumTable
 
 
-def rows_with(field: Field, values: set[Any], rows: Iterable[int] | None) -> list[int]:
+def rows_with(field: Field, values: AbstractSet[Any], rows: Iterable[int] | None) -> list[int]:
     """Those of the rows, or of all, that have one of the values."""
-    numbers, chosen = field.numbers, {n for n, value in enumerate(field.values) if value in values}
+    numbers, chosen = field.numbers, set(compress(count(), map(values.__contains__, field.values)))
     if not chosen:
         return []
-    return [
-        row for row in (range(len(numbers)) if rows is None else rows) if numbers[row] in chosen
-    ]
+    if rows is None:
+        return list(compress(count(), map(chosen.__contains__, numbers)))
+    return [row for row in rows if numbers[row] in chosen]
 
 
 def rows_of_model(table: SumTable, name: str, rows: Sequence[int] | None) -> list[int]:
