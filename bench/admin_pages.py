@@ -37,6 +37,7 @@ async def pages(client: httpx2.AsyncClient, user_id: str) -> AsyncIterator[tuple
         ("overview of today", "/console?days=1"),
         ("overview of 7 days", "/console?days=7"),
         ("overview of 30 days", "/console?days=30"),
+        ("budgets at risk, which the overview asks for", "/console/budgets/first"),
         ("accounts", "/console/accounts"),
         ("an account", f"/console/accounts/{user_id}"),
         ("keys", "/console/keys"),

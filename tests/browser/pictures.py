@@ -129,7 +129,8 @@ def take(stack: LocalStack, directory: Path, retried: str) -> None:
         )
         sign_in(page, stack.info.admin_api_key)
         for name, path in PICTURES.items():
-            page.goto(path)
+            # Parts of a page are asked for once it is shown.
+            page.goto(path, wait_until="networkidle")
             page.screenshot(path=directory / f"console-{name}.png")
         # The newest call that was tried elsewhere before.
         page.goto(f"/console/calls/{retried}")

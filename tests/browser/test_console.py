@@ -24,7 +24,7 @@ _SIZES = {"phone": (390, 844), "desk": (1280, 900)}
 _PATHS = [
     path
     for path, handlers in PAGES.items()
-    if "GET" in handlers and "{" not in path and not path.endswith(("/tail", "/export"))
+    if "GET" in handlers and "{" not in path and not path.endswith(("/tail", "/first", "/export"))
 ]
 _OF_ONE = (
     "/console/accounts/demo",
@@ -90,6 +90,9 @@ def test_the_first_hour(page: Page, stack: LocalStack, admin: Client) -> None:
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("exhausted")).to_be_visible()
     assert called(stack, secret) in (402, 429)
+    page.goto("/console")
+    at_risk = page.get_by_role("region", name="Budgets at risk, table")
+    expect(at_risk.get_by_role("link", name="team-search")).to_be_visible()
     page.goto("/console/calls?user_id=team-search&status=refused")
     expect(page.get_by_role("row").filter(has_text="team-search")).to_have_count(1, timeout=20_000)
     page.get_by_role("row").filter(has_text="team-search").get_by_role("link").first.click()
@@ -205,6 +208,9 @@ def test_reading_needs_no_script(chromium: Browser, stack: LocalStack) -> None:
         for path in _PATHS:
             page.goto(path)
             expect(page.get_by_role("heading", level=1)).to_be_visible()
+        page.goto("/console")
+        page.get_by_role("link", name="Look which budgets do not last").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Budgets at risk")
 
 
 def test_the_keyboard_reaches_everything(page: Page, stack: LocalStack) -> None:

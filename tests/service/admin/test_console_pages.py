@@ -24,7 +24,12 @@ from tests.service.admin.test_console import MARKUP, made
 from tests.unit import builders
 
 # What these answer is a part of a page, or a file.
-PARTS = {"/console/calls/tail", "/console/calls/export", "/console/audit/export"}
+PARTS = {
+    "/console/calls/tail",
+    "/console/budgets/first",
+    "/console/calls/export",
+    "/console/audit/export",
+}
 GET_ALONE = [
     path
     for path, handlers in PAGES.items()
@@ -287,8 +292,11 @@ async def test_the_overview_sums_what_was_spent_and_names_budgets_at_risk(
     await admin.patch("/admin/accounts/a", json={"budget": limit})
     page = await browser.get("/console")
     assert page.text.count(f'title="{nusd_to_usd(spent):f} USD"') >= 2
-    assert "exhausted" in page.text
     assert "First steps" not in page.text
+    (first,) = re.findall(r'hx-get="(/console/budgets/[^"]+)"', page.text)
+    assert 'href="/console/budgets"' in page.text
+    for path in (first, "/console/budgets"):
+        assert "exhausted" in (await browser.get(path)).text
     account = await browser.get("/console/accounts/a")
     assert "exhausted" in account.text
 
@@ -315,13 +323,32 @@ async def test_the_overview_says_which_budgets_it_did_not_look_at(
     monkeypatch.setattr(budget_outlooks, "_LOOKED_AT", 1)
     for name, limit in (("a", 9), ("b", 0)):
         await made(admin, "accounts", user_id=name, budget={"limit_usd": limit, "period": "total"})
-    page = await browser.get("/console")
-    assert "exhausted" not in page.text
-    assert "Of the first accounts every budget lasts" in page.text
+    first = await browser.get("/console/budgets/first")
+    assert "exhausted" not in first.text
+    assert "Of the first accounts every budget lasts" in first.text
+    page = await browser.get("/console/budgets")
+    assert "Of these accounts every budget lasts" in page.text
+    (following,) = re.findall(r'href="(/console/budgets\?cursor=[^"]+)"', page.text)
+    assert "exhausted" in (await browser.get(following)).text
     await admin.patch("/admin/accounts/a", json={"budget": {"limit_usd": 0, "period": "total"}})
-    page = await browser.get("/console")
-    assert page.text.count("exhausted") == 1
-    assert "These come first" in page.text
+    first = await browser.get("/console/budgets/first")
+    assert first.text.count("exhausted") == 1
+    assert "These come first" in first.text
+
+
+async def test_the_overview_of_an_account_names_its_budgets_at_risk(
+    browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
+) -> None:
+    for name in ("a+b", "c"):
+        budget = {"limit_usd": 0, "period": "total"}
+        await made(admin, "accounts", user_id=name, budget=budget)
+    page = await browser.get("/console?user_id=a%2Bb")
+    (first,) = re.findall(r'hx-get="(/console/budgets/[^"]+)"', page.text)
+    shown = await browser.get(first)
+    assert shown.text.count("exhausted") == 1
+    assert 'href="/console/accounts/a%2Bb"' in shown.text
+    assert 'href="/console/budgets?user_id=a%2Bb"' in page.text
+    assert (await browser.get("/console/budgets?user_id=nobody")).status_code == 404
 
 
 async def test_what_the_filters_leave_is_downloaded(

@@ -8,6 +8,7 @@ from services.admin.console.pages import (
     accounts,
     alerts,
     audit,
+    budgets,
     calls,
     corrections,
     key_forms,
@@ -26,6 +27,7 @@ from services.admin.console.pages import (
 
 PAGES: Mapping[str, Mapping[str, Handler]] = {
     **overview.PAGES,
+    **budgets.PAGES,
     **accounts.PAGES,
     **account_forms.PAGES,
     **statements.PAGES,

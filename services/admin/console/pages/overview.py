@@ -10,7 +10,6 @@ from htpy import Node, a, code, div, li, nav, ol, p
 
 from services.admin import (
     accounts,
-    budget_outlooks,
     keys,
     ledger_health,
     usage,
@@ -37,7 +36,8 @@ from services.admin.console.elements import (
     usd_text,
 )
 from services.admin.console.page import ConsolePage, Handler, Shown, View, segment
-from services.admin.console.spend_chart import outlook_words, spend_chart
+from services.admin.console.pages import budgets
+from services.admin.console.spend_chart import spend_chart
 from services.admin.console.token_sums import input_tokens, output_tokens
 from services.admin.console.verbs import Query
 from services.admin.usage_views import GroupView, SumsView
@@ -62,7 +62,7 @@ async def show_page(view: View) -> Shown:
     account = {"user_id": view.query.get("user_id")}
     period = {"since": until - timedelta(days=days), "until": until, **account}
     interval = "hour" if days == 1 else "day"
-    by_model, of_accounts, series, durations, at_risk, health = await asyncio.gather(
+    by_model, of_accounts, series, durations, health = await asyncio.gather(
         view.api.call(
             usage_sums.show_summary,
             query={**period, "group_by": "model", "compare": "previous", "limit": _TOP},
@@ -70,7 +70,6 @@ async def show_page(view: View) -> Shown:
         _accounts(view, period),
         view.api.call(usage_series.show_series, query={**period, "interval": interval}),
         duration_tiles(view, period, days),
-        _at_risk(view, account),
         _ledger(view),
     )
     total = by_model.total
@@ -85,7 +84,7 @@ async def show_page(view: View) -> Shown:
             div(".columns")[
                 panel("Models", _top("Model", by_model.data, total, _model)),
                 *of_accounts,
-                panel("Budgets at risk", *at_risk),
+                panel(budgets.NAME, budgets.later_part(view.query.get("user_id"))),
                 health,
             ],
         ],
@@ -185,32 +184,6 @@ def _key(row: GroupView, names: Mapping[str, str]) -> Node:
     if not key_id:
         return "no key"
     return link(f"/console/keys/{segment(key_id)}", names.get(key_id) or code[key_id])
-
-
-async def _at_risk(view: View, account: Query) -> list[Node]:
-    query = {"at_risk": "true", "limit": _TOP, **account}
-    found = await view.api.call(budget_outlooks.list_budgets, query=query)
-    columns = (Column("Account"), Column("Left", "number"), Column("Of", "number"), Column("Until"))
-    rows: list[list[Node]] = [
-        [
-            link(f"/console/accounts/{segment(each.user_id)}", each.user_id),
-            usd(each.remaining_usd),
-            usd(each.limit_usd),
-            outlook_words(each, view.zone),
-        ]
-        for each in found.data
-    ]
-    rest = code["GET /admin/budgets?at_risk=true"]
-    if found.next_cursor is None:
-        said: Node = "Every budget lasts its period."
-    elif rows:
-        said = ["These come first; ", rest, " has all."]
-    else:
-        said = ["Of the first accounts every budget lasts; ", rest, " goes on with the others."]
-    return [
-        rows_table("Budgets at risk", columns, rows, empty=p[said]),
-        found.next_cursor is not None and bool(rows) and p[said],
-    ]
 
 
 async def _ledger(view: View) -> Node:
