@@ -1,6 +1,8 @@
 """The tree of commands: nouns, then verbs."""
 
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 import typer
 from typer.main import get_command
@@ -57,9 +59,8 @@ state.add_to(app)
 def main(arguments: Sequence[str] | None = None, terminal: Terminal | None = None) -> int:
     """The exit code. `arguments` are by default those of the process."""
     surroundings = terminal or Terminal()
-    command = get_command(app)
     try:
-        code = command.main(
+        code = _command().main(
             arguments, prog_name="gatewayctl", standalone_mode=False, obj=surroundings
         )
     except typer.Abort:
@@ -73,6 +74,12 @@ def main(arguments: Sequence[str] | None = None, terminal: Terminal | None = Non
     except Exception as error:  # noqa: BLE001 - the process's edge
         return _unforeseen(error, surroundings)
     return code if isinstance(code, int) else DONE
+
+
+@cache
+def _command() -> Any:
+    """Made of the declarations once, which takes longer than most commands."""
+    return get_command(app)
 
 
 def _unforeseen(error: Exception, surroundings: Terminal) -> int:

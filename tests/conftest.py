@@ -10,8 +10,10 @@ Each run has new examples, but those of CI are the same.
 import gc
 import os
 import shutil
+from collections.abc import Generator
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 _slow = [HealthCheck.too_slow]
@@ -31,6 +33,16 @@ _MEMORY = Path("/dev/shm")
 _ROOM_BYTES = 4 * 1024**3
 if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _ROOM_BYTES:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Lets collection make its many objects, which stay, without the garbage collector."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_finish() -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
-import yaml
 from helm_python import Chart
+
+from tests.support import yaml_text
 
 ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "deploy/helm"
@@ -144,7 +145,7 @@ SETS = {
 def rendered(chart: Chart, values: Values, name: str = "litellm-gateway") -> list[Manifest]:
     files = chart.render(values=values, name=name, namespace="llm")
     texts = (text for path, text in files.items() if path.endswith(".yaml"))
-    return [each for text in texts for each in yaml.safe_load_all(text) if each]
+    return [each for text in texts for each in yaml_text.read_all(text)]
 
 
 def of_kind(manifests: list[Manifest], kind: str) -> dict[str, Manifest]:

@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
-import yaml
 
+from tests.support import yaml_text
 from tests.unit.test_metrics import SERVICES, documented, registry_of
 
 ROOT = Path(__file__).parents[3]
@@ -160,7 +160,7 @@ CASES = {
 
 @cache
 def rules() -> dict[str, dict[str, Any]]:
-    groups = yaml.safe_load(RULES.read_text())["groups"]
+    groups = yaml_text.read(RULES.read_text())["groups"]
     return {rule["alert"]: rule for group in groups for rule in group["rules"]}
 
 
@@ -184,8 +184,8 @@ def run(tmp_path: Path, tests: Mapping[str, dict[str, Any]]) -> str:
     files = []
     for name, test in tests.items():
         alone, file = tmp_path / f"{name}.rules.yml", tmp_path / f"{name}.yml"
-        alone.write_text(yaml.safe_dump({"groups": [{"name": name, "rules": [rules()[name]]}]}))
-        file.write_text(yaml.safe_dump({"rule_files": [str(alone)], "tests": [test]}))
+        alone.write_text(yaml_text.written({"groups": [{"name": name, "rules": [rules()[name]]}]}))
+        file.write_text(yaml_text.written({"rule_files": [str(alone)], "tests": [test]}))
         files.append(str(file))
     done = subprocess.run(
         [PROMTOOL, "test", "rules", *files], capture_output=True, text=True, check=False

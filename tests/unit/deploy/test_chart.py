@@ -8,10 +8,10 @@ from pathlib import Path
 
 import helm_python
 import pytest
-import yaml
 from helm_python import Chart
 
 from libs.common.version import VERSION
+from tests.support import yaml_text
 from tests.unit.deploy.charts import (
     CHART,
     EVERYTHING,
@@ -64,7 +64,7 @@ def kustomized() -> list[Manifest]:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
         # kustomize adds a hash to the names of ConfigMaps; the annotation in INTENDED is for that.
         plain = re.sub(r"\b((?:gateway-)?settings)-[a-z0-9]{10}\b", r"\1", done.stdout.decode())
-        found += yaml.safe_load_all(plain)
+        found += yaml_text.read_all(plain)
     return found
 
 
@@ -107,14 +107,14 @@ def test_helm_finds_nothing_to_say(values: Values) -> None:
 
 def test_everything_that_is_asked_for_is_there(chart: Chart) -> None:
     """A value that no template reads would be refused by nobody."""
-    said = yaml.safe_dump(rendered(chart, EVERYTHING))
+    said = yaml_text.written(rendered(chart, EVERYTHING))
     words = {str(value) for _, value in leaves(EVERYTHING, "") if value and value is not True}
     assert {word for word in words if word not in said} == set()
 
 
 def test_rules_and_dashboard_are_the_files(chart: Chart) -> None:
     manifests = rendered(chart, MONITORING)
-    plain = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())
+    plain = yaml_text.read((ROOT / "deploy/prometheus/alerts.yml").read_text())
     assert of_kind(manifests, "PrometheusRule")["litellm-gateway"]["spec"] == plain
     (dashboard,) = of_kind(manifests, "ConfigMap")["dashboard"]["data"].values()
     made = (ROOT / "deploy/grafana/litellm-gateway.json").read_text()
@@ -147,7 +147,7 @@ def test_the_notes_say_what_comes_next(chart: Chart, values: Values) -> None:
 def test_the_guide_is_walked(chart: Chart) -> None:
     guide = (ROOT / "docs/kubernetes.md").read_text()
     (block,) = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
-    manifests = rendered(chart, yaml.safe_load(block))
+    manifests = rendered(chart, yaml_text.read(block))
     validate(manifests)
     asked = {value for path, value in flat(manifests).items() if path.endswith("/secretRef/name")}
     script = guide.partition("## 3. Secrets")[2].partition("## 4.")[0]

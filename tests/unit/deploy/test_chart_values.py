@@ -4,9 +4,9 @@ import re
 from typing import Any, cast
 
 import pytest
-import yaml
 from helm_python import Chart, HelmError
 
+from tests.support import yaml_text
 from tests.unit.deploy.charts import (
     EVERYTHING,
     INGRESS,
@@ -161,7 +161,7 @@ def test_two_releases_share_a_namespace(chart: Chart) -> None:
     admin = of_kind(one, "ConfigMap")["a-admin-settings"]["data"]
     assert admin["GATEWAY_URL"] == "http://a-gateway:8000"
     # Nothing of one selects pods of the other, or refers to it.
-    assert not re.search(r"\bb-|instance: b\b", yaml.safe_dump(one))
+    assert not re.search(r"\bb-|instance: b\b", yaml_text.written(one))
     for each in one:
         for path, value in leaves(each, each["kind"]):
             if path.endswith("/app.kubernetes.io/instance"):

@@ -6,16 +6,16 @@ from typing import Any
 
 import msgspec
 import pytest
-import yaml
 
 from deploy.local.compose import PASSWORDS, SECRETS, STAND_IN_URL
 from deploy.local.pin_images import default_images
 from services.admin.settings import Settings as AdminSettings
 from services.ledger_worker.settings import Settings as WorkerSettings
+from tests.support import yaml_text
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXT = (ROOT / "docker-compose.yml").read_text()
-COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
+COMPOSE: dict[str, Any] = yaml_text.read(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 USERS = {"gateway": "gateway", "admin": "admin", "ledger_worker": "worker"}
 

@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import yaml
 
 from services.admin.settings import GATEWAY_URL
+from tests.support import yaml_text
 
 ROOT = Path(__file__).resolve().parents[3]
 SERVICES = {"gateway", "admin", "ledger-worker"}
@@ -26,7 +26,7 @@ def manifests(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
     done = subprocess.run(
         (kubectl, "kustomize", overlay), cwd=ROOT, capture_output=True, check=True
     )
-    return list(yaml.safe_load_all(done.stdout))
+    return yaml_text.read_all(done.stdout)
 
 
 def of_kind(manifests: list[dict[str, Any]], *kinds: str) -> dict[str, dict[str, Any]]:
