@@ -18,6 +18,12 @@ _MS = 1000
 log = structlog.get_logger(__name__)
 
 
+class HealthQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Without `counts`, accounts are not counted: some servers read an index to its end for it."""
+
+    counts: bool = True
+
+
 class QueueView(msgspec.Struct, frozen=True, kw_only=True):
     """`jobs` wait or run; `oldest_at` is of a sample of them, null where there is none.
 
@@ -48,14 +54,15 @@ class ProofStateView(msgspec.Struct, frozen=True, kw_only=True):
 
     `ok` is null before the first round has ended, and false as soon as one has found a difference.
     `sealed_accounts` have a checkpoint: the entries up to it are proved and not read again.
-    `proved_until` is the account that the round under way proved last.
+    `proved_until` is the account that the round under way proved last. The numbers of accounts are
+    null where they were not asked for.
     """
 
     ok: bool | None
     last_success_at: datetime | None
     proved_until: str | None
-    accounts: int
-    sealed_accounts: int
+    accounts: int | None
+    sealed_accounts: int | None
 
 
 class LedgerHealthView(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +77,9 @@ class LedgerHealthView(msgspec.Struct, frozen=True, kw_only=True):
     proof: ProofStateView
 
 
-async def show_ledger_health(request: Request[State]) -> Answer[LedgerHealthView]:
+async def show_ledger_health(
+    request: Request[State], query: HealthQuery
+) -> Answer[LedgerHealthView]:
     """It reads what the gateways and the workers keep, and proves nothing itself."""
     state = request.state
     queue, spools = await _queue(state), await _spools(state)
@@ -79,8 +88,8 @@ async def show_ledger_health(request: Request[State]) -> Answer[LedgerHealthView
         ok=progress.ok,
         last_success_at=progress.last_success_at,
         proved_until=progress.after,
-        accounts=await state["proofs"].accounts(),
-        sealed_accounts=await state["proofs"].sealed(),
+        accounts=await state["proofs"].accounts() if query.counts else None,
+        sealed_accounts=await state["proofs"].sealed() if query.counts else None,
     )
     return Answer(
         LedgerHealthView(

@@ -28,7 +28,7 @@ from services.admin.doctor.prices import price_findings
 from services.admin.doctor.redis import cluster_findings
 from services.admin.doctor.replicas import replica_findings
 from services.admin.endpoints import Answer
-from services.admin.ledger_health import show_ledger_health
+from services.admin.ledger_health import HealthQuery, show_ledger_health
 from services.admin.state import State
 
 _TIMEOUT_S = 15.0
@@ -118,7 +118,7 @@ async def _redis(state: State) -> list[Finding]:
 
 
 async def _ledger(request: Request[State]) -> list[Finding]:
-    health = (await show_ledger_health(request)).content
+    health = (await show_ledger_health(request, HealthQuery(counts=False))).content
     return ledger_findings(health, request.state["now"]())
 
 

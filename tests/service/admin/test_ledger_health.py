@@ -78,6 +78,8 @@ async def test_what_waits_and_what_was_proved_is_told(admin: httpx2.AsyncClient)
         "accounts": 2,
         "sealed_accounts": 1,
     }
+    uncounted = (await admin.get(PATH, params={"counts": "false"})).json()["proof"]
+    assert uncounted == health["proof"] | {"accounts": None, "sealed_accounts": None}
 
 
 @pytest.mark.usefixtures("behind")

@@ -158,7 +158,7 @@ def _rounds(view: View, health: LedgerHealthView) -> Node:
             ("Last round", proof_badge(state.ok)),
             ("All proved", when(state.last_success_at, view.zone, seconds=True)),
             ("Round under way", under_way or NOTHING),
-            ("Sealed", f"{state.sealed_accounts:,} of {state.accounts:,} accounts"),
+            ("Sealed", f"{count(state.sealed_accounts)} of {count(state.accounts)} accounts"),
         ]
     )
 
