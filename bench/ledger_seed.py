@@ -36,8 +36,10 @@ from libs.common.storage.mongo.driver import (
     to_document,
 )
 from libs.common.storage.mongo.postings import numbered_documents
-from libs.common.storage.mongo.rollup_rows import rollup_rows, rollup_updates
+from libs.common.storage.mongo.rollup_rows import day_sums
 from libs.common.storage.mongo.rollup_segments import RollupSegments
+from libs.common.storage.mongo.rollup_updates import rollup_updates, rollups_of
+from libs.common.storage.mongo.sum_tables import Tally
 
 _BATCH = 500
 _DUPLICATE_KEY = 11000
@@ -211,30 +213,31 @@ async def _write_accounts(database: Database, seed: LedgerSeed) -> None:
 
 
 async def _write_sums(database: Database, entries: Sequence[LedgerEntry]) -> None:
-    """Rollups of all entries at once: they are inserted, which is several times faster."""
-    rows = rollup_rows(entries, (), lambda *_: True)
-    documents = [_document(update) for update in rollup_updates(rows)]
-    for start in range(0, len(documents), _BATCH):
-        await _insert(database["rollups"], documents[start : start + _BATCH])
-    await _write_segments(database, entries)
+    """As a worker leaves them that has rolled up all but the last batch."""
     accounts = [
         UpdateOne({"_id": user_id}, update) for user_id, update in account_updates(entries).items()
     ]
     for start in range(0, len(accounts), _BATCH):
         await database["accounts"].bulk_write(accounts[start : start + _BATCH], ordered=False)
-    if not await RollupSegments(database).check():
+    await _write_rollups(database, entries[:-_BATCH])
+    segments = RollupSegments(database)
+    await segments.fill()
+    await in_transaction(database, partial(segments.add, _sums(entries[-_BATCH:])))
+    if not await segments.check():
         raise RuntimeError("the segments lack entries")
 
 
-async def _write_segments(database: Database, entries: Sequence[LedgerEntry]) -> None:
-    """As batches of postings insert them and a worker folds them each minute: all but the last."""
-    segments = RollupSegments(database)
-    starts = range(0, len(entries), _BATCH)
-    for start in starts:
-        if start == starts[-1]:
-            await segments.fold(at=2)
-        rows = rollup_rows(entries[start : start + _BATCH], (), lambda *_: True)
-        await in_transaction(database, partial(segments.add, rows.values()))
+async def _write_rollups(database: Database, entries: Sequence[LedgerEntry]) -> None:
+    """All at once: they are inserted, which is several times faster."""
+    for day, tally in _sums(entries).items():
+        table = tally.table()
+        documents = [_document(update) for update in rollup_updates(table, rollups_of(table, day))]
+        for start in range(0, len(documents), _BATCH):
+            await _insert(database["rollups"], documents[start : start + _BATCH])
+
+
+def _sums(entries: Sequence[LedgerEntry]) -> dict[str, Tally]:
+    return day_sums(entries, (), lambda *_: True)
 
 
 async def _insert(collection: Collection, documents: list[Document]) -> None:

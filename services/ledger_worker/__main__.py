@@ -3,6 +3,7 @@
 `--check` exits with 0 if a worker is alive, `--verify` if the ledger has no difference, both else
 with 1. `--replay` puts the dead letters back on the queue; `--fill-segments` makes the sums of all
 accounts together, once all workers are of this release, and exits with 0 if they are whole;
+`--roll-up` adds to the rollups what they lack, before workers of an earlier release run again;
 `--forget-spend` deletes Redis' copy of spend, which is made anew from MongoDB.
 """
 
@@ -28,6 +29,9 @@ def main() -> None:
         "--fill-segments", action="store_true", help="make the segments of all days anew"
     )
     mode.add_argument(
+        "--roll-up", action="store_true", help="add to the rollups all that they lack"
+    )
+    mode.add_argument(
         "--forget-spend", action="store_true", help="have Redis' copy of spend made anew"
     )
     parser.add_argument("--full", action="store_true", help="with --verify: read every entry again")
@@ -47,6 +51,8 @@ def main() -> None:
         reason = commands.verify(settings, full=arguments.full)
     elif arguments.fill_segments:
         reason = commands.fill_segments(settings)
+    elif arguments.roll_up:
+        reason = commands.roll_up(settings)
     elif arguments.forget_spend:
         reason = commands.forget_copies(settings)
     else:

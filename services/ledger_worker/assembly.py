@@ -27,7 +27,7 @@ from libs.common.storage.mongo.ledger_reader import LedgerReader
 from libs.common.storage.mongo.prices import PriceStore
 from libs.common.storage.mongo.proofs import ProofStore
 from libs.common.storage.mongo.rollup_segments import RollupSegments
-from libs.common.storage.mongo.sharding import read_zones
+from libs.common.storage.mongo.sharding import SHARD_KEYS, read_zones
 from libs.common.storage.prices.price_book import PriceBook
 from libs.common.storage.prices.price_map import PriceMap
 from libs.common.storage.queue.earlier_queue import move_earlier_jobs
@@ -45,6 +45,7 @@ from services.ledger_worker.alerts.sender import AlertSender
 from services.ledger_worker.alerts.watches import CooldownWatch, ExpiryWatch, SpoolWatch
 from services.ledger_worker.call_log import log_calls
 from services.ledger_worker.corrector import Corrector
+from services.ledger_worker.folding import Folding
 from services.ledger_worker.jobs import Jobs
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.periodic_chores import repeat_chore
@@ -64,8 +65,6 @@ _EARLIER_JOBS_EVERY_S = 5.0
 # Shorter than most cooldowns, which are forgotten when they end.
 _COOLDOWNS_EVERY_S = 2.0
 _SPOOLS_EVERY_S = 5.0
-# Each sum of many accounts reads the segments that postings left meanwhile.
-_RECENT_FOLDED_EVERY_S = 5.0
 _FOLDED_EVERY_S = 60.0
 _SEGMENTS_EVERY_S = 600.0
 _EXPIRIES_EVERY_S = 600.0
@@ -86,6 +85,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     redis: Redis
     price_map: PriceMap
     metrics: Metrics
+    folding: Folding = msgspec.field(default_factory=Folding)
 
 
 @asynccontextmanager
@@ -104,7 +104,7 @@ async def open_jobs(resources: Resources) -> AsyncIterator[Jobs]:
             prices=PriceBook(PriceStore(database), resources.price_map),
             settler=_settler(resources),
             metrics=metrics,
-            observers=_observers(settings, traces),
+            observers=[resources.folding.notice, *_observers(settings, traces)],
             now=now,
             zones=await read_zones(database),
         )
@@ -163,13 +163,12 @@ async def run_chores(resources: Resources, stop: asyncio.Event) -> None:
         now=now,
     )
     letters, entries = DeadLetterStore(database), EntryStore(database)
-    segments = RollupSegments(database)
+    segments = await segments_of(database)
     async with open_corrector(resources) as corrector:
         unpriced = UnpricedSweep(entries, corrector)
         chores: list[Chore] = [
             ("verify", verifier.take_turn, settings.worker_verify_s),
             ("reprice", unpriced.run, settings.worker_reprice_s),
-            ("fold recent", partial(_fold_recent, segments), _RECENT_FOLDED_EVERY_S),
             ("fold", partial(segments.fold, at=2), _FOLDED_EVERY_S),
             ("segments", segments.check, _SEGMENTS_EVERY_S),
             *_earlier_jobs(redis),
@@ -180,6 +179,7 @@ async def run_chores(resources: Resources, stop: asyncio.Event) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(_sender(resources, resolver).run(stop))
+                tasks.create_task(resources.folding.run(segments, stop))
                 for chore, work, every_s in chores:
                     tasks.create_task(repeat_chore(chore, work, stop, every_s=every_s))
         finally:
@@ -191,8 +191,9 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-async def _fold_recent(segments: RollupSegments) -> None:
-    await segments.fold(now().date())
+async def segments_of(database: Database) -> RollupSegments:
+    by = SHARD_KEYS["rollups"] if await is_router(database) else ()
+    return RollupSegments(database, rollups_by=by)
 
 
 async def _ledger(resources: Resources) -> LedgerStore:
@@ -202,7 +203,6 @@ async def _ledger(resources: Resources) -> LedgerStore:
         database,
         rollup_tags=rolled_up_names(resources.settings.rollup_tags),
         beside=PostingWatch(outbox_of(database), LedgerReader(database), KeyStore(database)),
-        sharded=await is_router(database),
     )
 
 

@@ -16,7 +16,7 @@ from libs.common.storage.mongo.rollup_segments import RollupSegments
 from libs.common.storage.queue.replay import replay_all
 from libs.common.storage.redis.client import Redis
 from libs.common.storage.redis.spend import forget_spend
-from services.ledger_worker.assembly import now
+from services.ledger_worker.assembly import now, segments_of
 from services.ledger_worker.process import open_stores, run_main, wait_until_ready
 from services.ledger_worker.settings import Settings
 
@@ -64,6 +64,16 @@ def fill_segments(settings: Settings) -> str | None:
         return (
             "entries are missing in the segments: a worker of an earlier release posted meanwhile"
         )
+
+    return run_main(work())
+
+
+def roll_up(settings: Settings) -> str | None:
+    """Adds to the rollups all that they lack, for workers of an earlier release."""
+
+    async def work() -> None:
+        async with _ready_stores(settings) as (database, _):
+            await (await segments_of(database)).roll_up(after_ms=0)
 
     return run_main(work())
 

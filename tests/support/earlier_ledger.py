@@ -1,19 +1,26 @@
 """A ledger as releases wrote it that kept a document for each account and period."""
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.mongo.driver import Database, Session, UpdateOne, in_transaction
 from libs.common.storage.mongo.postings import numbered_documents
-from libs.common.storage.mongo.rollup_rows import rollup_rows, rollup_updates
+from libs.common.storage.mongo.rollup_rows import day_sums
+from libs.common.storage.mongo.rollup_updates import rollup_updates, rollups_of
+from libs.common.storage.mongo.segment_documents import DELTA, unrolled
 
 
 class EarlierLedger:
-    """Posts new entries of known accounts, as a worker did that runs until the upgrade is done."""
+    """Posts new entries of known accounts, as a worker did that runs until the upgrade is done.
 
-    def __init__(self, database: Database) -> None:
+    `segments`: as releases did that wrote segments beside the rollups.
+    """
+
+    def __init__(self, database: Database, *, segments: bool = False) -> None:
         self._database = database
+        self._segments = segments
 
     async def post(self, entries: Sequence[LedgerEntry]) -> None:
         async def work(session: Session) -> None:
@@ -35,8 +42,16 @@ class EarlierLedger:
         documents = numbered_documents(entries, counts)
         await self._database["entries"].insert_many(documents, session=session)
         await self._database["spend"].bulk_write(_spend_updates(entries), session=session)
-        rollups = rollup_updates(rollup_rows(entries, (), lambda *_: True))
-        await self._database["rollups"].bulk_write(rollups, session=session)
+        for day, tally in day_sums(entries, (), lambda *_: True).items():
+            table = tally.table()
+            updates = rollup_updates(table, rollups_of(table, day))
+            await self._database["rollups"].bulk_write(updates, session=session)
+            if self._segments:
+                (segment,) = unrolled(day, table, time.time_ns() // 1_000_000)
+                written = segment | {"_id": f"{segment['_id'].partition('|')[0]}|{DELTA}"}
+                await self._database["rollup_segments"].insert_one(
+                    written | {"level": DELTA}, session=session
+                )
 
 
 def _spend_updates(entries: Sequence[LedgerEntry]) -> list[UpdateOne]:

@@ -10,6 +10,7 @@ from libs.common.domain.verify import Checkpoint, Seal
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.mongo.proofs import ProofStore
+from libs.common.storage.mongo.rollup_segments import RollupSegments
 from tests.service.admin.test_accounts import exact
 from tests.service.admin.test_usage import entry
 
@@ -62,6 +63,7 @@ async def test_a_tampered_sum_is_found(
     found: Decimal | None,
 ) -> None:
     await LedgerStore(database).post([entry(0), entry(1, user_id="b")])
+    await RollupSegments(database).roll_up(after_ms=0)
     await database[collection].update_one(query, change)
     answer = exact(await admin.get("/admin/ledger/verify"))
     difference = answer["first_difference"]

@@ -21,7 +21,7 @@ from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.usage import TokenUsage
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.ledger import LedgerStore
-from libs.common.storage.mongo.rollup_segments import RollupSegments
+from libs.common.storage.mongo.rollup_segments import STATE, RollupSegments
 from libs.common.storage.redis.client import Redis
 from services.admin.settings import Settings
 from tests.service.admin.conftest import app_with
@@ -203,12 +203,14 @@ async def test_groups_are_the_sums_of_their_entries(
     for user_id, zone in ZONES.items():
         await admin.post("/admin/accounts", json={"user_id": user_id, "time_zone": zone})
     entries = load(seed)
-    ledger = LedgerStore(database, rollup_tags=("team", "env"))
+    ledger, segments = LedgerStore(database, rollup_tags=("team", "env")), RollupSegments(database)
     for start in range(0, len(entries), 17):
         await ledger.post(entries[start : start + 17])
-    assert await RollupSegments(database).check()
+        if start == 17 * 5:
+            await segments.roll_up(after_ms=0)
+    assert await segments.check()
     if not whole:
-        await RollupSegments(database).collection.delete_many({})
+        await segments.collection.update_one({"_id": STATE}, {"$set": {"whole": False}})
 
     spent = Decimal(0)
     for user_id in ZONES:

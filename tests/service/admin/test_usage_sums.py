@@ -10,6 +10,7 @@ import pytest
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.ledger import LedgerStore
+from libs.common.storage.mongo.rollup_segments import RollupSegments
 from tests.service.admin.problems import wrong_fields
 from tests.service.admin.test_accounts import exact
 from tests.service.admin.test_usage import entry
@@ -334,6 +335,7 @@ async def test_what_was_rolled_up_before_there_were_cells_is_still_summed(
     await LedgerStore(database).post(
         [on("24", 7, 1_000_000_000, model="old", requested_model="old")]
     )
+    await RollupSegments(database).roll_up(after_ms=0)
     params = {"model": "old", "since": "2026-11-24", "until": "2026-11-25"}
     assert costs(await summed(admin, **params, group_by="requested_model"), "requested_model") == [
         (None, 4)

@@ -19,6 +19,7 @@ from libs.common.storage.mongo.entries import EntryStore
 from libs.common.storage.mongo.entry_filter import EntryFilter
 from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.ledger import Added, LedgerStore
+from libs.common.storage.mongo.rollup_segments import RollupSegments
 from libs.common.storage.prices.price_book import PriceBook
 from libs.common.storage.prices.price_map import PriceMap
 from libs.common.storage.redis.client import RedisError
@@ -291,6 +292,7 @@ async def test_tags_that_the_setting_names_are_rolled_up(
     await stage.assert_exact("alice", 3)
     found = await stage.ledger.list(EntryFilter(user_id="alice", tag="env:prod"), limit=9, now=NOW)
     assert [entry.tags for entry in found.entries] == [tags]
+    await RollupSegments(stage.database).roll_up(after_ms=0)
     rows = await stage.database["rollups"].find({"user_id": "alice"}).to_list(9)
     assert sorted((row.get("tags", {}).get("team", ""), row["cost_nusd"]) for row in rows) == [
         ("", CALL_NUSD),

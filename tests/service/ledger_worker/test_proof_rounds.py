@@ -15,6 +15,7 @@ from libs.common.outbox import outbox_of
 from libs.common.prover import Prover
 from libs.common.storage.mongo.proof_pages import ProofPages
 from libs.common.storage.mongo.proofs import Progress, ProofStore, UnderWay
+from libs.common.storage.mongo.rollup_segments import RollupSegments
 from libs.common.storage.redis.spend import RedisSpendReader
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.verifier import Verifier
@@ -156,6 +157,8 @@ WITHIN_A_WEEK: list[tuple[str, Mapping[str, Any], Mapping[str, Any], str]] = [
 async def tamper(
     stage: Stage, collection: str, query: Mapping[str, Any], change: Mapping[str, Any]
 ) -> None:
+    if collection == "rollups":
+        await RollupSegments(stage.database).roll_up(after_ms=0)
     result = await stage.database[collection].update_one(query, change)
     assert result.modified_count == 1
 

@@ -17,6 +17,7 @@ from libs.common.storage.mongo.driver import Document, Session
 from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.mongo.proof_pages import ProofPages
 from libs.common.storage.mongo.proofs import ProofStore
+from libs.common.storage.mongo.rollup_segments import RollupSegments
 from libs.common.storage.redis.spend import RedisSpendReader
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.settings import Settings
@@ -122,6 +123,8 @@ async def test_changes_after_the_checkpoint_are_found(
     proof = await prover.prove("alice", full=False)
     await ProofStore(stage.database).save([Seal(checkpoint=proof.checkpoint)])
     await post(stage, settings, 4)
+    assert (await prover.prove("alice", full=False)).difference is None
+    await RollupSegments(stage.database).roll_up(after_ms=0)
     assert (await prover.prove("alice", full=False)).difference is None
     result = await stage.database[collection].update_one(query, change)
     assert result.modified_count == 1

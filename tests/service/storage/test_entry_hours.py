@@ -70,14 +70,14 @@ def expected(entries: Iterable[LedgerEntry], wanted: EntryFilter) -> list[str]:
 
 
 async def test_a_list_has_what_the_entries_have(database: Database) -> None:
-    """Of several zones, folded in part; with refunds, and calls that had been given up."""
+    """Of several zones, rolled up in part; with refunds, and calls that had been given up."""
     entries, segments = load(5), RollupSegments(database)
     entries[7] = msgspec.structs.replace(entries[7], requested_model="alias")
     ledger = LedgerStore(database)
     for start in range(0, len(entries), 40):
         await ledger.post(entries[start : start + 40])
         if start < 80:
-            await segments.fold(at=2)
+            await segments.roll_up(after_ms=0)
     assert await segments.check()
     sizes = set()
     for fields in WANTED:

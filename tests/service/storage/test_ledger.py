@@ -21,6 +21,7 @@ from libs.common.storage.mongo.driver import Database, PyMongoError
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
 from libs.common.storage.mongo.index import build_indexes
 from libs.common.storage.mongo.ledger import EntriesRefused, LedgerStore, UnknownAccounts
+from libs.common.storage.mongo.rollup_segments import RollupSegments
 from tests.unit.builders import NOW, account, entry, rates
 
 _PERIODS = period_keys(NOW)
@@ -63,6 +64,7 @@ async def assert_posted(database: Database, expected: list[LedgerEntry]) -> None
         for row in own:
             spent.update(dict.fromkeys(row.periods, row.cost_nusd))
         assert await ledger.spend_of(user_id, list(spent)) == spent
+        await RollupSegments(database).roll_up(after_ms=0)
         rollups = [row async for row in database["rollups"].find({"user_id": user_id})]
         assert sum(row["cost_nusd"] for row in rollups) == cost
         assert sum(row.get("calls", 0) for row in rollups) == sum(r.kind == "call" for r in own)

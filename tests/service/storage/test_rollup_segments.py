@@ -18,14 +18,9 @@ from libs.common.storage.mongo.driver import Database, Document, PyMongoError, S
 from libs.common.storage.mongo.index import build_indexes
 from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.mongo.rollup_filter import Grouping, RollupFilter, Sums
-from libs.common.storage.mongo.rollup_segments import (
-    DELTA,
-    ROWS,
-    USERS,
-    RollupSegments,
-    foldable,
-)
+from libs.common.storage.mongo.rollup_segments import RollupSegments
 from libs.common.storage.mongo.rollups import RollupReader
+from libs.common.storage.mongo.segment_documents import ROWS, USERS, WHOLE, foldable
 from tests.service.admin.test_usage_groups import ZONES, load
 from tests.support.earlier_ledger import EarlierLedger
 from tests.support.sent_commands import collection_of, sent_commands
@@ -119,6 +114,7 @@ async def test_segments_are_the_sums_of_the_entries(database: Database, seed: in
     entries = await posted(database)
     assert len(entries) == len({entry.entry_id for part in parts for entry in part})
     await assert_exact(database, entries)
+    await RollupSegments(database).roll_up(after_ms=0)
     await RollupSegments(database).fold(at=2)
     await assert_exact(database, entries)
 
@@ -130,6 +126,7 @@ async def fold_all(database: Database) -> None:
         while True:
             try:
                 await RollupSegments(database).fold(at=2)
+                await RollupSegments(database).roll_up(after_ms=0, at_once=7)
             except PyMongoError:
                 await asyncio.sleep(0)
 
@@ -169,6 +166,8 @@ async def test_a_sum_is_of_one_moment(database: Database) -> None:
         if batches:
             await ledger.post(batches.pop(0))
         await segments.fold(at=2)
+        if len(batches) % 2:
+            await segments.roll_up(after_ms=0)
 
     # In a zone, days at the edges are read apart.
     zoned = RollupFilter(since=date(2026, 10, 23), until=date(2026, 11, 15), zone="UTC")
@@ -219,7 +218,10 @@ async def test_segments_are_made_while_workers_post(database: Database) -> None:
         for _ in range(4):
             assert await segments.fill()
 
+    folds = asyncio.create_task(fold_all(database))
     await asyncio.gather(fill(), *(post_all(database, load(n), random.Random(n)) for n in (9, 10)))
+    folds.cancel()
+    await asyncio.gather(folds, return_exceptions=True)
     await assert_exact(database, await posted(database))
 
 
@@ -231,6 +233,8 @@ async def test_sums_of_many_accounts_read_no_rollups(database: Database) -> None
     one = msgspec.structs.replace(ALL, user_id="a")
     reader = RollupReader(database)
     assert await reader.sums(one, (), limit=1)
+    await RollupSegments(database).roll_up(after_ms=0)
+    assert await answers(database) == found
     await database["rollups"].delete_many({})
     assert await answers(database) == found
     assert await reader.sums(one, (), limit=1) == []
@@ -240,7 +244,7 @@ async def test_end_users_are_read_from_a_level_of_their_own(database: Database) 
     """Where all segments have it: a worker of an earlier release folds them without it."""
     await LedgerStore(database).post(load(12))
     segments = RollupSegments(database)
-    await segments.fold(at=1)
+    await segments.roll_up(after_ms=0)
     assert await segments.check()
 
     async def told() -> tuple[list[Sums], set[str]]:
@@ -248,7 +252,7 @@ async def test_end_users_are_read_from_a_level_of_their_own(database: Database) 
             rows = await RollupReader(database).sums(ALL, ("client_user",), limit=99)
         asked = [each for each in commands if collection_of(each) == "rollup_segments"]
         tables = [each["filter"] for each in asked if "projection" not in each]
-        return rows, {each["level"] for each in tables if "level" in each} - {DELTA}
+        return rows, {each["level"] for each in tables if "level" in each} - {*WHOLE}
 
     expected, levels = await told()
     assert len(expected) > 1

@@ -12,6 +12,7 @@ from libs.common.storage.mongo.driver import Database, in_transaction
 from libs.common.storage.mongo.index import build_indexes
 from libs.common.storage.mongo.ledger import EntriesRefused, LedgerStore
 from libs.common.storage.mongo.rollup_rows import OTHER
+from libs.common.storage.mongo.rollup_segments import RollupSegments
 from libs.common.storage.mongo.rollup_values import MAX_VALUES, RollupValues
 from tests.unit.builders import account, entry
 
@@ -79,6 +80,7 @@ async def test_workers_that_post_at_once_keep_to_the_bound(database: Database) -
             await worker.post(batch)
 
     await asyncio.gather(post(workers[0], range(55)), post(workers[1], range(54, -1, -1)))
+    await RollupSegments(database).roll_up(after_ms=0)
     rows = [row async for row in database["rollups"].find({"user_id": "acme"})]
     calls = Counter[str]()
     for row in rows:

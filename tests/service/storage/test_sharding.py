@@ -35,7 +35,7 @@ async def ledger(database: Database) -> LedgerStore:
     await build_indexes(database, INDEXES)
     for user_id in USERS:
         await AccountStore(database).insert(account(user_id=user_id))
-    return LedgerStore(database, rollup_tags=("team",), sharded=True)
+    return LedgerStore(database, rollup_tags=("team",))
 
 
 def call(entry_id: str, **of: Any) -> LedgerEntry:

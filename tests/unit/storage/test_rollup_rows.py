@@ -11,7 +11,8 @@ from libs.common.domain.corrections import late_event
 from libs.common.domain.tags import rolled_up_names
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.usage import ModelRun, TokenUsage
-from libs.common.storage.mongo.rollup_rows import OTHER, rollup_rows, rollup_updates
+from libs.common.storage.mongo.rollup_rows import OTHER, day_sums
+from libs.common.storage.mongo.rollup_updates import rollup_updates, rollups_of
 from tests.unit.builders import entry
 
 CALL_ID = "0194f5d2-8f6a-7000-8000-000000000001"
@@ -23,10 +24,12 @@ def rows(
 ) -> dict[str, dict[str, Any]]:
     """By id: what is added, and what is set on insert."""
     found = {}
-    added = rollup_rows(entries, tags, lambda _day, _name, value: value not in other)
-    for update in rollup_updates(added):
-        document = cast("dict[str, dict[str, Any]]", update._doc)
-        found[update._filter["_id"]] = document["$inc"] | document["$setOnInsert"]
+    added = day_sums(entries, tags, lambda _day, _name, value: value not in other)
+    for day, tally in added.items():
+        table = tally.table()
+        for update in rollup_updates(table, rollups_of(table, day)):
+            document = cast("dict[str, dict[str, Any]]", update._doc)
+            found[update._filter["_id"]] = document["$inc"] | document["$setOnInsert"]
     return found
 
 
@@ -45,7 +48,7 @@ def test_the_plain_call_is_in_the_row_of_its_model() -> None:
             "provider": "openai",
             "requested_model": "gpt-4o",
             "v": 2,
-            "revision": 1,
+            "revision": 3,
             "cost_nusd": 3_000,
             "calls": 3,
             "status.ok": 2,
@@ -123,7 +126,8 @@ def test_corrections_count_beside_their_call_and_late_events_take_its_place() ->
     assert row["cells.2026-11-24T09:00 correction.cost_nusd"] == -400
     assert row["cells.2026-11-24T09:00 correction.corrections"] == 1
     (row,) = rows([given_up, late]).values()
-    assert (row["calls"], row["status.abandoned"], row["status.ok"]) == (1, 0, 1)
+    assert (row["calls"], row["corrections"], row["revision"]) == (1, 1, 2)
+    assert row["status.ok"] == 1
     assert row["cells.2026-11-24T09:00 abandoned.calls"] == 0
     assert row["cells.2026-11-24T09:00 ok.calls"] == 1
 
@@ -146,3 +150,8 @@ def test_counts_of_zero_add_no_field() -> None:
     (row,) = rows([at(9, usage=usage)]).values()
     named = [name for name in row if "tokens." in name]
     assert named == ["tokens.input_text", "cells.2026-11-24T09:00 ok.tokens.input_text"]
+
+
+def test_more_tokens_than_add_up_are_refused() -> None:
+    with pytest.raises(OverflowError, match="tokens"):
+        rows([at(9, usage=TokenUsage(input_text=1 << 50))])

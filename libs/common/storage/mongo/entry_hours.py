@@ -18,8 +18,9 @@ import msgspec
 from libs.common.storage.mongo.driver import Database, Document, Session, in_transaction
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
 from libs.common.storage.mongo.entry_spans import BEGINNING, FEW, Part, Spans, floor_of
-from libs.common.storage.mongo.rollup_rows import MAX_VALUE_CHARS, OTHER
-from libs.common.storage.mongo.rollup_segments import ASKED, DELTA, HOUR, STATE, table_of
+from libs.common.storage.mongo.rollup_rows import HOUR, MAX_VALUE_CHARS, OTHER
+from libs.common.storage.mongo.rollup_segments import STATE
+from libs.common.storage.mongo.segment_documents import ASKED, WHOLE, table_of
 from libs.common.storage.mongo.sum_tables import STATUS, SumTable
 from libs.common.storage.mongo.table_rows import rows_of_model, rows_with
 
@@ -177,7 +178,7 @@ class EntryHours:
         first = until - timedelta(days=self._days)
         days = {"$gte": first.isoformat(), "$lt": until.isoformat()}
         hours: dict[datetime, _Hour] = {}
-        for level in (_LEVEL, DELTA):
+        for level in (_LEVEL, *WHOLE):
             found = self._segments.find({"level": level, "day": days}, session=session)
             while documents := await found.to_list(_READ_AT_ONCE):
                 # Other requests are answered meanwhile.
@@ -191,7 +192,7 @@ class EntryHours:
         self._first, self._days = first, self._days * _WIDER
 
     async def _has_days_before(self, first: date, session: Session) -> bool:
-        for level in (_LEVEL, DELTA):
+        for level in (_LEVEL, *WHOLE):
             query = {"level": level, "day": {"$lt": first.isoformat()}}
             if await self._segments.find_one(query, {"day": 1}, session=session) is not None:
                 return True
@@ -202,7 +203,7 @@ class EntryHours:
         for document in documents:
             table = table_of(document)
             names = document.get(ASKED)
-            if document["level"] == DELTA:
+            if document["level"] in WHOLE:
                 names = table.field("requested_model").values
             field = table.field(HOUR)
             own = [hours.setdefault(_start(text), _Hour()) for text in field.values]

@@ -1,4 +1,4 @@
-"""Writes entries, spend and rollups in one transaction. Only the ledger worker does so."""
+"""Writes entries, spend and segments of sums in one transaction. Only the ledger worker does so."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -29,10 +29,9 @@ from libs.common.storage.mongo.entry_filter import RARE
 from libs.common.storage.mongo.index import index
 from libs.common.storage.mongo.ledger_reader import LedgerReader
 from libs.common.storage.mongo.postings import SPARSE, numbered_documents
-from libs.common.storage.mongo.rollup_rows import rollup_rows, rollup_updates, wanted_values
+from libs.common.storage.mongo.rollup_rows import day_sums, wanted_values
 from libs.common.storage.mongo.rollup_segments import RollupSegments
 from libs.common.storage.mongo.rollup_values import RollupValues
-from libs.common.storage.mongo.sharding import SHARD_KEYS
 
 _DUPLICATE_KEY = 11000
 # Gets the new entries and their accounts, as `Added` has them.
@@ -109,7 +108,7 @@ class LedgerStore(LedgerReader):
     """Writes the reader's collections and the accounts' counts of entries.
 
     `unpriced` lists the entries that wait for a price. `rollup_tags` are the names of tags whose
-    values have sums. `beside` writes in the same transaction. `sharded`: on a cluster of shards.
+    values have sums. `beside` writes in the same transaction.
     """
 
     def __init__(
@@ -118,13 +117,11 @@ class LedgerStore(LedgerReader):
         *,
         rollup_tags: Collection[str] = (),
         beside: Beside | None = None,
-        sharded: bool = False,
     ) -> None:
         super().__init__(database)
         self._rollup_tags = rollup_tags
         self._rollup_values = RollupValues(database)
         self._segments = RollupSegments(database)
-        self._rollups_by = SHARD_KEYS["rollups"] if sharded else ()
         self._beside = beside
         self._accounts = database["accounts"]
         self._unpriced = database["unpriced"]
@@ -225,19 +222,16 @@ class LedgerStore(LedgerReader):
         await self._refuse_excess(entries, session)
         posted_at = max(entry.posted_at for entry in entries)
         await self._of_accounts.tidy(accounts.values(), posted_at, session)
-        await self._roll_up(entries, session)
+        await self._sum_up(entries, session)
         await self._note_unpriced(entries, session)
         if self._beside is not None:
             await self._beside(entries, accounts, session)
         return Added(entries, accounts)
 
-    async def _roll_up(self, entries: Sequence[LedgerEntry], session: Session) -> None:
+    async def _sum_up(self, entries: Sequence[LedgerEntry], session: Session) -> None:
         wanted = wanted_values(entries, self._rollup_tags)
         is_own = await self._rollup_values.admit(wanted, session)
-        rows = rollup_rows(entries, self._rollup_tags, is_own)
-        updates = rollup_updates(rows, by=self._rollups_by)
-        await self._rollups.bulk_write(updates, session=session)
-        await self._segments.add(rows.values(), session)
+        await self._segments.add(day_sums(entries, self._rollup_tags, is_own), session)
 
     async def _count(self, entries: Sequence[LedgerEntry], session: Session) -> dict[str, Document]:
         """Adds to the accounts. Returns them after that, by user_id. Raises UnknownAccounts.

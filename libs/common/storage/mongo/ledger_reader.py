@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
+from itertools import chain
 from time import monotonic
 
 import msgspec
@@ -15,10 +16,17 @@ from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.spend import KeyPeriod, PeriodSpend
 from libs.common.storage.mongo.account_spend import NOT_READ, AccountSpend
 from libs.common.storage.mongo.batched_reads import IDS_PER_READ, one_of
-from libs.common.storage.mongo.driver import Database, Document, PyMongoError, Session
+from libs.common.storage.mongo.driver import (
+    Database,
+    Document,
+    PyMongoError,
+    Session,
+    in_transaction,
+)
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
 from libs.common.storage.mongo.entry_stretches import Stretch, place_of, stretches
 from libs.common.storage.mongo.slices import Rows, Slice, read_slice
+from libs.common.storage.mongo.unrolled_sums import KeyDay, UnrolledSums
 
 # Entries that one page of a list looks at; and after how long it has looked enough, for whoever
 # waits.
@@ -51,6 +59,7 @@ class LedgerReader:
         self._entries = database["entries"]
         self._of_accounts = AccountSpend(database)
         self._rollups = database["rollups"]
+        self._unrolled = UnrolledSums(database)
 
     async def spend_of(self, user_id: str, periods: Sequence[str]) -> dict[str, int]:
         """Nano-USD by period, 0 included."""
@@ -91,28 +100,28 @@ class LedgerReader:
     async def spend_of_keys(
         self, wanted: Iterable[KeyPeriod], session: Session | None = None
     ) -> dict[KeyPeriod, PeriodSpend]:
-        """What keys spent. A revision is the sum of the rollups' revisions, which only grow."""
-        spent = dict.fromkeys(wanted, PeriodSpend())
-        ever = [each for each in spent if each.days is None]
-        bounded = [each for each in spent if each.days is not None]
-        for row in await self._key_rows(ever, session, by_day=False):
-            of = KeyPeriod(row["_id"]["user_id"], row["_id"]["key_id"], None)
-            if of in spent:
-                spent[of] = PeriodSpend(int(row["nusd"]), int(row["revision"]))
-        days: defaultdict[tuple[str, str], list[Document]] = defaultdict(list)
-        for row in await self._key_rows(bounded, session, by_day=True):
-            days[row["_id"]["user_id"], row["_id"]["key_id"]].append(row)
-        for each in bounded:
-            first, last = each.days or ("", "")
-            rows = [r for r in days[each.user_id, each.key_id] if first <= r["_id"]["day"] <= last]
-            nusd = sum(int(row["nusd"]) for row in rows)
-            spent[each] = PeriodSpend(nusd, sum(int(row["revision"]) for row in rows))
-        return spent
+        """What keys spent: in the rollups, and what these lack. A revision only grows."""
+        asked = tuple(dict.fromkeys(wanted))
+
+        async def work(session: Session) -> dict[KeyPeriod, PeriodSpend]:
+            ever = [each for each in asked if each.days is None]
+            bounded = [each for each in asked if each.days is not None]
+            lacking = await self._unrolled.of({each.user_id for each in asked}, session)
+            of_ever = _by_key(await self._key_rows(ever, session, by_day=False), lacking)
+            of_days = _by_key(await self._key_rows(bounded, session, by_day=True), lacking)
+            return {
+                each: _spent((of_ever if each.days is None else of_days)[_key(each)], each.days)
+                for each in asked
+            }
+
+        if session is not None:
+            return await work(session)
+        return await in_transaction(self._database, work) if asked else {}
 
     async def _key_rows(
-        self, wanted: Sequence[KeyPeriod], session: Session | None, *, by_day: bool
-    ) -> list[Document]:
-        """Sums by account and key, of all days or by day, of at least what is `wanted`."""
+        self, wanted: Sequence[KeyPeriod], session: Session, *, by_day: bool
+    ) -> list[KeyDay]:
+        """The rollups' sums, of all days or by day, of at least what is `wanted`."""
         fields = ("user_id", "key_id", "day") if by_day else ("user_id", "key_id")
         group = {
             "_id": {name: f"${name}" for name in fields},
@@ -131,7 +140,18 @@ class LedgerReader:
                 match["day"] = {"$gte": min(d[0] for d in days), "$lte": max(d[1] for d in days)}
             pipeline: list[Document] = [{"$match": match}, {"$group": group}]
             rows += await self._rollups.aggregate(pipeline, session=session).to_list(None)
-        return rows
+        # What is found of one read may be found of another, too.
+        found = {tuple(row["_id"].values()): row for row in rows}
+        return [
+            KeyDay(
+                row["_id"]["user_id"],
+                row["_id"]["key_id"],
+                row["_id"].get("day", ""),
+                int(row["nusd"]),
+                int(row["revision"]),
+            )
+            for row in found.values()
+        ]
 
     async def spend_before(self, user_id: str, month: str) -> int:
         """Nano-USD of all months before that one."""
@@ -205,3 +225,19 @@ class LedgerReader:
         return stretches(
             self._database, wanted, now, size=size, looked_at=self._looked_at, without=without
         )
+
+
+def _key(of: KeyDay | KeyPeriod) -> tuple[str, str]:
+    return of.user_id, of.key_id
+
+
+def _by_key(*parts: Iterable[KeyDay]) -> defaultdict[tuple[str, str], list[KeyDay]]:
+    found: defaultdict[tuple[str, str], list[KeyDay]] = defaultdict(list)
+    for row in chain(*parts):
+        found[_key(row)].append(row)
+    return found
+
+
+def _spent(rows: Iterable[KeyDay], days: tuple[str, str] | None) -> PeriodSpend:
+    counted = [row for row in rows if days is None or days[0] <= row.day <= days[1]]
+    return PeriodSpend(sum(row.nusd for row in counted), sum(row.revision for row in counted))

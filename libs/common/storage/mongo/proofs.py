@@ -31,6 +31,7 @@ from libs.common.storage.mongo.driver import (
     in_transaction,
 )
 from libs.common.storage.mongo.proof_pages import POSTED, fingerprint
+from libs.common.storage.mongo.unrolled_sums import UnrolledSums
 
 # Periods of one account: the days, weeks and months of a century.
 _MAX_PERIODS = 50_000
@@ -68,6 +69,7 @@ class ProofStore:
         self._entries = database["entries"]
         self._of_accounts = AccountSpend(database)
         self._rollups = database["rollups"]
+        self._unrolled = UnrolledSums(database)
         self._checkpoints = database["checkpoints"]
         self._verification = database["verification"]
 
@@ -147,14 +149,18 @@ class ProofStore:
     async def _rolled_up(
         self, user_id: str, days: Sequence[str] | None, session: Session
     ) -> dict[str, int]:
+        """By day, with what the rollups lack."""
         match: dict[str, Any] = {"user_id": user_id}
         if days is not None:
             match["day"] = {"$in": days}
         by_day = {"_id": "$day", "nusd": {"$sum": "$cost_nusd"}}
         pipeline: list[Document] = [{"$match": match}, {"$group": by_day}]
         rows = await self._rollups.aggregate(pipeline, session=session).to_list(_MAX_PERIODS)
-        found = {row["_id"]: _whole(row["nusd"]) for row in rows}
-        return dict.fromkeys(days or (), 0) | found
+        found = dict.fromkeys(days or (), 0) | {row["_id"]: _whole(row["nusd"]) for row in rows}
+        for each in await self._unrolled.of({user_id}, session):
+            if days is None or each.day in found:
+                found[each.day] = found.get(each.day, 0) + each.nusd
+        return found
 
     async def checkpoint(self, user_id: str) -> Checkpoint:
         """The stored checkpoint, by default one before the first entry."""

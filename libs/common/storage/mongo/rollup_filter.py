@@ -1,7 +1,8 @@
 """What is asked of the rollups, and the sums that are the answer."""
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -35,6 +36,7 @@ STORED: dict[Grouping, str] = {
     "provider": "provider",
     "client_user": "client_user",
 }
+K = TypeVar("K", bound=str)
 # The days of two zones differ by no more.
 ZONES_APART = timedelta(days=2)
 
@@ -108,6 +110,26 @@ class RankedSums(msgspec.Struct, frozen=True, kw_only=True):
 
     rows: list[Sums]
     total: Sums
+
+
+def added(sums: Sums | None, more: Sums) -> Sums:
+    """Of the same group."""
+    if sums is None:
+        return more
+    return Sums(
+        group=sums.group,
+        cost_nusd=sums.cost_nusd + more.cost_nusd,
+        calls=sums.calls + more.calls,
+        corrections=sums.corrections + more.corrections,
+        statuses=_together(sums.statuses, more.statuses),
+        tokens=_together(sums.tokens, more.tokens),
+    )
+
+
+def _together(some: Mapping[K, int], more: Mapping[K, int]) -> dict[K, int]:
+    """Without zeros."""
+    found = {name: some.get(name, 0) + more.get(name, 0) for name in (*some, *more)}
+    return {name: number for name, number in found.items() if number}
 
 
 def stored_name(field: Grouping) -> str:

@@ -1,10 +1,13 @@
-"""The rollups' sums a second time, as columns: what is asked of many accounts is read from these.
+"""The rollups' sums as columns: what is asked of many accounts is read from these.
 
-A segment has the sums of some postings to one day, as tables of `sum_tables`, each in a document of
-the collection `rollup_segments`. Each posting inserts a segment for each of its days, with a table
-of the level `delta` alone. Folding puts segments of a day into one in their place, with a table for
-each of the LEVELS, of which the smaller ones answer most questions. So at any time a day's sums are
-those of all its segments, and postings wait for no other.
+Each posting inserts a segment (`segment_documents`) for each of its days. Folding puts segments of
+a day into one in their place. So at any time a day's sums are those of all its segments, and
+postings wait for no other.
+
+Rollups, from which one account is read, are written when segments are rolled up: in one transaction
+the rollups are added to, and what was added is in a segment that they have. So at any time the
+sums of a rollup are those of its document and of the segments that are `unrolled`, which are
+kept few and small: `unrolled_sums` reads them.
 
 The document `state` tells whether the segments are `whole`. They are where they count as many
 entries as the accounts do: a worker of an earlier release, which knows no segments, counts its
@@ -12,113 +15,172 @@ entries in the accounts alone.
 """
 
 import asyncio
-import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from functools import partial
-from itertools import chain
 
 import msgspec
 
-from libs.common.domain.ids import uuid7
+from libs.common.storage.mongo.batched_reads import IDS_PER_READ, find_by_ids
 from libs.common.storage.mongo.driver import (
     Database,
     Document,
     Session,
+    UpdateOne,
     in_transaction,
 )
 from libs.common.storage.mongo.index import index
-from libs.common.storage.mongo.rollup_rows import CELL_TIME_CHARS, CELLS_VERSION, RollupRow
-from libs.common.storage.mongo.sum_tables import (
-    OF_STATUS,
-    STATUS,
-    SumTable,
-    Tally,
-    decoded_table,
+from libs.common.storage.mongo.rollup_rows import (
+    CELL_FIELDS,
+    CELL_TIME_CHARS,
+    CELLS_VERSION,
+    TAGS,
+    encode_tags,
 )
+from libs.common.storage.mongo.rollup_updates import Rollup, rollup_updates, rollups_of
+from libs.common.storage.mongo.segment_documents import (
+    DELTA,
+    LARGEST,
+    LEVELS,
+    UNROLLED,
+    foldable,
+    folded,
+    ids_of,
+    since_ms,
+    summed,
+    table_of,
+    unrolled,
+)
+from libs.common.storage.mongo.sum_tables import OF_STATUS, SumTable, Tally
 
-HOUR, TAGS, DELTA, STATE, ASKED = "hour", "tags", "delta", "state", "asked"
-TOTALS, USERS, ROWS, _CELLS = "totals", "users", "rows", "cells"
-IN_CELLS = (HOUR, STATUS)
+STATE = "state"
 _FIELDS = ("user_id", "key_id", "model", "provider", "requested_model", "client_user")
-_ALL = (*_FIELDS, TAGS, *IN_CELLS)
-# What the rows of each level are summed by.
-LEVELS: Mapping[str, tuple[str, ...]] = {
-    TOTALS: ("model", "provider"),
-    "accounts": ("user_id",),
-    USERS: ("client_user",),
-    "hours": ("model", "provider", *IN_CELLS),
-    ROWS: (*_FIELDS, TAGS),
-    "cells": _ALL,
-}
-# Of the table that has all of a segment, and counts its entries.
-_LARGEST = (_CELLS, DELTA)
-_CELL, _TAGS = "cells.", f"{TAGS}."
 _COUNTED = ("cost_nusd", "calls", "corrections")
 _DETAILS = ("status", "tokens")
-# A segment is folded with all smaller ones where it is small, or at most so many times as large as
-# they are together; on days about today where there are so many.
-_RATIO, _SMALL_BYTES, _FOLDED_AT = 4, 16_384, 8
-# Of cells that are folded together; the other levels are no larger. MongoDB takes 16 MiB.
-_MAX_BYTES, _MOST_AT_ONCE = 2_000_000, 1_000
-_MAX_ROWS = 20_000
-# Beside the level `hours`, which lacks them: the names of models that its calls asked for.
-_MAX_ASKED = 200
+# On days about today so many segments are folded as belong together.
+_FOLDED_AT = 8
 _RECENT = timedelta(days=3)
+# What the rollups lack is at most so old, and together so large, before it is rolled up.
+_ROLLED_UP_AFTER_MS, _MOST_UNROLLED_BYTES = 300_000, 250_000
+# Rollups that one transaction adds to, and one command of it.
+_ROLLED_UP_AT_ONCE, _UPDATES_AT_ONCE = 1_000, 100
+_MAX_ROWS = 20_000
 
 # With all that folding and checking read, so that they read no tables.
 INDEXES = (index("rollup_segments", "level", "day", "size", "entries", "_id"),)
 
 # Sums by name, by the name of the rollup's cell.
 _Cells = Mapping[str, Mapping[str, int]]
-_encode = msgspec.json.Encoder(order="sorted").encode
+# Ids of segments by size, of a day; whether the rollups lack them.
+_Sizes = dict[tuple[str, bool], list[tuple[int, str]]]
 
 
 class RollupSegments:
-    """Adds segments, folds them, makes those of earlier days, and tells whether they are whole."""
+    """Adds segments, folds them, adds them to the rollups, makes those of earlier days, and tells
+    whether they are whole.
 
-    def __init__(self, database: Database) -> None:
+    `rollups_by`: the fields of the rollups' shard key, where they are sharded.
+    """
+
+    def __init__(self, database: Database, *, rollups_by: Sequence[str] = ()) -> None:
         self._database = database
         self.collection = database["rollup_segments"]
         self._rollups = database["rollups"]
+        self._rollups_by = rollups_by
 
-    async def add(self, rows: Iterable[RollupRow], session: Session) -> None:
-        """In the transaction that adds these rows to the rollups."""
-        tallies: dict[str, Tally] = {}
-        for row in rows:
-            _add_cells(tallies, row.fields, _cells_added(row.added))
-        deltas = [_documents(day, {DELTA: tally.table()}) for day, tally in tallies.items()]
-        await self.collection.insert_many(chain.from_iterable(deltas), session=session)
+    async def add(self, sums: Mapping[str, Tally], session: Session) -> None:
+        """By day, in the transaction that inserts their entries."""
+        documents: list[Document] = []
+        for day, tally in sums.items():
+            documents += unrolled(day, tally.table(), _now_ms())
+        await self.collection.insert_many(documents, session=session)
 
     async def fold(self, today: date | None = None, *, at: int = _FOLDED_AT) -> None:
         """Folds segments of each day, or of those about `today`, where `at` belong together.
 
         Of two workers that fold the same, one finds nothing left to do.
         """
-        days: Document = {"$gt": "" if today is None else str(today - _RECENT)}
-        sizes: dict[str, list[tuple[int, str]]] = {}
-        for level in _LARGEST:
-            query: Document = {"level": level, "day": days}
-            async for table in self.collection.find(query, {"day": 1, "size": 1}):
-                sizes.setdefault(table["day"], []).append((table["size"], table["_id"]))
-        for day, left in sizes.items():
+        for (day, lacking), left in (await self._sizes(today, LARGEST)).items():
             while len(some := foldable(left)) >= at:
-                await in_transaction(self._database, partial(self._fold, day, some))
+                await in_transaction(self._database, partial(self._fold, day, some, lacking))
                 left[:] = [each for each in left if each[1] not in some]
 
-    async def _fold(self, day: str, ids: Sequence[str], session: Session) -> None:
+    async def roll_up(
+        self,
+        *,
+        after_ms: int = _ROLLED_UP_AFTER_MS,
+        most_bytes: int = _MOST_UNROLLED_BYTES,
+        at_once: int = _ROLLED_UP_AT_ONCE,
+    ) -> None:
+        """Adds to the rollups what they lack, of days where it is old, and of others until what is
+        left is no larger than that. `at_once`: so many rollups in one transaction.
+
+        Each rollup is added to once for all postings since the last time.
+        """
+        before = _now_ms() - after_ms
+        by_day = [
+            (sum(size for size, _ in found), day, [id_ for _, id_ in found])
+            for (day, _), found in (await self._sizes(None, (UNROLLED,))).items()
+        ]
+        together = sum(size for size, _, _ in by_day)
+        for size, day, ids in sorted(by_day, reverse=True):
+            if together > most_bytes or min(map(since_ms, ids)) <= before:
+                together -= size
+                await self._roll_up_all(day, ids, at_once)
+
+    async def _roll_up_all(self, day: str, ids: Sequence[str], at_once: int) -> None:
+        left = ids
+        while left:
+            work = partial(self._roll_up, day, left, at_once)
+            left = await in_transaction(self._database, work)
+
+    async def _sizes(self, today: date | None, levels: Iterable[str]) -> _Sizes:
+        days: Document = {"$gt": "" if today is None else str(today - _RECENT)}
+        sizes: _Sizes = {}
+        for level in levels:
+            query: Document = {"level": level, "day": days}
+            async for table in self.collection.find(query, {"day": 1, "size": 1}):
+                of = (table["day"], level == UNROLLED)
+                sizes.setdefault(of, []).append((table["size"], table["_id"]))
+        return sizes
+
+    async def _fold(self, day: str, ids: Sequence[str], lacking: bool, session: Session) -> None:
         """The ids are those of the segments' largest tables."""
-        query = {"_id": {"$in": list(ids)}}
-        found = await self.collection.find(query, session=session).to_list(len(ids))
+        tables = await self._take(ids, session)
+        if tables is not None:
+            # Postings go on meanwhile.
+            work = partial(_together if lacking else folded, day, tables, _oldest(ids))
+            await self.collection.insert_many(await asyncio.to_thread(work), session=session)
+
+    async def _roll_up(
+        self, day: str, ids: Sequence[str], at_once: int, session: Session
+    ) -> list[str]:
+        """Some of it. Returns the ids of the rest."""
+        tables = await self._take(ids, session)
+        if tables is None:
+            return []
+        part = _RollUp(day=day, since_ms=_oldest(ids), at_once=at_once, by=self._rollups_by)
+        rolled = await asyncio.to_thread(part.of, tables)
+        for start in range(0, len(rolled.updates), _UPDATES_AT_ONCE):
+            some = rolled.updates[start : start + _UPDATES_AT_ONCE]
+            await self._rollups.bulk_write(some, session=session)
+        await self.collection.insert_many([*rolled.folded, *rolled.rest], session=session)
+        return [each["_id"] for each in rolled.rest]
+
+    async def _take(self, ids: Sequence[str], session: Session) -> list[SumTable] | None:
+        """Removes the segments, first of all, so that of two who want them one fails at once.
+        None where another has taken some.
+        """
+        found = await find_by_ids(self.collection, ids, ("table",), session)
         if len(found) < len(ids):
-            return
-        # Postings go on meanwhile.
-        folded = await asyncio.to_thread(_folded, day, [table_of(each) for each in found])
-        gone = [f"{id_.partition('|')[0]}|{level}" for id_ in ids for level in (*LEVELS, DELTA)]
-        await self.collection.delete_many({"_id": {"$in": gone}}, session=session)
-        await self.collection.insert_many(folded, session=session)
+            return None
+        gone = [each for id_ in ids for each in ids_of(id_)]
+        for start in range(0, len(gone), IDS_PER_READ):
+            some = gone[start : start + IDS_PER_READ]
+            await self.collection.delete_many({"_id": {"$in": some}}, session=session)
+        return [table_of(each) for each in found]
 
     async def check(self) -> bool:
         """Keeps in the state, and returns, whether no entry is missing.
@@ -128,7 +190,7 @@ class RollupSegments:
 
         async def work(session: Session) -> bool:
             number: Document = {"$group": {"_id": None, "entries": {"$sum": "$entries"}}}
-            largest: Document = {"level": {"$in": [*_LARGEST]}}
+            largest: Document = {"level": {"$in": [*LARGEST]}}
             counts = []
             for counted, query in ((self._database["accounts"], {}), (self.collection, largest)):
                 stages = [{"$match": query}, number]
@@ -144,8 +206,8 @@ class RollupSegments:
     async def fill(self) -> bool:
         """Makes the segments of all days anew, while others post. Returns whether they are whole.
 
-        What is posted meanwhile is in none of the rollups that are read, and in a segment that is
-        not removed.
+        What the rollups lack stays as it is. What is rolled up or posted meanwhile is in none of
+        the rollups that are read, and in a segment that is not removed.
         """
         for day in await self._rollups.distinct("day"):
             await in_transaction(self._database, partial(self._fill, day))
@@ -154,62 +216,76 @@ class RollupSegments:
     async def _fill(self, day: str, session: Session) -> None:
         segments = {"level": {"$in": [*LEVELS, DELTA]}, "day": day}
         await self.collection.delete_many(segments, session=session)
-        tallies: dict[str, Tally] = {}
+        tally = Tally(CELL_FIELDS)
         async for document in self._rollups.find({"day": day}, session=session):
-            _add_cells(tallies, document, _cells_kept(document))
-            if len(tallies[day]) >= _MAX_ROWS:
-                await self._insert(day, tallies.pop(day), session)
-        if tallies:
-            await self._insert(day, tallies[day], session)
+            _add_cells(tally, document)
+            if len(tally) >= _MAX_ROWS:
+                await self._insert(day, tally, session)
+                tally = Tally(CELL_FIELDS)
+        if len(tally):
+            await self._insert(day, tally, session)
 
     async def _insert(self, day: str, tally: Tally, session: Session) -> None:
-        folded = await asyncio.to_thread(_folded, day, [tally.table()])
-        await self.collection.insert_many(folded, session=session)
+        documents = await asyncio.to_thread(folded, day, [tally.table()], _now_ms())
+        await self.collection.insert_many(documents, session=session)
 
 
-def table_of(document: Document) -> SumTable:
-    return decoded_table(document["table"])
+class _RolledUp(msgspec.Struct, frozen=True):
+    """What is added to the rollups, the segment of it, and that of what they still lack."""
+
+    updates: list[UpdateOne]
+    folded: list[Document]
+    rest: list[Document]
 
 
-def foldable(sizes: Iterable[tuple[int, str]]) -> list[str]:
-    """Of segments by size, the smaller ones that belong together.
+class _RollUp(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the rollups of a day the first `at_once`."""
 
-    One is folded again when as much as a share of it was added. So each sum is written a few times
-    again, whatever the day's number of postings, and few segments of any size remain.
-    """
-    chosen: list[str] = []
-    together = 0
-    for size, id_ in sorted(sizes)[:_MOST_AT_ONCE]:
-        if together + size > _MAX_BYTES or size > max(_RATIO * together, _SMALL_BYTES):
-            break
-        chosen.append(id_)
-        together += size
-    return chosen
+    day: str
+    since_ms: int
+    at_once: int
+    by: Sequence[str]
+
+    def of(self, tables: Sequence[SumTable]) -> _RolledUp:
+        table = summed(CELL_FIELDS, *tables)
+        rollups = rollups_of(table, self.day)
+        some, others = rollups[: self.at_once], rollups[self.at_once :]
+        updates = rollup_updates(table, some, by=self.by)
+        rest: list[Document] = []
+        if others:
+            rest = unrolled(self.day, _part(table, others), self.since_ms)
+            table = _part(table, some)
+        return _RolledUp(updates, folded(self.day, [table], self.since_ms), rest)
 
 
-def _add_cells(tallies: dict[str, Tally], fields: Document, cells: _Cells) -> None:
-    """To the tally of the rollup's day."""
-    tags = fields.get("tags") or {
-        name.removeprefix(_TAGS): tag for name, tag in fields.items() if name.startswith(_TAGS)
-    }
-    of = (*[fields.get(name) or "" for name in _FIELDS], _encode(tags).decode() if tags else "")
-    tally = tallies.setdefault(fields["day"], Tally(_ALL))
-    for cell, sums in cells.items():
+def _together(day: str, tables: Sequence[SumTable], oldest_ms: int) -> list[Document]:
+    return unrolled(day, summed(CELL_FIELDS, *tables), oldest_ms)
+
+
+def _part(table: SumTable, rollups: Iterable[Rollup]) -> SumTable:
+    tally = Tally(CELL_FIELDS)
+    tally.add(table, rows=[row for rollup in rollups for row in rollup.rows])
+    return tally.table()
+
+
+def _oldest(ids: Iterable[str]) -> int:
+    return min(map(since_ms, ids))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _add_cells(tally: Tally, rollup: Document) -> None:
+    tags = rollup.get(TAGS) or {}
+    tagged = encode_tags(tags).decode() if tags else ""
+    of = (*[rollup.get(name) or "" for name in _FIELDS], tagged)
+    for cell, sums in _cells_of(rollup).items():
         hour, status = cell[:CELL_TIME_CHARS], cell[CELL_TIME_CHARS + 1 :]
         tally.add_row((*of, hour, status), sums)
 
 
-def _cells_added(added: Mapping[str, int]) -> _Cells:
-    """Of a posting, which adds nothing beside its cells."""
-    cells: dict[str, dict[str, int]] = {}
-    for path, number in added.items():
-        if path.startswith(_CELL):
-            cell, _, name = path[len(_CELL) :].partition(".")
-            cells.setdefault(cell, {})[name] = number
-    return cells
-
-
-def _cells_kept(rollup: Document) -> _Cells:
+def _cells_of(rollup: Document) -> _Cells:
     """What is in no cell has one without time and status."""
     rest = Counter({name: rollup.get(name, 0) for name in _COUNTED})
     for name in _DETAILS:
@@ -225,34 +301,3 @@ def _cells_kept(rollup: Document) -> _Cells:
         rest.subtract(sums)
         rest[OF_STATUS + cell[CELL_TIME_CHARS + 1 :]] -= sums.get("calls", 0)
     return cells | ({"": rest} if any(rest.values()) else {})
-
-
-def _folded(day: str, parts: Iterable[SumTable]) -> list[Document]:
-    cells = _summed(_ALL, *parts)
-    rows = _summed(LEVELS[ROWS], cells)
-    sources = {"hours": cells, "accounts": rows, USERS: rows, TOTALS: rows}
-    smaller = {level: _summed(LEVELS[level], table) for level, table in sources.items()}
-    documents = _documents(day, {_CELLS: cells, ROWS: rows} | smaller)
-    asked = list(rows.field("requested_model").values)
-    if len(asked) <= _MAX_ASKED:
-        next(each for each in documents if each["level"] == "hours")[ASKED] = asked
-    return documents
-
-
-def _documents(day: str, tables: Mapping[str, SumTable]) -> list[Document]:
-    """Of one segment. The first table has all that it counts."""
-    segment = uuid7(time.time_ns() // 1_000_000, os.urandom(10))
-    documents = []
-    for level, table in tables.items():
-        data = table.encoded()
-        names = {"_id": f"{segment}|{level}", "level": level, "day": day}
-        documents.append(names | {"size": len(data), "table": data})
-    documents[0]["entries"] = next(iter(tables.values())).entries
-    return documents
-
-
-def _summed(fields: Sequence[str], *tables: SumTable) -> SumTable:
-    tally = Tally(fields)
-    for table in tables:
-        tally.add(table)
-    return tally.table()

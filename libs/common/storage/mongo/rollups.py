@@ -1,6 +1,7 @@
 """Sums of the collection `rollups`, which `rollup_rows` describes. Nothing here reads an entry.
 
-What is asked of more than one account is answered from `rollup_segments` where these are whole.
+What is asked of more than one account is answered from `rollup_segments` where these are whole; of
+one, these have what its rollups lack.
 
 A rollup's day is that of its account's time zone; a `zone` puts its cells, hours of the account's
 clock, into the days and hours of another. What was written before rollups had a field (provider,
@@ -15,17 +16,18 @@ from typing import Any, get_args
 import msgspec
 
 from libs.common.schemas.usage import CallStatus, TokenCounts
-from libs.common.storage.mongo.driver import Database, Document
+from libs.common.storage.mongo.driver import Database, Document, Session, in_transaction
 from libs.common.storage.mongo.rollup_filter import (
     NOTHING,
     Grouping,
     RankedSums,
     RollupFilter,
     Sums,
+    added,
     stored_name,
 )
 from libs.common.storage.mongo.rollup_rows import CELL_TIME, CELL_TIME_CHARS, CELLS_VERSION
-from libs.common.storage.mongo.segment_sums import segment_sums
+from libs.common.storage.mongo.segment_sums import segment_sums, unrolled_sums
 
 _COUNTED = ("cost_nusd", "calls", "corrections")
 _STATUSES = (*get_args(CallStatus), "unpriced")
@@ -100,9 +102,9 @@ class RollupReader:
         if wanted.user_id is not None and not self._few_entries:
             return None
         most = self._few_entries
-        added = await segment_sums(self._database, wanted, by, most_entries=most)
+        found = await segment_sums(self._database, wanted, by, most_entries=most)
         return (
-            None if added is None else await asyncio.to_thread(added.ranked, limit, groups, brief)
+            None if found is None else await asyncio.to_thread(found.ranked, limit, groups, brief)
         )
 
     async def _grouped(
@@ -113,15 +115,42 @@ class RollupReader:
         groups: Sequence[tuple[str, ...]] | None,
         brief: bool,
     ) -> list[Sums]:
-        """From the rollups, by MongoDB."""
+        """From the rollups, by MongoDB, and from what these lack, in one snapshot."""
+
+        async def work(session: Session) -> list[Sums]:
+            found = await unrolled_sums(self._database, wanted, by, session)
+            number = len(found.tally)
+            if not number:
+                return await self._of_rollups(wanted, by, limit, groups, brief, session)
+            lacking = found.ranked(number, groups, brief).rows
+            names = [row.group for row in lacking]
+            # Of the dearest, so many may be others than those of the rollups alone.
+            rows = await self._of_rollups(wanted, by, limit + number, groups, brief, session)
+            rows += await self._of_rollups(wanted, by, number, names, brief, session)
+            kept = {row.group: row for row in rows}
+            for row in lacking:
+                kept[row.group] = added(kept.get(row.group), row)
+            return sorted(kept.values(), key=lambda row: (-row.cost_nusd, row.group))[:limit]
+
+        return await in_transaction(self._database, work)
+
+    async def _of_rollups(
+        self,
+        wanted: RollupFilter,
+        by: Sequence[Grouping],
+        limit: int,
+        groups: Sequence[tuple[str, ...]] | None,
+        brief: bool,
+        session: Session,
+    ) -> list[Sums]:
         group = _group(wanted, by) if brief else _group(wanted, by) | _details(wanted, by)
         pipeline = [*_rows(wanted, by), {"$group": group}]
-        if groups is not None:
+        if groups is not None and by:
             ids = [dict(zip(map(_name, by), group, strict=True)) for group in groups]
             pipeline.append({"$match": {"_id": {"$in": ids}}})
         pipeline += [{"$sort": {"cost_nusd": -1, "_id": 1}}, {"$limit": limit}]
-        found = await self._rollups.aggregate(pipeline, allowDiskUse=True).to_list(limit)
-        return [_sums(row, by) for row in found]
+        found = self._rollups.aggregate(pipeline, allowDiskUse=True, session=session)
+        return [_sums(row, by) for row in await found.to_list(limit)]
 
     async def has_model(self, model: str) -> bool:
         """Whether a call was ever routed to it."""

@@ -1,4 +1,4 @@
-"""Adds up what is asked of many accounts, from `rollup_segments`.
+"""Adds up what is asked of many accounts, from `rollup_segments`; of any, what the rollups lack.
 
 Of each day the smallest level is read that tells enough. In a `zone` a day is told by its hours;
 of days that are within the period in every zone, their sums are taken where no time is asked for.
@@ -28,17 +28,15 @@ from libs.common.storage.mongo.rollup_filter import (
     RollupFilter,
     Sums,
 )
-from libs.common.storage.mongo.rollup_rows import TAG
-from libs.common.storage.mongo.rollup_segments import (
-    DELTA,
-    HOUR,
-    IN_CELLS,
+from libs.common.storage.mongo.rollup_rows import HOUR, IN_CELLS, TAG, TAGS
+from libs.common.storage.mongo.rollup_segments import STATE
+from libs.common.storage.mongo.segment_documents import (
     LEVELS,
     ROWS,
-    STATE,
-    TAGS,
     TOTALS,
+    UNROLLED,
     USERS,
+    WHOLE,
     table_of,
 )
 from libs.common.storage.mongo.sum_tables import (
@@ -111,19 +109,41 @@ async def segment_sums(
             return None
         sums = SegmentSums(by)
         for read in _reads(wanted, by):
-            add = partial(_add, sums.tally, wanted, by, read)
             whole = read.level != USERS or await _has_users(collection, read.days, session)
-            for level in (read.level if whole else ROWS, DELTA):
-                found = collection.find({"level": level, "day": read.days}, session=session)
-                while documents := await found.to_list(_READ_AT_ONCE):
-                    # Other requests are answered meanwhile.
-                    await asyncio.to_thread(add, documents)
+            for level in (read.level if whole else ROWS, *WHOLE):
+                await _add_level(collection, sums.tally, wanted, by, read, level, session)
         return sums
 
     try:
         return await in_transaction(database, work)
     except TooManyGroups:
         return None
+
+
+async def unrolled_sums(
+    database: Database, wanted: RollupFilter, by: Sequence[Grouping], session: Session
+) -> SegmentSums:
+    """What the rollups lack. Raises TooManyGroups."""
+    sums = SegmentSums(by)
+    read = _Read(days=wanted.query()["day"], level=UNROLLED, timed=wanted.zone is not None)
+    await _add_level(database["rollup_segments"], sums.tally, wanted, by, read, UNROLLED, session)
+    return sums
+
+
+async def _add_level(
+    collection: Collection,
+    tally: Tally,
+    wanted: RollupFilter,
+    by: Sequence[Grouping],
+    read: _Read,
+    level: str,
+    session: Session,
+) -> None:
+    add = partial(_add, tally, wanted, by, read)
+    found = collection.find({"level": level, "day": read.days}, session=session)
+    while documents := await found.to_list(_READ_AT_ONCE):
+        # Other requests are answered meanwhile.
+        await asyncio.to_thread(add, documents)
 
 
 def _reads(wanted: RollupFilter, by: Sequence[Grouping]) -> Iterator[_Read]:

@@ -1,0 +1,308 @@
+"""What one account and its keys spent is exact at any moment, wherever its sums are just then."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import date, timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from libs.common.domain.periods import period_keys
+from libs.common.schemas.entry import LedgerEntry
+from libs.common.schemas.spend import KeyPeriod, PeriodSpend
+from libs.common.schemas.usage import TokenUsage
+from libs.common.storage.indexes import WORKER_INDEXES
+from libs.common.storage.mongo.accounts import AccountStore
+from libs.common.storage.mongo.driver import Database, PyMongoError
+from libs.common.storage.mongo.index import build_indexes
+from libs.common.storage.mongo.ledger import EntriesRefused, LedgerStore
+from libs.common.storage.mongo.ledger_reader import LedgerReader
+from libs.common.storage.mongo.proofs import ProofStore
+from libs.common.storage.mongo.rollup_filter import RollupFilter
+from libs.common.storage.mongo.rollup_segments import RollupSegments
+from libs.common.storage.mongo.rollups import RollupReader
+from tests.support.earlier_ledger import EarlierLedger
+from tests.unit.builders import NOW, account, entry
+
+DAY = period_keys(NOW)[3]
+COST = 1_000
+KEYS = [f"key-{n}" for n in range(5)]
+ALL = RollupFilter(since=date(2026, 1, 1), until=date(2027, 1, 1), user_id="acme")
+EVER = [KeyPeriod("acme", key, None) for key in KEYS]
+TODAY = [KeyPeriod("acme", key, (DAY, DAY)) for key in KEYS]
+
+
+@pytest.fixture(autouse=True)
+async def accounts(database: Database) -> None:
+    await AccountStore(database).insert(account("acme"))
+    await AccountStore(database).insert(account("globex"))
+    await build_indexes(database, WORKER_INDEXES)
+
+
+def calls(start: int, count: int, user_id: str = "acme") -> list[LedgerEntry]:
+    """Of each key as many."""
+    return [
+        entry(
+            f"{user_id}-{n:05}",
+            user_id=user_id,
+            key_id=KEYS[n % len(KEYS)],
+            cost_nusd=COST,
+            started_at=NOW,
+            periods=period_keys(NOW),
+        )
+        for n in range(start, start + count)
+    ]
+
+
+async def counted(database: Database, user_id: str = "acme") -> int:
+    """Entries, by each way to read them, which all tell the same."""
+    wanted = msgspec.structs.replace(ALL, user_id=user_id)
+    (whole,) = await RollupReader(database).sums(wanted, (), limit=1)
+    by_key = await RollupReader(database).sums(wanted, ("key", "day", "status"), limit=9)
+    assert sum(row.calls for row in by_key) == whole.calls
+    assert sum(row.cost_nusd for row in by_key) == whole.cost_nusd == COST * whole.calls
+    for asked in (EVER, TODAY):
+        spent = await LedgerReader(database).spend_of_keys(
+            [msgspec.structs.replace(each, user_id=user_id) for each in asked]
+        )
+        assert sum(each.nusd for each in spent.values()) == whole.cost_nusd
+    _, kept = await ProofStore(database).tail(user_id, 0, None)
+    assert kept.rollups == {DAY: whole.cost_nusd}
+    _, kept = await ProofStore(database).tail(user_id, 0, [DAY, "2026-01-01"])
+    assert kept.rollups == {DAY: whole.cost_nusd, "2026-01-01": 0}
+    return whole.calls
+
+
+async def test_sums_are_exact_before_and_after_they_are_rolled_up(database: Database) -> None:
+    ledger, segments = LedgerStore(database), RollupSegments(database)
+    for start in range(0, 60, 10):
+        await ledger.post([*calls(start, 10), *calls(start, 5, "globex")])
+        assert (await counted(database), await counted(database, "globex")) == (
+            start + 10,
+            start // 2 + 5,
+        )
+        if start == 20:
+            await segments.roll_up(after_ms=0)
+        if start == 40:
+            await segments.fold(at=2)
+        assert await counted(database) == start + 10
+    assert await database["rollups"].count_documents({}) == 2 * len(KEYS)
+    assert await segments.check()
+
+
+async def test_a_revision_grows_with_postings_and_with_nothing_else(database: Database) -> None:
+    """So that of two figures in Redis the newer one wins, whoever wrote it."""
+    ledger, segments, reader = (
+        LedgerStore(database),
+        RollupSegments(database),
+        LedgerReader(database),
+    )
+    before = PeriodSpend()
+    postings: list[Callable[[list[LedgerEntry]], Awaitable[Any]]] = [
+        ledger.post,
+        ledger.post,
+        EarlierLedger(database, segments=True).post,
+        ledger.post,
+    ]
+    for n, post in enumerate(postings):
+        await post(calls(n * 10, 10))
+        now = (await reader.spend_of_keys(TODAY))[TODAY[0]]
+        assert now.nusd == before.nusd + 2 * COST
+        assert now.revision > before.revision
+        await segments.fold(at=1)
+        assert (await reader.spend_of_keys(TODAY))[TODAY[0]] == now
+        if n:
+            await segments.roll_up(after_ms=0)
+        assert (await reader.spend_of_keys(TODAY + EVER))[EVER[0]] == now
+        before = now
+
+
+class Interrupted:
+    """A database in which something is done before each command to these collections."""
+
+    def __init__(self, database: Database, first: Callable[[], Awaitable[None]]) -> None:
+        self.client = database.client
+        self._database = database
+        self._first = first
+
+    def __getitem__(self, name: str) -> Any:
+        collection = self._database[name]
+        if name not in ("rollups", "rollup_segments"):
+            return collection
+        return SimpleNamespace(
+            find=lambda *query, **of: self._later(collection.find(*query, **of)),
+            aggregate=lambda *query, **of: self._later(collection.aggregate(*query, **of)),
+            find_one=collection.find_one,
+        )
+
+    def _later(self, cursor: Any) -> Any:
+        async def to_list(length: int | None) -> Any:
+            await self._first()
+            return await cursor.to_list(length)
+
+        return SimpleNamespace(to_list=to_list)
+
+
+async def test_a_read_sees_each_entry_once_while_others_post_and_roll_up(
+    database: Database,
+) -> None:
+    ledger, segments = LedgerStore(database), RollupSegments(database)
+    await ledger.post(calls(0, 20))
+    posted = 20
+
+    async def first() -> None:
+        nonlocal posted
+        await ledger.post(calls(posted, 5))
+        posted += 5
+        await segments.roll_up(after_ms=0, at_once=1 + posted % 3)
+        await ledger.post(calls(posted, 5))
+        posted += 5
+
+    interrupted = cast("Database", Interrupted(database, first))
+
+    async def assert_one_moment(read: Awaitable[int], before: int) -> None:
+        """What was posted before its first command, and maybe before the others, but not half."""
+        nusd = await read
+        assert nusd % (5 * COST) == 0
+        assert before * COST <= nusd <= posted * COST
+        assert posted > before
+
+    async def of_account() -> int:
+        (row,) = await RollupReader(interrupted).sums(ALL, (), limit=1)
+        assert row.cost_nusd == row.calls * COST
+        return row.cost_nusd
+
+    async def of_keys(asked: Sequence[KeyPeriod]) -> int:
+        spent = await LedgerReader(interrupted).spend_of_keys(asked)
+        # A posting has a call of each key.
+        assert len({each.nusd for each in spent.values()}) == 1
+        return sum(each.nusd for each in spent.values())
+
+    async def of_proof() -> int:
+        added, kept = await ProofStore(interrupted).tail("acme", 0, None)
+        assert kept.rollups[DAY] == added.nusd == kept.nusd
+        return added.nusd
+
+    for read in (of_account(), of_keys(EVER), of_keys(EVER[:1] + TODAY[1:]), of_proof()):
+        await assert_one_moment(read, posted)
+    assert await counted(database) == posted
+
+
+async def test_readers_beside_workers_that_roll_up(database: Database) -> None:
+    """Nothing is posted, so that every read has to tell the same."""
+    await LedgerStore(database).post(calls(0, 50))
+    await LedgerStore(database).post([*calls(50, 50), *calls(0, 10, "globex")])
+    done = asyncio.Event()
+
+    async def read() -> None:
+        while not done.is_set():
+            assert await counted(database) == 100
+
+    async def roll_up() -> None:
+        # Of two that meet, one finds nothing left or tries again.
+        while await database["rollup_segments"].find_one({"level": "unrolled"}):
+            try:
+                await RollupSegments(database).roll_up(after_ms=0, at_once=1)
+            except PyMongoError:
+                await asyncio.sleep(0)
+
+    readers = [asyncio.create_task(read()) for _ in range(2)]
+    await asyncio.gather(roll_up(), roll_up())
+    done.set()
+    await asyncio.gather(*readers)
+    assert await counted(database) == 100
+    rows = await database["rollups"].find({"user_id": "acme"}).to_list(None)
+    assert {(row["calls"], row["revision"]) for row in rows} == {(20, 20)}
+
+
+class Killed(Exception):
+    pass
+
+
+class Failing:
+    """A database whose collection of segments cannot be inserted to."""
+
+    def __init__(self, database: Database) -> None:
+        self.client = database.client
+        self._database = database
+
+    def __getitem__(self, name: str) -> Any:
+        collection = self._database[name]
+        if name != "rollup_segments":
+            return collection
+
+        async def insert_many(*_: Any, **__: Any) -> None:
+            raise Killed
+
+        return SimpleNamespace(
+            find=collection.find, delete_many=collection.delete_many, insert_many=insert_many
+        )
+
+
+async def test_a_roll_up_that_is_killed_changes_nothing(database: Database) -> None:
+    ledger, segments = LedgerStore(database), RollupSegments(database)
+    await ledger.post(calls(0, 10))
+    await segments.roll_up(after_ms=0)
+    await ledger.post(calls(10, 10))
+    killed = RollupSegments(cast("Database", Failing(database)))
+    for work in (killed.roll_up(after_ms=0, at_once=2), killed.fold(at=1)):
+        with pytest.raises(Killed):
+            await work
+        assert await counted(database) == 20
+    assert await segments.check()
+    await segments.roll_up(after_ms=0, at_once=2)
+    # Once more finds nothing.
+    await segments.roll_up(after_ms=0)
+    assert await counted(database) == 20
+    assert await segments.check()
+
+
+async def test_workers_of_an_earlier_release_beside(database: Database) -> None:
+    """Their segments are in the rollups already, and are not added again."""
+    ledger, segments = LedgerStore(database), RollupSegments(database)
+    earlier = EarlierLedger(database, segments=True)
+    for start in range(0, 60, 20):
+        await ledger.post(calls(start, 10))
+        await earlier.post(calls(start + 10, 10))
+        assert await counted(database) == start + 20
+        await segments.fold(at=2)
+        assert await counted(database) == start + 20
+    await segments.roll_up(after_ms=0)
+    await segments.fold(at=1)
+    assert await counted(database) == 60
+    rows = await database["rollups"].find({}).to_list(None)
+    assert sum(row["calls"] for row in rows) == 60
+    assert await segments.check()
+
+
+async def test_what_is_new_and_little_waits(database: Database) -> None:
+    ledger, segments = LedgerStore(database), RollupSegments(database)
+    await ledger.post(calls(0, 10))
+    await segments.roll_up()
+    assert await database["rollups"].find_one({}) is None
+    # A day that is large is rolled up, the smaller one is left.
+    before = NOW - timedelta(days=3)
+    await ledger.post(
+        [
+            msgspec.structs.replace(
+                each, entry_id=f"b{each.entry_id}", started_at=before, periods=period_keys(before)
+            )
+            for each in calls(0, 2)
+        ]
+    )
+    kept = await database["rollup_segments"].find({"level": "unrolled"}).to_list(None)
+    await segments.roll_up(most_bytes=min(each["size"] for each in kept))
+    assert await database["rollups"].distinct("day") == [DAY]
+    await segments.roll_up(after_ms=0)
+    assert {*await database["rollups"].distinct("day")} == {period_keys(before)[3], DAY}
+
+
+async def test_more_tokens_than_add_up_are_refused(database: Database) -> None:
+    (call,) = calls(0, 1)
+    usage = TokenUsage(input_text=1 << 50)
+    with pytest.raises(EntriesRefused) as refused:
+        await LedgerStore(database).post([msgspec.structs.replace(call, usage=usage)])
+    assert refused.value.at_fault
+    assert await database["entries"].find_one({}) is None
