@@ -306,3 +306,34 @@ async def test_more_tokens_than_add_up_are_refused(database: Database) -> None:
         await LedgerStore(database).post([msgspec.structs.replace(call, usage=usage)])
     assert refused.value.at_fault
     assert await database["entries"].find_one({}) is None
+
+
+@pytest.mark.parametrize("brief", [False, True])
+async def test_the_dearest_are_those_of_both_places(database: Database, brief: bool) -> None:
+    """Whatever is unrolled, as a refund, may put any group before or behind the others."""
+    ledger, segments = LedgerStore(database), RollupSegments(database)
+
+    async def post(first: int, costs: Sequence[int]) -> None:
+        await ledger.post(
+            [
+                msgspec.structs.replace(call, cost_nusd=nusd)
+                for call, nusd in zip(calls(first, len(costs)), costs, strict=True)
+            ]
+        )
+
+    await post(0, [5_000, 4_000, 3_000, 2_000, 1_000])
+    await segments.roll_up(after_ms=0)
+    await post(5, [-4_500, 0, 2_000])
+    ranked = [(KEYS[2], 5_000), (KEYS[1], 4_000), (KEYS[3], 2_000), (KEYS[4], 1_000)]
+    for limit in range(1, 6):
+        rows = await RollupReader(database).sums(ALL, ("key",), limit=limit, brief=brief)
+        found = [(row.group[0], row.cost_nusd) for row in rows]
+        assert found == [*ranked, (KEYS[0], 500)][:limit]
+    groups = [(KEYS[0],), (KEYS[3],), ("nobody",)]
+    found_of = await RollupReader(database).ranked(ALL, ("key",), limit=1, groups=groups)
+    assert [row.group[0] for row in found_of.rows] == [KEYS[3]]
+    assert found_of.total.cost_nusd == 12_500
+    await segments.roll_up(after_ms=0)
+    await post(9, [9_000])
+    (row,) = await RollupReader(database).sums(ALL, ("key",), limit=1, brief=brief)
+    assert (row.group[0], row.cost_nusd, row.calls) == (KEYS[4], 10_000, 2)

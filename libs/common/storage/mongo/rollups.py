@@ -125,8 +125,10 @@ class RollupReader:
             lacking = found.ranked(number, groups, brief).rows
             names = [row.group for row in lacking]
             # Of the dearest, so many may be others than those of the rollups alone.
-            rows = await self._of_rollups(wanted, by, limit + number, groups, brief, session)
-            rows += await self._of_rollups(wanted, by, number, names, brief, session)
+            most = limit + number
+            rows = await self._of_rollups(wanted, by, most, groups, brief, session)
+            if len(rows) == most:
+                rows += await self._of_rollups(wanted, by, number, names, brief, session)
             kept = {row.group: row for row in rows}
             for row in lacking:
                 kept[row.group] = added(kept.get(row.group), row)
