@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
+from typing import Any
 
 from libs.common.domain.periods import days_of, period_keys
 from libs.common.schemas.account import Account
@@ -63,12 +64,12 @@ INDEXES = (index("spend", "user_id", "period"),)
 
 
 class SpendingAccount(Account, frozen=True, kw_only=True):
-    """An account with FIELDS, where its document has them. Tampering leaves fractions."""
+    """An account with FIELDS, as its document has them, whoever wrote them."""
 
-    entries: int | None = None
-    summed: int | None = None
-    spend: dict[str, int | float] | None = None
-    spend_since: str | None = None
+    entries: Any = None
+    summed: Any = None
+    spend: Any = None
+    spend_since: Any = None
 
     @property
     def spend_document(self) -> Document:

@@ -15,11 +15,11 @@ from libs.common.storage.mongo.revised import RevisedStore
 from libs.common.storage.mongo.slices import Rows, Slice, read_slice
 
 _USUAL: AccountStatus = "active"
-# Those of every other status: the usual one costs no index anything.
 INDEXES = (
     index("accounts", "created_at", "_id"),
+    # Of every other status. In the order of their time, few are sorted, and many are found by the
+    # index on that.
     index("accounts", "status", "_id", above=_USUAL),
-    index("accounts", "status", "created_at", "_id", above=_USUAL),
 )
 
 
