@@ -30,38 +30,57 @@ from redis.asyncio.client import Pipeline
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from libs.common.storage.queue.event_queue import POST_JOB, decode_job
+from libs.common.storage.queue.event_queue import payload_of_post
 from libs.common.storage.redis.cluster_client import Routed
 from libs.common.storage.redis.scripts import ALLOW_OOM
 
-# Jobs that one script checks. With one worker most are free; with several, the head of the queue
-# holds the jobs that the others are running.
-_CLAIMED_AT_ONCE = 200
+# Room for the encoded jobs of a claim, for each of `max_jobs`: some eight events. So even a slow
+# MongoDB takes them all before their deadline.
+_BYTES_PER_JOB = 4096
 # How long one poll may claim jobs before the main loop renews its health key.
 _PICKING_S = 0.5
 # How long arq counts a job's tries.
 _TRIES_KEPT_S = 88_400
-# Claims jobs as arq does: in the queue, due and not running. KEYS: the queue, then of each job the
-# keys that say that it runs, that have its data and that count its tries. ARGV: the time and the
-# lease in ms, the room for jobs, then the jobs' ids. Answers with the id, the time at which it was
-# due and, if it has not been tried, the data of each.
+# Claims jobs as arq does, from the head of the queue: those due that do not run. KEYS: as below;
+# arq's keys of a job lie beside the queue. ARGV: the time and the lease in ms, the room for jobs
+# and for their data in bytes, and how many jobs to look at: others may run those at the head.
+# Answers with the id, the time at which it was due and, if it has not been tried, the data of each.
 _CLAIM = (
     ALLOW_OOM
-    + """
-local claimed = {}
-for n = 4, #ARGV do
-  if #claimed == 3 * tonumber(ARGV[3]) then break end
-  local id, running = ARGV[n], 3 * n - 10
-  local due = redis.call('ZSCORE', KEYS[1], id)
-  if due and tonumber(due) <= tonumber(ARGV[1])
-    and redis.call('SET', KEYS[running], '1', 'NX', 'PX', ARGV[2]) then
-    local tried = redis.call('EXISTS', KEYS[running + 2]) == 1
-    claimed[#claimed + 1] = id
-    claimed[#claimed + 1] = due
-    claimed[#claimed + 1] = not tried and redis.call('GET', KEYS[running + 1])
+    + f"""
+local room, bytes = tonumber(ARGV[3]), tonumber(ARGV[4])
+local claimed, seen, page = {{}}, 0, nil
+repeat
+  page = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'WITHSCORES', 'LIMIT', seen, 100)
+  for n = 1, #page, 2 do
+    if room == 0 or bytes <= 0 then return claimed end
+    local id = page[n]
+    if redis.call('SET', '{in_progress_key_prefix}' .. id, '1', 'NX', 'PX', ARGV[2]) then
+      local tried = redis.call('EXISTS', '{retry_key_prefix}' .. id) == 1
+      local data = not tried and redis.call('GET', '{job_key_prefix}' .. id)
+      claimed[#claimed + 1] = id
+      claimed[#claimed + 1] = page[n + 1]
+      claimed[#claimed + 1] = data
+      room = room - 1
+      bytes = bytes - (data and #data or 0)
+    end
   end
-end
+  seen = seen + #page / 2
+until #page < 200 or seen >= tonumber(ARGV[5])
 return claimed
+"""
+)
+# Removes jobs that are done at their first try. KEYS: as below. ARGV: the jobs' ids.
+_FINISH = (
+    ALLOW_OOM
+    + f"""
+local keys = {{}}
+for n, id in ipairs(ARGV) do
+  keys[2 * n - 1] = '{in_progress_key_prefix}' .. id
+  keys[2 * n] = '{job_key_prefix}' .. id
+end
+redis.call('DEL', unpack(keys))
+redis.call('ZREM', KEYS[1], unpack(ARGV))
 """
 )
 # Executes commands atomically, as a transaction does. KEYS: the queue, in whose slot all keys of
@@ -100,20 +119,26 @@ class QueueRedis(Routed, ArqRedis):  # type: ignore[misc]
         super().__init__(*args, **options)
         self._keys = (self.default_queue_name, f"{self.default_queue_name}:never")
         self._claim = self.register_script(_CLAIM)
+        self._finish = self.register_script(_FINISH)
         self._commands = self.register_script(_EXECUTE)
         self._waiting: list[_Waiting] = []
         self._flushes: set[asyncio.Task[None]] = set()
 
     async def claim(
-        self, job_ids: Sequence[str], *, room: int, now_ms: int, lease_ms: int
+        self, *, room: int, room_bytes: int, look_at: int, now_ms: int, lease_ms: int
     ) -> list[ClaimedJob]:
-        """Claims at most `room` of the jobs for `lease_ms`."""
-        prefixes = (in_progress_key_prefix, job_key_prefix, retry_key_prefix)
-        keys = [prefix + job_id for job_id in job_ids for prefix in prefixes]
-        arguments: list[str | int] = [now_ms, lease_ms, room, *job_ids]
-        claimed = await self._claim([self.default_queue_name, *keys], arguments)
+        """Claims for `lease_ms` at most `room` of the first `look_at` jobs that are due.
+
+        The last one may have more data than there is room for.
+        """
+        arguments = (now_ms, lease_ms, room, room_bytes, look_at)
+        claimed = await self._claim(self._keys, arguments)
         rows = zip(claimed[::3], claimed[1::3], claimed[2::3], strict=True)
         return [ClaimedJob(id_.decode(), int(float(due)), data) for id_, due, data in rows]
+
+    async def finish(self, job_ids: Sequence[str]) -> None:
+        """Removes jobs that are done at their first try."""
+        await self._finish(self._keys, job_ids)
 
     async def run(self, *commands: tuple[Any, ...]) -> None:
         """Executes the commands with others of this tick. Raises the first error."""
@@ -172,82 +197,100 @@ class ClaimingWorker(Worker):
     post_together: Callable[[Mapping[str, bytes]], Awaitable[set[str]]]
     # Held while jobs are claimed, so that a stopping worker leaves no claimed job unstarted.
     picking: asyncio.Lock
+    # The first tries that are posted together.
+    posting: asyncio.Future[list[ClaimedJob]]
 
-    async def start_jobs(self, job_ids: list[bytes]) -> None:
-        """Claims as many of them as there is room for, and starts those that nobody else has.
+    async def _poll_iteration(self) -> None:
+        await self.pick()
+        for job_id, task in list(self.tasks.items()):
+            if task.done():
+                del self.tasks[job_id]
+                # What a job raises ends the main loop.
+                task.result()
+        await self.heart_beat()
 
-        Where there is no more room, it waits for some instead of for the next poll, or a worker
-        could do no more than `max_jobs` between two of them. The claim is atomic: a job whose
-        claim no answer came for is redelivered when the claim ends, like one whose worker died.
+    async def pick(self) -> None:
+        """Claims as many jobs as there is room for, and starts them.
+
+        Jobs that come in while others are posted together wait for those, and are then posted
+        together too; so do those for which there is no more room. Neither waits for the next poll.
+        The claim is atomic: a job whose claim no answer came for is redelivered when the claim
+        ends, like one whose worker died.
         """
+        room_bytes = _BYTES_PER_JOB * self.max_jobs
         async with self.picking:
             give_up_at = monotonic() + _PICKING_S
-            waiting = [id_ for id_ in map(bytes.decode, job_ids) if id_ not in self.tasks]
-            while waiting and self.allow_pick_jobs and monotonic() < give_up_at:
+            while self.allow_pick_jobs and monotonic() < give_up_at:
                 room = self.max_jobs - self.job_counter
-                if room <= 0:
+                if room <= 0 or not self.posting.done():
                     await self._any_done(give_up_at - monotonic())
                     continue
-                some = waiting[: max(room, _CLAIMED_AT_ONCE)]
                 claimed = await self.redis.claim(
-                    some,
                     room=room,
+                    room_bytes=room_bytes,
+                    look_at=self.queue_read_limit,
                     now_ms=timestamp_ms(),
                     lease_ms=int(self.in_progress_timeout_s * 1000),
                 )
-                await self._start_all(claimed)
-                full = len(claimed) >= room
-                looked_at = some.index(claimed[-1].job_id) + 1 if full else len(some)
-                waiting = waiting[looked_at:]
+                self._start_all(claimed)
+                size = sum(len(job.data) for job in claimed if job.data is not None)
+                if len(claimed) < room and size < room_bytes:
+                    return
 
     async def _any_done(self, timeout_s: float) -> None:
-        running = [task for task in self.tasks.values() if not task.done()]
+        running = [each for each in (self.posting, *self.tasks.values()) if not each.done()]
         if running:
             await asyncio.wait(running, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         else:
             # All tasks are done; the next tick updates the counter.
             await asyncio.sleep(0)
 
-    async def _start_all(self, jobs: Sequence[ClaimedJob]) -> None:
+    def _start_all(self, claimed: Sequence[ClaimedJob]) -> None:
+        # A claim that ended while its job still runs here is renewed.
+        jobs = [job for job in claimed if not self._runs(job.job_id)]
         payloads: dict[str, bytes] = {}
         for job in jobs:
-            read = None if job.data is None else decode_job(job.data)
-            if read is not None and read["f"] == POST_JOB:
-                payloads[job.job_id] = read["a"][0]
+            payload = None if job.data is None else payload_of_post(job.data)
+            if payload is not None:
+                payloads[job.job_id] = payload
         together = [job for job in jobs if job.job_id in payloads]
         if together:
-            await self._start(together, self._run_together(together, payloads))
+            self.posting = self.loop.create_task(self._post(together, payloads))
+            self._start(together, self._run_left(self.posting))
         for job in jobs:
             if job.job_id not in payloads:
-                await self._start([job], self.run_job(job.job_id, job.due_ms))
+                self._start([job], self.run_job(job.job_id, job.due_ms))
 
-    async def _start(self, jobs: Sequence[ClaimedJob], work: Coroutine[Any, Any, None]) -> None:
-        for _ in jobs:
-            # There is room, so this does not block: a claimed job is always started.
-            await self.sem.acquire()
-            self.job_counter += 1
+    def _runs(self, job_id: str) -> bool:
+        task = self.tasks.get(job_id)
+        return task is not None and not task.done()
+
+    def _start(self, jobs: Sequence[ClaimedJob], work: Coroutine[Any, Any, None]) -> None:
+        def release(_: asyncio.Task[None]) -> None:
+            self.job_counter -= len(jobs)
+
+        self.job_counter += len(jobs)
         task = self.loop.create_task(work)
-        for job in jobs:
-            task.add_done_callback(lambda _: self._release_sem_dec_counter_on_complete())
-            self.tasks[job.job_id] = task
+        task.add_done_callback(release)
+        self.tasks |= dict.fromkeys((job.job_id for job in jobs), task)
 
-    async def _run_together(
+    async def _post(
         self, jobs: Sequence[ClaimedJob], payloads: Mapping[str, bytes]
-    ) -> None:
+    ) -> list[ClaimedJob]:
+        """Returns the jobs that are left over, which nothing else waits for."""
         try:
             done = await self.post_together(payloads)
         except Retry as retry:
             await asyncio.shield(self._put_back(jobs, retry.defer_score or 0))
-            return
+            return []
         if done:
             self.jobs_complete += len(done)
-            await asyncio.shield(self._remove(sorted(done)))
-        left = [job for job in jobs if job.job_id not in done]
-        await asyncio.gather(*(self.run_job(job.job_id, job.due_ms) for job in left))
+            await asyncio.shield(self.redis.finish(sorted(done)))
+        return [job for job in jobs if job.job_id not in done]
 
-    async def _remove(self, job_ids: Sequence[str]) -> None:
-        keys = [p + id_ for id_ in job_ids for p in (in_progress_key_prefix, job_key_prefix)]
-        await self.redis.run(("DEL", *keys), ("ZREM", self.queue_name, *job_ids))
+    async def _run_left(self, posting: asyncio.Future[list[ClaimedJob]]) -> None:
+        left = await posting
+        await asyncio.gather(*(self.run_job(job.job_id, job.due_ms) for job in left))
 
     async def _put_back(self, jobs: Sequence[ClaimedJob], delay_ms: int) -> None:
         """As arq does after a Retry: the try is counted."""

@@ -132,7 +132,7 @@ def create_worker(
         keep_result_forever=False,
         # The delay until an entry is visible. Jobs that arrive within it share claims, transactions
         # and syncs to disk; a shorter delay costs more CPU time per call at low load.
-        poll_delay=0.1,
+        poll_delay=0.25,
         # Running jobs of all workers stay at the head of the queue. A poll must read past them, or
         # a worker would see its siblings' jobs only.
         queue_read_limit=max(1000, 10 * max_jobs),
@@ -157,6 +157,8 @@ def create_worker(
     worker.redis = client
     worker.post_together = jobs.post_together
     worker.picking = asyncio.Lock()
+    worker.posting = worker.loop.create_future()
+    worker.posting.set_result([])
     worker.on_missing = on_missing
     return worker
 

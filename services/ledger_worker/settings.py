@@ -31,7 +31,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Distinguishes workers on one host, by their health keys; the host's name by default. On a
     # cluster, workers with one name take the same share.
     worker_name: str = ""
-    worker_max_jobs: Annotated[int, Meta(ge=1, le=1000)] = 64
+    worker_max_jobs: Annotated[int, Meta(ge=1, le=1000)] = 256
     # After this time another worker claims the jobs of a worker that was killed.
     worker_job_timeout_s: Annotated[int, Meta(ge=1, le=600)] = 20
     # The interval of the sweep for calls whose gateway died.

@@ -3,11 +3,10 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from arq.constants import in_progress_key_prefix
+from arq.constants import in_progress_key_prefix, job_key_prefix
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
@@ -33,13 +32,24 @@ def now_ms() -> int:
 
 
 async def enqueued(stage: Stage, number: int) -> list[str]:
-    return [await stage.enqueue([make_event()]) for _ in range(number)]
+    """Ids of jobs, in the order of the queue."""
+    job_ids = [await stage.enqueue([make_event()]) for _ in range(number)]
+    # Those of one millisecond are in the order of their ids.
+    due = await stage.redis.zmscore(QUEUE, job_ids)
+    return [job_id for _, job_id in sorted(zip(due, job_ids, strict=True))]
 
 
 async def claim(
-    queue: QueueRedis, job_ids: Sequence[str], *, room: int = 100, lease_ms: int = _LEASE_MS
+    queue: QueueRedis,
+    *,
+    room: int = 100,
+    room_bytes: int = 10**6,
+    look_at: int = 1000,
+    lease_ms: int = _LEASE_MS,
 ) -> list[str]:
-    claimed = await queue.claim(job_ids, room=room, now_ms=now_ms(), lease_ms=lease_ms)
+    claimed = await queue.claim(
+        room=room, room_bytes=room_bytes, look_at=look_at, now_ms=now_ms(), lease_ms=lease_ms
+    )
     return [job.job_id for job in claimed]
 
 
@@ -52,8 +62,8 @@ async def test_a_job_is_claimed_once_for_the_requested_time(
     stage: Stage, queue: QueueRedis
 ) -> None:
     job_ids = await enqueued(stage, 3)
-    assert await claim(queue, job_ids) == job_ids
-    assert await claim(queue, job_ids) == []
+    assert await claim(queue) == job_ids
+    assert await claim(queue) == []
     for job_id in job_ids:
         left_ms = await stage.redis.pttl(in_progress_key_prefix + job_id)
         assert _LEASE_MS - 30_000 < left_ms <= _LEASE_MS
@@ -61,24 +71,41 @@ async def test_a_job_is_claimed_once_for_the_requested_time(
 
 async def test_claims_are_limited_to_the_free_slots(stage: Stage, queue: QueueRedis) -> None:
     job_ids = await enqueued(stage, 5)
-    assert await claim(queue, job_ids, room=2) == job_ids[:2]
+    assert await claim(queue, room=2) == job_ids[:2]
     assert await under_way(stage) == sorted(job_ids[:2])
     # What others have under way does not take up the room.
-    assert await claim(queue, job_ids, room=2) == job_ids[2:4]
+    assert await claim(queue, room=2) == job_ids[2:4]
+
+
+async def test_claims_are_limited_to_the_room_for_their_data(
+    stage: Stage, queue: QueueRedis
+) -> None:
+    job_ids = await enqueued(stage, 5)
+    size = await stage.redis.strlen(job_key_prefix + job_ids[0])
+    assert await claim(queue, room_bytes=size + 1) == job_ids[:2]
+    # One that is larger than all the room is claimed too, or nothing could ever take it.
+    assert await claim(queue, room_bytes=1) == [job_ids[2]]
+    assert await claim(queue, room_bytes=0) == []
+
+
+async def test_a_claim_looks_past_the_jobs_of_others(stage: Stage, queue: QueueRedis) -> None:
+    job_ids = await enqueued(stage, 205)
+    assert await claim(queue, room=202) == job_ids[:202]
+    assert await claim(queue, look_at=200) == []
+    assert await claim(queue, look_at=201) == job_ids[202:]
 
 
 async def test_a_deferred_job_is_not_claimed(stage: Stage, queue: QueueRedis) -> None:
-    """It was due when the queue was read, and another worker has put it back in the meantime."""
     deferred, due = await enqueued(stage, 2)
     await stage.redis.zadd(QUEUE, {deferred: now_ms() + 60_000})
-    assert await claim(queue, [deferred, due]) == [due]
+    assert await claim(queue) == [due]
     assert await under_way(stage) == [due]
 
 
 async def test_a_finished_job_is_not_claimed(stage: Stage, queue: QueueRedis) -> None:
     done, waiting = await enqueued(stage, 2)
     await stage.redis.zrem(QUEUE, done)
-    assert await claim(queue, [done, waiting]) == [waiting]
+    assert await claim(queue) == [waiting]
     assert await under_way(stage) == [waiting]
 
 
@@ -86,15 +113,16 @@ async def test_concurrent_claims_give_each_job_to_one_worker(
     stage: Stage, queue: QueueRedis
 ) -> None:
     job_ids = await enqueued(stage, 40)
-    claims = await asyncio.gather(*(claim(queue, job_ids, room=3) for _ in range(20)))
+    claims = await asyncio.gather(*(claim(queue, room=3) for _ in range(20)))
     assert sorted(job_id for claimed in claims for job_id in claimed) == sorted(job_ids)
 
 
 async def test_a_forgotten_script_is_loaded_again(stage: Stage, queue: QueueRedis) -> None:
     job_ids = await enqueued(stage, 1)
-    assert await claim(queue, []) == []
+    assert await claim(queue) == job_ids
     await stage.redis.script_flush()
-    assert await claim(queue, job_ids) == job_ids
+    job_ids = await enqueued(stage, 1)
+    assert await claim(queue) == job_ids
 
 
 class CountingJobs(ScriptedJobs):
@@ -152,7 +180,7 @@ async def test_a_backlog_does_not_wait_for_the_poll(stage: Stage) -> None:
         return worker
 
     queue = QueueRedis(stage.redis.connection_pool, default_queue_name=QUEUE)
-    assert await claim(queue, taken) == taken
+    assert await claim(queue) == taken
     job_ids = await enqueued(stage, 15)
     working = asyncio.create_task(keep_working(new_worker, stop, grace_s=10))
 
@@ -172,7 +200,7 @@ async def test_a_dead_workers_job_runs_when_its_claim_expires(
     jobs = CountingJobs()
     dead, other = await enqueued(stage, 2)
     began = time.monotonic()
-    assert await claim(queue, [dead], lease_ms=1000) == [dead]
+    assert await claim(queue, room=1, lease_ms=1000) == [dead]
     async with Running(stage, jobs):
 
         async def the_other_is_done() -> bool:

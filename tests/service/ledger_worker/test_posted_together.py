@@ -67,6 +67,27 @@ async def test_jobs_of_one_poll_are_posted_and_removed_together(stage: Stage) ->
     assert await keys_of(stage, job_ids) == []
 
 
+async def test_jobs_that_come_in_meanwhile_share_the_next_posting(stage: Stage) -> None:
+    began, may_end = asyncio.Event(), asyncio.Event()
+
+    async def all_of(payloads: Mapping[str, bytes]) -> set[str]:
+        began.set()
+        await may_end.wait()
+        return set(payloads)
+
+    jobs = JobsTogether(all_of)
+    first = await enqueued(stage, 1)
+    async with Running(stage, jobs) as workers:
+        await began.wait()
+        others = await enqueued(stage, 3)
+        await workers.workers[0].pick()
+        claimed = await stage.redis.keys(f"{in_progress_key_prefix}*")
+        assert claimed == [(in_progress_key_prefix + first[0]).encode()]
+        may_end.set()
+        await stage.drained()
+    assert jobs.calls == [first, others]
+
+
 async def test_jobs_that_are_left_over_are_tried_alone(stage: Stage) -> None:
     job_ids = await enqueued(stage, 3)
 

@@ -94,6 +94,9 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     t: int | None = None
 
 
+_decode_job = msgspec.msgpack.Decoder(Job).decode
+
+
 def encode_batch(events: Sequence[UsageEvent]) -> bytes:
     """The inverse of `split_batch`."""
     return _encode_events(events)
@@ -163,11 +166,20 @@ def decode_job(data: bytes) -> dict[str, Any]:
     therefore passed unchanged to `events.bury`.
     """
     try:
-        job = msgspec.msgpack.decode(data, type=Job)
+        job = _decode_job(data)
     except UNREADABLE:
         return {"t": None, "f": DEAD_LETTER_JOB, "a": [JobPayload(data)], "k": {}, "et": 0}
     # The gateway never sets the number of tries, and arq would give up a job with a large one.
     return {"t": None, "f": job.f, "a": [JobPayload(job.a[0])], "k": {}, "et": job.et}
+
+
+def payload_of_post(data: bytes) -> bytes | None:
+    """The payload of a sound `events.post` job; None of any other job."""
+    try:
+        job = _decode_job(data)
+    except UNREADABLE:
+        return None
+    return job.a[0] if job.f == POST_JOB else None
 
 
 async def queue_is_empty(redis: Redis) -> bool:
