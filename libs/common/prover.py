@@ -7,11 +7,12 @@ from functools import partial
 from time import monotonic
 
 import msgspec
+import structlog
 
 from libs.common.account_proof import STRETCH, AccountProver, Proof
 from libs.common.copy_comparison import CopyComparison
 from libs.common.domain.periods import present_periods
-from libs.common.domain.verify import Checkpoint, is_due_in_full
+from libs.common.domain.verify import Checkpoint, Difference, is_due_in_full
 from libs.common.findings import Findings, Looked, Part, findings_of, part_of
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.ledger_reader import LedgerReader
@@ -20,6 +21,11 @@ from libs.common.storage.mongo.proofs import ProofStore, UnderWay
 from libs.common.storage.queue.event_queue import queue_is_empty
 from libs.common.storage.redis.client import Redis
 from libs.common.storage.redis.spend import RedisSpendReader
+
+# What a value of a type that the ledger never writes brings about, where it is no amount.
+_UNREADABLE = (AttributeError, TypeError, ValueError, msgspec.ValidationError)
+
+log = structlog.get_logger(__name__)
 
 
 class _Start(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,10 +156,15 @@ class Prover:
             after = stray
 
     async def _look(self, start: _Start, cut_at: float | None = None) -> Looked:
-        began_at = self._now()
-        checkpoint = start.checkpoint or await self._proofs.checkpoint(start.user_id)
-        full = start.full or checkpoint.seq == 0
-        proof = await self._accounts.prove(checkpoint, full=full, cut_at=cut_at)
+        began_at, full = self._now(), start.full
+        try:
+            checkpoint = start.checkpoint or await self._proofs.checkpoint(start.user_id)
+            full = full or checkpoint.seq == 0
+            proof = await self._accounts.prove(checkpoint, full=full, cut_at=cut_at)
+        except _UNREADABLE:
+            # The accounts after it are proved nevertheless.
+            log.exception("account.unreadable", user_id=start.user_id)
+            proof = _unreadable(start.user_id)
         return Looked(proof=proof, full_at=start.full_at if start.full or not full else began_at)
 
     async def _compared(self, looked: list[Looked]) -> list[Looked]:
@@ -193,6 +204,13 @@ def _unchanged(candidate: Candidate) -> Looked:
     checkpoint = Checkpoint(user_id=candidate.user_id, seq=candidate.entries, nusd=candidate.nusd)
     proof = Proof(checkpoint=checkpoint, amounts=candidate.spend)
     return Looked(proof=proof, full_at=None)
+
+
+def _unreadable(user_id: str) -> Proof:
+    difference = Difference(
+        user_id=user_id, where="unreadable", unit="entries", expected=0, found=None
+    )
+    return Proof(checkpoint=Checkpoint(user_id=user_id), difference=difference)
 
 
 def _is_over(give_up_at: float | None) -> bool:

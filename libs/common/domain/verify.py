@@ -19,7 +19,8 @@ NO_AMOUNT = -(1 << 63)
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """`where` is `entries`, `account`, `period:<key>`, `rollups:<day>` or `redis:<key>`.
+    """`where` is `entries`, `account`, `period:<key>`, `rollups:<day>`, `redis:<key>`, or
+    `unreadable` for a value of a type that the ledger never writes.
 
     `expected` and `found` are in `unit`. `found` is None if there is no figure.
     """

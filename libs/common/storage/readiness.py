@@ -67,6 +67,7 @@ def storage_checks(database: Database, redis: Redis) -> dict[str, Callable[[], A
 
     async def mongo() -> None:
         await ping(database)
-        await database[_COLLECTION].find_one({}, {"_id": 1})
+        # By its id: some servers read a whole collection for its first document.
+        await database[_COLLECTION].find_one({"_id": ""}, {"_id": 1})
 
     return {"mongo": mongo, "redis": lambda: _check_readable(redis)}

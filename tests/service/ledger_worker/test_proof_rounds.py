@@ -201,6 +201,41 @@ async def test_what_no_document_tells_is_found_within_a_week(
     assert difference_of(await rounds.run()).where == where
 
 
+@pytest.mark.parametrize(
+    ("collection", "query", "change"),
+    [
+        ("accounts", {"_id": "alice"}, {"$set": {"spend": 5}}),
+        ("accounts", {"_id": "alice"}, {"$set": {"spend": {"total": [1]}, "entries": {}}}),
+        ("rollups", {"user_id": "alice"}, {"$set": {"day": 5}}),
+        ("entries", {"user_id": "alice", "seq": 2}, {"$set": {"periods": [5, None]}}),
+        ("checkpoints", {"_id": "alice"}, {"$set": {"seq": "five", "document": ""}}),
+        ("checkpoints", {"_id": "alice"}, {"$set": {"full_at": "today"}}),
+    ],
+)
+async def test_what_cannot_be_read_is_found_and_does_not_end_the_round(
+    rounds: Rounds, collection: str, query: Mapping[str, Any], change: Mapping[str, Any]
+) -> None:
+    await tamper(rounds.stage, collection, query, change)
+    await tamper(rounds.stage, "accounts", {"_id": "bob"}, {"$inc": {"spent_nusd": 1}})
+    rounds.now = NOW + WEEK
+    part = await rounds.run()
+    # A checkpoint alone is made anew.
+    found = 1 if collection == "checkpoints" else 2
+    assert (part.findings.accounts, part.findings.drifting) == (2, found)
+
+
+async def test_a_count_that_is_too_low_is_found(
+    rounds: Rounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without reading all the entries that nothing counts."""
+    await tamper(rounds.stage, "accounts", {"_id": "bob"}, {"$set": {"entries": 0}})
+    monkeypatch.setattr("libs.common.storage.mongo.proofs._MAX_ENTRIES", 2)
+    for start in (True, False):
+        proof = await rounds.prover.prove("bob", full=start)
+        assert proof.difference is not None
+        assert proof.difference.where == "entries"
+
+
 async def test_a_removed_entry_is_found_within_a_week(rounds: Rounds) -> None:
     await rounds.stage.database["entries"].delete_one({"user_id": "bob", "seq": 3})
     assert (await rounds.run()).findings.drifting == 0
@@ -275,11 +310,14 @@ async def test_a_checkpoint_of_an_earlier_release_is_gone_on_from(rounds: Rounds
 
 
 async def test_a_removed_account_is_found_by_its_checkpoint(rounds: Rounds) -> None:
-    await rounds.stage.add_account("carol")
+    for user_id in ("carol", "dave"):
+        await rounds.stage.add_account(user_id)
     await rounds.run()
     # Nothing is lost with an account that had no entries.
     await rounds.stage.database["accounts"].delete_many({"_id": {"$in": ["bob", "carol"]}})
-    difference = difference_of(await rounds.run())
+    part = await rounds.run()
+    assert (part.findings.accounts, part.findings.unchanged) == (3, 2)
+    difference = difference_of(part)
     assert (difference.where, difference.found) == ("account", None)
 
 

@@ -1,7 +1,7 @@
 """Pages of accounts beside their checkpoints: what has changed since is told without an entry."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
 
@@ -13,6 +13,8 @@ from libs.common.storage.mongo.driver import ASCENDING, Database, Document, bson
 _PAGE = 500
 # What postings write into an account's document.
 POSTED = (*FIELDS, "spent_nusd")
+# For a time that somebody wrote as something else.
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _SEAL = ("seq", "document", "full_at")
 
 
@@ -70,7 +72,9 @@ class ProofPages:
             for account in accounts
         ]
         # An account without entries may have been removed.
-        found += [_candidate({"_id": id_}, "", seal) for id_, seal in sealed.items() if seal["seq"]]
+        found += [
+            _candidate({"_id": id_}, "", seal) for id_, seal in sealed.items() if seal.get("seq")
+        ]
         return Page(candidates=sorted(found, key=lambda each: each.user_id), until=until)
 
     async def _range(
@@ -89,6 +93,9 @@ def fingerprint(account: Document) -> str:
 
 
 def _candidate(account: Document, document: str, seal: Document) -> Candidate:
+    full_at = seal.get("full_at")
+    if full_at is not None and not isinstance(full_at, datetime):
+        full_at = _LONG_AGO
     return Candidate(
         user_id=account["_id"],
         entries=account.get("entries", 0),
@@ -97,5 +104,5 @@ def _candidate(account: Document, document: str, seal: Document) -> Candidate:
         document=document,
         has_checkpoint=bool(seal),
         sealed=seal.get("document", ""),
-        full_at=seal.get("full_at"),
+        full_at=full_at,
     )

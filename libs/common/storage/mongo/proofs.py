@@ -35,6 +35,8 @@ from libs.common.storage.mongo.unrolled_sums import UnrolledSums
 
 # Periods of one account: the days, weeks and months of a century.
 _MAX_PERIODS = 50_000
+# Far above what is ever read at a time: more is a number of entries that differs in any case.
+_MAX_ENTRIES = 100_000
 
 
 class UnderWay(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,16 +129,19 @@ class ProofStore:
         return await in_transaction(self._database, work)
 
     async def _sums(self, user_id: str, seq: Mapping[str, int], session: Session) -> EntrySums:
-        match: Document = {"$match": {"user_id": user_id, "seq": seq}}
+        matches: list[Document] = [
+            {"$match": {"user_id": user_id, "seq": seq}},
+            {"$limit": _MAX_ENTRIES},
+        ]
         cost = {"nusd": {"$sum": "$cost_nusd"}}
         whole = {"number": {"$sum": 1}, "seqs": {"$sum": "$seq"}}
         rows = await self._entries.aggregate(
-            [match, {"$group": {"_id": None, **cost, **whole}}], session=session
+            [*matches, {"$group": {"_id": None, **cost, **whole}}], session=session
         ).to_list(1)
         if not rows:
             return EntrySums()
         by_period = await self._entries.aggregate(
-            [match, {"$unwind": "$periods"}, {"$group": {"_id": "$periods", **cost}}],
+            [*matches, {"$unwind": "$periods"}, {"$group": {"_id": "$periods", **cost}}],
             session=session,
         ).to_list(_MAX_PERIODS)
         return EntrySums(
