@@ -213,6 +213,20 @@ def test_reading_needs_no_script(chromium: Browser, stack: LocalStack) -> None:
         expect(page.get_by_role("heading", level=1)).to_have_text("Budgets at risk")
 
 
+def test_what_is_asked_for_later_and_fails_leaves_its_link(
+    chromium: Browser, stack: LocalStack
+) -> None:
+    with chromium.new_context(base_url=stack.url("admin")) as context:
+        page = context.new_page()
+        sign_in(page, stack.info.admin_api_key)
+        page.route("**/console/budgets/first", lambda route: route.fulfill(status=503, body="away"))
+        with page.expect_response("**/console/budgets/first"):
+            page.goto("/console")
+        page.wait_for_load_state("networkidle")
+        expect(page.get_by_role("link", name="Look which budgets do not last")).to_be_visible()
+        expect(page.get_by_text("away", exact=True)).to_have_count(0)
+
+
 def test_the_keyboard_reaches_everything(page: Page, stack: LocalStack) -> None:
     sign_in(page, stack.info.admin_api_key)
     page.goto("/console")
