@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from redis import Redis, RedisError, ResponseError
 
 from libs.common.storage.redis.key_slots import SLOTS
-from tests.servers import HOST, ServerProcess, free_port, redis_server, running
+from tests.servers import HOST, ServerProcess, free_port, redis_server, reserved, running
 
 _TIMEOUT_S = 30.0
 _POLL_S = 0.02
@@ -159,6 +159,9 @@ def cluster(
     made.write_configurations()
     with contextlib.ExitStack() as stack:
         for node in made.nodes:
+            # A killed node comes back to its ports.
+            for port in (node.server.port, node.bus):
+                stack.enter_context(reserved(port))
             stack.enter_context(running(node.server))
         until(made.is_whole)
         yield made

@@ -40,6 +40,16 @@ def free_port() -> int:
         return port
 
 
+@contextlib.contextmanager
+def reserved(port: int) -> Iterator[None]:
+    """A server may listen on the port, and nobody else is given it while the server is down."""
+    with socket.socket() as holder:
+        # As the servers do: it is bound twice, since this one never listens.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind((HOST, port))
+        yield
+
+
 class ServerProcess:
     """Started and stopped at will; `start` returns once the port accepts connections.
 
