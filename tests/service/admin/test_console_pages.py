@@ -301,6 +301,17 @@ async def test_the_overview_sums_what_was_spent_and_names_budgets_at_risk(
     assert "exhausted" in account.text
 
 
+@pytest.mark.parametrize("days_ago", [0, 1, 40])
+async def test_first_steps_are_shown_until_the_first_call(
+    browser: httpx2.AsyncClient, admin: httpx2.AsyncClient, database: Database, days_ago: int
+) -> None:
+    await made(admin, "accounts", user_id="a")
+    assert "First steps" in (await browser.get("/console?days=1")).text
+    at = builders.NOW - timedelta(days=days_ago)
+    await LedgerStore(database).post([builders.entry("1", user_id="a", started_at=at)])
+    assert "First steps" not in (await browser.get("/console?days=1")).text
+
+
 async def test_the_overview_names_the_keys_of_the_dearest_account(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient, database: Database
 ) -> None:

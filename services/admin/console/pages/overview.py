@@ -73,12 +73,13 @@ async def show_page(view: View) -> Shown:
         _ledger(view),
     )
     total = by_model.total
+    before = total.previous or None
     return ConsolePage(
         name="Overview",
         content=[
-            await _first_steps(view, total, account),
+            await _first_steps(view, total.calls + (before.calls if before else 0), account),
             _period_links(view, chosen),
-            _tiles(total, total.previous or None),
+            _tiles(total, before),
             durations,
             panel(f"Spent in {name}", spend_chart(series.total)),
             div(".columns")[
@@ -211,9 +212,9 @@ async def _ledger(view: View) -> Node:
     return panel("Ledger", facts(pairs), p[link("/console/ledger", "Look at the ledger")])
 
 
-async def _first_steps(view: View, total: SumsView, account: Query) -> Node:
-    """Until the first call: account, key, price, call."""
-    if total.calls:
+async def _first_steps(view: View, calls: int, account: Query) -> Node:
+    """Until the first call: account, key, price, call. `calls` are those that are known of."""
+    if calls:
         return None
     ever = await view.api.call(usage.list_usage, query={"limit": 1, **account})
     if ever.data:
