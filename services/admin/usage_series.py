@@ -22,6 +22,8 @@ from services.admin.validation import FieldRule
 
 # More groups than are shown at a time: series are asked for by group.
 _MAX_ROWS = 20_000
+# Fields with few values; of one account, others have few too.
+_FEW = frozenset({"model", "provider"})
 _HOUR = timedelta(hours=1)
 
 Interval = Literal["hour", "day", "week", "month"]
@@ -73,8 +75,8 @@ class _Found(msgspec.Struct, frozen=True, kw_only=True):
 async def _found(
     rollups: RollupReader, wanted: RollupFilter, by: Sequence[Grouping], time: Grouping, limit: int
 ) -> _Found:
-    if by and wanted.user_id is not None:
-        # All groups of one account are few, so that one question has them all.
+    if by and (wanted.user_id is not None or by[0] in _FEW):
+        # One question has all groups.
         rows = await rollups.sums(wanted, (*by, time), limit=_MAX_ROWS + 1, brief=True)
         if len(rows) <= _MAX_ROWS:
             return _Found(groups=_dearest(rows, limit), total=rows)

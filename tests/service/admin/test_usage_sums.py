@@ -211,6 +211,22 @@ async def test_a_series_has_every_day(admin: httpx2.AsyncClient) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("group_by", "asked"), [("model", 1), ("provider", 1), ("key", 3), ("client_user", 3)]
+)
+async def test_a_series_of_few_groups_is_one_question(
+    admin: httpx2.AsyncClient, group_by: str, asked: int
+) -> None:
+    params = {"since": "2026-11-22", "until": "2026-11-25", "group_by": group_by, "limit": "1"}
+    with sent_commands() as commands:
+        answer = exact(await admin.get("/admin/usage/series", params=params))
+    assert len([each for each in commands if each.get("aggregate") == "rollups"]) == asked
+    assert len(answer["data"]) == 1
+    dearest = (await summed(admin, **params))["data"][0]
+    assert sum(point["cost_usd"] for point in answer["data"][0]["points"]) == dearest["cost_usd"]
+    assert sum(point["cost_usd"] for point in answer["total"]) == Decimal("8.250000001")
+
+
 async def test_a_series_of_one_account_is_one_question(admin: httpx2.AsyncClient) -> None:
     params = {"since": "2026-11-22", "until": "2026-11-25", "limit": "2"}
     expected: dict[tuple[str, str], dict[str, list[Any]]] = {
