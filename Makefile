@@ -201,7 +201,7 @@ test-console: .venv ## Walk through the console in a browser, and look at every 
 pictures: .venv ## Take the pictures of the console in docs/images
 	@CHROMIUM=$(CHROMIUM) $(BIN)/python -m tests.browser.pictures docs/images
 
-.PHONY: bench bench-admin bench-cluster bench-ledger bench-pieces chaos
+.PHONY: bench bench-accounts bench-admin bench-cluster bench-ledger bench-pieces chaos
 bench: .venv ## Measure what the gateway adds, beside a bare relay (ARGS="--rounds 5")
 	@$(BIN)/python -m bench $(ARGS)
 bench-ledger: .venv ## Measure events per second from the queue to the commit
@@ -210,6 +210,8 @@ bench-cluster: .venv ## Measure a call on a Redis Cluster, beside one Redis
 	@$(BIN)/python -m bench.cluster $(ARGS)
 bench-admin: .venv ## Measure the operators' API over 100,000 entries (ARGS="--rows 1000000")
 	@$(BIN)/python -m bench.admin $(ARGS)
+bench-accounts: .venv ## Measure a call and the proof among few accounts and many
+	@$(BIN)/python -m bench.accounts $(ARGS)
 bench-pieces: .venv ## Measure our own group commit, cache, spool, clients beside a library's
 	@$(BIN)/python -m bench.pieces
 chaos: .venv ## Kill and pause everything at random under load, then check the books (ARGS="--seeds 4 5")

@@ -40,13 +40,21 @@ class AccountProver:
         self._proofs = proofs
         self._stretch = stretch
 
-    async def prove(self, start: Checkpoint, *, full: bool, cut_at: float | None = None) -> Proof:
+    async def prove(
+        self,
+        start: Checkpoint,
+        *,
+        full: bool,
+        entries: int | None = None,
+        cut_at: float | None = None,
+    ) -> Proof:
         """From `start` on. `full`: the entries before it have been read for this proof, too, which
-        then compares the rollups of every day, and may be cut.
+        then compares the rollups of every day, and may be cut. `entries`: the account's count of
+        them a moment ago, where it is known.
         """
         user_id, proved, days = start.user_id, start, set[str]()
         # Entries far from the end cannot change, so each stretch may have its own snapshot.
-        upto = await self._proofs.entries(user_id)
+        upto = await self._proofs.entries(user_id) if entries is None else entries
         while proved.seq + self._stretch < upto:
             end = proved.seq + self._stretch
             added = await self._proofs.sums(user_id, proved.seq, end)
@@ -59,8 +67,8 @@ class AccountProver:
                 return Proof(checkpoint=proved, is_cut=True)
         added, kept = await self._proofs.tail(user_id, proved.seq, None if full else days)
         # Entries without an account: nothing counts them, so their own number is taken.
-        entries = proved.seq + added.number if kept.nusd is None else kept.entries
-        advanced = advance(proved, added, entries)
+        end = proved.seq + added.number if kept.nusd is None else kept.entries
+        advanced = advance(proved, added, end)
         if isinstance(advanced, Difference):
             return Proof(checkpoint=proved, difference=advanced)
         return Proof(

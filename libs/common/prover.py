@@ -31,10 +31,12 @@ log = structlog.get_logger(__name__)
 class _Start(msgspec.Struct, frozen=True, kw_only=True):
     """Where an account's proof starts: at `checkpoint`, by default at the one that is stored.
 
-    `full`: the entries before it are read for this proof, too, which began at `full_at`.
+    `full`: the entries before it are read for this proof, too, which began at `full_at`. `entries`
+    is the account's count of them.
     """
 
     user_id: str
+    entries: int | None = None
     checkpoint: Checkpoint | None = None
     full: bool = False
     full_at: datetime
@@ -144,7 +146,7 @@ class Prover:
             else:
                 async for stray in self._strays(after, candidate.user_id):
                     yield stray
-                yield start
+                yield msgspec.structs.replace(start, entries=candidate.entries)
             after = candidate.user_id
         if page.until is None:
             async for stray in self._strays(after, None):
@@ -160,7 +162,9 @@ class Prover:
         try:
             checkpoint = start.checkpoint or await self._proofs.checkpoint(start.user_id)
             full = full or checkpoint.seq == 0
-            proof = await self._accounts.prove(checkpoint, full=full, cut_at=cut_at)
+            proof = await self._accounts.prove(
+                checkpoint, full=full, entries=start.entries, cut_at=cut_at
+            )
         except _UNREADABLE:
             # The accounts after it are proved nevertheless.
             log.exception("account.unreadable", user_id=start.user_id)

@@ -120,7 +120,10 @@ async def test_an_account_that_has_not_changed_is_not_read(rounds: Rounds) -> No
 
 async def test_only_the_account_that_has_changed_is_proved(rounds: Rounds) -> None:
     await post(rounds.stage, 2, "bob")
-    part = await rounds.run()
+    with sent_commands() as commands:
+        part = await rounds.run()
+    # With the page, and in the transaction.
+    assert [collection_of(command) for command in commands].count("accounts") == 2
     assert part.findings.unchanged == 1
     [seal] = part.seals
     assert (seal.checkpoint.user_id, seal.checkpoint.seq) == ("bob", 7)

@@ -130,10 +130,16 @@ class AccountSpend:
             spent |= await self._read_both(sorted(others), periods, session)
         return spent
 
-    async def of_account(self, user_id: str, session: Session) -> dict[str, float]:
-        """All that is kept, by period; fractions, which only tampering leaves, included."""
-        account = await self._accounts.find_one({"_id": user_id}, {"spend": 1}, session=session)
-        kept: Counter[str] = Counter((account or {}).get("spend", {}))
+    async def of_account(
+        self, user_id: str, session: Session, known: Document | None = None
+    ) -> dict[str, float]:
+        """All that is kept, by period; fractions, which only tampering leaves, included.
+
+        `known` is the account's document, with `spend`, where it has been read.
+        """
+        if known is None:
+            known = await self._accounts.find_one({"_id": user_id}, {"spend": 1}, session=session)
+        kept: Counter[str] = Counter((known or {}).get("spend", {}))
         async for document in self._beside.find({"user_id": user_id}, session=session):
             kept[document["period"]] += document["spent_nusd"]
         return dict(kept)

@@ -1,5 +1,6 @@
 """Pages of accounts beside their checkpoints: what has changed since is told without an entry."""
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -7,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from libs.common.domain.verify import NO_AMOUNT
 from libs.common.storage.mongo.account_spend import FIELDS
 from libs.common.storage.mongo.driver import ASCENDING, Database, Document, bson_of
 
@@ -92,14 +94,24 @@ def fingerprint(account: Document) -> str:
     return blake2b(bson_of(posted), digest_size=16).hexdigest()
 
 
+def amount_of(value: object) -> int:
+    """A value that is no whole number, which only tampering leaves, differs from every true amount.
+
+    Rounding a fraction to a whole amount beside it could hide it.
+    """
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return int(value) if value == int(value) else math.ceil(value) + 1
+    return NO_AMOUNT
+
+
 def _candidate(account: Document, document: str, seal: Document) -> Candidate:
     full_at = seal.get("full_at")
     if full_at is not None and not isinstance(full_at, datetime):
         full_at = _LONG_AGO
     return Candidate(
         user_id=account["_id"],
-        entries=account.get("entries", 0),
-        nusd=account.get("spent_nusd", 0),
+        entries=amount_of(account.get("entries", 0)),
+        nusd=amount_of(account.get("spent_nusd", 0)),
         spend=account.get("spend", {}),
         document=document,
         has_checkpoint=bool(seal),

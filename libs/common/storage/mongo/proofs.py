@@ -4,7 +4,6 @@ Reads go by account and sequence number through an index, so the cost of a proof
 since the last proof, not the size of the ledger.
 """
 
-import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import msgspec
 
 from libs.common.domain.verify import (
-    NO_AMOUNT,
     Checkpoint,
     EntrySums,
     Kept,
@@ -30,7 +28,7 @@ from libs.common.storage.mongo.driver import (
     from_document,
     in_transaction,
 )
-from libs.common.storage.mongo.proof_pages import POSTED, fingerprint
+from libs.common.storage.mongo.proof_pages import POSTED, amount_of, fingerprint
 from libs.common.storage.mongo.unrolled_sums import UnrolledSums
 
 # Periods of one account: the days, weeks and months of a century.
@@ -90,7 +88,7 @@ class ProofStore:
     async def entries(self, user_id: str) -> int:
         """The account's own count of its entries."""
         document = await self._accounts.find_one({"_id": user_id}, {"entries": 1})
-        return 0 if document is None else _whole(document.get("entries", 0))
+        return 0 if document is None else amount_of(document.get("entries", 0))
 
     async def unnumbered(self, user_id: str) -> int:
         """Counts entries without a sequence number, which no posting writes."""
@@ -115,12 +113,12 @@ class ProofStore:
         async def work(session: Session) -> tuple[EntrySums, Kept]:
             added = await self._sums(user_id, {"$gt": after}, session)
             account = await self._accounts.find_one({"_id": user_id}, POSTED, session=session)
-            periods = await self._of_accounts.of_account(user_id, session)
+            periods = await self._of_accounts.of_account(user_id, session, account or {})
             wanted = None if days is None else sorted({*days, *days_in(added.periods)})
             kept = Kept(
-                entries=0 if account is None else _whole(account.get("entries", 0)),
-                nusd=None if account is None else _whole(account.get("spent_nusd", 0)),
-                periods={period: _whole(nusd) for period, nusd in periods.items()},
+                entries=0 if account is None else amount_of(account.get("entries", 0)),
+                nusd=None if account is None else amount_of(account.get("spent_nusd", 0)),
+                periods={period: amount_of(nusd) for period, nusd in periods.items()},
                 rollups=await self._rolled_up(user_id, wanted, session),
                 document="" if account is None else fingerprint(account),
             )
@@ -146,9 +144,9 @@ class ProofStore:
         ).to_list(_MAX_PERIODS)
         return EntrySums(
             number=int(rows[0]["number"]),
-            seqs=_whole(rows[0]["seqs"]),
-            nusd=_whole(rows[0]["nusd"]),
-            periods={str(row["_id"]): _whole(row["nusd"]) for row in by_period},
+            seqs=amount_of(rows[0]["seqs"]),
+            nusd=amount_of(rows[0]["nusd"]),
+            periods={str(row["_id"]): amount_of(row["nusd"]) for row in by_period},
         )
 
     async def _rolled_up(
@@ -161,7 +159,7 @@ class ProofStore:
         by_day = {"_id": "$day", "nusd": {"$sum": "$cost_nusd"}}
         pipeline: list[Document] = [{"$match": match}, {"$group": by_day}]
         rows = await self._rollups.aggregate(pipeline, session=session).to_list(_MAX_PERIODS)
-        found = dict.fromkeys(days or (), 0) | {row["_id"]: _whole(row["nusd"]) for row in rows}
+        found = dict.fromkeys(days or (), 0) | {row["_id"]: amount_of(row["nusd"]) for row in rows}
         for each in await self._unrolled.of({user_id}, session):
             if days is None or each.day in found:
                 found[each.day] = found.get(each.day, 0) + each.nusd
@@ -209,13 +207,3 @@ class ProofStore:
         except DuplicateKeyError:
             return None
         return progress
-
-
-def _whole(value: object) -> int:
-    """A value that is no whole number, which only tampering leaves, differs from every true amount.
-
-    Rounding a fraction to a whole amount beside it could hide it.
-    """
-    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
-        return int(value) if value == int(value) else math.ceil(value) + 1
-    return NO_AMOUNT
