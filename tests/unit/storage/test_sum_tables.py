@@ -93,6 +93,28 @@ def test_without_fields_there_is_one_row_or_none() -> None:
     assert plain(tally) == {(): {"cost_nusd": 7}}
 
 
+@pytest.mark.parametrize("limit", [1, 7, 99])
+def test_what_few_rows_have_is_added_to_their_groups(limit: int) -> None:
+    """Whether some groups are wanted or all, and beside sums that each row has."""
+    few = {3: 5, 17: -7, 38: 127, 39: -128}
+    tally = Tally(("user_id",))
+    for _ in range(2):
+        rows = [
+            (
+                (f"u{n % 7}", f"m{n}", ""),
+                {"cost_nusd": 100 - n, "calls": 1, "corrections": few.get(n, 0)},
+            )
+            for n in range(40)
+        ]
+        tally.add(table_of(rows).table())
+    expected = [
+        2 * sum(number for n, number in few.items() if n % 7 == account) for account in range(7)
+    ]
+    found = tally.dearest(limit)
+    assert [sums["corrections"] for _, sums in found.groups] == expected[:limit]
+    assert (found.total["corrections"], found.total["calls"]) == (-6, 80)
+
+
 def test_groups_are_bounded() -> None:
     table = table_of([((f"{n}", "", ""), {}) for n in range(4)]).table()
     Tally(("user_id",), most=4).add(table)
