@@ -84,7 +84,8 @@ class ProofPages:
     ) -> list[Document]:
         query = {"_id": ids} if ids else {}
         cursor = collection.find(query, dict.fromkeys(fields, 1)).sort("_id", ASCENDING)
-        found: list[Document] = await cursor.limit(limit).to_list(limit)
+        # A first batch has a hundred documents otherwise.
+        found: list[Document] = await cursor.limit(limit).batch_size(limit).to_list(limit)
         return found
 
 
