@@ -12,11 +12,10 @@ from libs.common.storage.mongo.account_spend import NOT_READ
 from libs.common.storage.mongo.driver import Document
 from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.ledger_reader import LedgerReader
-from libs.common.storage.redis.client import RedisError
-from libs.common.storage.redis.holds import HoldStore
+from libs.common.storage.redis.client import RedisError, ResponseError
+from libs.common.storage.redis.holds import HoldStore, Settlement
 
-# Accounts settled at a time: their scripts share a round trip and a sync of the append-only file.
-# Redis serves no other client while they run.
+# Accounts of a shard settled at a time, by one script; Redis serves no other client while it runs.
 _SETTLED_AT_ONCE = 100
 
 
@@ -49,16 +48,39 @@ class Settler:
             periods.update(entry.periods)
         users = sorted(entry_ids)
         spent = await self._spent(users, sorted(periods), entries, accounts) if users else {}
-        failures: dict[str, RedisError] = {}
+        asked: defaultdict[int, dict[str, Settlement]] = defaultdict(dict)
+        for user_id in users:
+            shard = self._holds.shards.of(user_id)
+            asked[shard][user_id] = (entry_ids[user_id], spent[user_id])
+        answers = await asyncio.gather(*map(self._settle_shard, asked.values()))
+        return {
+            entry_id: error
+            for errors in answers
+            for user_id, error in errors.items()
+            for entry_id in entry_ids[user_id]
+        }
+
+    async def _settle_shard(self, accounts: Mapping[str, Settlement]) -> dict[str, RedisError]:
+        """Returns the errors by user_id."""
+        errors: dict[str, RedisError] = {}
+        users = list(accounts)
         for start in range(0, len(users), _SETTLED_AT_ONCE):
             some = users[start : start + _SETTLED_AT_ONCE]
-            errors = await asyncio.gather(
-                *(self._settle(user_id, entry_ids[user_id], spent[user_id]) for user_id in some)
-            )
-            for user_id, error in zip(some, errors, strict=True):
-                if error is not None:
-                    failures |= dict.fromkeys(entry_ids[user_id], error)
-        return failures
+            errors |= await self._settle({user_id: accounts[user_id] for user_id in some})
+        return errors
+
+    async def _settle(self, accounts: Mapping[str, Settlement]) -> dict[str, RedisError]:
+        try:
+            await self._holds.settle_all(accounts)
+        except ResponseError as error:
+            if len(accounts) == 1:
+                return dict.fromkeys(accounts, error)
+            alone = [self._settle({user_id: each}) for user_id, each in accounts.items()]
+            answers = await asyncio.gather(*alone)
+            return {user_id: each for errors in answers for user_id, each in errors.items()}
+        except RedisError as error:
+            return dict.fromkeys(accounts, error)
+        return {}
 
     async def _spent(
         self,
@@ -103,12 +125,3 @@ class Settler:
             )
             for of, amount in spent.items()
         ]
-
-    async def _settle(
-        self, user_id: str, entry_ids: Sequence[str], spent: Sequence[Spent]
-    ) -> RedisError | None:
-        try:
-            await self._holds.settle(user_id, entry_ids, spent)
-        except RedisError as error:
-            return error
-        return None

@@ -109,6 +109,31 @@ async def test_each_accounts_keys_lie_in_its_shard(
         assert (found[0].held_nusd, found[0].spent_nusd, found[0].requests) == (8, (7,), 1)
 
 
+async def test_accounts_of_a_shard_are_settled_together(
+    redis: Redis, shards: Shards, holds: HoldStore
+) -> None:
+    users = [f"user-{n}" for n in range(99) if shards.of(f"user-{n}") == 2][:3]
+    for user_id in users:
+        await seed(holds, user_id)
+        await admit(holds, user_id, "a")
+    await holds.settle_all(
+        {
+            users[0]: (["a"], [Spent(period="total", nusd=10, revision=1)]),
+            users[1]: (["a"], [Spent(period="total", nusd=20, revision=1)]),
+            users[2]: (["other"], [Spent(key_id="key-1", period="total", nusd=30, revision=1)]),
+        }
+    )
+    assert await holds.held_of_many([(user_id, None) for user_id in users]) == [0, 0, 60]
+    reader = StandingStore(Pipelined(redis), shards)
+    scopes = [LimitScope(budgets=(BUDGET,)), LimitScope(key_id="key-1", budgets=(BUDGET,))]
+    found = [await reader.look(user_id, scopes) for user_id in users]
+    assert [[each.spent_nusd for each in own] for own in found if isinstance(own, tuple)] == [
+        [(10,), (7,)],
+        [(20,), (7,)],
+        [(7,), (30,)],
+    ]
+
+
 async def noted(holds: HoldStore, shard: int) -> list[str]:
     return [user_id async for page in holds.accounts(shard) for user_id in page]
 

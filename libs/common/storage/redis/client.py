@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
+from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
 
 from libs.common.storage.redis.answers import answers_of, first_answer
 from libs.common.storage.redis.cluster import ClusterPool
@@ -26,6 +26,7 @@ __all__ = [
     "OutOfMemoryError",
     "Redis",
     "RedisError",
+    "ResponseError",
     "memory_ratio",
     "names_at_nodes",
     "nodes_of",

@@ -5,7 +5,7 @@ clock is Redis' own. `lua/common.lua` describes the keys.
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from libs.common.domain.periods import longest_days
@@ -49,6 +49,8 @@ _NOTED_PAGE = 1_000
 # Gateways announce an account with open calls several times within this time.
 _VISITED_S = 600
 _SCRIPTS = ("admit", "finish", "settle", "renew", "retake", "sweep")
+# The ids of an account's posted calls, and what was spent.
+Settlement = tuple[Sequence[str], Iterable[Spent]]
 _REFUSALS: tuple[LimitKind, ...] = ("requests", "tokens", "parallel")
 
 
@@ -127,13 +129,28 @@ class HoldStore:
 
     async def settle(self, user_id: str, call_ids: Sequence[str], spent: Iterable[Spent]) -> None:
         """Releases the holds of posted calls, and sets the copy of spend to MongoDB's figures."""
-        rows = [_row_of(row, _SETTLED_S) for row in spent]
-        await self._scripts.run("settle", user_id, {"calls": call_ids, "spent": rows})
+        await self.settle_all({user_id: (call_ids, spent)})
+
+    async def settle_all(self, accounts: Mapping[str, Settlement]) -> None:
+        """As `settle`, for accounts of one shard by user_id, in their order until one fails."""
+        await self._settle(accounts, lambda _: _SETTLED_S)
 
     async def seed(self, user_id: str, spent: Iterable[Spent]) -> None:
         """Sets the copy of spend to MongoDB's figures, and keeps it for the budgets' periods."""
-        rows = [_row_of(row, _kept_s(row.period)) for row in spent]
-        await self._scripts.run("settle", user_id, {"calls": (), "spent": rows})
+        await self._settle({user_id: ((), spent)}, _kept_s)
+
+    async def _settle(
+        self, accounts: Mapping[str, Settlement], ttl_s: Callable[[str], int]
+    ) -> None:
+        users = list(accounts)
+        ask = {
+            "accounts": [
+                {"calls": call_ids, "spent": [_row_of(row, ttl_s(row.period)) for row in spent]}
+                for call_ids, spent in accounts.values()
+            ]
+        }
+        other_keys = tuple(map(self.shards.root_of, users[1:]))
+        await self._scripts.run("settle", users[0], ask, other_keys=other_keys)
 
     async def renew(self, user_id: str, call_ids: Sequence[str], *, lease_s: int) -> list[str]:
         """Renews the leases of open calls. Returns the calls that have no hold here."""
