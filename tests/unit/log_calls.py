@@ -7,6 +7,7 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -18,8 +19,13 @@ _TABLE = re.compile(r"^\| event \|.*\n(?:\|.*\n)+", re.MULTILINE)
 _LEVELS = {"exception": "error"}
 
 
-def log_calls() -> Iterator[tuple[str, ast.Call]]:
+@cache
+def log_calls() -> tuple[tuple[str, ast.Call], ...]:
     """Each with its place, `path:line`; among them those that make a logger."""
+    return tuple(_found())
+
+
+def _found() -> Iterator[tuple[str, ast.Call]]:
     for folder in ("libs", "services"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             text = path.read_text()

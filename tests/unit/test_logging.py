@@ -178,7 +178,7 @@ def test_the_docs_have_every_event() -> None:
 
 
 def test_log_calls_speak_one_dialect() -> None:
-    calls = list(log_calls())
+    calls = log_calls()
     assert len(calls) > 80
     assert [f"{place}: {fault}" for place, call in calls for fault in _faults(call)] == []
 

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.storage.mongo.sum_tables import Field, Tally, TooManyGroups, decoded_table
@@ -35,7 +35,6 @@ def plain(tally: Tally) -> dict[tuple[str, ...], dict[str, int]]:
     }
 
 
-@settings(max_examples=60, deadline=None)
 @given(parts=st.lists(ROWS, max_size=4), names=st.permutations(FIELDS), limit=st.integers(0, 9))
 def test_a_tally_is_the_sums_of_the_rows(parts: list[Rows], names: list[str], limit: int) -> None:
     by = names[:2]
@@ -63,7 +62,6 @@ def test_a_tally_is_the_sums_of_the_rows(parts: list[Rows], names: list[str], li
     assert [group for group, _ in tally.dearest(99, some).groups] == [g for g in order if g in some]
 
 
-@settings(max_examples=30, deadline=None)
 @given(rows=ROWS)
 def test_a_table_is_as_it_was_when_decoded(
     rows: Rows,

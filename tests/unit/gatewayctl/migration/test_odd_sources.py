@@ -39,8 +39,12 @@ VALUES = st.recursive(
 )
 
 
+def some_columns(*names: str) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries({}, optional=dict.fromkeys(names, VALUES))
+
+
 def some(*names: str) -> st.SearchStrategy[Any]:
-    return st.fixed_dictionaries({}, optional=dict.fromkeys(names, VALUES)) | VALUES
+    return some_columns(*names) | VALUES
 
 
 PARAMS = some(
@@ -57,9 +61,29 @@ MODELS = st.lists(
     st.fixed_dictionaries({"model_name": ATOMS, "litellm_params": PARAMS, "model_info": INFO}),
     max_size=3,
 )
+# Drawing what may stand in a source takes longer than reading it.
+few = settings(max_examples=max(8, settings().max_examples // 2))
 
 
-@settings(max_examples=60, deadline=None)
+def rows_of(table: str) -> st.SearchStrategy[list[dict[str, Any]]]:
+    names = {*KINDS[table], "team_id", "user_id", "budget_id", "organization_id", "key_alias"}
+    columns = dict.fromkeys(sorted(names), VALUES)
+    return st.lists(
+        st.fixed_dictionaries({"token": st.just(HASH) | ATOMS}, optional=columns), max_size=2
+    )
+
+
+OTARI_ROWS = st.lists(
+    some_columns(
+        "user_id", "alias", "spend", "budget_id", "max_budget", "budget_duration_sec", "key_hash",
+        "reset_alignment", "allowed_models", "expires_at", "is_active", "model_key", "target",
+        "input_price_per_million", "output_price_per_million", "name", "metadata", "deleted_at",
+    ),
+    max_size=2,
+)  # fmt: skip
+
+
+@few
 @given(
     st.fixed_dictionaries(
         {"model_list": MODELS, "litellm_settings": SETTINGS, "router_settings": SETTINGS},
@@ -74,38 +98,26 @@ def test_any_configuration(content: dict[str, Any]) -> None:
     assert {line.verdict for line in plan.lines} <= {"carried", "adapted", "cannot"}
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.data())
-def test_any_rows_of_tables(data: st.DataObject) -> None:
-    def rows(table: str) -> st.SearchStrategy[list[dict[str, Any]]]:
-        names = {*KINDS[table], "team_id", "user_id", "budget_id", "organization_id", "key_alias"}
-        columns = dict.fromkeys(sorted(names), VALUES)
-        return st.lists(
-            st.fixed_dictionaries({"token": st.just(HASH) | ATOMS}, optional=columns), max_size=2
-        )
-
-    tables = {table: data.draw(rows(table)) for table in TABLES}
+@few
+@given(st.fixed_dictionaries({table: rows_of(table) for table in TABLES}))
+def test_any_rows_of_tables(tables: dict[str, list[dict[str, Any]]]) -> None:
     plan = read_tables(tables, NOW, Config())
     assert {key["user_id"] for key in plan.keys} <= {each["user_id"] for each in plan.accounts}
 
 
-@settings(max_examples=40, deadline=None)
-@given(some("providers", "pricing", "aliases"), st.data())
-def test_any_otari(content: Any, data: st.DataObject) -> None:
-    columns = some(
-        "user_id", "alias", "spend", "budget_id", "max_budget", "budget_duration_sec", "key_hash",
-        "reset_alignment", "allowed_models", "expires_at", "is_active", "model_key", "target",
-        "input_price_per_million", "output_price_per_million", "name", "metadata", "deleted_at",
-    )  # fmt: skip
-    rows = st.lists(columns.filter(lambda row: isinstance(row, dict)), max_size=2)
-    tables = {table: data.draw(rows) for table in OTARI_TABLES}
+@few
+@given(
+    some("providers", "pricing", "aliases"),
+    st.fixed_dictionaries(dict.fromkeys(OTARI_TABLES, OTARI_ROWS)),
+)
+def test_any_otari(content: Any, tables: dict[str, list[dict[str, Any]]]) -> None:
     try:
         read_otari(Document("f", content, {}), tables, NOW, ())
     except Misused:
         return
 
 
-@settings(max_examples=60, deadline=None)
+@few
 @given(st.integers(0, len(CONFIG) - 1), st.sampled_from(list(b"{}[]:#&*!|>-\n '\x00\xff")))
 def test_any_damage_to_a_file(place: int, byte: int) -> None:
     damaged = CONFIG[:place] + bytes([byte]) + CONFIG[place + 1 :]
@@ -117,7 +129,7 @@ def test_any_damage_to_a_file(place: int, byte: int) -> None:
     assert said.startswith("f:")
 
 
-@settings(max_examples=40, deadline=None)
+@few
 @given(
     st.dictionaries(
         st.sampled_from(["accounts", "keys", "routes", "prices", "receivers", "version", "x"]),
