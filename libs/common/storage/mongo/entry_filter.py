@@ -43,17 +43,17 @@ class EntryPlace(msgspec.Struct, frozen=True):
     entry_id: str
 
 
-class EntryQuery(msgspec.Struct, frozen=True):
+class IndexedQuery(msgspec.Struct, frozen=True):
     """An index serves the `lead` by itself; the `rest` are the other conditions."""
 
     lead: Document
     rest: Document
 
-    def also(self, same: Document) -> "EntryQuery":
+    def also(self, same: Document) -> "IndexedQuery":
         """With conditions on what entries are ordered by."""
         if self.lead.keys() & {"provider_request_id", "traceparent", "_id"}:
-            return EntryQuery(self.lead, self.rest | same)
-        return EntryQuery(self.lead | same, self.rest)
+            return IndexedQuery(self.lead, self.rest | same)
+        return IndexedQuery(self.lead | same, self.rest)
 
 
 class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,16 +116,16 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
             query["started_at"] = bounds
         return query
 
-    def queries(self) -> "list[EntryQuery]":
+    def queries(self) -> "list[IndexedQuery]":
         """All conditions but `before`: what any of these finds."""
         rest = self._rest()
         if self.trace_id is not None:
             rest |= self.in_order()
-            return [EntryQuery(lead, rest | more) for lead, more in _traced(self.trace_id)]
+            return [IndexedQuery(lead, rest | more) for lead, more in _traced(self.trace_id)]
         if self.provider_request_id is not None:
             lead = {"provider_request_id": self.provider_request_id}
-            return [EntryQuery(lead, rest | self.in_order())]
-        return [EntryQuery(self.in_order(), rest)]
+            return [IndexedQuery(lead, rest | self.in_order())]
+        return [IndexedQuery(self.in_order(), rest)]
 
     def _rest(self) -> Document:
         """What `in_order` leaves out."""

@@ -17,7 +17,7 @@ from libs.common.storage.mongo.driver import (
     Document,
     from_document,
 )
-from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace, EntryQuery
+from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace, IndexedQuery
 from libs.common.storage.mongo.entry_hours import EntryHours
 from libs.common.storage.mongo.entry_spans import Part, Parts, Spans, floor_of
 
@@ -121,7 +121,7 @@ async def _edge(entries: Collection, part: Part) -> EntryPlace | None:
 
 async def _found(
     entries: Collection,
-    queries: Sequence[EntryQuery],
+    queries: Sequence[IndexedQuery],
     size: int,
     without: tuple[str, ...],
     looks_at: int | None = None,
@@ -140,7 +140,7 @@ async def _found(
 
 
 def _pipeline(
-    query: EntryQuery, size: int, without: tuple[str, ...], looks_at: int | None
+    query: IndexedQuery, size: int, without: tuple[str, ...], looks_at: int | None
 ) -> list[Document]:
     """MongoDB plans both conditions as one; another server finds the index by the first alone."""
     rest: list[Document] = [{"$match": query.rest}] if query.rest else []

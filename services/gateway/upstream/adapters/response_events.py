@@ -12,10 +12,10 @@ import msgspec
 from services.gateway.upstream.adapters.response_items import (
     CallItem,
     Events,
+    FlattenedTools,
     MessageItem,
     ReasoningItem,
     SearchItem,
-    ToolNames,
     new_id,
 )
 
@@ -46,7 +46,7 @@ Item = ReasoningItem | MessageItem | CallItem | SearchItem
 
 class ResponseEvents:
     def __init__(
-        self, body: Mapping[str, Any], tools: ToolNames, *, model: str, created_at: int
+        self, body: Mapping[str, Any], tools: FlattenedTools, *, model: str, created_at: int
     ) -> None:
         self._tools = tools
         self._frames: list[bytes] = []

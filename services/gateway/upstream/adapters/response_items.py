@@ -17,7 +17,7 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{uuid4().hex}"
 
 
-class ToolNames(msgspec.Struct, frozen=True, kw_only=True):
+class FlattenedTools(msgspec.Struct, frozen=True, kw_only=True):
     """How the tools that the provider knows as functions were named by the client.
 
     LiteLLM flattens a namespace's tools and makes a function with one argument, `content`, of a
@@ -153,7 +153,7 @@ class MessageItem:
 class CallItem:
     """A call of a function, or of a custom tool, whose input is known only when it is whole."""
 
-    def __init__(self, number: int, call_id: str, name: str, tools: ToolNames) -> None:
+    def __init__(self, number: int, call_id: str, name: str, tools: FlattenedTools) -> None:
         self.number = number
         self._call_id = call_id
         self._is_custom = name in tools.custom

@@ -11,7 +11,7 @@ from services.gateway.upstream.adapters.chat import CallNumbers, is_hosted, plai
 from services.gateway.upstream.adapters.chat_stream import ChatStream
 from services.gateway.upstream.adapters.library import Library
 from services.gateway.upstream.adapters.response_events import ResponseEvents
-from services.gateway.upstream.adapters.response_items import ToolNames
+from services.gateway.upstream.adapters.response_items import FlattenedTools
 from services.gateway.upstream.adapters.target import TranslationTarget
 from services.gateway.upstream.adapters.usage import responses_usage, served_tier
 
@@ -39,17 +39,17 @@ def chat_request(
     return {name: value for name, value in translated.items() if name not in _ROUTED}
 
 
-def tool_names(library: Library, fields: Mapping[str, Any]) -> ToolNames:
+def flattened_tools(library: Library, fields: Mapping[str, Any]) -> FlattenedTools:
     tools = fields.get("tools", [])
     nested = [inner for tool in tools for inner in tool.get("tools") or ()]
     custom = frozenset(
         str(tool.get("name")) for tool in [*tools, *nested] if tool.get("type") == "custom"
     )
     namespaced = library.responses_config.namespace_tool_name_map(tools)
-    return ToolNames(custom=custom, namespaced=namespaced)
+    return FlattenedTools(custom=custom, namespaced=namespaced)
 
 
-def response(answer: Any, body: Mapping[str, Any], tools: ToolNames) -> bytes:
+def response(answer: Any, body: Mapping[str, Any], tools: FlattenedTools) -> bytes:
     usage = getattr(answer, "usage", None)
     events = ResponseEvents(body, tools, model=answer.model, created_at=answer.created)
     choice = answer.choices[0]
@@ -66,7 +66,7 @@ def response(answer: Any, body: Mapping[str, Any], tools: ToolNames) -> bytes:
 
 
 async def response_frames(
-    stream: ChatStream, body: Mapping[str, Any], tools: ToolNames
+    stream: ChatStream, body: Mapping[str, Any], tools: FlattenedTools
 ) -> AsyncGenerator[bytes, None]:
     """Raises TranslationRefused where the provider's stream ended without a finish reason."""
     events: ResponseEvents | None = None

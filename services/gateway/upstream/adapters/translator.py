@@ -89,7 +89,7 @@ class Translator:
             if client_format == "responses":
                 called = responses.chat_request(library, target, fields)
                 answer = await _complete(library, target, called)
-                return responses.response(answer, body, responses.tool_names(library, fields))
+                return responses.response(answer, body, responses.flattened_tools(library, fields))
             answer = await _complete(library, target, chat.chat_request(fields))
             return chat.chat_completion(answer)
 
@@ -112,7 +112,7 @@ class Translator:
             elif client_format == "responses":
                 called = responses.chat_request(library, target, fields)
                 stream = await _stream(library, target, called)
-                tools = responses.tool_names(library, fields)
+                tools = responses.flattened_tools(library, fields)
                 frames = responses.response_frames(stream, body, tools)
             else:
                 stream = await _stream(library, target, chat.chat_request(fields))

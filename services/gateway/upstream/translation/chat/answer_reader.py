@@ -94,7 +94,7 @@ def said_in(content: str | list[answer_wire.ContentPiece] | None) -> tuple[str, 
     return "".join(texts), "".join(thoughts)
 
 
-def _reply(answer: answer_wire.Answer, choice: answer_wire.Choice) -> Reply:
+def _reply(answer: answer_wire.Completion, choice: answer_wire.Choice) -> Reply:
     message = choice.message or answer_wire.AnswerMessage()
     answer_id = answer.id or ""
     text, inner_thought = said_in(message.content)

@@ -64,8 +64,8 @@ class Choice(msgspec.Struct, frozen=True):
     error: Raw = ABSENT
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """A whole answer, or one chunk of a stream."""
+class Completion(msgspec.Struct, frozen=True):
+    """A chat completion, or one chunk of a stream."""
 
     id: str | None = None
     model: str | None = None
@@ -77,4 +77,4 @@ class Answer(msgspec.Struct, frozen=True):
     system_fingerprint: str | None = None
 
 
-answer_decoder = msgspec.json.Decoder(Answer)
+answer_decoder = msgspec.json.Decoder(Completion)

@@ -11,7 +11,7 @@ from services.gateway.formats.messages_wire import REFUSAL
 from services.gateway.upstream.translation.messages.errors import failure_in
 from services.gateway.upstream.translation.messages.stops import read_stop
 from services.gateway.upstream.translation.messages.usage import of_refusal
-from services.gateway.upstream.translation.messages.wire import Answer, AnswerBlock
+from services.gateway.upstream.translation.messages.wire import AnswerBlock, MessageObject
 from services.gateway.upstream.translation.parts import (
     Family,
     Hosted,
@@ -32,7 +32,7 @@ _EMPTY_OBJECT = b"{} \t\r\n"
 _NOTHING = TokenUsage()
 _TIERS = {"standard": "default"}
 
-_answer = msgspec.json.Decoder(Answer)
+_answer = msgspec.json.Decoder(MessageObject)
 _block = msgspec.json.Decoder(AnswerBlock)
 
 

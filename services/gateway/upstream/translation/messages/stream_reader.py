@@ -15,7 +15,12 @@ from services.gateway.upstream.translation.messages.errors import failure_in
 from services.gateway.upstream.translation.messages.stops import read_stop
 from services.gateway.upstream.translation.messages.stream_blocks import Garbled, StreamBlocks
 from services.gateway.upstream.translation.messages.usage import of_refusal
-from services.gateway.upstream.translation.messages.wire import Answer, Delta, Event, StopDetails
+from services.gateway.upstream.translation.messages.wire import (
+    Delta,
+    Event,
+    MessageObject,
+    StopDetails,
+)
 from services.gateway.upstream.translation.parts import Family
 from services.gateway.upstream.translation.reply import ReportedError, Sink
 
@@ -58,25 +63,25 @@ class MessagesStreamReader:
         return self._is_whole
 
     def _start(self, event: Event) -> None:
-        message = event.message or Answer()
+        message = event.message or MessageObject()
         if self._message_id is None:
             self._started(message)
             self._use(message.usage, is_start=True)
         elif self._blocks.has_begun or message.id != self._message_id:
             raise Garbled("The provider began a second answer within one stream.")
 
-    def _started(self, message: Answer) -> None:
+    def _started(self, message: MessageObject) -> None:
         self._message_id = message.id
         self._sink.started(message.id, message.model, None)
 
     def _begin(self, event: Event) -> None:
         if self._message_id is None:
-            self._started(Answer())
+            self._started(MessageObject())
         self._blocks.begin(event.index, event.content_block)
 
     def _add(self, event: Event) -> None:
         if self._message_id is None:
-            self._started(Answer())
+            self._started(MessageObject())
         if event.delta is not None:
             self._blocks.add(event.index, event.delta)
 
@@ -107,7 +112,7 @@ class MessagesStreamReader:
 
     def _finish(self, _: Event | None) -> None:
         if self._message_id is None:
-            self._started(Answer())
+            self._started(MessageObject())
         self._blocks.stop_all()
         self.done = self._is_whole = True
         # Whether a refusal is charged for shows here.

@@ -226,7 +226,7 @@ class AnswerBlock(msgspec.Struct, frozen=True, kw_only=True):
     toolset_name: Raw = ABSENT
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class MessageObject(msgspec.Struct, frozen=True, kw_only=True):
     """A whole message, or one at its beginning; or an error in its place."""
 
     id: str = ""
@@ -262,7 +262,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     index: int = 0
     delta: Delta | None = None
     content_block: Raw = ABSENT
-    message: Answer | None = None
+    message: MessageObject | None = None
     usage: Raw = ABSENT
     context_management: Raw = ABSENT
     error: Raw = ABSENT
