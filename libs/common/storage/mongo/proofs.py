@@ -4,6 +4,7 @@ Reads go by account and sequence number through an index, so the cost of a proof
 since the last proof, not the size of the ledger.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -127,26 +128,30 @@ class ProofStore:
         return await in_transaction(self._database, work)
 
     async def _sums(self, user_id: str, seq: Mapping[str, int], session: Session) -> EntrySums:
-        matches: list[Document] = [
+        """Reads each entry once: those of a day have the same periods."""
+        pipeline: list[Document] = [
             {"$match": {"user_id": user_id, "seq": seq}},
             {"$limit": _MAX_ENTRIES},
+            {
+                "$group": {
+                    "_id": "$periods",
+                    "number": {"$sum": 1},
+                    "seqs": {"$sum": "$seq"},
+                    "nusd": {"$sum": "$cost_nusd"},
+                }
+            },
         ]
-        cost = {"nusd": {"$sum": "$cost_nusd"}}
-        whole = {"number": {"$sum": 1}, "seqs": {"$sum": "$seq"}}
-        rows = await self._entries.aggregate(
-            [*matches, {"$group": {"_id": None, **cost, **whole}}], session=session
-        ).to_list(1)
-        if not rows:
-            return EntrySums()
-        by_period = await self._entries.aggregate(
-            [*matches, {"$unwind": "$periods"}, {"$group": {"_id": "$periods", **cost}}],
-            session=session,
-        ).to_list(_MAX_PERIODS)
+        rows = await self._entries.aggregate(pipeline, session=session).to_list(_MAX_PERIODS)
+        periods: Counter[str] = Counter()
+        for row in rows:
+            of = row["_id"]
+            for period in of if isinstance(of, list) else [of]:
+                periods[str(period)] += amount_of(row["nusd"])
         return EntrySums(
-            number=int(rows[0]["number"]),
-            seqs=amount_of(rows[0]["seqs"]),
-            nusd=amount_of(rows[0]["nusd"]),
-            periods={str(row["_id"]): amount_of(row["nusd"]) for row in by_period},
+            number=sum(int(row["number"]) for row in rows),
+            seqs=sum(amount_of(row["seqs"]) for row in rows),
+            nusd=sum(amount_of(row["nusd"]) for row in rows),
+            periods=dict(periods),
         )
 
     async def _rolled_up(
