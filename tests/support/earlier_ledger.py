@@ -48,7 +48,7 @@ class EarlierLedger:
             await self._database["rollups"].bulk_write(updates, session=session)
             if self._segments:
                 (segment,) = unrolled(day, table, time.time_ns() // 1_000_000)
-                written = segment | {"_id": f"{segment['_id'].partition('|')[0]}|{DELTA}"}
+                written = segment | {"_id": f"{segment['_id'].split('|')[-2]}|{DELTA}"}
                 await self._database["rollup_segments"].insert_one(
                     written | {"level": DELTA}, session=session
                 )

@@ -26,6 +26,7 @@ from tests.support.earlier_ledger import EarlierLedger
 from tests.support.sent_commands import collection_of, sent_commands
 from tests.unit.builders import NOW, account, entry
 
+_SEGMENTS = "rollup_segments"
 USERS = ("acme", "globex", "initech")
 _IDS = [f"0194f5d2-8f6a-7000-8000-00000000000{n}" for n in range(6)]
 
@@ -78,8 +79,18 @@ async def test_what_posts_and_proves_asks_one_shard_for_each_account(
         name = collection_of(command)
         if name in asked:
             asked[name] += 1
-            assert_targeted(command, SHARD_KEYS[name])
+            if name == _SEGMENTS:
+                assert_beside_its_accounts(command)
+            else:
+                assert_targeted(command, SHARD_KEYS[name])
     assert all(asked.values()), asked
+
+
+def assert_beside_its_accounts(command: Mapping[str, Any]) -> None:
+    """What is inserted; all shards are asked for what the rollups lack."""
+    for document in command.get("documents", ()):
+        assert document["_id"].startswith(tuple(f"{user}|" for user in USERS)), document
+    assert {"insert", "find"} & command.keys(), command
 
 
 def assert_targeted(command: Mapping[str, Any], key: Sequence[str]) -> None:

@@ -2,7 +2,8 @@
 
 A segment has the sums of some postings to one day, as tables of `sum_tables`, each in a document of
 the collection `rollup_segments`: one table of the level `unrolled` until the rollups have its sums,
-then one for each of the LEVELS. Its id begins with the moment of its oldest posting.
+then one for each of the LEVELS. Its id has the moment of its oldest posting. What postings insert
+begins with an account of theirs: on shards (`sharding`) it lies where their entries do.
 """
 
 import os
@@ -46,7 +47,7 @@ def table_of(document: Document) -> SumTable:
 
 def since_ms(segment_id: str) -> int:
     """When the segment's oldest posting was, in Unix milliseconds."""
-    return int(segment_id[:_TIME_CHARS].replace("-", ""), 16)
+    return int(segment_id.rsplit("|", 2)[-2][:_TIME_CHARS].replace("-", ""), 16)
 
 
 def foldable(sizes: Iterable[tuple[int, str]]) -> list[str]:
@@ -66,7 +67,8 @@ def foldable(sizes: Iterable[tuple[int, str]]) -> list[str]:
 
 
 def unrolled(day: str, table: SumTable, at_ms: int) -> list[Document]:
-    return _documents(day, {UNROLLED: table}, at_ms)
+    users = table.field("user_id").values
+    return _documents(day, {UNROLLED: table}, at_ms, f"{users[0]}|" if users else "")
 
 
 def folded(day: str, parts: Iterable[SumTable], at_ms: int) -> list[Document]:
@@ -84,7 +86,7 @@ def folded(day: str, parts: Iterable[SumTable], at_ms: int) -> list[Document]:
 
 def ids_of(largest_id: str) -> list[str]:
     """Of all documents of the segment."""
-    segment, _, level = largest_id.partition("|")
+    segment, _, level = largest_id.rpartition("|")
     return [largest_id] if level in WHOLE else [f"{segment}|{each}" for each in LEVELS]
 
 
@@ -95,9 +97,11 @@ def summed(fields: Sequence[str], *tables: SumTable) -> SumTable:
     return tally.table()
 
 
-def _documents(day: str, tables: Mapping[str, SumTable], at_ms: int) -> list[Document]:
+def _documents(
+    day: str, tables: Mapping[str, SumTable], at_ms: int, place: str = ""
+) -> list[Document]:
     """Of one segment. The first table has all that it counts."""
-    segment = uuid7(at_ms, os.urandom(10))
+    segment = f"{place}{uuid7(at_ms, os.urandom(10))}"
     documents = []
     for level, table in tables.items():
         data = table.encoded()

@@ -30,8 +30,9 @@ SHARD_KEYS: Mapping[str, tuple[str, ...]] = {
     "entries": ("user_id", "started_at", "_id"),
     "spend": ("user_id", "period"),
     "rollups": ("user_id", "key_id", "day"),
-    # An id begins with the account.
+    # An id begins with the account, or an account of the posting.
     "rollup_values": ("_id",),
+    "rollup_segments": ("_id",),
 }
 NO_CLUSTER = "MONGO_URI is not that of a sharded cluster's mongos"
 _ZONE = "gateway-"
