@@ -53,8 +53,8 @@ async def _take_turn(
 
 
 async def sweep_all(redis: Redis, holds: HoldStore, metrics: Metrics, shard: int) -> None:
-    """Accounts of the shard that may have holds, and no others."""
-    async for accounts in holds.accounts(shard):
+    """Noted accounts of the shard that may have holds, and no others."""
+    async for accounts in holds.accounts_to_sweep(shard):
         for start in range(0, len(accounts), _SWEPT_AT_ONCE):
             some = accounts[start : start + _SWEPT_AT_ONCE]
             await asyncio.gather(*(sweep(redis, holds, metrics, user) for user in some))

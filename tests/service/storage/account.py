@@ -79,7 +79,7 @@ class AccountCalls:
 
     async def noted(self) -> list[str]:
         """The accounts that the sweep visits."""
-        return [user async for page in self.holds.accounts(self.shard) for user in page]
+        return [user async for page in self.holds.accounts(self.shard) for user, _ in page]
 
     async def forget_spend(self, key_id: str | None, period: str) -> None:
         """As when the copy of spend was evicted."""

@@ -135,7 +135,7 @@ async def test_accounts_of_a_shard_are_settled_together(
 
 
 async def noted(holds: HoldStore, shard: int) -> list[str]:
-    return [user_id async for page in holds.accounts(shard) for user_id in page]
+    return [user_id async for page in holds.accounts(shard) for user_id, _ in page]
 
 
 async def test_an_account_is_swept_and_forgotten_in_its_own_shard(

@@ -4,6 +4,8 @@ All keys of an account are in one shard, so that one script can read them on a c
 clock is Redis' own. `lua/common.lua` describes the keys.
 """
 
+import asyncio
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -44,8 +46,8 @@ _SETTLING_LEASE_MS = 7 * 24 * 3600 * 1000
 # them.
 _ACCOUNTS = "gateway:noted-accounts"
 _NOTE = ALLOW_OOM + "redis.call('ZADD', KEYS[1], redis.call('TIME')[1], ARGV[1])"
-# Of these, about how many are read at a time.
-_NOTED_PAGE = 1_000
+# Of these, about how many are read at a time, and how many one command asks about.
+_NOTED_PAGE, _ASKED_AT_ONCE = 1_000, 10
 # Gateways announce an account with open calls several times within this time.
 _VISITED_S = 600
 _SCRIPTS = ("admit", "finish", "settle", "renew", "retake", "sweep")
@@ -172,18 +174,40 @@ class HoldStore:
         """Makes the sweep visit the account for `_VISITED_S`."""
         await self._scripts.command("EVAL", _NOTE, 1, self._accounts_beside(user_id), user_id)
 
-    async def accounts(self, shard: int) -> AsyncIterator[list[str]]:
-        """Accounts of the shard that may have holds, some at a time, and perhaps one twice.
+    async def accounts(self, shard: int) -> AsyncIterator[list[tuple[str, float]]]:
+        """Accounts of the shard that may have holds, and when they were announced last; some at a
+        time, and perhaps one twice.
 
         Leaves out none that is noted all the while, whatever is forgotten meanwhile.
         """
         noted, cursor = self.shards.name(_ACCOUNTS, shard), b"0"
         while True:
             cursor, page = await self._scripts.command("ZSCAN", noted, cursor, "COUNT", _NOTED_PAGE)
-            # Each is followed by its score.
-            yield [member.decode() for member in page[::2]]
+            yield [(name.decode(), float(at)) for name, at in zip(*[iter(page)] * 2, strict=True)]
             if cursor == b"0":
                 return
+
+    async def accounts_to_sweep(self, shard: int) -> AsyncIterator[list[str]]:
+        """Of those, all that hold something or may be forgotten, and a few others.
+
+        Nearly all calls of noted accounts have been posted: one command tells that of ten accounts.
+        """
+        async for noted in self.accounts(shard):
+            groups = [noted[n : n + _ASKED_AT_ONCE] for n in range(0, len(noted), _ASKED_AT_ONCE)]
+            held = await asyncio.gather(*map(self._any_holds, groups))
+            # By this machine's clock; the sweep itself goes by Redis'.
+            last_s = time.time() - self._visited_s
+            yield [
+                user_id
+                for group, any_holds in zip(groups, held, strict=True)
+                for user_id, announced_s in group
+                if any_holds or announced_s <= last_s
+            ]
+
+    async def _any_holds(self, accounts: Iterable[tuple[str, float]]) -> bool:
+        roots = [self.shards.root_of(user_id) for user_id, _ in accounts]
+        keys = [f"{root}:{key}" for root in roots for key in ("leases", "expired")]
+        return bool(await self._scripts.command("EXISTS", *keys))
 
     async def probe(self, shard: int) -> None:
         """Raises RedisError or OSError if the shard's server does not answer."""
