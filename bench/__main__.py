@@ -17,7 +17,7 @@ import uvloop
 
 from bench.admission import admission_lines, measure_admission
 from bench.load import Job, Result, run_job
-from bench.systems import System, synced_each_second, systems
+from bench.systems import BARE, System, synced_each_second, systems
 from bench.whole import WHOLE, example_body, measure_whole
 from deploy.local.state import StackInfo
 from tests.support.agent_calls import agent_call
@@ -117,7 +117,6 @@ def report(scenario: Scenario, rows: dict[str, list[Row]]) -> list[str]:
     direct = rows.get("direct", [])
     direct_p50 = median(row.p50_ms for row in direct) if direct else 0.0
     direct_p99 = median(row.p99_ms for row in direct) if direct else 0.0
-    bare = [row.cpu_us["bare relay"] for row in rows.get("bare relay", [])]
     for name, measured in rows.items():
         cpu = {part: median(row.cpu_us[part] for row in measured) for part in measured[0].cpu_us}
         own = ", ".join(f"{part} {us:.0f}" for part, us in cpu.items())
@@ -132,8 +131,12 @@ def report(scenario: Scenario, rows: dict[str, list[Row]]) -> list[str]:
             f"   p99 {p99:7.2f} ms (+{p99 - direct_p99:6.2f})"
             f"   CPU us: {own or '-'}" + ("   LIMITED BY THE LOAD GENERATOR" if limited else "")
         )
-        if bare and "gateway" in cpu:
-            lines.append(f"  {name} / bare relay: CPU {cpu['gateway'] / median(bare):.2f}")
+        # Of the same Python, where another one runs both.
+        same = name.replace("gateway", BARE)
+        bare = same if same in rows else BARE
+        if "gateway" in cpu and bare in rows:
+            bare_us = median(row.cpu_us[BARE] for row in rows[bare])
+            lines.append(f"  {name} / {bare}: CPU {cpu['gateway'] / bare_us:.2f}")
     if _TRANSLATED in rows:
         relayed, translated = (
             median(row.cpu_us["gateway"] for row in rows[name]) for name in ("gateway", _TRANSLATED)
@@ -195,6 +198,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--requests", type=int, default=4000)
     parser.add_argument("--only", default="", help="the scenarios whose names have this in them")
+    parser.add_argument(
+        "--python",
+        action="append",
+        default=[],
+        help="runs bare relay and gateway with this interpreter as well; may be repeated",
+    )
     parser.add_argument("--soak", type=int, help="only watch the memory over that many requests")
     arguments = parser.parse_args()
     commit = subprocess.run(
@@ -204,7 +213,7 @@ def main() -> None:
         text=True,
     ).stdout.strip()
     print(f"Python {platform.python_version()}, {platform.machine()}, commit {commit or '?'}")
-    with systems() as (info, measured):
+    with systems(pythons=arguments.python) as (info, measured):
         if arguments.soak:
             for line in soak(measured[-1], arguments.soak):
                 print(line, flush=True)

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +20,8 @@ from deploy.local.readiness import Listens, await_ready
 from deploy.local.stack import LocalStack
 from deploy.local.state import StackInfo
 
+BARE = "bare relay"
+_START_S = 60.0
 _STOP_S = 10.0
 # Looking up a key and its account anew costs more than a call, and would come in some rounds alone.
 _CACHE_TTL_S = "3600"
@@ -48,44 +50,99 @@ Measured = tuple[StackInfo, list[System]]
 
 
 @contextmanager
-def systems(settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[Measured]:
+def systems(
+    settings: Mapping[str, str] = MappingProxyType({}), pythons: Sequence[str] = ()
+) -> Iterator[Measured]:
     """Direct, bare relay and gateway (databases and ledger worker included), on free ports.
 
-    A REDIS_URL in `settings` replaces the stack's own Redis.
+    A REDIS_URL in `settings` replaces the stack's own Redis. Bare relay and gateway run once more
+    with each of the `pythons`, which have the gateway's requirements; the stack's gateway is last.
     """
     own = {"LOG_LEVEL": "warning", "CACHE_TTL_S": _CACHE_TTL_S}
     environment = {**without_settings(os.environ), **own, **settings}
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         stack = LocalStack(Path(directory), environment, free_ports=True)
-        bare = Supervisor(Path(directory) / "bare")
+        beside = Supervisor(Path(directory) / "beside")
         try:
             info = stack.start()
             _raise_budget(info.admin_url, info.admin_api_key, info.demo_user_id)
-            port = _start_bare_relay(bare, info.provider_url, environment)
+            environment |= {"OPENAI_BASE_URL": f"{info.provider_url}/v1"}
             pids = {
                 name: stack.pid(name) for name in ("gateway", "ledger_worker", "redis", "mongo")
             }
+            gateway = System(
+                name="gateway",
+                url=info.gateway_url,
+                api_key=info.demo_api_key,
+                pids={name: pid for name, pid in pids.items() if pid is not None},
+            )
+            more = _More(beside, environment, gateway)
             yield (
                 info,
                 [
                     System(name="direct", url=info.provider_url, api_key="bench", pids={}),
-                    System(
-                        name="bare relay",
-                        url=f"http://127.0.0.1:{port}",
-                        api_key="bench",
-                        pids={"bare relay": _pid(bare, "bare_relay")},
-                    ),
-                    System(
-                        name="gateway",
-                        url=info.gateway_url,
-                        api_key=info.demo_api_key,
-                        pids={name: pid for name, pid in pids.items() if pid is not None},
-                    ),
+                    more.bare_relay(sys.executable, BARE),
+                    *(system for python in pythons for system in more.pair(python)),
+                    gateway,
                 ],
             )
         finally:
-            bare.stop("bare_relay", _STOP_S)
+            for name in beside.names():
+                beside.stop(name, _STOP_S)
             stack.stop()
+
+
+class _More:
+    """Starts what runs beside the stack."""
+
+    def __init__(
+        self, supervisor: Supervisor, environment: Mapping[str, str], gateway: System
+    ) -> None:
+        self._supervisor = supervisor
+        self._environment = environment
+        self._gateway = gateway
+
+    def pair(self, python: str) -> tuple[System, System]:
+        """Bare relay and gateway, named after the Python that runs them."""
+        asked = (python, "-c", "import platform; print(platform.python_version())")
+        version = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
+        suffix = f", Python {version.strip()}"
+        bare = self.bare_relay(python, f"{BARE}{suffix}")
+        name = f"gateway{suffix}"
+        settings = psutil.Process(self._gateway.pids["gateway"]).environ()
+        settings["SPOOL_DIR"] = str(self._supervisor.log_path(name).with_suffix(".spool"))
+        port = ports.pick_free(avoid=frozenset())
+        settings["GATEWAY_PORT"] = str(port)
+        pid = self._start(name, (python, "-m", "services.gateway"), settings, port)
+        gateway = msgspec.structs.replace(
+            self._gateway, name=name, url=f"http://127.0.0.1:{port}", pids={"gateway": pid}
+        )
+        return bare, gateway
+
+    def bare_relay(self, python: str, name: str) -> System:
+        port = ports.pick_free(avoid=frozenset())
+        command = (python, "-m", "bench.bare_relay", "--port", str(port))
+        pid = self._start(name, command, self._environment, port)
+        url = f"http://127.0.0.1:{port}"
+        return System(name=name, url=url, api_key="bench", pids={BARE: pid})
+
+    def _start(
+        self, name: str, command: tuple[str, ...], environment: Mapping[str, str], port: int
+    ) -> int:
+        launch = Launch(
+            name=name,
+            command=command,
+            environment=dict(environment),
+            directory=ROOT,
+            digest="",
+            port=port,
+        )
+        self._supervisor.spawn(launch)
+        await_ready({name: Listens(port=port)}, self._supervisor, timeout_s=_START_S)
+        record = self._supervisor.find(name)
+        if record is None:
+            raise RuntimeError(f"{name} does not run")
+        return record.pid
 
 
 @contextmanager
@@ -107,29 +164,6 @@ def _raise_budget(admin_url: str, admin_api_key: str, user_id: str) -> None:
         *("-d", '{"budget": {"limit_usd": 1000000, "period": "monthly"}}', "-o", os.devnull),
     )
     subprocess.run(command, check=True)
-
-
-def _start_bare_relay(bare: Supervisor, provider_url: str, environment: dict[str, str]) -> int:
-    port = ports.pick_free(avoid=frozenset())
-    bare.spawn(
-        Launch(
-            name="bare_relay",
-            command=(sys.executable, "-m", "bench.bare_relay", "--port", str(port)),
-            environment={**environment, "OPENAI_BASE_URL": f"{provider_url}/v1"},
-            directory=ROOT,
-            digest="",
-            port=port,
-        )
-    )
-    await_ready({"bare_relay": Listens(port=port)}, bare, timeout_s=_STOP_S)
-    return port
-
-
-def _pid(supervisor: Supervisor, name: str) -> int:
-    record = supervisor.find(name)
-    if record is None:
-        raise RuntimeError(f"{name} does not run")
-    return record.pid
 
 
 def _cpu_s(pid: int) -> float:
