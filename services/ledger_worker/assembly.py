@@ -107,6 +107,7 @@ async def open_jobs(resources: Resources) -> AsyncIterator[Jobs]:
             observers=[resources.folding.notice, *_observers(settings, traces)],
             now=now,
             zones=await read_zones(database),
+            wait_for_room=resources.folding.wait_for_room,
         )
         # One item per job. Items of a try that timed out may still wait beside those of the retry.
         commit = GroupCommit(
@@ -179,7 +180,9 @@ async def run_chores(resources: Resources, stop: asyncio.Event) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(_sender(resources, resolver).run(stop))
-                tasks.create_task(resources.folding.run(segments, stop))
+                tasks.create_task(
+                    resources.folding.run(segments, stop, roll_up_s=settings.worker_roll_up_s)
+                )
                 for chore, work, every_s in chores:
                     tasks.create_task(repeat_chore(chore, work, stop, every_s=every_s))
         finally:

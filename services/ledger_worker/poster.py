@@ -6,7 +6,7 @@ that fails halfway is retried from the start.
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from random import randrange
@@ -68,6 +68,7 @@ class Poster:
         now: Callable[[], datetime],
         any_of: Callable[[int], int] = randrange,
         zones: Zones = ONE_ZONE,
+        wait_for_room: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._ledger = ledger
         self._session = session
@@ -78,6 +79,7 @@ class Poster:
         self._now = now
         self._any_of = any_of
         self._zones = zones
+        self._wait_for_room = wait_for_room
 
     async def write(self, batches: Sequence[Sequence[UsageEvent]]) -> list[Failures]:
         """Posts accepted events and settles their accounts. Returns the failures of each batch.
@@ -88,6 +90,8 @@ class Poster:
         settling: asyncio.Task[Failures] | None = None
         try:
             for events in self._split([event for batch in batches for event in batch]):
+                if self._wait_for_room is not None:
+                    await self._wait_for_room()
                 posting = await self._post(events)
                 failures |= posting.failures
                 if settling is not None:

@@ -41,6 +41,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_reprice_s: Annotated[int, Meta(ge=0, le=86_400)] = 60
     # How often the proof reads each account from its first entry on.
     worker_verify_full_days: Annotated[int, Meta(ge=1, le=90)] = 7
+    # How old sums grow before they are added to the rollups: the longer, the fewer writes, and the
+    # more that whoever reads the rollups has to add to them.
+    worker_roll_up_s: Annotated[int, Meta(ge=1, le=3600)] = 300
     # Hosts that alerts may be sent to without TLS, or at addresses that are not public.
     alert_allowed_hosts: str = ""
     # How long a gateway's spool may have records before receivers of alerts are told.

@@ -31,6 +31,8 @@ SETTINGS = {
     "HOLD_LEASE_S": "10",
     "WORKER_JOB_TIMEOUT_S": "5",
     "WORKER_SWEEP_S": "1",
+    # Others are killed while sums are added to the rollups.
+    "WORKER_ROLL_UP_S": "1",
     "SHUTDOWN_GRACE_S": "5",
     "SPOOL_MAX_BYTES": str(SPOOL_MAX_BYTES),
 }

@@ -6,7 +6,7 @@ from typing import cast
 
 from libs.common.storage.mongo.driver import PyMongoError
 from libs.common.storage.mongo.rollup_segments import RollupSegments
-from services.ledger_worker.folding import POSTINGS, Folding
+from services.ledger_worker.folding import MOST_ENTRIES, POSTINGS, Folding
 from tests.unit.builders import entry
 
 LATER_S = 3_600.0
@@ -18,6 +18,8 @@ class Segments:
     def __init__(self) -> None:
         self.folds, self.rolls = 0, 0
         self.asked = asyncio.Event()
+        self.may_end = asyncio.Event()
+        self.may_end.set()
 
     async def fold(self, today: date) -> None:
         assert isinstance(today, date)
@@ -26,14 +28,16 @@ class Segments:
         if self.folds == 1:
             raise PyMongoError("away")
 
-    async def roll_up(self) -> None:
+    async def roll_up(self, *, after_ms: int) -> None:
+        assert after_ms == 7_000
         self.rolls += 1
+        await self.may_end.wait()
 
 
 async def test_many_postings_are_folded_at_once_and_few_later() -> None:
     segments, stop = Segments(), asyncio.Event()
     folding = Folding(after_s=LATER_S)
-    running = asyncio.create_task(folding.run(cast("RollupSegments", segments), stop))
+    running = asyncio.create_task(folding.run(cast("RollupSegments", segments), stop, roll_up_s=7))
     async with asyncio.timeout(30):
         await segments.asked.wait()
         for n in range(1, 4):
@@ -56,10 +60,33 @@ async def test_many_postings_are_folded_at_once_and_few_later() -> None:
 async def test_few_postings_are_folded_by_the_clock() -> None:
     segments, stop = Segments(), asyncio.Event()
     folding = Folding(after_s=0.001)
-    running = asyncio.create_task(folding.run(cast("RollupSegments", segments), stop))
+    running = asyncio.create_task(folding.run(cast("RollupSegments", segments), stop, roll_up_s=7))
     async with asyncio.timeout(30):
         while segments.rolls < 3:
             segments.asked.clear()
             await segments.asked.wait()
+        stop.set()
+        await running
+
+
+async def test_a_posting_waits_while_too_much_is_left_and_not_for_ever() -> None:
+    segments, stop = Segments(), asyncio.Event()
+    segments.folds = 1
+    segments.may_end.clear()
+    folding = Folding(after_s=LATER_S)
+    running = asyncio.create_task(folding.run(cast("RollupSegments", segments), stop, roll_up_s=7))
+    async with asyncio.timeout(30):
+        await segments.asked.wait()
+        call = entry()
+        folding.notice([call] * (MOST_ENTRIES - 1))
+        await folding.wait_for_room(longest_s=LATER_S)
+        folding.notice([call])
+        await folding.wait_for_room(longest_s=0.001)
+        waiting = asyncio.create_task(folding.wait_for_room(longest_s=LATER_S))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        segments.may_end.set()
+        await waiting
         stop.set()
         await running
