@@ -57,7 +57,8 @@ class NodeLinks:
         if link is None:
             known = self._cluster.nodes.pools
             self._links = {each: link for each, link in self._links.items() if each in known}
-            link = self._links[pool] = Link(pool, self._timeout_s)
+            # Of several nodes, most are idle when the tick's first command comes.
+            link = self._links[pool] = Link(pool, self._timeout_s, writes_at_once=False)
         try:
             return await link.open()
         except (RedisError, OSError) as error:

@@ -46,9 +46,13 @@ _ERRORS: dict[str, Callable[[str], RedisError]] = {
 class Link:
     """Keeps one connection of a pool open, for as long as it is used."""
 
-    def __init__(self, pool: ConnectionPool, timeout_s: float) -> None:
+    def __init__(
+        self, pool: ConnectionPool, timeout_s: float, *, writes_at_once: bool = True
+    ) -> None:
+        """`writes_at_once`: an idle connection does not wait for the tick's other commands."""
         self._pool = pool
         self._timeout_s = timeout_s
+        self._writes_at_once = writes_at_once
         self.wire: Wire | None = None
         self._opening: asyncio.Task[Wire] | None = None
 
@@ -90,7 +94,7 @@ class Link:
         except TimeoutError:
             raise RedisTimeoutError("Redis did not accept a connection in time") from None
         try:
-            self.wire = Wire(connection, self._timeout_s)
+            self.wire = Wire(connection, self._timeout_s, writes_at_once=self._writes_at_once)
         except RedisConnectionError:
             await self._give_back(connection)
             raise
@@ -125,9 +129,12 @@ class _Ask:
 class Wire(asyncio.Protocol):
     """Takes over the transport of a connection that redis-py has opened, until it ends."""
 
-    def __init__(self, connection: AbstractConnection, timeout_s: float) -> None:
+    def __init__(
+        self, connection: AbstractConnection, timeout_s: float, *, writes_at_once: bool = True
+    ) -> None:
         self.connection = connection
         self._timeout_s = timeout_s
+        self._writes_at_once = writes_at_once
         self.is_closed = False
         # Why the next connection has to go to another server.
         self.no_master: Exception | None = None
@@ -148,7 +155,7 @@ class Wire(asyncio.Protocol):
         self._transport.set_protocol(self)
 
     def send(self, packed: bytes, replies: int) -> asyncio.Future[Any]:
-        """Writes at once if the connection is idle, else with the tick's other commands."""
+        """Writes with the tick's other commands, but at once if it may and is idle."""
         if self.is_closed:
             # The connection was lost before its caller ran.
             raise RedisConnectionError("the connection to Redis was lost")
@@ -159,7 +166,7 @@ class Wire(asyncio.Protocol):
             self._watch = self._loop.call_at(now + self._timeout_s, self._look)
         if self._unsent:
             self._unsent.append(packed)
-        elif self._asked:
+        elif self._asked or not self._writes_at_once:
             self._unsent.append(packed)
             self._loop.call_soon(self._flush)
         else:
