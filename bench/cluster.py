@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=2000, help="of each turn")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved; medians are printed")
-    parser.add_argument("--shards", type=int, default=16)
+    parser.add_argument("--shards", type=int, default=6)
     arguments = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="bench-cluster-") as directory,

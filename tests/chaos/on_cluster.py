@@ -15,8 +15,8 @@ from deploy.local.errors import StackError
 from libs.common.storage.redis.key_slots import SLOTS
 from tests.clusters import Cluster, Node, move_slots
 
-# Of 16 shards on three masters, a move has about one.
-_MOVED = SLOTS // 16
+# Of six shards, every other move has one.
+_MOVED = SLOTS // 12
 
 
 class ClusterNode(msgspec.Struct, frozen=True):

@@ -74,7 +74,7 @@ def test_the_nodes_of_a_cluster() -> None:
         shards=32,
         options={"username": "us@er", "password": "pa:ss"},
     )
-    assert parse_cluster_url("REDIS+CLUSTER://host/0").shards == 16
+    assert parse_cluster_url("REDIS+CLUSTER://host/0").shards == 6
 
 
 async def test_tls_applies_to_the_nodes() -> None:

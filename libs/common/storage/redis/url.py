@@ -23,7 +23,8 @@ from libs.common.storage.redis.shards import MAX_SHARDS
 
 _SENTINEL_PORT = 26379
 _SERVER_PORT = 6379
-_SHARDS = 16
+# Equal parts for one, two, three and six masters; each more costs every call (docs/scale.md).
+_SHARDS = 6
 _MAX_PORT = 65_535
 _TLS_OPTIONS = frozenset(
     {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"}
