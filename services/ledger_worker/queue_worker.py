@@ -26,8 +26,9 @@ from libs.common.storage.queue.event_queue import (
     decode_job,
     encode_job,
 )
-from services.ledger_worker.batched_arq import ClaimingWorker, QueueRedis
+from services.ledger_worker.batched_arq import ClaimingWorker
 from services.ledger_worker.health import HEALTH_INTERVAL_S
+from services.ledger_worker.queue_redis import QueueRedis
 
 _DAY_S = 24 * 3600
 # How long jobs may run on after the main loop ended, before they are cancelled.

@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 
 from libs.common.storage.queue.event_queue import QUEUE
 from libs.common.storage.redis.client import open_redis
-from services.ledger_worker.batched_arq import ClaimedJob, QueueRedis
+from services.ledger_worker.queue_redis import ClaimedJob, QueueRedis
 from services.ledger_worker.queue_worker import QueueWorker, create_worker, keep_working
 from tests.servers import free_port
 from tests.service.ledger_worker.test_queue_worker import HEALTH_KEY, Running, ScriptedJobs

@@ -12,7 +12,7 @@ from libs.common.schemas.invalidation import Invalidation
 from libs.common.storage.redis.client import Redis, RedisError, open_redis
 from libs.common.storage.redis.invalidation import listen, publish
 from libs.common.storage.redis.pipelining import Pipelined, Transaction
-from services.ledger_worker.batched_arq import QueueRedis
+from services.ledger_worker.queue_redis import QueueRedis
 from tests.servers import HOST, ServerProcess, redis_server, running
 from tests.service.storage.masters import WAYS, WRITE, Name, Write, emptied, plainly, tell
 
