@@ -9,12 +9,12 @@ Each run has new examples, but those of CI are the same.
 
 import gc
 import os
-import shutil
 from collections.abc import Generator
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.support import scratch
 
 _slow = [HealthCheck.too_slow]
 settings.register_profile("full", max_examples=100, deadline=None, suppress_health_check=_slow)
@@ -27,12 +27,8 @@ settings.register_profile("long", settings.get_profile("full"), max_examples=2_0
 _default = "full" if os.environ.get("CI") else "dev"
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _default))
 
-# The servers of tests sync each write to their files. On a busy disk one sync may take seconds,
-# longer than a service waits for a database, so the files lie in memory where there is room.
-_MEMORY = Path("/dev/shm")
-_ROOM_BYTES = 4 * 1024**3
-if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _ROOM_BYTES:
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+if (_memory := scratch.in_memory()) is not None:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_memory))
 
 
 @pytest.hookimpl(wrapper=True)
