@@ -22,6 +22,7 @@ from libs.common.storage.indexes import INDEXES
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.driver import open_database
 from libs.common.storage.mongo.keys import KeyStore
+from libs.common.storage.mongo.rollup_segments import RollupSegments
 from libs.common.storage.queue.event_queue import QUEUE, encode_batch, enqueue_batch, queues_of
 from libs.common.storage.redis.client import open_redis
 from libs.common.storage.redis.shards import ONE
@@ -111,6 +112,11 @@ class Ledger:
                 seen += [time.monotonic()] * (there - len(seen))
                 await asyncio.sleep(_POLL_S)
         return seen
+
+    async def roll_up(self) -> None:
+        """As a worker does every few minutes."""
+        async with open_database(self._stack.info.mongo_uri) as database:
+            await RollupSegments(database).roll_up(after_ms=0)
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -1,11 +1,13 @@
 """What a call of many accounts costs the whole stack: gateway, worker and both databases.
 
 Calls of a thousand accounts share less than those of one: each account has a document, holds and
-rollups of its own. CPU time is counted until the last call is posted and settled.
+rollups of its own. CPU time is counted until the last call is posted and settled. What it costs to
+roll up the sums of all rounds at once is told beside: a worker does so every few minutes.
 """
 
 import asyncio
 import os
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
@@ -22,6 +24,7 @@ from libs.common.schemas.key import ApiKey
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.driver import open_database
 from libs.common.storage.mongo.keys import KeyStore
+from libs.common.storage.mongo.rollup_segments import RollupSegments
 from libs.common.storage.queue.event_queue import queue_is_empty
 from libs.common.storage.redis.client import open_redis
 from tests.support.polling import eventually
@@ -38,6 +41,7 @@ def measure_whole(
 ) -> Iterator[str]:
     """A line for each number of calls at a time; medians over the rounds."""
     secrets = known_accounts(info, gateway, body)
+    rolled_up_s(info, gateway)
     for at_a_time in _AT_A_TIME:
         count = requests if at_a_time > 1 else requests // 4
         rows = [
@@ -47,8 +51,10 @@ def measure_whole(
         cpu = {name: median(row[name] for row in rows) for name in rows[0]}
         own = ", ".join(f"{name} {us:.0f}" for name, us in cpu.items())
         whole = median(sum(row.values()) for row in rows)
+        later = rolled_up_s(info, gateway) / (count * rounds) * _US
         yield (
-            f"JSON, {at_a_time} at a time ({count} requests a round): CPU us {whole:.0f} ({own})"
+            f"JSON, {at_a_time} at a time ({count} requests a round): CPU us {whole:.0f} ({own}), "
+            f"and {later:.0f} to roll up once"
         )
 
 
@@ -83,6 +89,18 @@ def one_round(
     after = gateway.cpu_s()
     count = len(result.latencies_s)
     return {name: (after[name] - before[name]) / count * _US for name in after}
+
+
+def rolled_up_s(info: StackInfo, gateway: System) -> float:
+    """The CPU time of it, of all processes and of this one, which does it."""
+
+    async def roll_up() -> None:
+        async with open_database(info.mongo_uri) as database:
+            await RollupSegments(database).roll_up(after_ms=0)
+
+    before, own = sum(gateway.cpu_s().values()), time.process_time()
+    asyncio.run(roll_up())
+    return sum(gateway.cpu_s().values()) - before + time.process_time() - own
 
 
 async def _posted(redis_url: str) -> None:
