@@ -105,9 +105,10 @@ class _Relayed:
 
     def read(self, chunk: bytes) -> bytes:
         reader, out = self._reader, []
+        is_over = reader.done or reader.failed
         for given in self._frames.feed(chunk):
             frame = given if self._rename is None else self._rename(given)
-            if self.is_over():
+            if is_over:
                 self._last_bytes += frame
                 continue
             if is_garbled(frame):
@@ -115,7 +116,8 @@ class _Relayed:
                 self.error = UpstreamFailed("The provider sent an event that cannot be read.")
                 break
             sent = reader.read(frame)
-            if self.is_over():
+            is_over = reader.done or reader.failed
+            if is_over:
                 self._last_bytes = sent
             else:
                 out.append(sent)
