@@ -32,6 +32,7 @@ from libs.common.storage.redis.replicas import (
 from libs.common.storage.redis.shards import shards_of
 from libs.common.storage.redis.spool_notes import SpoolNoteStore
 from libs.common.storage.redis.standings import StandingStore
+from libs.common.tasks import end
 from services.gateway.admission.admissions import Admissions
 from services.gateway.admission.early_refusals import EarlyRefusals
 from services.gateway.admission.spend_reader import SpendReader
@@ -243,8 +244,7 @@ async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait({task})
+        await end(task)
 
 
 def _say_if_it_died(task: asyncio.Task[None]) -> None:

@@ -34,6 +34,7 @@ from libs.common.storage.redis.replicas import ReplicaStore, about, report_repli
 from libs.common.storage.redis.shard_workers import ShardWorkers
 from libs.common.storage.redis.shards import shards_of
 from libs.common.storage.redis.suitability import RedisUnsuitable, check_suitable
+from libs.common.tasks import end
 from services.ledger_worker.assembly import Resources, open_jobs, run_chores
 from services.ledger_worker.health import health_keys
 from services.ledger_worker.jobs import retry_delay_s
@@ -111,8 +112,7 @@ async def _reported(redis: Redis, name: str) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait({task})
+        await end(task)
 
 
 async def work(resources: Resources, stop: asyncio.Event) -> None:
