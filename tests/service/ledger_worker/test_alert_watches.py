@@ -82,6 +82,8 @@ async def test_drift_is_told_once_a_day(stage: Stage, settings: Settings, told: 
     tampered = {"$inc": {"spent_nusd": 1}}
     await stage.database["accounts"].update_one({"_id": "alice"}, tampered)
     for _ in range(2):
+        # The turn that was taken lasts for a while.
+        await stage.redis.delete("gateway:worker:verify")
         await verifier.take_turn()
     [data] = await told.data()
     assert (data["user_id"], data["where"], data["unit"]) == ("alice", "account", "nusd")
