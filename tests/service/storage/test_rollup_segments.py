@@ -290,5 +290,8 @@ def test_what_is_large_is_not_folded_with_what_is_small() -> None:
     assert foldable([(9_000_000, "l"), *small]) == names
     assert foldable([(16_000, "m"), (60_000, "l"), *small]) == [*names, "m", "l"]
     assert foldable([(80_000, "l"), *small]) == names
-    assert foldable([(80_000, "l")]) == []
+    assert foldable([(80_000, "l")], 2) == []
+    # Nor does one that is small keep large ones of a size apart.
+    assert foldable([(300, "s"), (40_000, "l"), (50_000, "m")], 2) == ["l", "m"]
+    assert foldable([(300, "s"), (40_000, "l"), (50_000, "m")], 3) == []
     assert len(foldable([(1_500_000, "a"), (1_500_000, "b"), *small])) == len(small)

@@ -103,7 +103,7 @@ class RollupSegments:
         Of two workers that fold the same, one finds nothing left to do.
         """
         for (day, lacking), left in (await self._sizes(today, LARGEST)).items():
-            while len(some := foldable(left)) >= at:
+            while some := foldable(left, at):
                 await in_transaction(self._database, partial(self._fold, day, some, lacking))
                 left[:] = [each for each in left if each[1] not in some]
 

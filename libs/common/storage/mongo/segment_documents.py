@@ -50,16 +50,29 @@ def since_ms(segment_id: str) -> int:
     return int(segment_id.rsplit("|", 2)[-2][:_TIME_CHARS].replace("-", ""), 16)
 
 
-def foldable(sizes: Iterable[tuple[int, str]]) -> list[str]:
-    """Of segments by size, the smaller ones that belong together.
+def foldable(sizes: Iterable[tuple[int, str]], at: int = 1) -> list[str]:
+    """Of segments by size, the smallest `at` or more that belong together.
 
     One is folded again when as much as a share of it was added. So each sum is written a few times
     again, whatever the day's number of postings, and few segments of any size remain.
     """
+    left = sorted(sizes)[:_MOST_AT_ONCE]
+    while len(left) >= at:
+        chosen = _run(left)
+        if len(chosen) >= at:
+            return chosen
+        # A smaller one may have to wait for others of its size.
+        del left[: max(len(chosen), 1)]
+    return []
+
+
+def _run(sizes: Iterable[tuple[int, str]]) -> list[str]:
     chosen: list[str] = []
     together = 0
-    for size, id_ in sorted(sizes)[:_MOST_AT_ONCE]:
-        if together + size > _MAX_BYTES or size > max(_RATIO * together, _SMALL_BYTES):
+    for size, id_ in sizes:
+        if together + size > _MAX_BYTES:
+            break
+        if chosen and size > max(_RATIO * together, _SMALL_BYTES):
             break
         chosen.append(id_)
         together += size
