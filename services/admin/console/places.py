@@ -25,25 +25,31 @@ Verb = Callable[..., Awaitable[Any]]
 class Place(msgspec.Struct, frozen=True, kw_only=True):
     """`noun` is what its forms make and change: they are at `/console/new/NOUN`, and at `edit`.
 
-    So no name of an account or a route can be that of a form.
+    So no name of an account or a route can be that of a form. `more` are paths of further pages.
     """
 
     path: str
     name: str
     reads: Verb
     noun: str = ""
+    more: tuple[str, ...] = ()
 
     def holds(self, path: str) -> bool:
         """Whether the page at the path is one of the place's."""
         of_noun = tuple(f"/console/{what}/{self.noun}" for what in ("new", "edit") if self.noun)
         return any(
             path == each or (path.startswith(f"{each}/") and each != "/console")
-            for each in (self.path, *of_noun)
+            for each in (self.path, *self.more, *of_noun)
         )
 
 
 PLACES = (
-    Place(path="/console", name="Overview", reads=usage_sums.show_summary),
+    Place(
+        path="/console",
+        name="Overview",
+        reads=usage_sums.show_summary,
+        more=("/console/budgets",),
+    ),
     Place(path="/console/accounts", name="Accounts", reads=accounts.list_accounts, noun="account"),
     Place(path="/console/keys", name="Keys", reads=keys.list_keys, noun="key"),
     Place(path="/console/calls", name="Calls", reads=usage.list_usage, noun="correction"),

@@ -82,8 +82,10 @@ async def test_every_page_is_shown_while_there_is_nothing(
     assert "<h1>" in page.text
 
 
-def test_every_place_of_the_navigation_is_a_page() -> None:
+def test_every_place_of_the_navigation_is_a_page_and_has_each_page_once() -> None:
     assert {place.path for place in PLACES} <= set(PAGES)
+    places = {path: [place.name for place in PLACES if place.holds(path)] for path in PAGES}
+    assert {path: names for path, names in places.items() if len(names) != 1} == {}
 
 
 @pytest.mark.parametrize(
