@@ -53,7 +53,7 @@ class ProofStateView(msgspec.Struct, frozen=True, kw_only=True):
     """Of the workers, who prove all accounts in rounds.
 
     `ok` is null before the first round has ended, and false as soon as one has found a difference.
-    `sealed_accounts` have a checkpoint: the entries up to it are proved and not read again.
+    `sealed_accounts` have a checkpoint: the entries up to it are proved.
     `proved_until` is the account that the round under way proved last. The numbers of accounts are
     null where they were not asked for.
     """

@@ -42,7 +42,7 @@ class EntrySums(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """The sums of the entries up to `seq`, which are proved and not read again."""
+    """The sums of the entries up to `seq`: proved, and read again only by a proof in full."""
 
     user_id: str
     seq: int = 0
