@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, timedelta
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,14 +16,16 @@ from libs.common.schemas.spend import KeyPeriod, PeriodSpend
 from libs.common.schemas.usage import TokenUsage
 from libs.common.storage.indexes import WORKER_INDEXES
 from libs.common.storage.mongo.accounts import AccountStore
-from libs.common.storage.mongo.driver import Database, PyMongoError
+from libs.common.storage.mongo.driver import Database, PyMongoError, in_transaction
 from libs.common.storage.mongo.index import build_indexes
 from libs.common.storage.mongo.ledger import EntriesRefused, LedgerStore
 from libs.common.storage.mongo.ledger_reader import LedgerReader
 from libs.common.storage.mongo.proofs import ProofStore
 from libs.common.storage.mongo.rollup_filter import RollupFilter
+from libs.common.storage.mongo.rollup_rows import CELL_FIELDS, encode_tags
 from libs.common.storage.mongo.rollup_segments import RollupSegments
 from libs.common.storage.mongo.rollups import RollupReader
+from libs.common.storage.mongo.sum_tables import Tally
 from tests.support.earlier_ledger import EarlierLedger
 from tests.unit.builders import NOW, account, entry
 
@@ -297,6 +300,24 @@ async def test_what_is_new_and_little_waits(database: Database) -> None:
     assert await database["rollups"].distinct("day") == [DAY]
     await segments.roll_up(after_ms=0)
     assert {*await database["rollups"].distinct("day")} == {period_keys(before)[3], DAY}
+
+
+async def test_more_than_one_document_takes_is_rolled_up(database: Database) -> None:
+    """As after an outage of the roll-up alone, during which postings went on."""
+    segments = RollupSegments(database)
+    for n in range(20):
+        tally = Tally(CELL_FIELDS)
+        for user_id in ("acme", "globex"):
+            of = dict.fromkeys(CELL_FIELDS, "") | {"user_id": user_id, "key_id": KEYS[0]}
+            # As large as a table of thousands of rows.
+            tags = encode_tags({"team": f"{n}{'x' * 1_000_000}"}).decode()
+            of |= {"tags": tags, "hour": f"{DAY}T{n:02}:00", "status": "ok"}
+            tally.add_row(tuple(of.values()), {"cost_nusd": COST, "calls": 1})
+        await in_transaction(database, partial(segments.add, {DAY: tally}))
+    await segments.roll_up(after_ms=0, at_once=1)
+    assert await database["rollup_segments"].find_one({"level": "unrolled"}) is None
+    for user_id in ("acme", "globex"):
+        assert await counted(database, user_id) == 20
 
 
 async def test_more_tokens_than_add_up_are_refused(database: Database) -> None:

@@ -20,7 +20,7 @@ from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.mongo.rollup_filter import Grouping, RollupFilter, Sums
 from libs.common.storage.mongo.rollup_segments import RollupSegments
 from libs.common.storage.mongo.rollups import RollupReader
-from libs.common.storage.mongo.segment_documents import ROWS, USERS, WHOLE, foldable
+from libs.common.storage.mongo.segment_documents import ROWS, USERS, WHOLE, fitting, foldable
 from tests.service.admin.test_usage_groups import ZONES, load
 from tests.support.earlier_ledger import EarlierLedger
 from tests.support.sent_commands import collection_of, sent_commands
@@ -295,3 +295,11 @@ def test_what_is_large_is_not_folded_with_what_is_small() -> None:
     assert foldable([(300, "s"), (40_000, "l"), (50_000, "m")], 2) == ["l", "m"]
     assert foldable([(300, "s"), (40_000, "l"), (50_000, "m")], 3) == []
     assert len(foldable([(1_500_000, "a"), (1_500_000, "b"), *small])) == len(small)
+
+
+def test_as_many_segments_as_fit_into_one() -> None:
+    assert list(fitting([])) == []
+    assert list(fitting([(9_000_000, "l"), (2, "s")])) == [["l"], ["s"]]
+    sizes = [(1_000_000, name) for name in "abc"]
+    assert list(fitting(sizes)) == [["a", "b"], ["c"]]
+    assert [len(some) for some in fitting((9, f"{n}") for n in range(2_500))] == [1000, 1000, 500]

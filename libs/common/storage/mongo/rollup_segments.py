@@ -45,6 +45,7 @@ from libs.common.storage.mongo.segment_documents import (
     LARGEST,
     LEVELS,
     UNROLLED,
+    fitting,
     foldable,
     folded,
     ids_of,
@@ -121,14 +122,16 @@ class RollupSegments:
         """
         before = _now_ms() - after_ms
         by_day = [
-            (sum(size for size, _ in found), day, [id_ for _, id_ in found])
+            (sum(size for size, _ in found), day, found)
             for (day, _), found in (await self._sizes(None, (UNROLLED,))).items()
         ]
         together = sum(size for size, _, _ in by_day)
-        for size, day, ids in sorted(by_day, reverse=True):
-            if together > most_bytes or min(map(since_ms, ids)) <= before:
+        for size, day, found in sorted(by_day, reverse=True):
+            if together > most_bytes or _oldest(id_ for _, id_ in found) <= before:
                 together -= size
-                await self._roll_up_all(day, ids, at_once)
+                # What an outage of this alone left may be more than a document takes.
+                for ids in fitting(found):
+                    await self._roll_up_all(day, ids, at_once)
 
     async def _roll_up_all(self, day: str, ids: Sequence[str], at_once: int) -> None:
         left = ids

@@ -7,7 +7,7 @@ begins with an account of theirs: on shards (`sharding`) it lies where their ent
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from libs.common.domain.ids import uuid7
 from libs.common.storage.mongo.driver import Document
@@ -64,6 +64,20 @@ def foldable(sizes: Iterable[tuple[int, str]], at: int = 1) -> list[str]:
         # A smaller one may have to wait for others of its size.
         del left[: max(len(chosen), 1)]
     return []
+
+
+def fitting(sizes: Iterable[tuple[int, str]]) -> Iterator[list[str]]:
+    """All segments, so many at a time as one may have all that they have."""
+    ids: list[str] = []
+    together = 0
+    for size, id_ in sizes:
+        if ids and (together + size > _MAX_BYTES or len(ids) == _MOST_AT_ONCE):
+            yield ids
+            ids, together = [], 0
+        ids.append(id_)
+        together += size
+    if ids:
+        yield ids
 
 
 def _run(sizes: Iterable[tuple[int, str]]) -> list[str]:
