@@ -56,9 +56,11 @@ class Folding:
                 await run_chore("fold recent", work)
                 self._done.set()
                 many = asyncio.create_task(self._many.wait())
-                await asyncio.wait(
-                    {stopped, many}, timeout=self._after_s, return_when=asyncio.FIRST_COMPLETED
-                )
-                many.cancel()
+                try:
+                    await asyncio.wait(
+                        {stopped, many}, timeout=self._after_s, return_when=asyncio.FIRST_COMPLETED
+                    )
+                finally:
+                    many.cancel()
         finally:
             stopped.cancel()

@@ -90,3 +90,17 @@ async def test_a_posting_waits_while_too_much_is_left_and_not_for_ever() -> None
         await waiting
         stop.set()
         await running
+
+
+async def test_a_run_that_is_cancelled_leaves_no_task() -> None:
+    before = asyncio.all_tasks()
+    segments, folding = Segments(), Folding(after_s=LATER_S)
+    work = folding.run(cast("RollupSegments", segments), asyncio.Event(), roll_up_s=7)
+    running = asyncio.create_task(work)
+    async with asyncio.timeout(30):
+        # Its own, one for the end and one for postings.
+        while len(asyncio.all_tasks() - before) < 3:
+            await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.wait(asyncio.all_tasks() - before)
+    assert asyncio.all_tasks() == before
