@@ -51,6 +51,16 @@ _CELL_AT: Document = {
 _CELL_STATUS: Document = {"$substrCP": ["$cells.k", CELL_TIME_CHARS + 1, 32]}
 
 
+class _Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """The dearest of all groups, or of these `groups`."""
+
+    wanted: RollupFilter
+    by: Sequence[Grouping]
+    limit: int
+    groups: Sequence[tuple[str, ...]] | None = None
+    brief: bool = False
+
+
 class RollupReader:
     """Reads what `LedgerStore` adds up.
 
@@ -69,8 +79,9 @@ class RollupReader:
 
         A `brief` row may have no statuses and tokens, most of the work.
         """
-        found = await self._of_segments(wanted, by, limit, None, brief)
-        return await self._grouped(wanted, by, limit, None, brief) if found is None else found.rows
+        asked = _Asked(wanted=wanted, by=by, limit=limit, brief=brief)
+        found = await self._of_segments(asked)
+        return await self._grouped(asked) if found is None else found.rows
 
     async def ranked(
         self,
@@ -81,78 +92,60 @@ class RollupReader:
         groups: Sequence[tuple[str, ...]] | None = None,
     ) -> RankedSums:
         """The dearest of all groups, or of these."""
-        found = await self._of_segments(wanted, by, limit, groups, False)
+        asked = _Asked(wanted=wanted, by=by, limit=limit, groups=groups)
+        found = await self._of_segments(asked)
         if found is not None:
             return found
-        total = await self._grouped(wanted, (), 1, None, False)
+        total = await self._grouped(_Asked(wanted=wanted, by=(), limit=1))
         if groups is not None and len(by) == 1 and by[0] not in _UNSTORED and not wanted.among:
             names = tuple([name for (name,) in groups])
             wanted = msgspec.structs.replace(wanted, among=(by[0], names))
-        rows = await self._grouped(wanted, by, limit, groups, False) if limit else []
+            asked = msgspec.structs.replace(asked, wanted=wanted)
+        rows = await self._grouped(asked) if limit else []
         return RankedSums(rows=rows, total=total[0] if total else NOTHING)
 
-    async def _of_segments(
-        self,
-        wanted: RollupFilter,
-        by: Sequence[Grouping],
-        limit: int,
-        groups: Sequence[tuple[str, ...]] | None,
-        brief: bool,
-    ) -> RankedSums | None:
-        if wanted.user_id is not None and not self._few_entries:
+    async def _of_segments(self, asked: _Asked) -> RankedSums | None:
+        wanted, most = asked.wanted, self._few_entries
+        if wanted.user_id is not None and not most:
             return None
-        most = self._few_entries
-        found = await segment_sums(self._database, wanted, by, most_entries=most)
-        return (
-            None if found is None else await asyncio.to_thread(found.ranked, limit, groups, brief)
-        )
+        found = await segment_sums(self._database, wanted, asked.by, most_entries=most)
+        if found is None:
+            return None
+        return await asyncio.to_thread(found.ranked, asked.limit, asked.groups, asked.brief)
 
-    async def _grouped(
-        self,
-        wanted: RollupFilter,
-        by: Sequence[Grouping],
-        limit: int,
-        groups: Sequence[tuple[str, ...]] | None,
-        brief: bool,
-    ) -> list[Sums]:
+    async def _grouped(self, asked: _Asked) -> list[Sums]:
         """From the rollups, by MongoDB, and from what these lack, in one snapshot."""
 
         async def work(session: Session) -> list[Sums]:
-            found = await unrolled_sums(self._database, wanted, by, session)
+            found = await unrolled_sums(self._database, asked.wanted, asked.by, session)
             number = len(found.tally)
             if not number:
-                return await self._of_rollups(wanted, by, limit, groups, brief, session)
-            lacking = found.ranked(number, groups, brief).rows
-            names = [row.group for row in lacking]
+                return await self._of_rollups(asked, session)
+            lacking = found.ranked(number, asked.groups, asked.brief).rows
             # Of the dearest, so many may be others than those of the rollups alone.
-            most = limit + number
-            rows = await self._of_rollups(wanted, by, most, groups, brief, session)
-            if len(rows) == most:
-                rows += await self._of_rollups(wanted, by, number, names, brief, session)
+            more = msgspec.structs.replace(asked, limit=asked.limit + number)
+            rows = await self._of_rollups(more, session)
+            if len(rows) == more.limit:
+                names = [row.group for row in lacking]
+                same = msgspec.structs.replace(asked, limit=number, groups=names)
+                rows += await self._of_rollups(same, session)
             kept = {row.group: row for row in rows}
             for row in lacking:
                 kept[row.group] = added(kept.get(row.group), row)
-            return sorted(kept.values(), key=lambda row: (-row.cost_nusd, row.group))[:limit]
+            return sorted(kept.values(), key=lambda row: (-row.cost_nusd, row.group))[: asked.limit]
 
         return await in_transaction(self._database, work)
 
-    async def _of_rollups(
-        self,
-        wanted: RollupFilter,
-        by: Sequence[Grouping],
-        limit: int,
-        groups: Sequence[tuple[str, ...]] | None,
-        brief: bool,
-        session: Session,
-    ) -> list[Sums]:
-        group = _group(wanted, by) if brief else _group(wanted, by) | _details(wanted, by)
+    async def _of_rollups(self, asked: _Asked, session: Session) -> list[Sums]:
+        wanted, by = asked.wanted, asked.by
+        group = _group(wanted, by) if asked.brief else _group(wanted, by) | _details(wanted, by)
         pipeline = [*_rows(wanted, by), {"$group": group}]
-        if groups is not None and by:
-            ids = [dict(zip(map(_name, by), group, strict=True)) for group in groups]
+        if asked.groups is not None and by:
+            ids = [dict(zip(map(_name, by), group, strict=True)) for group in asked.groups]
             pipeline.append({"$match": {"_id": {"$in": ids}}})
-        pipeline += [{"$sort": {"cost_nusd": -1, "_id": 1}}, {"$limit": limit}]
+        pipeline += [{"$sort": {"cost_nusd": -1, "_id": 1}}, {"$limit": asked.limit}]
         found = self._rollups.aggregate(pipeline, allowDiskUse=True, session=session)
-        return [_sums(row, by) for row in await found.to_list(limit)]
+        return [_sums(row, by) for row in await found.to_list(asked.limit)]
 
     async def has_model(self, model: str) -> bool:
         """Whether a call was ever routed to it."""
