@@ -91,6 +91,15 @@ def _functions(jobs: QueueJobs) -> list[Function]:
     ]
 
 
+def _client(redis: Redis, queue: Queue) -> QueueRedis:
+    return QueueRedis(
+        redis.connection_pool,
+        job_serializer=encode_job,
+        job_deserializer=decode_job,
+        default_queue_name=queue.name,
+    )
+
+
 def create_worker(
     jobs: QueueJobs,
     redis: Redis,
@@ -104,12 +113,7 @@ def create_worker(
     """A worker for one life of the connection to Redis; see `keep_working`. `health_key` has to
     lie in the queue's slot.
     """
-    client = QueueRedis(
-        redis.connection_pool,
-        job_serializer=encode_job,
-        job_deserializer=decode_job,
-        default_queue_name=queue.name,
-    )
+    client = _client(redis, queue)
     worker = QueueWorker(
         functions=_functions(jobs),
         queue_name=queue.name,
