@@ -18,16 +18,15 @@ from typing import Any
 
 import pymongo
 
+from bench.example_account import example_account
 from bench.load import Job, run_job
 from bench.systems import System, systems
 from bench.whole import example_body
-from libs.common.domain.ids import new_secret, secret_hash, secret_prefix
+from libs.common.domain.ids import new_secret
 from libs.common.domain.periods import period_keys
 from libs.common.domain.verify import Checkpoint
 from libs.common.logging import configure_logging
 from libs.common.prover import prover_of
-from libs.common.schemas.account import Account, Budget
-from libs.common.schemas.key import ApiKey
 from libs.common.storage.mongo.driver import Database, Document, open_database, to_document
 from libs.common.storage.mongo.proof_pages import fingerprint
 from libs.common.storage.redis.client import open_redis
@@ -38,7 +37,6 @@ _US = 1e6
 _TIMEOUT_S = 120.0
 _SPENT_NUSD = 9_000
 _ENTRIES = 9
-_BUDGET = Budget(limit_nusd=10**15, period="monthly")
 # Pages of the proof's round that are read.
 _PAGES = 4
 
@@ -148,22 +146,12 @@ async def _insert(database: Database, numbers: Sequence[int], secrets: Sequence[
     }
     accounts, keys, seals = [], [], []
     for n, secret in zip(numbers, secrets, strict=True):
-        user_id = f"bench-{n:08d}"
-        account = Account(
-            user_id=user_id, name=user_id, budgets=(_BUDGET,), created_at=now, updated_at=now
-        )
+        account, key = example_account(f"{n:08d}", secret, now)
         accounts.append(to_document(account, key="user_id") | posted)
-        key = ApiKey(
-            key_id=f"bench-key-{n:08d}",
-            user_id=user_id,
-            name="bench",
-            prefix=secret_prefix(secret),
-            secret_hash=secret_hash(secret),
-            created_at=now,
-            updated_at=now,
-        )
         keys.append(to_document(key, key="key_id"))
-        checkpoint = Checkpoint(user_id=user_id, seq=_ENTRIES, nusd=_SPENT_NUSD, periods=spend)
+        checkpoint = Checkpoint(
+            user_id=account.user_id, seq=_ENTRIES, nusd=_SPENT_NUSD, periods=spend
+        )
         seal = {"document": fingerprint(posted), "full_at": now}
         seals.append(to_document(checkpoint, key="user_id") | seal)
     await database["accounts"].insert_many(accounts)

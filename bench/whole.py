@@ -15,12 +15,11 @@ from statistics import median
 
 import msgspec
 
+from bench.example_account import example_account
 from bench.load import Job, Result, run_job
 from bench.systems import System
 from deploy.local.state import StackInfo
-from libs.common.domain.ids import new_secret, secret_hash, secret_prefix
-from libs.common.schemas.account import Account, Budget
-from libs.common.schemas.key import ApiKey
+from libs.common.domain.ids import new_secret
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.driver import open_database
 from libs.common.storage.mongo.keys import KeyStore
@@ -32,7 +31,6 @@ from tests.support.polling import eventually
 ACCOUNTS = 1000
 WHOLE = f"whole stack, {ACCOUNTS:,} accounts"
 _AT_A_TIME = (1, 16)
-_BUDGET = Budget(limit_nusd=10**15, period="monthly")
 _US = 1e6
 
 
@@ -114,19 +112,7 @@ async def _add_accounts(mongo_uri: str) -> list[str]:
     secrets = [new_secret(os.urandom(32)) for _ in range(ACCOUNTS)]
     async with open_database(mongo_uri) as database:
         for n, secret in enumerate(secrets):
-            user_id = f"bench-{n}"
-            account = Account(
-                user_id=user_id, name=user_id, budgets=(_BUDGET,), created_at=now, updated_at=now
-            )
-            key = ApiKey(
-                key_id=f"bench-key-{n}",
-                user_id=user_id,
-                name="bench",
-                prefix=secret_prefix(secret),
-                secret_hash=secret_hash(secret),
-                created_at=now,
-                updated_at=now,
-            )
+            account, key = example_account(str(n), secret, now)
             await AccountStore(database).insert(account)
             await KeyStore(database).insert(key)
     return secrets
