@@ -32,7 +32,7 @@ from libs.common.storage.redis.replicas import (
 from libs.common.storage.redis.shards import shards_of
 from libs.common.storage.redis.spool_notes import SpoolNoteStore
 from libs.common.storage.redis.standings import StandingStore
-from libs.common.tasks import end
+from libs.common.tasks import running
 from services.gateway.admission.admissions import Admissions
 from services.gateway.admission.early_refusals import EarlyRefusals
 from services.gateway.admission.spend_reader import SpendReader
@@ -132,7 +132,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             report_spool(made.backlog, SpoolNoteStore(redis), gethostname()),
             report_replica(ReplicaStore(redis), _replica(settings, made.backlog)),
         ):
-            await stack.enter_async_context(_running(work))
+            await stack.enter_async_context(_watched(work))
         yield State(
             parts=parts,
             standings=made.standings,
@@ -237,14 +237,10 @@ def _body_memory(settings: Settings) -> BodyMemory:
 
 
 @asynccontextmanager
-async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Runs the coroutine as a task until the block ends."""
-    task = asyncio.create_task(work)
-    task.add_done_callback(_say_if_it_died)
-    try:
+async def _watched(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    async with running(work) as task:
+        task.add_done_callback(_say_if_it_died)
         yield
-    finally:
-        await end(task)
 
 
 def _say_if_it_died(task: asyncio.Task[None]) -> None:

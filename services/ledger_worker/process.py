@@ -34,7 +34,7 @@ from libs.common.storage.redis.replicas import ReplicaStore, about, report_repli
 from libs.common.storage.redis.shard_workers import ShardWorkers
 from libs.common.storage.redis.shards import shards_of
 from libs.common.storage.redis.suitability import RedisUnsuitable, check_suitable
-from libs.common.tasks import end
+from libs.common.tasks import running
 from services.ledger_worker.assembly import Resources, open_jobs, run_chores
 from services.ledger_worker.health import health_keys
 from services.ledger_worker.jobs import retry_delay_s
@@ -91,7 +91,9 @@ async def _serve(settings: Settings) -> str | None:
                 price_map=price_map,
                 metrics=metrics,
             )
-            async with _reported(redis, settings.name), asyncio.TaskGroup() as tasks:
+            note = about("ledger_worker", settings.name, time())
+            reporting = report_replica(ReplicaStore(redis), lambda: note)
+            async with running(reporting), asyncio.TaskGroup() as tasks:
                 tasks.create_task(_watch_queue(redis, metrics, stop))
                 tasks.create_task(
                     keep_sweeping(
@@ -102,17 +104,6 @@ async def _serve(settings: Settings) -> str | None:
                 tasks.create_task(work(resources, stop))
     log.info("worker.stopped")
     return None
-
-
-@asynccontextmanager
-async def _reported(redis: Redis, name: str) -> AsyncIterator[None]:
-    """Says that this worker runs, until the block ends."""
-    note = about("ledger_worker", name, time())
-    task = asyncio.create_task(report_replica(ReplicaStore(redis), lambda: note))
-    try:
-        yield
-    finally:
-        await end(task)
 
 
 async def work(resources: Resources, stop: asyncio.Event) -> None:

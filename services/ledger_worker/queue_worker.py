@@ -26,6 +26,7 @@ from libs.common.storage.queue.event_queue import (
     decode_job,
     encode_job,
 )
+from libs.common.tasks import end
 from services.ledger_worker.batched_arq import ClaimingWorker
 from services.ledger_worker.health import HEALTH_INTERVAL_S
 from services.ledger_worker.queue_redis import QueueRedis
@@ -223,10 +224,7 @@ async def _drain(worker: QueueWorker, grace_s: float) -> None:
 
 async def _retire(worker: QueueWorker, main: asyncio.Task[None]) -> None:
     """Ends the main loop, then its jobs. A job that cannot be requeued is redelivered later."""
-    while not main.done():
-        # The Redis client may swallow a cancellation.
-        main.cancel()
-        await asyncio.wait({main}, timeout=_SETTLE_S)
+    await end(main, again_s=_SETTLE_S)
     tasks = list(worker.tasks.values())
     if tasks:
         _, late = await asyncio.wait(tasks, timeout=_SETTLE_S)

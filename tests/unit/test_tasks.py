@@ -2,30 +2,52 @@
 
 import asyncio
 
+import pytest
+
 from libs.common import tasks
 from tests.support.polling import PATIENCE_S
 
 
-async def test_a_swallowed_cancellation_is_sent_again() -> None:
-    asked = 0
-    running = asyncio.Event()
+class _Swallower:
+    """Counts its cancellations, and takes notice of the second only."""
 
-    async def swallows_the_first() -> None:
-        nonlocal asked
+    def __init__(self) -> None:
+        self.asked = 0
+        self.waits = asyncio.Event()
+
+    async def work(self) -> None:
         while True:
             try:
-                running.set()
+                self.waits.set()
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
-                asked += 1
-                if asked > 1:
+                self.asked += 1
+                if self.asked > 1:
                     raise
 
-    task = asyncio.create_task(swallows_the_first())
-    await running.wait()
+
+async def test_a_swallowed_cancellation_is_sent_again() -> None:
+    swallower = _Swallower()
+    task = asyncio.create_task(swallower.work())
+    await swallower.waits.wait()
     async with asyncio.timeout(PATIENCE_S):
         await tasks.end(task, again_s=0.01)
-    assert (task.cancelled(), asked) == (True, 2)
+    assert (task.cancelled(), swallower.asked) == (True, 2)
+
+
+async def test_a_task_runs_until_its_block_ends() -> None:
+    swallower = _Swallower()
+    async with asyncio.timeout(PATIENCE_S), tasks.running(swallower.work(), again_s=0.01) as task:
+        await swallower.waits.wait()
+        assert not task.done()
+    assert (task.cancelled(), swallower.asked) == (True, 2)
+
+
+async def test_a_task_ends_with_a_block_that_fails() -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with tasks.running(_Swallower().work()) as task:
+            raise ZeroDivisionError
+    assert task.cancelled()
 
 
 async def test_a_task_that_failed_keeps_its_error() -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 from structlog.testing import capture_logs
 
-from services.gateway.state import _running
+from services.gateway.state import _watched
 
 
 async def test_a_background_task_is_cancelled_at_the_end() -> None:
@@ -17,7 +17,7 @@ async def test_a_background_task_is_cancelled_at_the_end() -> None:
             ended.set()
 
     with capture_logs() as logs:
-        async with _running(work()):
+        async with _watched(work()):
             await asyncio.sleep(0)
             assert not ended.is_set()
 
@@ -30,7 +30,7 @@ async def test_a_background_task_that_dies_is_logged_at_once() -> None:
         raise KeyError("lost")
 
     with capture_logs() as logs:
-        async with _running(work()):
+        async with _watched(work()):
             for _ in range(3):
                 await asyncio.sleep(0)
             assert [line["event"] for line in logs] == ["background.died"]

@@ -1,6 +1,5 @@
 """Opens the Redis client, with explicit timeouts."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,6 +19,7 @@ from libs.common.storage.redis.url import (
     parse_cluster_url,
     parse_sentinel_url,
 )
+from libs.common.tasks import running
 
 __all__ = [
     "NoScriptError",
@@ -110,10 +110,8 @@ async def _open_client(url: str, options: dict[str, Any]) -> AsyncIterator[Redis
 
 @asynccontextmanager
 async def _open_cluster(cluster: ClusterPool) -> AsyncIterator[ClusterPool]:
-    following = asyncio.create_task(cluster.nodes.follow())
     try:
-        yield cluster
+        async with running(cluster.nodes.follow()):
+            yield cluster
     finally:
-        following.cancel()
-        await asyncio.wait({following})
         await cluster.nodes.close()

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 from libs.common.storage.redis.master import MasterPool, OnlyMaster
 from libs.common.storage.redis.url import SentinelUrl
+from libs.common.tasks import running
 
 _CONNECT_TIMEOUT_S = 0.5
 _COMMAND_TIMEOUT_S = 1.0
@@ -108,12 +109,10 @@ async def open_master_pool(url: SentinelUrl, **options: Any) -> AsyncIterator[Na
     pool = NamedMasterPool(
         url.master, sentinel, connection_class=connection_class, **options, **url.options
     )
-    following = asyncio.create_task(pool.follow())
     try:
-        yield pool
+        async with running(pool.follow()):
+            yield pool
     finally:
-        following.cancel()
-        await asyncio.wait({following})
         await pool.disconnect()
         for client in sentinels:
             await client.aclose()
