@@ -1,6 +1,5 @@
 """A round reads what has changed, and finds in bounded time what was changed by hand."""
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from itertools import pairwise
 from time import monotonic
@@ -15,10 +14,10 @@ from libs.common.outbox import outbox_of
 from libs.common.prover import Prover
 from libs.common.storage.mongo.proof_pages import ProofPages, fingerprint
 from libs.common.storage.mongo.proofs import Progress, ProofStore, UnderWay
-from libs.common.storage.mongo.rollup_segments import RollupSegments
 from libs.common.storage.redis.spend import RedisSpendReader
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.verifier import Verifier
+from tests.service.ledger_worker.tampering import Tampering
 from tests.service.ledger_worker.worker_stage import NOW, PERIODS, Stage, new_call_id
 from tests.support.sent_commands import collection_of, sent_commands
 from tests.unit.builders import entry
@@ -138,37 +137,32 @@ async def test_only_the_account_that_has_changed_is_proved(rounds: Rounds) -> No
 
 
 # By the account's document: the next round.
-AT_ONCE: list[tuple[str, Mapping[str, Any], Mapping[str, Any], str]] = [
-    ("accounts", {"_id": "bob"}, {"$inc": {"spent_nusd": 1}}, "account"),
-    ("accounts", {"_id": "bob"}, {"$set": {"spent_nusd": "5000"}}, "account"),
-    ("accounts", {"_id": "bob"}, {"$unset": {"spent_nusd": ""}}, "account"),
-    ("accounts", {"_id": "bob"}, {"$inc": {"entries": 1}}, "entries"),
-    ("accounts", {"_id": "bob"}, {"$set": {"entries": None}}, "entries"),
-    ("accounts", {"_id": "bob"}, {"$inc": {"spend.total": 0.5}}, "period:total"),
-    ("accounts", {"_id": "bob"}, {"$inc": {"spend.2026-11": -1}}, "period:2026-11"),
-    ("accounts", {"_id": "bob"}, {"$set": {"spend.2020-11": 9}}, "period:2020-11"),
-    ("accounts", {"_id": "bob"}, {"$unset": {"spend.2026-11-24": ""}}, "period:2026-11-24"),
+AT_ONCE = [
+    Tampering("accounts", {"_id": "bob"}, {"$inc": {"spent_nusd": 1}}, "account"),
+    Tampering("accounts", {"_id": "bob"}, {"$set": {"spent_nusd": "5000"}}, "account"),
+    Tampering("accounts", {"_id": "bob"}, {"$unset": {"spent_nusd": ""}}, "account"),
+    Tampering("accounts", {"_id": "bob"}, {"$inc": {"entries": 1}}, "entries"),
+    Tampering("accounts", {"_id": "bob"}, {"$set": {"entries": None}}, "entries"),
+    Tampering("accounts", {"_id": "bob"}, {"$inc": {"spend.total": 0.5}}, "period:total"),
+    Tampering("accounts", {"_id": "bob"}, {"$inc": {"spend.2026-11": -1}}, "period:2026-11"),
+    Tampering("accounts", {"_id": "bob"}, {"$set": {"spend.2020-11": 9}}, "period:2020-11"),
+    Tampering(
+        "accounts", {"_id": "bob"}, {"$unset": {"spend.2026-11-24": ""}}, "period:2026-11-24"
+    ),
 ]
 # By the next proof from the first entry on.
-WITHIN_A_WEEK: list[tuple[str, Mapping[str, Any], Mapping[str, Any], str]] = [
-    ("entries", {"user_id": "bob", "seq": 2}, {"$inc": {"cost_nusd": 1}}, "account"),
-    ("entries", {"user_id": "bob", "seq": 2}, {"$set": {"seq": 6}}, "entries"),
-    ("entries", {"user_id": "bob", "seq": 2}, {"$unset": {"seq": ""}}, "entries"),
-    ("entries", {"user_id": "bob", "seq": 2}, {"$set": {"seq": 3}}, "entries"),
-    ("entries", {"user_id": "bob", "seq": 2}, {"$set": {"cost_nusd": "x"}}, "account"),
-    ("entries", {"user_id": "bob", "seq": 2}, {"$set": {"periods": ["total"]}}, "period:2026-11"),
-    ("rollups", {"user_id": "bob"}, {"$inc": {"cost_nusd": -1}}, "rollups:2026-11-24"),
-    ("rollups", {"user_id": "bob"}, {"$set": {"day": "2026-11-23"}}, "rollups:2026-11-23"),
+WITHIN_A_WEEK = [
+    Tampering("entries", {"user_id": "bob", "seq": 2}, {"$inc": {"cost_nusd": 1}}, "account"),
+    Tampering("entries", {"user_id": "bob", "seq": 2}, {"$set": {"seq": 6}}, "entries"),
+    Tampering("entries", {"user_id": "bob", "seq": 2}, {"$unset": {"seq": ""}}, "entries"),
+    Tampering("entries", {"user_id": "bob", "seq": 2}, {"$set": {"seq": 3}}, "entries"),
+    Tampering("entries", {"user_id": "bob", "seq": 2}, {"$set": {"cost_nusd": "x"}}, "account"),
+    Tampering(
+        "entries", {"user_id": "bob", "seq": 2}, {"$set": {"periods": ["total"]}}, "period:2026-11"
+    ),
+    Tampering("rollups", {"user_id": "bob"}, {"$inc": {"cost_nusd": -1}}, "rollups:2026-11-24"),
+    Tampering("rollups", {"user_id": "bob"}, {"$set": {"day": "2026-11-23"}}, "rollups:2026-11-23"),
 ]
-
-
-async def tamper(
-    stage: Stage, collection: str, query: Mapping[str, Any], change: Mapping[str, Any]
-) -> None:
-    if collection == "rollups":
-        await RollupSegments(stage.database).roll_up(after_ms=0)
-    result = await stage.database[collection].update_one(query, change)
-    assert result.modified_count == 1
 
 
 def difference_of(part: Part) -> Difference:
@@ -179,56 +173,50 @@ def difference_of(part: Part) -> Difference:
     return difference
 
 
-@pytest.mark.parametrize(("collection", "query", "change", "where"), AT_ONCE)
+@pytest.mark.parametrize("tampering", AT_ONCE)
 async def test_what_the_document_tells_is_found_in_the_next_round(
-    rounds: Rounds,
-    collection: str,
-    query: Mapping[str, Any],
-    change: Mapping[str, Any],
-    where: str,
+    rounds: Rounds, tampering: Tampering
 ) -> None:
-    await tamper(rounds.stage, collection, query, change)
+    await tampering.do(rounds.stage.database)
     for _ in range(2):
-        assert difference_of(await rounds.run()).where == where
+        assert difference_of(await rounds.run()).where == tampering.where
 
 
-@pytest.mark.parametrize(("collection", "query", "change", "where"), WITHIN_A_WEEK)
+@pytest.mark.parametrize("tampering", WITHIN_A_WEEK)
 async def test_what_no_document_tells_is_found_within_a_week(
-    rounds: Rounds,
-    collection: str,
-    query: Mapping[str, Any],
-    change: Mapping[str, Any],
-    where: str,
+    rounds: Rounds, tampering: Tampering
 ) -> None:
     """Of an account that has not changed since its checkpoint, and of one that has."""
-    await tamper(rounds.stage, collection, query, change)
+    await tampering.do(rounds.stage.database)
     assert (await rounds.run()).findings.unchanged == 2
     await post(rounds.stage, 1, "bob")
     assert (await rounds.prover.prove("bob", full=True)).difference is not None
     rounds.now = NOW + WEEK
-    assert difference_of(await rounds.run()).where == where
+    assert difference_of(await rounds.run()).where == tampering.where
 
 
 @pytest.mark.parametrize(
-    ("collection", "query", "change"),
+    "tampering",
     [
-        ("accounts", {"_id": "alice"}, {"$set": {"spend": 5}}),
-        ("accounts", {"_id": "alice"}, {"$set": {"spend": {"total": [1]}, "entries": {}}}),
-        ("rollups", {"user_id": "alice"}, {"$set": {"day": 5}}),
-        ("entries", {"user_id": "alice", "seq": 2}, {"$set": {"periods": [5, None]}}),
-        ("checkpoints", {"_id": "alice"}, {"$set": {"seq": "five", "document": ""}}),
-        ("checkpoints", {"_id": "alice"}, {"$set": {"full_at": "today"}}),
+        Tampering("accounts", {"_id": "alice"}, {"$set": {"spend": 5}}),
+        Tampering("accounts", {"_id": "alice"}, {"$set": {"spend": {"total": [1]}, "entries": {}}}),
+        Tampering("rollups", {"user_id": "alice"}, {"$set": {"day": 5}}),
+        Tampering("entries", {"user_id": "alice", "seq": 2}, {"$set": {"periods": [5, None]}}),
+        Tampering("checkpoints", {"_id": "alice"}, {"$set": {"seq": "five", "document": ""}}),
+        Tampering("checkpoints", {"_id": "alice"}, {"$set": {"full_at": "today"}}),
     ],
 )
 async def test_what_cannot_be_read_is_found_and_does_not_end_the_round(
-    rounds: Rounds, collection: str, query: Mapping[str, Any], change: Mapping[str, Any]
+    rounds: Rounds, tampering: Tampering
 ) -> None:
-    await tamper(rounds.stage, collection, query, change)
-    await tamper(rounds.stage, "accounts", {"_id": "bob"}, {"$inc": {"spent_nusd": 1}})
+    await tampering.do(rounds.stage.database)
+    await Tampering("accounts", {"_id": "bob"}, {"$inc": {"spent_nusd": 1}}).do(
+        rounds.stage.database
+    )
     rounds.now = NOW + WEEK
     part = await rounds.run()
     # A checkpoint alone is made anew.
-    found = 1 if collection == "checkpoints" else 2
+    found = 1 if tampering.collection == "checkpoints" else 2
     assert (part.findings.accounts, part.findings.drifting) == (2, found)
 
 
@@ -236,7 +224,7 @@ async def test_a_count_that_is_too_low_is_found(
     rounds: Rounds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without reading all the entries that nothing counts."""
-    await tamper(rounds.stage, "accounts", {"_id": "bob"}, {"$set": {"entries": 0}})
+    await Tampering("accounts", {"_id": "bob"}, {"$set": {"entries": 0}}).do(rounds.stage.database)
     monkeypatch.setattr("libs.common.storage.mongo.proofs._MAX_ENTRIES", 2)
     for start in (True, False):
         proof = await rounds.prover.prove("bob", full=start)
@@ -421,12 +409,12 @@ async def test_a_long_proof_is_cut_and_gone_on_with(stage: Stage) -> None:
         assert progress.under_way.checkpoint.seq == seq
         rounds.now += timedelta(hours=1)
     # Also one whose stretches have all been read finds what it is compared with.
-    await tamper(stage, "rollups", {"user_id": "alice"}, {"$inc": {"cost_nusd": 1}})
+    await Tampering("rollups", {"user_id": "alice"}, {"$inc": {"cost_nusd": 1}}).do(stage.database)
     await stage.redis.delete("gateway:worker:verify")
     await verifier.take_turn()
     progress = await rounds.proofs.progress()
     assert (progress.after, progress.under_way, progress.ok) == ("alice", None, False)
-    await tamper(stage, "rollups", {"user_id": "alice"}, {"$inc": {"cost_nusd": -1}})
+    await Tampering("rollups", {"user_id": "alice"}, {"$inc": {"cost_nusd": -1}}).do(stage.database)
     part = await rounds.part(None, first.under_way)
     assert [seal.full_at for seal in part.seals if seal.checkpoint.seq] == [NOW]
 

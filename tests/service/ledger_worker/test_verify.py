@@ -1,9 +1,8 @@
 """The proof finds whatever was written past the ledger, from its last checkpoint on or in full."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 
 import msgspec
 import pytest
@@ -22,6 +21,7 @@ from libs.common.storage.redis.spend import RedisSpendReader
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.settings import Settings
 from services.ledger_worker.verifier import Verifier
+from tests.service.ledger_worker.tampering import Tampering
 from tests.service.ledger_worker.worker_stage import (
     CALL_NUSD,
     NOW,
@@ -95,28 +95,23 @@ async def test_entries_before_the_checkpoint_are_read_only_by_full(
     assert full.where == "entries"
 
 
-TAMPERED: list[tuple[str, Mapping[str, Any], Mapping[str, Any], str]] = [
-    ("accounts", {"_id": "alice"}, {"$inc": {"spent_nusd": 1}}, "account"),
-    ("accounts", {"_id": "alice"}, {"$inc": {"spent_nusd": -0.75}}, "account"),
-    ("accounts", {"_id": "alice"}, {"$inc": {"entries": -1}}, "entries"),
-    ("accounts", {"_id": "alice"}, {"$inc": {"spend.total": 1}}, "period:total"),
-    ("accounts", {"_id": "alice"}, {"$set": {"spend.2026-11": 0}}, "period:2026-11"),
-    ("accounts", {"_id": "alice"}, {"$inc": {"spend.2026-W48": 0.5}}, "period:2026-W48"),
-    ("rollups", {"user_id": "alice"}, {"$inc": {"cost_nusd": -1}}, "rollups:2026-11-24"),
-    ("entries", {"user_id": "alice", "seq": 8}, {"$set": {"seq": 9}}, "entries"),
-    ("entries", {"user_id": "alice", "seq": 8}, {"$inc": {"cost_nusd": 1}}, "account"),
-    ("entries", {"user_id": "alice", "seq": 8}, {"$set": {"periods": []}}, "period:"),
+TAMPERED = [
+    Tampering("accounts", {"_id": "alice"}, {"$inc": {"spent_nusd": 1}}, "account"),
+    Tampering("accounts", {"_id": "alice"}, {"$inc": {"spent_nusd": -0.75}}, "account"),
+    Tampering("accounts", {"_id": "alice"}, {"$inc": {"entries": -1}}, "entries"),
+    Tampering("accounts", {"_id": "alice"}, {"$inc": {"spend.total": 1}}, "period:total"),
+    Tampering("accounts", {"_id": "alice"}, {"$set": {"spend.2026-11": 0}}, "period:2026-11"),
+    Tampering("accounts", {"_id": "alice"}, {"$inc": {"spend.2026-W48": 0.5}}, "period:2026-W48"),
+    Tampering("rollups", {"user_id": "alice"}, {"$inc": {"cost_nusd": -1}}, "rollups:2026-11-24"),
+    Tampering("entries", {"user_id": "alice", "seq": 8}, {"$set": {"seq": 9}}, "entries"),
+    Tampering("entries", {"user_id": "alice", "seq": 8}, {"$inc": {"cost_nusd": 1}}, "account"),
+    Tampering("entries", {"user_id": "alice", "seq": 8}, {"$set": {"periods": []}}, "period:"),
 ]
 
 
-@pytest.mark.parametrize(("collection", "query", "change", "where"), TAMPERED)
+@pytest.mark.parametrize("tampering", TAMPERED)
 async def test_changes_after_the_checkpoint_are_found(
-    stage: Stage,
-    settings: Settings,
-    collection: str,
-    query: Mapping[str, Any],
-    change: Mapping[str, Any],
-    where: str,
+    stage: Stage, settings: Settings, tampering: Tampering
 ) -> None:
     await post(stage, settings, 5)
     prover = prover_of(stage)
@@ -126,12 +121,11 @@ async def test_changes_after_the_checkpoint_are_found(
     assert (await prover.prove("alice", full=False)).difference is None
     await RollupSegments(stage.database).roll_up(after_ms=0)
     assert (await prover.prove("alice", full=False)).difference is None
-    result = await stage.database[collection].update_one(query, change)
-    assert result.modified_count == 1
+    await tampering.do(stage.database)
     for full in (False, True):
         difference = (await prover.prove("alice", full=full)).difference
         assert difference is not None
-        assert difference.where.startswith(where)
+        assert difference.where.startswith(tampering.where)
 
 
 async def test_an_inserted_entry_is_found_by_full(stage: Stage, settings: Settings) -> None:
