@@ -347,6 +347,12 @@ async def test_the_overview_says_which_budgets_it_did_not_look_at(
     first = await browser.get("/console/budgets/first")
     assert first.text.count("exhausted") == 1
     assert "These come first" in first.text
+    page = await browser.get(following)
+    (last,) = re.findall(r'href="(/console/budgets\?cursor=[^"]+)"[^>]*>Next', page.text)
+    page = await browser.get(last)
+    assert "exhausted" not in page.text
+    assert "Next page" not in page.text
+    assert "Every budget lasts" not in page.text
 
 
 async def test_the_overview_of_an_account_names_its_budgets_at_risk(

@@ -53,6 +53,8 @@ async def show_page(view: View) -> Shown:
     said = "Every budget lasts its period."
     if found.next_cursor is not None:
         said = "Of these accounts every budget lasts; the next page goes on with the others."
+    elif "cursor" in view.query:
+        said = "Of these accounts, which are the last, every budget lasts."
     return ConsolePage(
         name=NAME, content=[panel("Accounts", _table(view, found.data, said), view.pager(found))]
     )
