@@ -77,7 +77,7 @@ pin-images: .venv ## Print the base and database images with their digests, for 
 # AT is a time of its own, where there is a C compiler (cc).
 test: .venv ## Run every test (ARGS="tests/unit -k name" for some, AT=2028-02-29T12:00:00)
 	@$(if $(ARGS),,HYPOTHESIS_PROFILE=full) $(BIN)/python -m $(if $(AT),tests.dates --or-today \
-		--at $(AT) $(or $(ARGS),tests),pytest $(or $(ARGS),-n 2 --dist loadfile))
+		--at $(AT) -- $(or $(ARGS),tests),pytest $(or $(ARGS),-n 2 --dist loadfile))
 
 # Needs Linux and cc; ARGS="--at 2027-01-03T23:58:00 --zone Asia/Tokyo tests/service/admin" for some.
 test-dates: .venv ## Run unit and service tests with the wall clock at odd dates

@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("--at", action="append", help="another time: 2027-01-03T23:58:00 (UTC)")
     parser.add_argument("--zone", default="UTC", help="in which it is that time")
     parser.add_argument("--or-today", action="store_true", help="without a compiler, run them now")
-    parser.add_argument("tests", nargs="*", default=TESTS, help="files or directories")
+    parser.add_argument("tests", nargs="*", default=TESTS, help="what pytest takes, after --")
     arguments = parser.parse_args()
     # Properties are tried by the other runs; this one is about the date.
     environment = {"HYPOTHESIS_PROFILE": "dev", **os.environ}
