@@ -42,10 +42,14 @@ def main() -> int:
         passes = arguments.or_today and _passes(arguments.tests, environment)
         return 0 if passes else 1
     dates = [(at, arguments.zone) for at in arguments.at] if arguments.at else DATES
-    # The tests' files lie there, too: pytest removes what other runs left days ago, and by this
-    # clock a run that is under way elsewhere has long ended.
-    with tempfile.TemporaryDirectory(prefix="dates-", dir=scratch.in_memory()) as directory:
-        environment |= {"PYTEST_DEBUG_TEMPROOT": directory}
+    # The tests' files lie apart: pytest removes what other runs left days ago, and by this clock a
+    # run that is under way elsewhere has long ended. The library does not lie in memory, which
+    # containers mount noexec.
+    with (
+        tempfile.TemporaryDirectory(prefix="dates-", dir=scratch.in_memory()) as files,
+        tempfile.TemporaryDirectory(prefix="clock-") as directory,
+    ):
+        environment |= {"PYTEST_DEBUG_TEMPROOT": files}
         preloaded = library(Path(directory))
         failed = []
         for at, zone in dates:
