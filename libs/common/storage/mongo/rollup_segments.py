@@ -16,7 +16,6 @@ entries in the accounts alone.
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from functools import partial
@@ -32,13 +31,8 @@ from libs.common.storage.mongo.driver import (
     in_transaction,
 )
 from libs.common.storage.mongo.index import index
-from libs.common.storage.mongo.rollup_rows import (
-    CELL_FIELDS,
-    CELL_TIME_CHARS,
-    CELLS_VERSION,
-    TAGS,
-    encode_tags,
-)
+from libs.common.storage.mongo.rollup_cells import add_cells
+from libs.common.storage.mongo.rollup_rows import CELL_FIELDS
 from libs.common.storage.mongo.rollup_updates import Rollup, rollup_updates, rollups_of
 from libs.common.storage.mongo.segment_documents import (
     DELTA,
@@ -54,12 +48,9 @@ from libs.common.storage.mongo.segment_documents import (
     table_of,
     unrolled,
 )
-from libs.common.storage.mongo.sum_tables import OF_STATUS, SumTable, Tally
+from libs.common.storage.mongo.sum_tables import SumTable, Tally
 
 STATE = "state"
-_FIELDS = ("user_id", "key_id", "model", "provider", "requested_model", "client_user")
-_COUNTED = ("cost_nusd", "calls", "corrections")
-_DETAILS = ("status", "tokens")
 # On days about today so many segments are folded as belong together.
 _FOLDED_AT = 8
 _RECENT = timedelta(days=3)
@@ -72,8 +63,6 @@ _MAX_ROWS = 20_000
 # With all that folding and checking read, so that they read no tables.
 INDEXES = (index("rollup_segments", "level", "day", "size", "entries", "_id"),)
 
-# Sums by name, by the name of the rollup's cell.
-_Cells = Mapping[str, Mapping[str, int]]
 # Ids of segments by size, of a day; whether the rollups lack them.
 _Sizes = dict[tuple[str, bool], list[tuple[int, str]]]
 
@@ -221,7 +210,7 @@ class RollupSegments:
         await self.collection.delete_many(segments, session=session)
         tally = Tally(CELL_FIELDS)
         async for document in self._rollups.find({"day": day}, session=session):
-            _add_cells(tally, document)
+            add_cells(tally, document)
             if len(tally) >= _MAX_ROWS:
                 await self._insert(day, tally, session)
                 tally = Tally(CELL_FIELDS)
@@ -277,30 +266,3 @@ def _oldest(ids: Iterable[str]) -> int:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _add_cells(tally: Tally, rollup: Document) -> None:
-    tags = rollup.get(TAGS) or {}
-    tagged = encode_tags(tags).decode() if tags else ""
-    of = (*[rollup.get(name) or "" for name in _FIELDS], tagged)
-    for cell, sums in _cells_of(rollup).items():
-        hour, status = cell[:CELL_TIME_CHARS], cell[CELL_TIME_CHARS + 1 :]
-        tally.add_row((*of, hour, status), sums)
-
-
-def _cells_of(rollup: Document) -> _Cells:
-    """What is in no cell has one without time and status."""
-    rest = Counter({name: rollup.get(name, 0) for name in _COUNTED})
-    for name in _DETAILS:
-        rest.update({f"{name}.{each}": n for each, n in rollup.get(name, {}).items()})
-    if rollup.get("v") != CELLS_VERSION:
-        return {"": rest}
-    cells = {
-        cell: {name: n for name, n in sums.items() if name != "tokens"}
-        | {f"tokens.{name}": n for name, n in sums.get("tokens", {}).items()}
-        for cell, sums in rollup["cells"].items()
-    }
-    for cell, sums in cells.items():
-        rest.subtract(sums)
-        rest[OF_STATUS + cell[CELL_TIME_CHARS + 1 :]] -= sums.get("calls", 0)
-    return cells | ({"": rest} if any(rest.values()) else {})
