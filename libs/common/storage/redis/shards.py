@@ -9,7 +9,6 @@ names in common.
 """
 
 import zlib
-from functools import lru_cache
 from itertools import count as count_from
 
 import msgspec
@@ -18,8 +17,6 @@ from redis.asyncio import Redis
 from libs.common.storage.redis.key_slots import SLOTS, slot_of
 
 MAX_SHARDS = 1024
-# A call asks some seven times for its account's shard.
-_MOST_PLACES = 4096
 
 
 class Shards(msgspec.Struct, frozen=True):
@@ -33,7 +30,7 @@ class Shards(msgspec.Struct, frozen=True):
 
     def of(self, user_id: str) -> int:
         """The account's shard, from 0."""
-        return _place_of(user_id, len(self.tags)) if self.tags else 0
+        return zlib.crc32(user_id.encode()) % len(self.tags) if self.tags else 0
 
     def root_of(self, user_id: str) -> str:
         """The prefix of the account's keys. An account's id has no braces."""
@@ -51,11 +48,6 @@ class Shards(msgspec.Struct, frozen=True):
 
 
 ONE = Shards(())
-
-
-@lru_cache(maxsize=_MOST_PLACES)
-def _place_of(user_id: str, count: int) -> int:
-    return zlib.crc32(user_id.encode()) % count
 
 
 def shards_of(redis: Redis) -> Shards:
