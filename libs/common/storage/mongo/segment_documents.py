@@ -67,7 +67,7 @@ def foldable(sizes: Iterable[tuple[int, str]], at: int = 1) -> list[str]:
 
 
 def fitting(sizes: Iterable[tuple[int, str]]) -> Iterator[list[str]]:
-    """All segments, so many at a time as one may have all that they have."""
+    """The ids of all segments, in parts of which each is small enough for one segment."""
     ids: list[str] = []
     together = 0
     for size, id_ in sizes:
