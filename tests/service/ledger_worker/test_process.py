@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,9 @@ import pytest
 from deploy.local.children import tied
 from deploy.local.environment import ROOT, without_settings
 from libs.common.schemas.holds import Spent
+from libs.common.storage.mongo import rollup_segments
+from libs.common.storage.mongo.ledger import LedgerStore
+from libs.common.storage.mongo.segment_documents import UNROLLED
 from libs.common.storage.queue.event_queue import QUEUE
 from tests.servers import free_port, mongo_server, redis_server, running
 from tests.service.ledger_worker.worker_stage import (
@@ -26,6 +30,7 @@ from tests.service.ledger_worker.worker_stage import (
     open_stage,
 )
 from tests.support.polling import eventually
+from tests.unit.builders import entry
 
 COMMAND = (sys.executable, "-m", "services.ledger_worker")
 # The time after which a killed worker's jobs are taken up again.
@@ -294,3 +299,15 @@ async def test_the_worker_verifies_and_settles_periodically(
         await stage.database["accounts"].update_one({"_id": "alice"}, {"$inc": {"spent_nusd": 1}})
         await worker.says("ledger.drifted")
         assert await worker.end(signal.SIGTERM) == 0
+
+
+async def test_the_command_rolls_up_what_a_clock_that_runs_ahead_has_stamped(
+    stage: Stage, mongo_uri: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later_ms = int(time.time() * 1000) + 86_400_000
+    monkeypatch.setattr(rollup_segments, "_now_ms", lambda: later_ms)
+    await LedgerStore(stage.database).post([entry("one", user_id="alice")])
+    assert await stage.database["rollups"].count_documents({}) == 0
+    assert await run(environment(mongo_uri, redis_url), "--roll-up") == (0, "")
+    assert await stage.database["rollups"].count_documents({"user_id": "alice"}) == 1
+    assert await stage.database["rollup_segments"].count_documents({"level": UNROLLED}) == 0
