@@ -39,9 +39,11 @@ help: ## Show the targets
 # The tools of `workflows` and `audit` share no dependency with the project.
 .venv/.installed: requirements/dev.txt
 .venv-ci/.installed: requirements/ci.txt
+# LiteLLM Proxy, which `bench-peers` measures.
+.venv-peers/.installed: requirements/peers.txt
 
 # A lock is complete, so pip need not resolve (--no-deps) and every file is checked by its hash.
-.venv/.installed .venv-ci/.installed:
+.venv/.installed .venv-ci/.installed .venv-peers/.installed:
 	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11, 3.12 or 3.13 on PATH, or PYTHON=..." >&2; exit 1; }
 	@echo "Installing $< into $(@D) (once; a minute or two)"
 	@$(PYTHON) -m venv --clear $(@D)
@@ -199,7 +201,7 @@ test-console: .venv ## Walk through the console in a browser, and look at every 
 pictures: .venv ## Take the pictures of the console in docs/images
 	@CHROMIUM=$(CHROMIUM) $(BIN)/python -m tests.browser.pictures docs/images
 
-.PHONY: bench bench-accounts bench-admin bench-cluster bench-ledger bench-pieces chaos
+.PHONY: bench bench-accounts bench-admin bench-cluster bench-ledger bench-peers bench-pieces chaos
 bench: .venv ## Measure what the gateway adds, beside a bare relay (ARGS="--rounds 5")
 	@$(BIN)/python -m bench $(ARGS)
 bench-ledger: .venv ## Measure events per second from the queue to the commit
@@ -210,6 +212,8 @@ bench-admin: .venv ## Measure the operators' API over 100,000 entries (ARGS="--r
 	@$(BIN)/python -m bench.admin $(ARGS)
 bench-accounts: .venv ## Measure a call and the proof among few accounts and many
 	@$(BIN)/python -m bench.accounts $(ARGS)
+bench-peers: .venv .venv-peers/.installed ## Measure a call beside LiteLLM Proxy's (ARGS="--build CHECKOUT" adds a build)
+	@$(BIN)/python -m bench.peers --litellm .venv-peers/bin/litellm $(ARGS)
 bench-pieces: .venv ## Measure our own group commit, cache, spool, clients beside a library's
 	@$(BIN)/python -m bench.pieces
 chaos: .venv ## Kill and pause everything at random under load, then check the books (ARGS="--seeds 4 5")
@@ -218,5 +222,5 @@ chaos: .venv ## Kill and pause everything at random under load, then check the b
 .PHONY: clean
 clean: ## Stop the stack, remove its data, the environments and all caches
 	@test ! -x $(BIN)/python || $(BIN)/python -m deploy.local down --with-data
-	rm -rf .local .venv .venv-ci .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .local .venv .venv-ci .venv-peers .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

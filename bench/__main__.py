@@ -9,44 +9,20 @@ import platform
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
-from statistics import median, quantiles
-from typing import Any
+from statistics import median
 
 import msgspec
 import uvloop
 
 from bench.admission import admission_lines, measure_admission
-from bench.load import Job, Result, run_job
+from bench.scenarios import Row, Scenario, load, measure, scenarios
 from bench.systems import BARE, System, synced_each_second, systems
 from bench.whole import WHOLE, example_body, measure_whole
 from deploy.local.state import StackInfo
-from tests.support.agent_calls import agent_call
 
-_PADDING = "x" * 820
 _SOAK_PARTS = 10
-_US = 1e6
-_MS = 1e3
 # Above this share of one core the load generator itself is what is measured.
 _LOAD_LIMIT = 0.85
-
-
-class Scenario(msgspec.Struct, frozen=True, kw_only=True):
-    name: str
-    stream: bool
-    concurrency: int
-    requests: int
-    # A coding agent's call, of 65 KB, instead of one of 1 KB.
-    is_agents: bool = False
-
-
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One system in one round of one scenario."""
-
-    requests_per_s: float
-    p50_ms: float
-    p99_ms: float
-    cpu_us: dict[str, float]
-    load_share: float
 
 
 # In a scenario with one call at a time nobody shares a sync to disk: what it costs is shown apart.
@@ -54,61 +30,6 @@ _EACH_SECOND = "gateway, Redis synced each second"
 _TRANSLATED = "gateway, translated"
 _TRANSLATED_MODEL = "claude-haiku-4-5"
 _NAME_WIDTH = len(_EACH_SECOND)
-
-
-def scenarios(requests: int) -> list[Scenario]:
-    return [
-        Scenario(
-            name=f"{'SSE, 20 chunks' if stream else 'JSON'}, {concurrency} at a time",
-            stream=stream,
-            concurrency=concurrency,
-            requests=requests // 4 if stream or concurrency == 1 else requests,
-        )
-        for stream in (False, True)
-        for concurrency in (1, 16, 64)
-    ] + [
-        Scenario(
-            name=f"{'SSE, 20 chunks' if stream else 'JSON'}, an agent's call, 16 at a time",
-            stream=stream,
-            concurrency=16,
-            requests=requests // 8,
-            is_agents=True,
-        )
-        for stream in (False, True)
-    ]
-
-
-def measure(system: System, scenario: Scenario, requests: int) -> Row:
-    """One process of load against one system."""
-    before = system.cpu_s()
-    result = _load(system, scenario, requests)
-    after = system.cpu_s()
-    cuts = quantiles(result.latencies_s, n=100)
-    count = len(result.latencies_s)
-    return Row(
-        requests_per_s=count / result.elapsed_s,
-        p50_ms=cuts[49] * _MS,
-        p99_ms=cuts[98] * _MS,
-        cpu_us={name: (after[name] - before[name]) / count * _US for name in after},
-        load_share=result.cpu_s / result.elapsed_s,
-    )
-
-
-def _load(system: System, scenario: Scenario, requests: int) -> Result:
-    script = "[[stand-in chunks=20]]" if scenario.stream else ""
-    body: dict[str, Any] = {"messages": [{"role": "user", "content": f"{script} {_PADDING}"}]}
-    if scenario.is_agents:
-        body = msgspec.json.decode(agent_call("chat", system.model))
-        body["messages"][-1]["content"] += script
-    body |= {"model": system.model, "stream": scenario.stream}
-    job = Job(
-        url=f"{system.url}/v1/chat/completions",
-        api_key=system.api_key,
-        body=msgspec.json.encode(body).decode(),
-        concurrency=scenario.concurrency,
-        requests=requests,
-    )
-    return run_job(job)
 
 
 def report(scenario: Scenario, rows: dict[str, list[Row]]) -> list[str]:
@@ -160,7 +81,7 @@ def soak(system: System, requests: int) -> Iterator[str]:
     part = requests // _SOAK_PARTS
     for number in range(_SOAK_PARTS):
         kind = Scenario(name="soak", stream=number % 2 == 1, concurrency=64, requests=part)
-        _load(system, kind, part)
+        load(system, kind, part)
         rss = ", ".join(f"{name} {mb:.0f}" for name, mb in system.rss_mb().items())
         yield f"after {(number + 1) * part:7d} requests: RSS MB {rss}"
 

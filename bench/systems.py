@@ -129,20 +129,31 @@ class _More:
     def _start(
         self, name: str, command: tuple[str, ...], environment: Mapping[str, str], port: int
     ) -> int:
-        launch = Launch(
-            name=name,
-            command=command,
-            environment=dict(environment),
-            directory=ROOT,
-            digest="",
-            port=port,
-        )
-        self._supervisor.spawn(launch)
-        await_ready({name: Listens(port=port)}, self._supervisor, timeout_s=_START_S)
-        record = self._supervisor.find(name)
-        if record is None:
-            raise RuntimeError(f"{name} does not run")
-        return record.pid
+        return start_beside(self._supervisor, name, command, environment, port)
+
+
+def start_beside(
+    supervisor: Supervisor,
+    name: str,
+    command: tuple[str, ...],
+    environment: Mapping[str, str],
+    port: int,
+) -> int:
+    """Starts a process that listens on the port. Returns its pid, once it does."""
+    launch = Launch(
+        name=name,
+        command=command,
+        environment=dict(environment),
+        directory=ROOT,
+        digest="",
+        port=port,
+    )
+    supervisor.spawn(launch)
+    await_ready({name: Listens(port=port)}, supervisor, timeout_s=_START_S)
+    record = supervisor.find(name)
+    if record is None:
+        raise RuntimeError(f"{name} does not run")
+    return record.pid
 
 
 @contextmanager

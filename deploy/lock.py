@@ -35,7 +35,8 @@ def main() -> None:
     for name, own in LOCKS.items():
         chosen = [f"--extra={extra}" for extra in own]
         compile_lock(uv, name, "pyproject.toml", *chosen, "--constraint=requirements/dev.txt")
-    compile_lock(uv, "ci", "--group=ci")
+    for group in ("ci", "peers"):
+        compile_lock(uv, group, f"--group={group}")
 
 
 if __name__ == "__main__":
