@@ -14,7 +14,9 @@ from structlog.testing import capture_logs
 
 from deploy.local.environment import without_settings
 from libs.common.storage.redis.client import open_redis
+from libs.common.storage.redis.shards import cluster_shards
 from libs.common.storage.redis.suitability import Right, check_suitable, listens, publishes
+from tests.clusters import cluster
 from tests.servers import HOST, ServerProcess, free_port, redis_server, running
 from tests.support.polling import eventually_in_thread
 
@@ -63,6 +65,21 @@ def test_a_cluster_is_refused_at_the_start(service: str, tmp_path: Path, mongo_u
             node.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
         line = refusal(service, environment(tmp_path, mongo_uri, server.url))
     assert line.startswith(f"services.{service}: REDIS_URL names a node of a Redis Cluster")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_another_number_of_shards_is_refused_at_the_start(
+    service: str, tmp_path: Path, mongo_uri: str
+) -> None:
+    with cluster(tmp_path, masters=1) as made:
+        for name in map(cluster_shards(16).record, range(16)):
+            made.masters[0].ask("SET", name, 8)
+        url = f"{made.url}?shards=12"
+        line = refusal(service, environment(tmp_path, mongo_uri, url))
+    assert line == (
+        f"services.{service}: REDIS_URL says shards=12, but the keys in this cluster are divided "
+        "into 8 shards: write that number"
+    )
 
 
 async def test_a_cluster_that_comes_later_is_told_by_ready(tmp_path: Path, mongo_uri: str) -> None:

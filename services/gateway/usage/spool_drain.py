@@ -53,10 +53,11 @@ class SpoolDrain:
         """
         closed = self._admissions.closed_calls()
         self._away = {}
-        # A restarted Redis has lost the scripts, and each batch should be sent once.
-        await self._holds.load_scripts()
         if len(self._meters) > 1:
+            # It also finds the masters: a replica may just have become one.
             await asyncio.gather(*map(self._probe, range(len(self._meters))))
+        # A restarted Redis lacks the scripts, as a new master does; each batch should be sent once.
+        await self._holds.load_scripts()
         sent = await self._backlog.drain(self._unspool, self._dead_letter, self._may_go)
         for shard, meter in enumerate(self._meters):
             if shard not in self._away:

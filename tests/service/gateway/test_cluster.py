@@ -1,5 +1,6 @@
 """A gateway on a Redis Cluster: the loss of a master concerns its own accounts alone."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -9,13 +10,13 @@ import pytest_asyncio
 
 from libs.common.settings import Secret
 from libs.common.storage.redis.client import RedisError
-from libs.common.storage.redis.shards import shards_of
+from libs.common.storage.redis.shards import Shards, cluster_shards, shards_of
 from services.gateway.settings import Settings
 from tests.clusters import Cluster, Node, promote, until
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT
 from tests.service.gateway.stage import open_gateway
-from tests.service.gateway.test_budgets import OUTPUT_USD
+from tests.service.gateway.test_budgets import OUTPUT_USD, Turnstile
 from tests.service.gateway.test_outages import spooled
 from tests.service.gateway.test_pool_outages import COST_NUSD, ROOM_FOR_FIVE_USD, status
 from tests.service.gateway.upstream import Upstream
@@ -83,6 +84,66 @@ async def test_a_dead_masters_accounts_go_by_the_policy_and_the_others_do_not_no
     for secret in (lost, other):
         ok = [event for event in await own_books.events(secret) if event.status == "ok"]
         assert len(ok) == len({event.call_id for event in ok}) == 5
+
+
+def divide(cluster: Cluster, shards: int) -> None:
+    """Empties the cluster, as an operator does before another number of shards is used, and is
+    faster than the services that still use the old one.
+    """
+    cluster.empty()
+    for count in (6, 16, shards):
+        for name in map(cluster_shards(count).record, range(count)):
+            cluster.master_of(slot_of(name)).ask("SET", name, shards)
+
+
+async def key_whose_queue_ends(books: Books, new: Shards) -> str:
+    """A key of an account whose shard has a name that no new shard has."""
+    old = shards_of(books.redis)
+    while True:
+        user_id = await books.add_account()
+        if old.tags[old.of(user_id)] not in new.tags:
+            return await books.add_key(user_id)
+
+
+async def test_a_call_under_way_while_the_number_of_shards_changes_is_posted_by_the_new_one(
+    upstream: Upstream,
+    module_mongo_uri: str,
+    own_books: Books,
+    settings: Settings,
+    settings_with: SettingsWith,
+    cluster_session: Cluster,
+) -> None:
+    """No worker would look into the queue that its shard had."""
+    turnstile = Turnstile(upstream, expected=1)
+    secret = await key_whose_queue_ends(own_books, cluster_shards(4))
+    async with open_gateway(settings) as gateway:
+        under_way = asyncio.create_task(status(gateway, secret))
+        await turnstile.full()
+        divide(cluster_session, 4)
+        turnstile.open.set()
+        assert await under_way == 200
+        assert spooled(settings) == 1
+
+        async def says_so() -> bool:
+            ready = await gateway.http.get("/ready")
+            told = ready.json()["checks"]["redis"]
+            return ready.status_code == 503 and "divided into 4 shards" in told
+
+        await eventually(says_so)
+        assert await status(gateway, secret) == 200
+    url = f"{cluster_session.url}?shards=4"
+    changed = settings_with(redis_url=Secret(url), spool_dir=settings.spool_dir)
+    try:
+        async with open_books(module_mongo_uri, url) as books, open_gateway(changed) as gateway:
+
+            async def is_drained() -> bool:
+                return spooled(changed) == 0
+
+            await eventually(is_drained)
+            calls = [each.call_id for each in await books.events(secret) if each.status == "ok"]
+            assert len(calls) == len(set(calls)) == 2
+    finally:
+        cluster_session.empty()
 
 
 def _has_all(replica: Node, master: Node) -> bool:

@@ -1,7 +1,9 @@
 """A client of a cluster: each command reaches the node of its key."""
 
-from contextlib import aclosing
-from itertools import count
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
+from itertools import count as count_from
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -14,22 +16,24 @@ from libs.common.storage.redis.client import memory_ratio, nodes_of, open_redis
 from libs.common.storage.redis.cluster_client import Routed
 from libs.common.storage.redis.key_slots import SLOTS, slot_of
 from libs.common.storage.redis.master import RedisUnsuitable
+from libs.common.storage.redis.node_links import ShardsChanged
 from libs.common.storage.redis.pipelining import NotReplicated, Pipelined, Transaction
 from libs.common.storage.redis.shards import cluster_shards, shards_of
 from libs.common.storage.redis.suitability import check_suitable, listens, publishes
 from tests.clusters import Cluster, begin_to_move, end_move, move_keys, move_slots
 from tests.servers import HOST, free_port
+from tests.support.polling import eventually
 
 
 def spread(cluster: Cluster) -> list[str]:
     """A new key in the slots of each master."""
     keys: dict[int, str] = {}
-    for number in count():
+    for number in count_from():
         key = f"{uuid4().hex}:{number}"
         keys.setdefault(slot_of(key) * len(cluster.masters) // SLOTS, key)
         if len(keys) == len(cluster.masters):
             return list(keys.values())
-    raise AssertionError("count() does not end")
+    raise AssertionError("count_from() does not end")
 
 
 @pytest.fixture
@@ -157,7 +161,9 @@ async def test_another_number_of_shards_is_refused(
 ) -> None:
     assert shards_of(cluster_redis) == cluster_shards(6)
     records = [key async for key in cluster_redis.scan_iter("gateway:shards:*", count=1000)]
-    assert await cluster_redis.mget(records) == [b"6"] * 16
+    names = {cluster_shards(n).record(shard) for n in (6, 16) for shard in range(n)}
+    assert {name.decode() for name in records} == names
+    assert await cluster_redis.mget(records) == [b"6"] * len(names)
     async with open_redis(f"{emptied_cluster.url}?shards=8") as redis:
         for _ in range(2):
             with pytest.raises(RedisUnsuitable, match=r"shards=8, but .* divided into 6 shards"):
@@ -166,6 +172,35 @@ async def test_another_number_of_shards_is_refused(
             await Pipelined(redis).run("GET", "a")
         with pytest.raises(RedisUnsuitable):
             await redis.pubsub().subscribe("channel")
+
+
+async def test_a_transaction_in_a_shard_ends_with_the_number_of_shards(
+    emptied_cluster: Cluster, cluster_redis: Routed
+) -> None:
+    """Until it is recorded again, nobody may know where the transaction wrote."""
+    key, record = "gateway:{0}:key", "gateway:shards:{0}"
+    pipelined = Pipelined(cluster_redis)
+
+    async def count() -> Sequence[Any]:
+        transaction = Transaction()
+        transaction.execute_command("INCR", key)
+        return await pipelined.transact(transaction)
+
+    async def is_back() -> bool:
+        with suppress(ShardsChanged):
+            return bool(await count())
+        return False
+
+    assert await count() == [1]
+    node = emptied_cluster.master_of(slot_of(key))
+    node.ask("DEL", record)
+    with pytest.raises(ShardsChanged):
+        await count()
+    await eventually(is_back)
+    assert node.ask("GET", record) == b"6"
+    node.ask("SET", record, 8)
+    with pytest.raises(RedisUnsuitable, match="divided into 8 shards"):
+        await eventually(is_back)
 
 
 async def test_the_scheme_must_fit_the_server(emptied_cluster: Cluster, redis_url: str) -> None:

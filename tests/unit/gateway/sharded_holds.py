@@ -18,6 +18,8 @@ class ShardedHolds(HoldStore):
     def __init__(self, redis: Redis) -> None:
         super().__init__(redis)
         self.away: set[int] = set()
+        # Their replica has just become master: the first command finds it, and it has no scripts.
+        self.taken_over: set[int] = set()
         self.asked: list[int] = []
         self.sent: list[int] = []
 
@@ -40,6 +42,8 @@ class ShardedHolds(HoldStore):
     async def probe(self, shard: int) -> None:
         self._check(shard)
         await super().probe(shard)
+        if shard in self.taken_over:
+            await self._redis.script_flush()
 
     async def transact(self, transaction: Transaction) -> object:
         packed = b"".join(transaction.packed).decode("latin-1")

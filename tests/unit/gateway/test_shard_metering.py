@@ -228,6 +228,17 @@ async def test_spooled_events_of_a_shard_that_is_away_let_the_others_pass(stage:
     assert not any(breaker.is_open for breaker in stage.breakers.by_shard)
 
 
+async def test_a_new_master_has_the_scripts_before_it_gets_a_batch(stage: Stage) -> None:
+    """It would enqueue the batch without them, and then have it again."""
+    stage.holds.away = {1}
+    meter = stage.meter()
+    await meter.enqueue(stage.metered(1, "a"))
+    stage.holds.away, stage.holds.taken_over = set(), {1}
+    assert await meter.drain_backlog() == 1
+    assert stage.holds.sent == [1]
+    assert await stage.queued() == [[], ["a"], [], []]
+
+
 async def test_while_no_shard_answers_nothing_is_sent(stage: Stage) -> None:
     stage.holds.away = set(SHARDS)
     meter = stage.meter()

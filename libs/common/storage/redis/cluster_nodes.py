@@ -31,8 +31,9 @@ _NODE_TIMEOUT_S = 1.0
 _READ_TIMEOUT_S = 4.0
 # A node that has left the map may still answer what it was asked before.
 _SPARE_S = 5.0
-# The number of shards is recorded all over the slots: no single node is needed to know it.
-_RECORDS = tuple(f"gateway:shards:{{{tag}}}" for tag in cluster_shards(16).tags)
+# The number of shards is recorded all over the slots, in the same ones whatever it is: no single
+# node is needed to know it. It is recorded in each shard's slot, too, for its transactions.
+_SIXTEEN = cluster_shards(16)
 # Not structlog: importing it would cost the worker's probe more than the rest of its work.
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,13 @@ class ClusterNodes:
         self.slots: list[NodePool | None] = []
         self.pools: set[NodePool] = set()
         self._url = url
+        self._records = list(
+            dict.fromkeys(
+                shards.record(n)
+                for shards in (_SIXTEEN, cluster_shards(url.shards))
+                for n in range(shards.count)
+            )
+        )
         self._options = options
         self._seeds = [SeedPool(self.refresh_soon, each, **options) for each in url.nodes]
         self._by_address: dict[Address, NodePool] = {}
@@ -188,7 +196,7 @@ class ClusterNodes:
         """
         wanted = str(self._url.shards)
         names: dict[NodePool | None, list[str]] = {}
-        for name in _RECORDS:
+        for name in self._records:
             names.setdefault(slots[slot_of(name)], []).append(name)
         asked = (_recorded_at(pool, own, wanted) for pool, own in names.items() if pool is not None)
         answers = await answers_of(asked)

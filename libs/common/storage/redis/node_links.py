@@ -14,7 +14,12 @@ from libs.common.storage.redis.node_pool import NodePool
 from libs.common.storage.redis.wire import Link, Wire
 
 T = TypeVar("T")
+_NOTHING: tuple[bytes, ...] = ()
 _ASKING = hiredis.pack_command(("ASKING",))
+
+
+class ShardsChanged(RedisError):
+    """The transaction was executed, where nobody may look: it has to be kept elsewhere as well."""
 
 
 class NodeLinks:
@@ -24,6 +29,10 @@ class NodeLinks:
         self._cluster = cluster
         self._timeout_s = timeout_s
         self._links: dict[NodePool, Link] = {}
+        shards = cluster.shards
+        self._count = b"%d" % shards.count
+        names = map(shards.record, range(shards.count))
+        self._guards = {slot_of(name): _guard(name) for name in names}
 
     def run(self, command: tuple[Any, ...]) -> Awaitable[Any]:
         packed, key = hiredis.pack_command(command), key_of(command)
@@ -32,15 +41,25 @@ class NodeLinks:
         send = partial(self._send, packed)
         return self._cluster.reach(slot_of(key), send, may_follow=not is_script(command))
 
-    async def exchange(
-        self, commands: Sequence[Sequence[Any]], exchange: Callable[[Wire], Awaitable[T]]
-    ) -> T:
-        """Has the node of the commands' slot execute them together."""
+    def guard_of(self, slot: int) -> tuple[bytes, ...]:
+        """What a transaction in a shard's slot ends with, for `check_guard`."""
+        return self._guards.get(slot, _NOTHING)
+
+    def check_guard(self, recorded: bytes | None) -> None:
+        """Raises ShardsChanged if the cluster's accounts are divided into another number of shards,
+        or nobody says: then no worker may look where the transaction wrote.
+        """
+        if recorded != self._count:
+            self._cluster.nodes.refresh_soon()
+            raise ShardsChanged("the cluster does not hold the number of shards any more")
+
+    async def exchange(self, slot: int, exchange: Callable[[Wire], Awaitable[T]]) -> T:
+        """Has the slot's node do it."""
 
         async def at_node(pool: NodePool, _asking: bool) -> T:
             return await exchange(await self._open(pool))
 
-        return await self._cluster.reach(one_slot_of(commands), at_node, may_follow=False)
+        return await self._cluster.reach(slot, at_node, may_follow=False)
 
     async def _send(self, packed: bytes, pool: NodePool, asking: bool) -> Any:
         link = self._links.get(pool)
@@ -71,6 +90,11 @@ class NodeLinks:
             pools = pools[:1]
         sent = (self._send(packed, pool, False) for pool in pools)
         return first_answer(await answers_of(sent))
+
+
+def _guard(record: str) -> tuple[bytes, ...]:
+    command: tuple[Any, ...] = ("GET", record)
+    return (hiredis.pack_command(command),)
 
 
 def one_slot_of(commands: Sequence[Sequence[Any]]) -> int:

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from libs.common.storage.redis.client import Redis
 from libs.common.storage.redis.cluster import ClusterPool
-from libs.common.storage.redis.node_links import NodeLinks
+from libs.common.storage.redis.node_links import NodeLinks, one_slot_of
 from libs.common.storage.redis.wire import Link, Wire
 
 # Commits wait for the append-only file's sync, which a busy disk can delay.
@@ -71,16 +71,26 @@ class Pipelined:
     async def transact(self, transaction: Transaction) -> Sequence[Any]:
         """The replies. Raises the first error; the other commands still took effect.
 
-        Raises NotReplicated too, after which it has to be repeated or kept elsewhere.
+        Raises NotReplicated and ShardsChanged too, after which it has to be repeated or kept
+        elsewhere.
         """
-        packed = [_MULTI, *transaction.packed, _EXEC]
         if self._nodes is not None:
-            exchange = partial(self._exchange, packed)
-            return _checked(*await self._nodes.exchange(transaction.commands, exchange))
+            return await self._transact_at_node(self._nodes, transaction)
+        packed = [_MULTI, *transaction.packed, _EXEC]
         if self._wait_replicas:
             return _checked(*await self._exchange(packed, await self._link.open()))
         answers: Sequence[Any] = await self._link.send(b"".join(packed), len(packed))
         return _checked(answers, self._link.wire)
+
+    async def _transact_at_node(self, nodes: NodeLinks, transaction: Transaction) -> Sequence[Any]:
+        slot = one_slot_of(transaction.commands)
+        guard = nodes.guard_of(slot)
+        exchange = partial(self._exchange, [_MULTI, *transaction.packed, *guard, _EXEC])
+        answers = _checked(*await nodes.exchange(slot, exchange))
+        if guard:
+            *answers, recorded = answers
+            nodes.check_guard(recorded)
+        return answers
 
     async def _exchange(self, packed: Sequence[bytes], wire: Wire) -> _Answers:
         """Raises an error if the server did not execute the transaction, or it is not known to."""

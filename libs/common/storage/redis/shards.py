@@ -42,6 +42,10 @@ class Shards(msgspec.Struct, frozen=True):
         """The name of a key that each shard has, such as the queue."""
         return f"{key}:{{{self.tags[shard]}}}" if self.tags else key
 
+    def record(self, shard: int) -> str:
+        """The name of the key that holds the number of shards of a cluster, in the shard's slot."""
+        return f"gateway:shards:{{{self.tags[shard]}}}"
+
     def job_id(self, job_id: str, shard: int) -> str:
         """The id of a job in the shard's queue: arq derives the names of keys from it."""
         return f"{{{self.tags[shard]}}}{job_id}" if self.tags else job_id
