@@ -1,6 +1,6 @@
-"""Proves one account: its entries against its spend, periods and rollups."""
+"""Proves accounts: the entries of each against its spend, periods and rollups."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from time import monotonic
 
 import msgspec
@@ -8,12 +8,13 @@ import msgspec
 from libs.common.domain.verify import (
     Checkpoint,
     Difference,
+    EntrySums,
     Kept,
     advance,
     compare,
     days_in,
 )
-from libs.common.storage.mongo.proofs import ProofStore
+from libs.common.storage.mongo.proofs import ProofStore, Tail
 
 # Entries read in one transaction, which MongoDB bounds to a minute and the driver to seconds.
 STRETCH = 10_000
@@ -33,8 +34,40 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     is_cut: bool = False
 
 
+class Unproved(msgspec.Struct, frozen=True, kw_only=True):
+    """An account, of which the entries after `checkpoint` are to be read.
+
+    `full`: the entries before it have been read for this proof, too, which then compares the
+    rollups of every day, and may be cut. `entries`: the account's count of them a moment ago, where
+    it is known.
+    """
+
+    checkpoint: Checkpoint
+    full: bool
+    entries: int | None = None
+
+    @property
+    def user_id(self) -> str:
+        return self.checkpoint.user_id
+
+
+class _End(msgspec.Struct, frozen=True, kw_only=True):
+    """An account whose entries were read up to `proved`, but for about `left` of them.
+
+    `days`: those whose rollups are compared, with those of the entries that are left; None: all.
+    """
+
+    proved: Checkpoint
+    left: int
+    days: Collection[str] | None
+
+    @property
+    def user_id(self) -> str:
+        return self.proved.user_id
+
+
 class AccountProver:
-    """Reads entries a stretch at a time."""
+    """Reads entries a stretch at a time, and the ends of several accounts in one snapshot."""
 
     def __init__(self, proofs: ProofStore, *, stretch: int = STRETCH) -> None:
         self._proofs = proofs
@@ -42,19 +75,32 @@ class AccountProver:
 
     async def prove(
         self,
-        start: Checkpoint,
+        accounts: Sequence[Unproved],
         *,
-        full: bool,
-        entries: int | None = None,
-        cut_at: float | None = None,
-    ) -> Proof:
-        """From `start` on. `full`: the entries before it have been read for this proof, too, which
-        then compares the rollups of every day, and may be cut. `entries`: the account's count of
-        them a moment ago, where it is known.
-        """
-        user_id, proved, days = start.user_id, start, set[str]()
+        give_up_at: float | None = None,
+        may_cut: bool = False,
+    ) -> list[Proof]:
+        """Of each account, in their order; of the first ones, where there is no time for more."""
+        proofs: dict[str, Proof] = {}
+        ends: list[_End] = []
+        for account in accounts:
+            reached = await self._stretched(account, give_up_at if may_cut else None)
+            if isinstance(reached, Proof):
+                proofs[account.user_id] = reached
+            else:
+                ends.append(reached)
+            if give_up_at is not None and monotonic() > give_up_at:
+                break
+        for some in self._within_a_stretch(ends):
+            proofs |= await self._ended(some)
+        return [proofs[each.user_id] for each in accounts if each.user_id in proofs]
+
+    async def _stretched(self, account: Unproved, cut_at: float | None) -> _End | Proof:
+        user_id, proved, days = account.user_id, account.checkpoint, set[str]()
         # Entries far from the end cannot change, so each stretch may have its own snapshot.
-        upto = await self._proofs.entries(user_id) if entries is None else entries
+        upto = account.entries
+        if upto is None:
+            upto = await self._proofs.entries(user_id)
         while proved.seq + self._stretch < upto:
             end = proved.seq + self._stretch
             added = await self._proofs.sums(user_id, proved.seq, end)
@@ -63,35 +109,51 @@ class AccountProver:
             if isinstance(stretched, Difference):
                 return Proof(checkpoint=proved, difference=stretched)
             proved = stretched
-            if full and cut_at is not None and monotonic() > cut_at:
+            if account.full and cut_at is not None and monotonic() > cut_at:
                 return Proof(checkpoint=proved, is_cut=True)
-        added, kept = await self._proofs.tail(user_id, proved.seq, None if full else days)
-        # Entries without an account: nothing counts them, so their own number is taken.
-        end = proved.seq + added.number if kept.nusd is None else kept.entries
-        advanced = advance(proved, added, end)
-        if isinstance(advanced, Difference):
-            return Proof(checkpoint=proved, difference=advanced)
-        return Proof(
-            checkpoint=advanced,
-            difference=await self._difference(advanced, kept, full=full),
-            amounts=kept.periods,
-            document=kept.document,
-        )
+        left = max(upto - proved.seq, 0)
+        return _End(proved=proved, left=left, days=None if account.full else days)
 
-    async def _difference(self, proved: Checkpoint, kept: Kept, *, full: bool) -> Difference | None:
-        if full:
-            rollups = dict.fromkeys(days_in(proved.periods), 0) | dict(kept.rollups)
-            kept = msgspec.structs.replace(kept, rollups=rollups)
-        difference = next(compare(proved, kept), None)
-        if difference is not None or not full:
-            return difference
-        number = await self._proofs.unnumbered(proved.user_id)
-        if number == 0:
-            return None
-        return Difference(
-            user_id=proved.user_id,
-            where="entries",
-            unit="entries",
-            expected=proved.seq,
-            found=proved.seq + number,
+    def _within_a_stretch(self, ends: Iterable[_End]) -> Iterator[list[_End]]:
+        """As many together as have no more entries left than one snapshot may read."""
+        some: list[_End] = []
+        for end in ends:
+            if some and sum(each.left for each in some) + end.left > self._stretch:
+                yield some
+                some = []
+            some.append(end)
+        if some:
+            yield some
+
+    async def _ended(self, ends: Sequence[_End]) -> dict[str, Proof]:
+        tails = await self._proofs.tails(
+            [Tail(user_id=end.user_id, after=end.proved.seq, days=end.days) for end in ends]
         )
+        proofs = {end.user_id: _proof(end, *tails[end.user_id]) for end in ends}
+        sound = [end for end in ends if proofs[end.user_id].difference is None]
+        full = [end.user_id for end in sound if end.days is None]
+        for user_id, number in (await self._proofs.unnumbered(full) if full else {}).items():
+            seq = proofs[user_id].checkpoint.seq
+            difference = Difference(
+                user_id=user_id, where="entries", unit="entries", expected=seq, found=seq + number
+            )
+            proofs[user_id] = msgspec.structs.replace(proofs[user_id], difference=difference)
+        return proofs
+
+
+def _proof(end: _End, added: EntrySums, kept: Kept) -> Proof:
+    proved = end.proved
+    # Entries without an account: nothing counts them, so their own number is taken.
+    upto = proved.seq + added.number if kept.nusd is None else kept.entries
+    advanced = advance(proved, added, upto)
+    if isinstance(advanced, Difference):
+        return Proof(checkpoint=proved, difference=advanced)
+    if end.days is None:
+        rollups = dict.fromkeys(days_in(advanced.periods), 0) | dict(kept.rollups)
+        kept = msgspec.structs.replace(kept, rollups=rollups)
+    return Proof(
+        checkpoint=advanced,
+        difference=next(compare(advanced, kept), None),
+        amounts=kept.periods,
+        document=kept.document,
+    )

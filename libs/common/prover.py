@@ -1,6 +1,6 @@
 """Proves the ledger in pages of accounts: which of them, from where on, and with Redis' copies."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -9,14 +9,15 @@ from time import monotonic
 import msgspec
 import structlog
 
-from libs.common.account_proof import STRETCH, AccountProver, Proof
+from libs.common.account_proof import STRETCH, AccountProver, Proof, Unproved
 from libs.common.copy_comparison import CopyComparison
 from libs.common.domain.periods import present_periods
 from libs.common.domain.verify import Checkpoint, Difference, is_due_in_full
 from libs.common.findings import Findings, Looked, Part, findings_of, part_of
+from libs.common.proof_batches import Batch, ProofBatches, Start, StartOf, start_at
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.ledger_reader import LedgerReader
-from libs.common.storage.mongo.proof_pages import Candidate, Page, ProofPages
+from libs.common.storage.mongo.proof_pages import Candidate, ProofPages
 from libs.common.storage.mongo.proofs import ProofStore, UnderWay
 from libs.common.storage.queue.event_queue import queue_is_empty
 from libs.common.storage.redis.client import Redis
@@ -26,24 +27,6 @@ from libs.common.storage.redis.spend import RedisSpendReader
 _UNREADABLE = (AttributeError, TypeError, ValueError, msgspec.ValidationError)
 
 log = structlog.get_logger(__name__)
-
-
-class _Start(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an account's proof starts: at `checkpoint`, by default at the one that is stored.
-
-    `full`: the entries before it are read for this proof, too, which began at `full_at`. `entries`
-    is the account's count of them.
-    """
-
-    user_id: str
-    entries: int | None = None
-    checkpoint: Checkpoint | None = None
-    full: bool = False
-    full_at: datetime
-
-
-# None: the account's document says enough.
-_StartOf = Callable[[Candidate], _Start | None]
 
 
 class Prover:
@@ -63,11 +46,12 @@ class Prover:
         self._copies = copies
         self._now = now
         self._accounts = AccountProver(proofs, stretch=stretch)
+        self._batches = ProofBatches(proofs, now)
 
     async def prove(self, user_id: str, *, full: bool) -> Proof:
         """Proves one account, known or not. `full` ignores its checkpoint."""
         now = self._now()
-        [looked] = await self._compared([await self._look(_start(user_id, now, full=full))])
+        [looked] = await self._compared(await self._look([start_at(user_id, now, full=full)]))
         return looked.proof
 
     async def prove_one(self, user_id: str, *, full: bool) -> Findings:
@@ -85,8 +69,8 @@ class Prover:
         give_up_at = None if within_s is None else monotonic() + within_s
         now = self._now()
 
-        def start_of(candidate: Candidate) -> _Start:
-            return _start(candidate.user_id, now, full=full)
+        def start_of(candidate: Candidate) -> Start:
+            return start_at(candidate.user_id, now, full=full)
 
         findings = Findings(next_after=after)
         while True:
@@ -109,67 +93,80 @@ class Prover:
         proof, of the account that comes next.
         """
         start_of = partial(_due_start, under_way=under_way, now=self._now(), full_every=full_every)
-        return await self._prove_page(after, start_of, give_up_at, cut_at=give_up_at)
+        return await self._prove_page(after, start_of, give_up_at, may_cut=True)
 
     async def _prove_page(
         self,
         after: str | None,
-        start_of: _StartOf,
+        start_of: StartOf,
         give_up_at: float | None,
-        cut_at: float | None = None,
+        *,
+        may_cut: bool = False,
     ) -> Part:
         page = await self._pages.read(after)
         looked: list[Looked] = []
         reached, cut = page.until, None
-        async with aclosing(self._starts(page, after, start_of)) as starts:
-            async for start in starts:
+        async with aclosing(self._batches.of(page, after, start_of)) as batches:
+            async for batch in batches:
                 if looked and _is_over(give_up_at):
                     reached = looked[-1].user_id
                     break
-                each = start if isinstance(start, Looked) else await self._look(start, cut_at)
-                if each.proof.is_cut:
-                    reached, cut = looked[-1].user_id if looked else after, each
+                found = await self._look_at(batch, give_up_at, may_cut=may_cut)
+                if found[-1].proof.is_cut:
+                    cut = found.pop()
+                looked += found
+                if cut is not None or len(found) < len(batch):
+                    reached = looked[-1].user_id if looked else after
                     break
-                looked.append(each)
         return part_of(await self._compared(looked), reached, cut)
 
-    async def _starts(
-        self, page: Page, after: str | None, start_of: _StartOf
-    ) -> AsyncGenerator[_Start | Looked, None]:
-        """Of accounts, and of those that have entries alone, which are looked for before each
-        account that is proved and after the last one.
-        """
-        for candidate in page.candidates:
-            start = start_of(candidate)
-            if start is None:
-                yield _unchanged(candidate)
-            else:
-                async for stray in self._strays(after, candidate.user_id):
-                    yield stray
-                yield msgspec.structs.replace(start, entries=candidate.entries)
-            after = candidate.user_id
-        if page.until is None:
-            async for stray in self._strays(after, None):
-                yield stray
+    async def _look_at(
+        self, batch: Batch, give_up_at: float | None, *, may_cut: bool
+    ) -> list[Looked]:
+        """At its first ones, of which the last one may be cut, where there is no time for more."""
+        starts = [each for each in batch if isinstance(each, Start)]
+        proved = iter(await self._look(starts, give_up_at, may_cut=may_cut))
+        looked: list[Looked] = []
+        for each in batch:
+            found = each if isinstance(each, Looked) else next(proved, None)
+            if found is None:
+                break
+            looked.append(found)
+            if found.proof.is_cut:
+                break
+        return looked
 
-    async def _strays(self, after: str | None, before: str | None) -> AsyncGenerator[_Start, None]:
-        while (stray := await self._proofs.stray(after, before)) is not None:
-            yield _start(stray, self._now(), full=True)
-            after = stray
-
-    async def _look(self, start: _Start, cut_at: float | None = None) -> Looked:
-        began_at, full = self._now(), start.full
+    async def _look(
+        self, starts: Sequence[Start], give_up_at: float | None = None, *, may_cut: bool = False
+    ) -> list[Looked]:
         try:
-            checkpoint = start.checkpoint or await self._proofs.checkpoint(start.user_id)
-            full = full or checkpoint.seq == 0
-            proof = await self._accounts.prove(
-                checkpoint, full=full, entries=start.entries, cut_at=cut_at
-            )
+            return await self._prove(starts, give_up_at, may_cut=may_cut)
         except _UNREADABLE:
-            # The accounts after it are proved nevertheless.
-            log.exception("account.unreadable", user_id=start.user_id)
-            proof = _unreadable(start.user_id)
-        return Looked(proof=proof, full_at=start.full_at if start.full or not full else began_at)
+            if len(starts) == 1:
+                # The accounts after it are proved nevertheless.
+                log.exception("account.unreadable", user_id=starts[0].user_id)
+                return [Looked(proof=_unreadable(starts[0].user_id), full_at=starts[0].full_at)]
+        looked: list[Looked] = []
+        for start in starts:
+            looked += await self._look([start], give_up_at, may_cut=may_cut)
+            if _is_over(give_up_at):
+                break
+        return looked
+
+    async def _prove(
+        self, starts: Sequence[Start], give_up_at: float | None, *, may_cut: bool
+    ) -> list[Looked]:
+        began_at = self._now()
+        unread = [start.user_id for start in starts if start.checkpoint is None]
+        checkpoints = await self._proofs.checkpoints(unread)
+        accounts, full_at = [], []
+        for start in starts:
+            checkpoint = start.checkpoint or checkpoints[start.user_id]
+            full = start.full or checkpoint.seq == 0
+            accounts.append(Unproved(checkpoint=checkpoint, full=full, entries=start.entries))
+            full_at.append(start.full_at if start.full or not full else began_at)
+        proofs = await self._accounts.prove(accounts, give_up_at=give_up_at, may_cut=may_cut)
+        return [Looked(proof=proof, full_at=at) for proof, at in zip(proofs, full_at, strict=False)]
 
     async def _compared(self, looked: list[Looked]) -> list[Looked]:
         """With the differences of Redis' copies: of present periods, and of all that were read."""
@@ -187,27 +184,16 @@ class Prover:
 
 def _due_start(
     candidate: Candidate, *, under_way: UnderWay | None, now: datetime, full_every: timedelta
-) -> _Start | None:
+) -> Start | None:
     user_id, full_at = candidate.user_id, candidate.full_at
     if under_way is not None and under_way.checkpoint.user_id == user_id:
         began_at, reached = under_way.began_at, under_way.checkpoint
-        return _Start(user_id=user_id, checkpoint=reached, full=True, full_at=began_at)
+        return Start(user_id=user_id, checkpoint=reached, full=True, full_at=began_at)
     if full_at is None:
-        return _start(user_id, now, full=not candidate.has_checkpoint)
+        return start_at(user_id, now, full=not candidate.has_checkpoint)
     if is_due_in_full(user_id, full_at, now, full_every):
-        return _start(user_id, now, full=True)
-    return None if candidate.is_unchanged else _Start(user_id=user_id, full_at=full_at)
-
-
-def _start(user_id: str, now: datetime, *, full: bool) -> _Start:
-    first = Checkpoint(user_id=user_id) if full else None
-    return _Start(user_id=user_id, checkpoint=first, full=full, full_at=now)
-
-
-def _unchanged(candidate: Candidate) -> Looked:
-    checkpoint = Checkpoint(user_id=candidate.user_id, seq=candidate.entries, nusd=candidate.nusd)
-    proof = Proof(checkpoint=checkpoint, amounts=candidate.spend)
-    return Looked(proof=proof, full_at=None)
+        return start_at(user_id, now, full=True)
+    return None if candidate.is_unchanged else Start(user_id=user_id, full_at=full_at)
 
 
 def _unreadable(user_id: str) -> Proof:

@@ -1,5 +1,6 @@
 """A round reads what has changed, and finds in bounded time what was changed by hand."""
 
+from collections import Counter
 from datetime import datetime, timedelta
 from itertools import pairwise
 from time import monotonic
@@ -134,6 +135,42 @@ async def test_only_the_account_that_has_changed_is_proved(rounds: Rounds) -> No
     # It was read from its checkpoint on.
     assert seal.full_at == NOW
     assert (await rounds.run()).findings.unchanged == 2
+
+
+async def test_accounts_that_have_changed_are_proved_together(stage: Stage) -> None:
+    users = [f"user-{n:02}" for n in range(23)]
+    for user_id in users:
+        await stage.add_account(user_id)
+        await post(stage, 1, user_id)
+    rounds = Rounds(stage, stretch=100)
+    await rounds.run()
+    for user_id in users:
+        await post(stage, 1, user_id)
+    for user_id in ("user-07", "user-21"):
+        await stage.database["accounts"].update_one({"_id": user_id}, {"$inc": {"spent_nusd": 1}})
+    with sent_commands() as commands:
+        part = await rounds.run()
+    sent = Counter(next(iter(command)) for command in commands)
+    # Of twenty accounts, and of three.
+    assert sent["commitTransaction"] == 2
+    # The entries of each, and the rollups of all.
+    assert sent["aggregate"] == 23 + 2
+    # What may have entries beside each and after the last; the page, its new segments, and of each
+    # batch checkpoints, accounts, spend and which segments there are.
+    assert sent["find"] == 23 + 1 + 3 + 2 * 4
+    assert len(part.seals) == 21
+    assert {seal.checkpoint.seq for seal in part.seals} == {2}
+    assert part.findings.drifting == 2
+    assert part.findings.first_difference is not None
+    assert part.findings.first_difference.user_id == "user-07"
+
+
+async def test_no_snapshot_reads_more_entries_than_a_stretch(rounds: Rounds) -> None:
+    for user_id in USERS:
+        await post(rounds.stage, 2, user_id)
+    with sent_commands() as commands:
+        assert len((await rounds.run()).seals) == 2
+    assert [next(iter(command)) for command in commands].count("commitTransaction") == 2
 
 
 # By the account's document: the next round.
@@ -383,12 +420,13 @@ async def test_a_killed_worker_s_round_goes_on_after_its_last_page(stage: Stage)
         await other.verifier().take_turn()
     progress = await other.proofs.progress()
     assert (progress.after, progress.ok) == (None, True)
-    proved = {command["filter"]["_id"] for command in commands if _reads_one_account(command)}
+    proved = {
+        user_id
+        for command in commands
+        if collection_of(command) == "accounts"
+        for user_id in command["filter"]["_id"].get("$in", ())
+    }
     assert proved == {"carol", "dave", "erin"}
-
-
-def _reads_one_account(command: dict[str, Any]) -> bool:
-    return collection_of(command) == "accounts" and isinstance(command["filter"]["_id"], str)
 
 
 async def test_a_long_proof_is_cut_and_gone_on_with(stage: Stage) -> None:

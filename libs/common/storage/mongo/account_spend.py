@@ -19,7 +19,7 @@ from libs.common.domain.periods import days_of, period_keys
 from libs.common.schemas.account import Account
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.spend import PeriodSpend
-from libs.common.storage.mongo.batched_reads import find_by_ids
+from libs.common.storage.mongo.batched_reads import find_by_ids, one_of
 from libs.common.storage.mongo.driver import (
     Database,
     Document,
@@ -130,25 +130,26 @@ class AccountSpend:
             spent |= await self._read_both(sorted(others), periods, session)
         return spent
 
-    async def of_account(
-        self, user_id: str, session: Session, known: Document | None = None
-    ) -> dict[str, float]:
-        """All that is kept, by period; fractions, which only tampering leaves, included.
+    async def of_accounts(
+        self, user_ids: Sequence[str], session: Session, known: Mapping[str, Document] = NOT_READ
+    ) -> dict[str, dict[str, float]]:
+        """All that is kept, by user_id and period; fractions, which only tampering leaves,
+        included.
 
-        `known` is the account's document, with `spend`, where it has been read.
+        `known`: documents of the accounts, with `spend`, those that there are.
         """
-        if known is None:
-            known = await self._accounts.find_one({"_id": user_id}, {"spend": 1}, session=session)
-        kept: Counter[str] = Counter((known or {}).get("spend", {}))
-        async for document in self._beside.find({"user_id": user_id}, session=session):
-            kept[document["period"]] += document["spent_nusd"]
-        return dict(kept)
+        kept = {of: Counter[str](known.get(of, {}).get("spend", {})) for of in user_ids}
+        async for document in self._beside.find({"user_id": one_of(user_ids)}, session=session):
+            kept[document["user_id"]][document["period"]] += document["spent_nusd"]
+        return {user_id: dict(own) for user_id, own in kept.items()}
 
     async def before(self, user_id: str, month: str) -> int:
         """Nano-USD of all months before that one."""
 
         async def work(session: Session) -> dict[str, float]:
-            return await self.of_account(user_id, session)
+            found = await find_by_ids(self._accounts, [user_id], ["spend"], session)
+            known = {account["_id"]: account for account in found}
+            return (await self.of_accounts([user_id], session, known))[user_id]
 
         kept = await in_transaction(self._database, work)
         # Days and weeks have longer keys.

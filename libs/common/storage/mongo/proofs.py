@@ -19,6 +19,7 @@ from libs.common.domain.verify import (
     days_in,
 )
 from libs.common.storage.mongo.account_spend import AccountSpend
+from libs.common.storage.mongo.batched_reads import find_by_ids, one_of
 from libs.common.storage.mongo.driver import (
     ASCENDING,
     Database,
@@ -43,6 +44,16 @@ class UnderWay(msgspec.Struct, frozen=True, kw_only=True):
 
     checkpoint: Checkpoint
     began_at: datetime
+
+
+class Tail(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of an account: its entries after `after`. Its rollups are those of `days` and of the
+    days of these entries; None: of every day.
+    """
+
+    user_id: str
+    after: int
+    days: Collection[str] | None
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,9 +102,12 @@ class ProofStore:
         document = await self._accounts.find_one({"_id": user_id}, {"entries": 1})
         return 0 if document is None else amount_of(document.get("entries", 0))
 
-    async def unnumbered(self, user_id: str) -> int:
-        """Counts entries without a sequence number, which no posting writes."""
-        return await self._entries.count_documents({"user_id": user_id, "seq": None})
+    async def unnumbered(self, user_ids: Sequence[str]) -> dict[str, int]:
+        """By user_id, the number of entries without a sequence number, which no posting writes."""
+        number: Document = {"$group": {"_id": "$user_id", "number": {"$sum": 1}}}
+        pipeline: list[Document] = [{"$match": {"user_id": one_of(user_ids), "seq": None}}, number]
+        rows = await self._entries.aggregate(pipeline).to_list(len(user_ids))
+        return {row["_id"]: int(row["number"]) for row in rows}
 
     async def sums(self, user_id: str, after: int, upto: int) -> EntrySums:
         """Sums of the entries from `after` (exclusive) to `upto` (inclusive), in one snapshot."""
@@ -106,24 +120,33 @@ class ProofStore:
     async def tail(
         self, user_id: str, after: int, days: Collection[str] | None
     ) -> tuple[EntrySums, Kept]:
-        """The sums of the entries after `after`, and the account's kept sums, in one snapshot.
+        """As `tails`, of one account."""
+        tails = await self.tails([Tail(user_id=user_id, after=after, days=days)])
+        return tails[user_id]
 
-        Rollups are those of `days` and of the days of these entries; None: of every day.
+    async def tails(self, tails: Sequence[Tail]) -> dict[str, tuple[EntrySums, Kept]]:
+        """By user_id, the sums of the entries after `after`, and the account's kept sums, all in
+        one snapshot.
         """
+        user_ids = [tail.user_id for tail in tails]
 
-        async def work(session: Session) -> tuple[EntrySums, Kept]:
-            added = await self._sums(user_id, {"$gt": after}, session)
-            account = await self._accounts.find_one({"_id": user_id}, POSTED, session=session)
-            periods = await self._of_accounts.of_account(user_id, session, account or {})
-            wanted = None if days is None else sorted({*days, *days_in(added.periods)})
-            kept = Kept(
-                entries=0 if account is None else amount_of(account.get("entries", 0)),
-                nusd=None if account is None else amount_of(account.get("spent_nusd", 0)),
-                periods={period: amount_of(nusd) for period, nusd in periods.items()},
-                rollups=await self._rolled_up(user_id, wanted, session),
-                document="" if account is None else fingerprint(account),
-            )
-            return added, kept
+        async def work(session: Session) -> dict[str, tuple[EntrySums, Kept]]:
+            added = {
+                tail.user_id: await self._sums(tail.user_id, {"$gt": tail.after}, session)
+                for tail in tails
+            }
+            found = await find_by_ids(self._accounts, user_ids, POSTED, session)
+            accounts = {account["_id"]: account for account in found}
+            periods = await self._of_accounts.of_accounts(user_ids, session, accounts)
+            days = {tail.user_id: _days(tail, added[tail.user_id]) for tail in tails}
+            rollups = await self._rolled_up(days, session)
+            return {
+                user_id: (
+                    added[user_id],
+                    _kept(accounts.get(user_id), periods[user_id], rollups[user_id]),
+                )
+                for user_id in user_ids
+            }
 
         return await in_transaction(self._database, work)
 
@@ -155,27 +178,52 @@ class ProofStore:
         )
 
     async def _rolled_up(
-        self, user_id: str, days: Sequence[str] | None, session: Session
-    ) -> dict[str, int]:
-        """By day, with what the rollups lack."""
-        match: dict[str, Any] = {"user_id": user_id}
-        if days is not None:
-            match["day"] = {"$in": days}
-        by_day = {"_id": "$day", "nusd": {"$sum": "$cost_nusd"}}
-        pipeline: list[Document] = [{"$match": match}, {"$group": by_day}]
-        rows = await self._rollups.aggregate(pipeline, session=session).to_list(_MAX_PERIODS)
-        found = dict.fromkeys(days or (), 0) | {row["_id"]: amount_of(row["nusd"]) for row in rows}
-        for each in await self._unrolled.of({user_id}, session):
-            if days is None or each.day in found:
-                found[each.day] = found.get(each.day, 0) + each.nusd
+        self, days: Mapping[str, Sequence[str] | None], session: Session
+    ) -> dict[str, dict[str, int]]:
+        """By user_id and day, with what the rollups lack; None: of all days that there are."""
+        found = {user_id: dict.fromkeys(own or (), 0) for user_id, own in days.items()}
+        for user_id, day, nusd in [
+            *await self._rollups_of([of for of, own in days.items() if own is None], None, session),
+            *await self._rollups_of([of for of, own in days.items() if own], days, session),
+            *[(row.user_id, row.day, row.nusd) for row in await self._unrolled.of(days, session)],
+        ]:
+            own = found[user_id]
+            if days[user_id] is None or day in own:
+                own[day] = own.get(day, 0) + nusd
         return found
+
+    async def _rollups_of(
+        self,
+        user_ids: Sequence[str],
+        days: Mapping[str, Sequence[str] | None] | None,
+        session: Session,
+    ) -> list[tuple[str, str, int]]:
+        """User_id, day and amount, of all the days of these accounts; None: of every day."""
+        if not user_ids:
+            return []
+        match: dict[str, Any] = {"user_id": one_of(user_ids)}
+        if days is not None:
+            match["day"] = {"$in": sorted({day for of in user_ids for day in days[of] or ()})}
+        by_day: Document = {
+            "_id": {"user_id": "$user_id", "day": "$day"},
+            "nusd": {"$sum": "$cost_nusd"},
+        }
+        pipeline: list[Document] = [{"$match": match}, {"$group": by_day}]
+        cursor = self._rollups.aggregate(pipeline, session=session)
+        rows = await cursor.to_list(_MAX_PERIODS * len(user_ids))
+        return [(row["_id"]["user_id"], row["_id"]["day"], amount_of(row["nusd"])) for row in rows]
 
     async def checkpoint(self, user_id: str) -> Checkpoint:
         """The stored checkpoint, by default one before the first entry."""
-        document = await self._checkpoints.find_one({"_id": user_id})
-        if document is None:
-            return Checkpoint(user_id=user_id)
-        return from_document(document, Checkpoint)
+        return (await self.checkpoints([user_id]))[user_id]
+
+    async def checkpoints(self, user_ids: Sequence[str]) -> dict[str, Checkpoint]:
+        """As `checkpoint`, by user_id."""
+        found = {
+            document["_id"]: from_document(document, Checkpoint)
+            for document in await find_by_ids(self._checkpoints, user_ids)
+        }
+        return {of: found.get(of) or Checkpoint(user_id=of) for of in user_ids}
 
     async def accounts(self) -> int:
         """How many there are."""
@@ -212,3 +260,19 @@ class ProofStore:
         except DuplicateKeyError:
             return None
         return progress
+
+
+def _days(tail: Tail, added: EntrySums) -> list[str] | None:
+    return None if tail.days is None else sorted({*tail.days, *days_in(added.periods)})
+
+
+def _kept(
+    account: Document | None, periods: Mapping[str, float], rollups: Mapping[str, int]
+) -> Kept:
+    return Kept(
+        entries=0 if account is None else amount_of(account.get("entries", 0)),
+        nusd=None if account is None else amount_of(account.get("spent_nusd", 0)),
+        periods={period: amount_of(nusd) for period, nusd in periods.items()},
+        rollups=rollups,
+        document="" if account is None else fingerprint(account),
+    )
