@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from queue import Empty, Full, Queue
-from threading import Thread
+from threading import Lock, Thread
 from time import monotonic
 
 import structlog
@@ -35,7 +35,8 @@ log = structlog.get_logger(__name__)
 class TraceExport:
     """Keeps to what the client's trace says of sampling; else exports a `share` (0 to 1) of calls.
 
-    `offer` is called by the worker's one loop, all else by the thread.
+    `offer` is called by the worker's one loop, all else by the thread. Each call that was offered
+    is counted once, by the end of `close` at the latest.
     """
 
     def __init__(
@@ -54,6 +55,10 @@ class TraceExport:
         # None is the end.
         self._waiting: Queue[LedgerEntry | None] = Queue(max_waiting)
         self._is_failing = False
+        # Calls that were taken and are not counted yet; none is after the end.
+        self._uncounted = 0
+        self._is_closed = False
+        self._counting = Lock()
         self._thread = Thread(target=self._run, name="traces", daemon=True)
         self._thread.start()
 
@@ -62,10 +67,13 @@ class TraceExport:
         for entry in entries:
             if entry.kind != "call" or not self._is_sampled(entry):
                 continue
-            try:
-                self._waiting.put_nowait(entry)
-            except Full:
-                self._metrics.traced_calls.labels("dropped").inc()
+            with self._counting:
+                try:
+                    self._waiting.put_nowait(entry)
+                except Full:
+                    self._metrics.traced_calls.labels("dropped").inc()
+                else:
+                    self._uncounted += 1
 
     def close(self, within_s: float = _CLOSE_S) -> None:
         """Sends what waits, and drops what is not sent in that time. Blocks; call it once."""
@@ -73,7 +81,9 @@ class TraceExport:
         with suppress(Full):
             self._waiting.put(None, timeout=within_s)
         self._thread.join(max(ends_s - monotonic(), 0.0))
-        left = sum(call is not None for call in self._left())
+        with self._counting:
+            # Also those that are being sent: nobody waits for what becomes of them.
+            self._is_closed, left = True, self._uncounted
         if left:
             self._metrics.traced_calls.labels("dropped").inc(left)
             log.warning("traces.unsent", calls=left)
@@ -87,7 +97,7 @@ class TraceExport:
             calls, is_last = self._gathered()
             if calls:
                 self._export(calls)
-            if is_last:
+            if is_last or self._is_closed:
                 return
 
     def _gathered(self) -> tuple[list[LedgerEntry], bool]:
@@ -112,7 +122,11 @@ class TraceExport:
         except Exception as error:  # noqa: BLE001 - the thread must go on
             log.error("traces.failed", error=error)
             is_taken = False
-        self._metrics.traced_calls.labels("exported" if is_taken else "failed").inc(len(calls))
+        with self._counting:
+            if self._is_closed:
+                return
+            self._uncounted -= len(calls)
+            self._metrics.traced_calls.labels("exported" if is_taken else "failed").inc(len(calls))
         if is_taken == self._is_failing:
             # Once for each outage.
             self._is_failing = not is_taken
@@ -120,13 +134,6 @@ class TraceExport:
                 log.warning("traces.available", calls=len(calls))
             else:
                 log.warning("traces.unavailable", calls=len(calls))
-
-    def _left(self) -> Iterable[LedgerEntry | None]:
-        while True:
-            try:
-                yield self._waiting.get_nowait()
-            except Empty:
-                return
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@ from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.otlp_sender import OtlpSender
 from services.ledger_worker.settings import Settings
 from services.ledger_worker.trace_export import TraceExport
+from tests.servers import HOST, free_port, reserved
 from tests.service.ledger_worker.worker_stage import Stage, make_event, make_events, working
 from tests.unit import builders
 
@@ -137,12 +138,13 @@ async def test_posted_calls_reach_the_collector(
 
 
 async def test_a_dead_collector_stops_no_posting(stage: Stage, settings: Settings) -> None:
-    with collecting() as collector:
-        url = collector.url
+    port = free_port()
+    url = f"http://{HOST}:{port}"
     settings = msgspec.structs.replace(settings, otel_exporter_otlp_endpoint=url)
-    async with working(stage, settings):
-        await stage.enqueue(make_events(3))
-        await stage.drained()
+    with reserved(port):
+        async with working(stage, settings):
+            await stage.enqueue(make_events(3))
+            await stage.drained()
     counted = [counts(stage.metrics)[end] for end in ("exported", "failed", "dropped")]
     assert (counted[0], sum(counted)) == (0, 3)
 
@@ -175,10 +177,17 @@ def test_what_does_not_fit_is_dropped_at_once_and_counted() -> None:
     # One is being sent, four wait.
     export.offer(entries(10))
     assert counts(metrics) == {"exported": 0, "failed": 0, "dropped": 6}
-    # The end waits for a bounded time.
+    # The end waits for a bounded time, and then counts also what is being sent.
     export.close(within_s=0.05)
-    assert counts(metrics)["dropped"] == 10
+    assert counts(metrics) == {"exported": 0, "failed": 0, "dropped": 11}
     goes_on.set()
+    # The thread ends, and counts nothing again.
+    for thread in threading.enumerate():
+        if thread.name == "traces":
+            thread.join(30)
+            assert not thread.is_alive()
+    assert sent == [1]
+    assert counts(metrics) == {"exported": 0, "failed": 0, "dropped": 11}
 
 
 def test_the_end_sends_what_waits() -> None:
