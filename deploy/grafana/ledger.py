@@ -83,6 +83,13 @@ LEDGER = Row(
             (Query(f"time() - {gauge('ledger_verify_last_success_timestamp', how='max')}", "age"),),
             ("ProofLate",),
         ),
+        Panel(
+            "Oldest sums that are not rolled up",
+            "s",
+            "Since the posting. Reads are exact all the same, and take longer the more is left.",
+            (Query(gauge("ledger_unrolled_oldest_seconds", how="max"), "oldest"),),
+            ("RollUpLate",),
+        ),
     ),
 )
 

@@ -45,7 +45,7 @@ from services.ledger_worker.alerts.sender import AlertSender
 from services.ledger_worker.alerts.watches import CooldownWatch, ExpiryWatch, SpoolWatch
 from services.ledger_worker.call_log import log_calls
 from services.ledger_worker.corrector import Corrector
-from services.ledger_worker.folding import Folding
+from services.ledger_worker.folding import Folding, show_oldest
 from services.ledger_worker.jobs import Jobs
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.periodic_chores import repeat_chore
@@ -67,6 +67,7 @@ _COOLDOWNS_EVERY_S = 2.0
 _SPOOLS_EVERY_S = 5.0
 _FOLDED_EVERY_S = 60.0
 _SEGMENTS_EVERY_S = 600.0
+_UNROLLED_EVERY_S = 15.0
 _EXPIRIES_EVERY_S = 600.0
 _FORECASTS_EVERY_S = 900.0
 # For the names of receivers' hosts.
@@ -172,6 +173,11 @@ async def run_chores(resources: Resources, stop: asyncio.Event) -> None:
             ("reprice", unpriced.run, settings.worker_reprice_s),
             ("fold", partial(segments.fold, at=2), _FOLDED_EVERY_S),
             ("segments", segments.check, _SEGMENTS_EVERY_S),
+            (
+                "unrolled",
+                partial(show_oldest, segments, metrics.unrolled_oldest_s, now),
+                _UNROLLED_EVERY_S,
+            ),
             *_earlier_jobs(redis),
             ("dead letters", partial(clear_posted, letters, entries), _CLEARED_EVERY_S),
             *_watches(resources),

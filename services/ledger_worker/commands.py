@@ -12,6 +12,7 @@ from libs.common.logging import configure_logging
 from libs.common.prover import prover_of
 from libs.common.storage.mongo.dead_letters import DeadLetterStore
 from libs.common.storage.mongo.driver import Database
+from libs.common.storage.mongo.rollup_parts import RefusedRollup
 from libs.common.storage.mongo.rollup_segments import RollupSegments
 from libs.common.storage.queue.replay import replay_all
 from libs.common.storage.redis.client import Redis
@@ -69,12 +70,23 @@ def fill_segments(settings: Settings) -> str | None:
 
 
 def roll_up(settings: Settings) -> str | None:
-    """Adds to the rollups all that they lack, for workers of an earlier release."""
+    """Adds to the rollups all that they lack, for workers of an earlier release. Returns which
+    cannot be added to.
+    """
 
-    async def work() -> None:
+    async def work() -> str | None:
         async with _ready_stores(settings) as (database, _):
             # By no clock: that of a worker may run ahead of this one's.
-            await (await segments_of(database)).roll_up(most_bytes=0)
+            segments, refused = await segments_of(database), list[RefusedRollup]()
+            # None is refused twice.
+            while found := await segments.roll_up(most_bytes=0):
+                refused += found
+        if not refused:
+            return None
+        return (
+            f"{len(refused)} rollups cannot be added to, and still lack sums: the first is "
+            f"'{refused[0].rollup_id}' ({refused[0].cause})"
+        )
 
     return run_main(work())
 

@@ -1,8 +1,10 @@
 """Folds what postings leave, and adds it to the rollups."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+
+from prometheus_client import Gauge
 
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.mongo.rollup_segments import RollupSegments
@@ -43,8 +45,10 @@ class Folding:
     async def run(self, segments: RollupSegments, stop: asyncio.Event, *, roll_up_s: float) -> None:
         """Until `stop`. `roll_up_s`: how old sums grow that the rollups lack."""
 
-        async def work() -> None:
+        async def fold() -> None:
             await segments.fold(datetime.now(UTC).date())
+
+        async def roll_up() -> None:
             await segments.roll_up(after_ms=int(roll_up_s * 1000))
 
         stopped = asyncio.create_task(stop.wait())
@@ -53,7 +57,9 @@ class Folding:
                 self._postings, self._entries = 0, 0
                 self._many.clear()
                 self._done.clear()
-                await run_chore("fold recent", work)
+                await run_chore("fold recent", fold)
+                # Also where a segment cannot be folded.
+                await run_chore("roll up", roll_up)
                 self._done.set()
                 many = asyncio.create_task(self._many.wait())
                 try:
@@ -64,3 +70,10 @@ class Folding:
                     many.cancel()
         finally:
             stopped.cancel()
+
+
+async def show_oldest(segments: RollupSegments, gauge: Gauge, now: Callable[[], datetime]) -> None:
+    """How old in seconds the oldest sums are that the rollups lack."""
+    since_ms = await segments.unrolled_since_ms()
+    age_s = 0.0 if since_ms is None else now().timestamp() - since_ms / 1000
+    gauge.set(max(age_s, 0.0))

@@ -84,6 +84,10 @@ class Metrics:
             "ledger_redis_memory_ratio",
             "Share of maxmemory that Redis uses: at 1 it rejects new work; 0 without a limit",
         )
+        self.unrolled_oldest_s = gauge(
+            "ledger_unrolled_oldest_seconds",
+            "Age of the oldest sums that are not added to the rollups yet",
+        )
         self.queue = QueueGauges(self.registry)
 
     def _begin_at_0(self) -> None:

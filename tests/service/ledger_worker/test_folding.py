@@ -4,10 +4,13 @@ import asyncio
 from datetime import date
 from typing import cast
 
+import pytest
+
 from libs.common.storage.mongo.driver import PyMongoError
 from libs.common.storage.mongo.rollup_segments import RollupSegments
-from services.ledger_worker.folding import MOST_ENTRIES, POSTINGS, Folding
-from tests.unit.builders import entry
+from services.ledger_worker.folding import MOST_ENTRIES, POSTINGS, Folding, show_oldest
+from services.ledger_worker.metrics import Metrics
+from tests.unit.builders import NOW, entry
 
 LATER_S = 3_600.0
 
@@ -15,8 +18,9 @@ LATER_S = 3_600.0
 class Segments:
     """Counts what is asked of it; the first time MongoDB is away."""
 
-    def __init__(self) -> None:
+    def __init__(self, since_ms: int | None = None) -> None:
         self.folds, self.rolls = 0, 0
+        self.since_ms = since_ms
         self.asked = asyncio.Event()
         self.may_end = asyncio.Event()
         self.may_end.set()
@@ -27,6 +31,9 @@ class Segments:
         self.asked.set()
         if self.folds == 1:
             raise PyMongoError("away")
+
+    async def unrolled_since_ms(self) -> int | None:
+        return self.since_ms
 
     async def roll_up(self, *, after_ms: int) -> None:
         assert after_ms == 7_000
@@ -54,7 +61,8 @@ async def test_many_postings_are_folded_at_once_and_few_later() -> None:
             await segments.asked.wait()
         stop.set()
         await running
-    assert (segments.folds, segments.rolls) == (4, 3)
+    # Also where it could not be folded.
+    assert (segments.folds, segments.rolls) == (4, 4)
 
 
 async def test_few_postings_are_folded_by_the_clock() -> None:
@@ -104,3 +112,15 @@ async def test_a_run_that_is_cancelled_leaves_no_task() -> None:
         running.cancel()
         await asyncio.wait(asyncio.all_tasks() - before)
     assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize(("before_s", "age_s"), [(None, 0), (90.5, 90.5), (0, 0), (-60, 0)])
+async def test_the_age_of_what_the_rollups_lack_is_shown(
+    before_s: float | None, age_s: float
+) -> None:
+    """Which is of no clock that runs ahead."""
+    since_ms = None if before_s is None else int((NOW.timestamp() - before_s) * 1000)
+    gauge = Metrics().unrolled_oldest_s
+    gauge.set(7)
+    await show_oldest(cast("RollupSegments", Segments(since_ms)), gauge, lambda: NOW)
+    assert gauge._value.get() == age_s

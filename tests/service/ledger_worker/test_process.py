@@ -231,6 +231,7 @@ async def test_metrics_are_served(
         "ledger_queue_oldest_seconds ",
         "ledger_verify_ok ",
         "ledger_verify_last_success_timestamp ",
+        "ledger_unrolled_oldest_seconds ",
     ):
         assert f"\n{line}" in shown
 
@@ -311,3 +312,16 @@ async def test_the_command_rolls_up_what_a_clock_that_runs_ahead_has_stamped(
     assert await run(environment(mongo_uri, redis_url), "--roll-up") == (0, "")
     assert await stage.database["rollups"].count_documents({"user_id": "alice"}) == 1
     assert await stage.database["rollup_segments"].count_documents({"level": UNROLLED}) == 0
+
+
+async def test_the_command_names_a_rollup_that_cannot_be_added_to(
+    stage: Stage, mongo_uri: str, redis_url: str
+) -> None:
+    await LedgerStore(stage.database).post([entry("one", user_id="alice")])
+    assert await run(environment(mongo_uri, redis_url), "--roll-up") == (0, "")
+    await stage.database["rollups"].update_one({}, {"$set": {"cost_nusd": "much"}})
+    await LedgerStore(stage.database).post([entry("two", user_id="alice")])
+    code, said = await run(environment(mongo_uri, redis_url), "--roll-up")
+    assert code == 1
+    assert "1 rollups cannot be added to" in said
+    assert "'alice|" in said

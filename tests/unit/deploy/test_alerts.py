@@ -69,6 +69,7 @@ CASES = {
         {"ledger_verify_last_success_timestamp": "0+60x120"},
         at="90m",
     ),
+    "RollUpLate": gauge("ledger_unrolled_oldest_seconds", 7201, 7199),
     "WorkerAbsent": Case({"ledger_queue_jobs": "0x9 _x110"}, {"ledger_queue_jobs": "0x120"}),
     "QueueOld": gauge("ledger_queue_oldest_seconds", 61, 59),
     "JobsRetried": counter("ledger_job_retries_total"),

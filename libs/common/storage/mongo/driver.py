@@ -52,6 +52,7 @@ from libs.common.storage.mongo.uri import WrongMongoUri, client_options
 __all__ = [
     "ASCENDING",
     "DESCENDING",
+    "TRANSIENT",
     "BSONError",
     "BulkWriteError",
     "Collection",
@@ -107,8 +108,10 @@ _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.08
 
 Refusal = Literal["document", "unknown"]
+# The label of what ends a transaction that may be tried again.
+TRANSIENT = "TransientTransactionError"
 _TRANSIENT_LABELS = (
-    "TransientTransactionError",
+    TRANSIENT,
     "UnknownTransactionCommitResult",
     "RetryableWriteError",
 )
@@ -235,7 +238,7 @@ async def in_transaction(
             ):
                 return await work(session)
         except OperationFailure as error:
-            if not error.has_error_label(_TRANSIENT_LABELS[0]) or monotonic() > give_up_at:
+            if not error.has_error_label(TRANSIENT) or monotonic() > give_up_at:
                 raise
         await asyncio.sleep(random.uniform(0, pause_s))
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

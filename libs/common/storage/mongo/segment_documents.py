@@ -45,8 +45,12 @@ def table_of(document: Document) -> SumTable:
     return decoded_table(document["table"])
 
 
-def since_ms(segment_id: str) -> int:
-    """When the segment's oldest posting was, in Unix milliseconds."""
+def oldest(segment_ids: Iterable[str]) -> int:
+    """When the oldest posting of the segments was, in Unix milliseconds."""
+    return min(map(_since_ms, segment_ids))
+
+
+def _since_ms(segment_id: str) -> int:
     return int(segment_id.rsplit("|", 2)[-2][:_TIME_CHARS].replace("-", ""), 16)
 
 
