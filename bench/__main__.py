@@ -70,7 +70,7 @@ def report(scenario: Scenario, rows: dict[str, list[Row]]) -> list[str]:
 def _compared(scenario: Scenario, measured: list[System]) -> list[System]:
     """A translated call's target is Anthropic's format, and its client speaks chat."""
     gateway = measured[-1]
-    if scenario.concurrency == 1:
+    if scenario.concurrency == 1 or scenario.per_s is not None:
         return measured
     translated = msgspec.structs.replace(gateway, name=_TRANSLATED, model=_TRANSLATED_MODEL)
     return [*measured, translated]

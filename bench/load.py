@@ -20,12 +20,15 @@ import uvloop
 
 # A system that hangs ends the run instead of holding it up.
 _LIMIT_S = 120.0
+# Until the first request of a rate is due: the time to connect.
+_LEAD_S = 0.2
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What to send, and how much of it: `requests` in all, `concurrency` at a time.
 
-    `api_keys` are taken in turn; without any, all calls are those of `api_key`.
+    `api_keys` are taken in turn; without any, all calls are those of `api_key`. With `per_s`,
+    requests are due at that rate, whatever the answers take; a late one's latency counts from then.
     """
 
     url: str
@@ -34,6 +37,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int
     requests: int
     api_keys: list[str] = []
+    per_s: float | None = None
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,13 +49,14 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Connection(asyncio.Protocol):
-    """One keep-alive connection: sends the next request as soon as an answer is complete."""
+    """One keep-alive connection: sends the next request once it is due and an answer complete."""
 
     def __init__(
-        self, requests: Iterator[bytes], tickets: list[int], latencies_s: list[float]
+        self, requests: Iterator[bytes], due_s: Iterator[float | None], latencies_s: list[float]
     ) -> None:
+        """`due_s`: when each request is due, by perf_counter; None: at once."""
         self._requests = requests
-        self._tickets = tickets
+        self._due_s = due_s
         self._latencies_s = latencies_s
         self._sent_at = 0.0
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -78,13 +83,21 @@ class _Connection(asyncio.Protocol):
         self._next()
 
     def _next(self) -> None:
-        if not self._tickets:
+        try:
+            due_s = next(self._due_s)
+        except StopIteration:
             if not self.done.done():
                 self.done.set_result(None)
             return
-        self._tickets.pop()
+        now_s = perf_counter()
+        self._sent_at = now_s if due_s is None else due_s
+        if due_s is None or due_s <= now_s:
+            self._send()
+        else:
+            asyncio.get_running_loop().call_later(due_s - now_s, self._send)
+
+    def _send(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
-        self._sent_at = perf_counter()
         self._transport.write(next(self._requests))
 
 
@@ -102,14 +115,17 @@ async def run(job: Job) -> Result:
         ).encode()
         for api_key in job.api_keys or [job.api_key]
     )
-    tickets = list(range(job.requests))
     latencies_s: list[float] = []
     loop = asyncio.get_running_loop()
     started, cpu = perf_counter(), sum(os.times()[:2])
+    first_s = started + _LEAD_S
+    due_s = iter(
+        [None if job.per_s is None else first_s + n / job.per_s for n in range(job.requests)]
+    )
     connections: Sequence[_Connection] = [
         (
             await loop.create_connection(
-                lambda: _Connection(requests, tickets, latencies_s), host, port
+                lambda: _Connection(requests, due_s, latencies_s), host, port
             )
         )[1]
         for _ in range(job.concurrency)

@@ -12,6 +12,8 @@ from tests.support.agent_calls import agent_call
 _PADDING = "x" * 820
 _US = 1e6
 _MS = 1e3
+# Connections of a rate; all of them wait only for a system that does not keep up.
+_AT_MOST = 64
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +23,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     # A coding agent's call, of 65 KB, instead of one of 1 KB.
     is_agents: bool = False
+    # How many are due each second, whatever the answers take; None: one after another.
+    per_s: float | None = None
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,25 +38,38 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def scenarios(requests: int) -> list[Scenario]:
-    return [
-        Scenario(
-            name=f"{'SSE, 20 chunks' if stream else 'JSON'}, {concurrency} at a time",
-            stream=stream,
-            concurrency=concurrency,
-            requests=requests // 4 if stream or concurrency == 1 else requests,
-        )
-        for stream in (False, True)
-        for concurrency in (1, 16, 64)
-    ] + [
-        Scenario(
-            name=f"{'SSE, 20 chunks' if stream else 'JSON'}, an agent's call, 16 at a time",
-            stream=stream,
-            concurrency=16,
-            requests=requests // 8,
-            is_agents=True,
-        )
-        for stream in (False, True)
-    ]
+    return (
+        [
+            Scenario(
+                name=f"{'SSE, 20 chunks' if stream else 'JSON'}, {concurrency} at a time",
+                stream=stream,
+                concurrency=concurrency,
+                requests=requests // 4 if stream or concurrency == 1 else requests,
+            )
+            for stream in (False, True)
+            for concurrency in (1, 16, 64)
+        ]
+        + [
+            Scenario(
+                name=f"{'SSE, 20 chunks' if stream else 'JSON'}, an agent's call, 16 at a time",
+                stream=stream,
+                concurrency=16,
+                requests=requests // 8,
+                is_agents=True,
+            )
+            for stream in (False, True)
+        ]
+        + [
+            Scenario(
+                name=f"{'SSE, 20 chunks' if stream else 'JSON'}, {per_s} a second",
+                stream=stream,
+                concurrency=_AT_MOST,
+                requests=requests // 2,
+                per_s=per_s,
+            )
+            for stream, per_s in ((False, 400), (True, 200))
+        ]
+    )
 
 
 def measure(system: System, scenario: Scenario, requests: int) -> Row:
@@ -84,5 +101,6 @@ def load(system: System, scenario: Scenario, requests: int) -> Result:
         body=msgspec.json.encode(body).decode(),
         concurrency=scenario.concurrency,
         requests=requests,
+        per_s=scenario.per_s,
     )
     return run_job(job)
