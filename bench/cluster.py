@@ -18,7 +18,7 @@ from bench.whole import example_body, known_accounts, one_round
 from tests.clusters import Cluster, cluster
 
 _ONE, _CLUSTER = "one Redis", "cluster"
-_AT_A_TIME = (16, 64)
+_AT_A_TIME = (1, 16, 64)
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
                         body,
                         secrets[name],
                         at_a_time=at_a_time,
-                        requests=arguments.requests,
+                        requests=arguments.requests // (4 if at_a_time == 1 else 1),
                     )
                     rows[name].append(row)
             _print(at_a_time, {name: _medians(some) for name, some in rows.items()})

@@ -24,7 +24,9 @@ _MEMBERS = 3
 # A member that is away is noticed soon, and a busy machine not taken for one.
 _ELECTION_MS = 3000
 _OPLOG_MB = 64
-_TIMEOUT_MS = 2000
+_TIMEOUT_MS = 10_000
+# Members copy each other's data, or roll back their own, before they are of use.
+_WHOLE_S = 90.0
 
 
 class Member:
@@ -88,7 +90,7 @@ class SlowSet:
             for process in (member.server, member.link):
                 process.kill()
                 process.start()
-        until(self.is_whole)
+        until(self.is_whole, _WHOLE_S)
 
     def initiate(self) -> None:
         """The members know each other by their links."""
@@ -96,7 +98,7 @@ class SlowSet:
         settings = {"electionTimeoutMillis": _ELECTION_MS, "heartbeatIntervalMillis": 500}
         configuration = {"_id": mongod.REPLICA_SET, "members": hosts, "settings": settings}
         self.members[0].ask("replSetInitiate", configuration)
-        until(self.is_whole)
+        until(self.is_whole, _WHOLE_S)
 
 
 def slow_set(directory: Path) -> SlowSet:

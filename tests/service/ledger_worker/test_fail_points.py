@@ -13,6 +13,8 @@ from services.ledger_worker.settings import Settings
 from tests.service.ledger_worker.worker_stage import Stage, make_events, open_stage, working
 from tests.support.sent_commands import sent_commands
 
+# All that a posting has before its commit.
+_COMMANDS = ["update", "find", "insert"]
 _IN_TRANSACTION = ["TransientTransactionError"]
 _CONFLICT: dict[str, Any] = {"errorCode": 112, "errorLabels": _IN_TRANSACTION}
 _STEPPED_DOWN: dict[str, Any] = {"errorCode": 10107, "errorLabels": _IN_TRANSACTION}
@@ -63,13 +65,15 @@ async def assert_posted_once(
             async with working(stage, settings):
                 await stage.drained()
         names = [next(iter(each)) for each in sent]
+        in_transactions = {next(iter(each)) for each in sent if "autocommit" in each}
+        assert in_transactions <= {*_COMMANDS, "commitTransaction", "abortTransaction"}
         assert names.count(command) > times
     await stage.assert_exact("alice", 4)
     await stage.assert_exact("bob", 2)
     assert await stage.dead_letters.count() == 0
 
 
-@pytest.mark.parametrize("command", ["update", "find", "insert"])
+@pytest.mark.parametrize("command", _COMMANDS)
 @pytest.mark.parametrize(
     "fault", [_CONFLICT, _STEPPED_DOWN, _CUT], ids=["conflict", "stepped down", "cut"]
 )

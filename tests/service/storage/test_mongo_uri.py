@@ -16,6 +16,7 @@ from libs.common.storage.mongo.driver import (
 )
 from tests.support.sent_commands import sent_commands
 
+OIDC = "authMechanism=MONGODB-OIDC&authMechanismProperties="
 WEAK = (
     "readPreference=secondaryPreferred&readPreferenceTags=dc:ny&maxStalenessSeconds=120"
     "&readConcernLevel=local&w=1&JOURNAL=false&wTimeoutMS=1&timeoutMS=1&fsync=true"
@@ -82,6 +83,10 @@ async def test_the_rest_is_the_uris() -> None:
         ("RETRYWRITES=False", "retryWrites=false"),
         ("maxPoolSize=0", "maxPoolSize=0"),
         ("authMechanism=MONGODB-AWS&authSource=$external", "pymongo-auth-aws"),
+        ("authMechanism=MONGODB-OIDC", "ENVIRONMENT:k8s"),
+        (f"{OIDC}ENVIRONMENT:moon", "ENVIRONMENT:k8s"),
+        (f"{OIDC}ENVIRONMENT:gcp", "TOKEN_RESOURCE"),
+        (f"{OIDC}ENVIRONMENT:azure,TOKEN_RESOURCE:", "TOKEN_RESOURCE"),
         ("tls=true&tlsCAFile=/no/such/ca.pem", "/no/such/ca.pem"),
         ("maxPoolSize=many", "maxpoolsize must be an integer"),
         ("retryWritez=true", "Unknown option"),
@@ -93,6 +98,14 @@ def test_what_cannot_be_honoured_is_one_line(query: str, told: str) -> None:
     assert told in str(refused.value)
     assert "hush" not in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "properties",
+    ["ENVIRONMENT:k8s", "ENVIRONMENT:gcp,TOKEN_RESOURCE:db", "TOKEN_RESOURCE:x,ENVIRONMENT:azure"],
+)
+def test_a_login_by_the_place_where_it_runs(properties: str) -> None:
+    check_mongo_uri(f"mongodb://host/x?{OIDC}{properties}")
 
 
 def test_a_ca_that_is_no_certificate_is_one_line(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
+_OIDC_ENVIRONMENTS = ("k8s", "azure", "gcp")
 _FILES = ("tlscafile", "tlscertificatekeyfile", "tlscrlfile")
 
 
@@ -73,10 +74,27 @@ def _check(given: dict[str, str]) -> None:
         )
     if given.get("maxpoolsize") == "0":
         raise WrongMongoUri("maxPoolSize=0 would open connections without a bound")
-    if (
-        given.get("authmechanism", "").upper() == "MONGODB-AWS"
-        and find_spec("pymongo_auth_aws") is None
-    ):
+    match given.get("authmechanism", "").upper():
+        case "MONGODB-AWS" if find_spec("pymongo_auth_aws") is None:
+            raise WrongMongoUri(
+                "authMechanism=MONGODB-AWS needs the package pymongo-auth-aws, which is not "
+                "installed"
+            )
+        case "MONGODB-OIDC":
+            _check_oidc(given.get("authmechanismproperties", ""))
+
+
+def _check_oidc(properties: str) -> None:
+    """The driver fetches a token where the process runs, and nobody is there to log in."""
+    given = dict(pair.partition(":")[::2] for pair in properties.split(","))
+    environment = given.get("ENVIRONMENT", "")
+    if environment not in _OIDC_ENVIRONMENTS:
         raise WrongMongoUri(
-            "authMechanism=MONGODB-AWS needs the package pymongo-auth-aws, which is not installed"
+            "authMechanism=MONGODB-OIDC needs authMechanismProperties=ENVIRONMENT:k8s, or "
+            "ENVIRONMENT:azure or gcp with TOKEN_RESOURCE"
+        )
+    if environment != "k8s" and not given.get("TOKEN_RESOURCE"):
+        raise WrongMongoUri(
+            f"authMechanismProperties=ENVIRONMENT:{environment} needs TOKEN_RESOURCE as well, "
+            "for which the token is made out"
         )
