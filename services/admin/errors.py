@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from libs.common.errors import AppError, MethodNotAllowed, NotFound, RequestTimeout, Unavailable
 from libs.common.storage.mongo.driver import OperationFailure, PyMongoError
+from libs.common.storage.mongo.sum_tables import TooManyGroups
 from libs.common.web.json import encode_json
 from services.admin.problems import MEDIA_TYPE, problem_of
 
@@ -52,6 +53,7 @@ def exception_handlers() -> dict[type[Exception], Any]:
         AppError: error_response,
         HTTPException: _on_http_exception,
         PyMongoError: _on_mongo_error,
+        TooManyGroups: _on_too_many_groups,
         ClientDisconnect: _on_disconnect,
     }
 
@@ -76,6 +78,20 @@ def _on_mongo_error(request: Request[Any], error: PyMongoError) -> Response:
         "MongoDB does not answer. The request may or may not have been applied; retry shortly."
     )
     return error_response(request, Unavailable(message, retry_after_s=2))
+
+
+def _on_too_many_groups(request: Request[Any], error: TooManyGroups) -> Response:
+    return error_response(request, too_many_groups(error))
+
+
+def too_many_groups(error: TooManyGroups) -> Unavailable:
+    log.warning("sums.too_many_groups", error=error)
+    return Unavailable(
+        "Too much usage has not been rolled up yet to be summed by that many groups. Ask for fewer "
+        "fields or a shorter period, or try again in a few minutes; docs/runbook.md#rolluplate "
+        "has what keeps workers from it.",
+        retry_after_s=60,
+    )
 
 
 def fault_response(request: Request[Any], error: Exception) -> Response:

@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Route
 
 from libs.common.errors import AppError, Forbidden, NotFound, Unauthenticated, Unavailable
 from libs.common.storage.mongo.driver import PyMongoError
+from libs.common.storage.mongo.sum_tables import TooManyGroups
 from libs.common.storage.redis.client import RedisError
 from services.admin.console.forms import confirm_form
 from services.admin.console.layout import frame
@@ -36,6 +37,7 @@ from services.admin.console.sign_on import sign_on_routes
 from services.admin.console.static_files import show_file
 from services.admin.console.verbs import Verbs
 from services.admin.endpoints import Around, Endpoint, Next, served_within
+from services.admin.errors import too_many_groups
 from services.admin.state import State
 from services.admin.wrong_keys import WrongKeys
 
@@ -128,6 +130,8 @@ async def _dispatch(
         return show(view, await handler(view))
     except AppError as error:
         return error_page(request, session, error, may, typed)
+    except TooManyGroups as error:
+        return error_page(request, session, too_many_groups(error), may)
     except (PyMongoError, RedisError, OSError) as error:
         log.error("console.unavailable", error=error)
         return error_page(request, session, _away(error), may, typed)

@@ -18,6 +18,7 @@ from libs.common.errors import Unavailable
 from libs.common.storage.mongo.driver import Database, PyMongoError
 from libs.common.storage.mongo.rollup_filter import RollupFilter, Sums
 from libs.common.storage.mongo.rollups import RollupReader
+from libs.common.storage.mongo.sum_tables import TooManyGroups
 from services.gateway.calls.principal import Principal
 
 _DAYS = 30
@@ -71,7 +72,7 @@ class KeyUsage:
         try:
             async with asyncio.timeout(_READ_TIMEOUT_S):
                 found = await self._kept.get("|".join((today, key.user_id, key.key_id)))
-        except (PyMongoError, TimeoutError) as error:
+        except (PyMongoError, TimeoutError, TooManyGroups) as error:
             raise _unread() from error
         if found is None:
             raise _unread()

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from libs.common.schemas.entry import LedgerEntry
+from libs.common.storage.mongo import segment_sums
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.mongo.rollup_segments import RollupSegments
@@ -362,3 +363,19 @@ async def test_what_was_rolled_up_before_there_were_cells_is_still_summed(
         answer = await summed(admin, **params, **extra, group_by="hour")
         assert costs(answer, "hour") == [(None, 4)]
         assert answer["total"]["calls"] == 5
+
+
+async def test_more_groups_than_are_summed_wait_for_the_roll_up(
+    admin: httpx2.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segment_sums, "_MAX_UNROLLED_GROUPS", 2)
+    params = {"user_id": "a", "since": "2026-11-01", "until": "2026-12-01"}
+    for path in ("summary", "series"):
+        answer = await admin.get(f"/admin/usage/{path}", params=params | {"group_by": "model"})
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")
+        problem = answer.json()
+        assert problem["code"] == "service_unavailable"
+        assert "fewer fields or a shorter period" in problem["detail"]
+    assert (await summed(admin, **params, group_by="account"))["total"]["calls"] == 4
+    await RollupSegments(database).roll_up(after_ms=0)
+    assert len((await summed(admin, **params, group_by="model"))["data"]) == 5

@@ -15,6 +15,7 @@ from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.spend import KeyPeriod, PeriodSpend
 from libs.common.schemas.usage import TokenUsage
 from libs.common.storage.indexes import WORKER_INDEXES
+from libs.common.storage.mongo import rollups
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.driver import Database, PyMongoError, in_transaction
 from libs.common.storage.mongo.index import build_indexes
@@ -330,8 +331,12 @@ async def test_more_tokens_than_add_up_are_refused(database: Database) -> None:
 
 
 @pytest.mark.parametrize("brief", [False, True])
-async def test_the_dearest_are_those_of_both_places(database: Database, brief: bool) -> None:
+async def test_the_dearest_are_those_of_both_places(
+    database: Database, brief: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever is unrolled, as a refund, may put any group before or behind the others."""
+    if brief:
+        monkeypatch.setattr(rollups, "_NAMED_AT_ONCE", 2)
     ledger, segments = LedgerStore(database), RollupSegments(database)
 
     async def post(first: int, costs: Sequence[int]) -> None:

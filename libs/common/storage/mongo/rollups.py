@@ -31,6 +31,8 @@ from libs.common.storage.mongo.segment_sums import segment_sums, unrolled_sums
 
 _COUNTED = ("cost_nusd", "calls", "corrections")
 _STATUSES = (*get_args(CallStatus), "unpriced")
+# Names of groups in one command, which has to fit into a document.
+_NAMED_AT_ONCE = 10_000
 _IN_CELLS = frozenset({"hour", "status"})
 _UNSTORED = _IN_CELLS | {"day", "month"}
 # Of a document without cells, the one that stands for it has no name.
@@ -77,7 +79,8 @@ class RollupReader:
     ) -> list[Sums]:
         """One row per group, the dearest first; without fields to group by, one row or none.
 
-        A `brief` row may have no statuses and tokens, most of the work.
+        A `brief` row may have no statuses and tokens, most of the work. Raises TooManyGroups where
+        the rollups lack too much, as after an outage of the roll-up alone.
         """
         asked = _Asked(wanted=wanted, by=by, limit=limit, brief=brief)
         found = await self._of_segments(asked)
@@ -91,7 +94,7 @@ class RollupReader:
         limit: int,
         groups: Sequence[tuple[str, ...]] | None = None,
     ) -> RankedSums:
-        """The dearest of all groups, or of these."""
+        """The dearest of all groups, or of these. Raises TooManyGroups, as `sums`."""
         asked = _Asked(wanted=wanted, by=by, limit=limit, groups=groups)
         found = await self._of_segments(asked)
         if found is not None:
@@ -127,8 +130,10 @@ class RollupReader:
             rows = await self._of_rollups(more, session)
             if len(rows) == more.limit:
                 names = [row.group for row in lacking]
-                same = msgspec.structs.replace(asked, limit=number, groups=names)
-                rows += await self._of_rollups(same, session)
+                for start in range(0, len(names), _NAMED_AT_ONCE):
+                    some = names[start : start + _NAMED_AT_ONCE]
+                    same = msgspec.structs.replace(asked, limit=len(some), groups=some)
+                    rows += await self._of_rollups(same, session)
             kept = {row.group: row for row in rows}
             for row in lacking:
                 kept[row.group] = added(kept.get(row.group), row)

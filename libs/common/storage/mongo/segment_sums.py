@@ -49,8 +49,9 @@ from libs.common.storage.mongo.sum_tables import (
 )
 from libs.common.storage.mongo.table_rows import rows_of_model, rows_with
 
-# Beyond that, MongoDB groups on its disk.
-_MAX_GROUPS = 1_000_000
+# Beyond that, MongoDB groups on its disk. What the rollups lack it cannot group: of that there are
+# a few thousand cells, unless it has not been rolled up for long.
+_MAX_GROUPS, _MAX_UNROLLED_GROUPS = 1_000_000, 100_000
 _READ_AT_ONCE = 16
 _TIMES = frozenset({"day", "month", "hour"})
 _TOKENS = "tokens."
@@ -60,8 +61,8 @@ _decode_tags = msgspec.json.Decoder(dict[str, str]).decode
 class SegmentSums:
     """The groups that were found."""
 
-    def __init__(self, by: Sequence[Grouping]) -> None:
-        self.tally = Tally(by, most=_MAX_GROUPS, statuses=True)
+    def __init__(self, by: Sequence[Grouping], *, most: int = _MAX_GROUPS) -> None:
+        self.tally = Tally(by, most=most, statuses=True)
 
     def ranked(
         self, limit: int, groups: Sequence[tuple[str, ...]] | None, brief: bool
@@ -124,7 +125,7 @@ async def unrolled_sums(
     database: Database, wanted: RollupFilter, by: Sequence[Grouping], session: Session
 ) -> SegmentSums:
     """What the rollups lack. Raises TooManyGroups."""
-    sums = SegmentSums(by)
+    sums = SegmentSums(by, most=_MAX_UNROLLED_GROUPS)
     read = _Read(days=wanted.query()["day"], level=UNROLLED, timed=wanted.zone is not None)
     await _add_level(database["rollup_segments"], sums.tally, wanted, by, read, UNROLLED, session)
     return sums
