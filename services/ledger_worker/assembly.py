@@ -38,6 +38,7 @@ from libs.common.storage.redis.cooldowns import CooldownStore
 from libs.common.storage.redis.holds import HoldStore
 from libs.common.storage.redis.shards import shards_of
 from libs.common.storage.redis.spool_notes import SpoolNoteStore
+from libs.common.tasks import until_any_ends
 from libs.common.web.destinations import Destinations, allowed_hosts
 from services.ledger_worker.alerts.forecasts import ForecastWatch
 from services.ledger_worker.alerts.postings import PostingWatch
@@ -184,13 +185,16 @@ async def run_chores(resources: Resources, stop: asyncio.Event) -> None:
         ]
         resolver = ThreadPoolExecutor(_RESOLVERS, "resolver")
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(_sender(resources, resolver).run(stop))
-                tasks.create_task(
-                    resources.folding.run(segments, stop, roll_up_s=settings.worker_roll_up_s)
-                )
-                for chore, work, every_s in chores:
-                    tasks.create_task(repeat_chore(chore, work, stop, every_s=every_s))
+            await until_any_ends(
+                stop,
+                _sender(resources, resolver).run(stop),
+                resources.folding.run(segments, stop, roll_up_s=settings.worker_roll_up_s),
+                *(
+                    repeat_chore(chore, work, stop, every_s=every_s)
+                    for chore, work, every_s in chores
+                    if every_s > 0
+                ),
+            )
         finally:
             # The process' other tasks do not wait for a name that is still being looked up.
             resolver.shutdown(wait=False)

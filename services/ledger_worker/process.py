@@ -34,7 +34,7 @@ from libs.common.storage.redis.replicas import ReplicaStore, about, report_repli
 from libs.common.storage.redis.shard_workers import ShardWorkers
 from libs.common.storage.redis.shards import shards_of
 from libs.common.storage.redis.suitability import RedisUnsuitable, check_suitable
-from libs.common.tasks import running
+from libs.common.tasks import running, until_any_ends
 from services.ledger_worker.assembly import Resources, open_jobs, run_chores
 from services.ledger_worker.health import health_keys
 from services.ledger_worker.jobs import retry_delay_s
@@ -93,15 +93,17 @@ async def _serve(settings: Settings) -> str | None:
             )
             note = about("ledger_worker", settings.name, time())
             reporting = report_replica(ReplicaStore(redis), lambda: note)
-            async with running(reporting), asyncio.TaskGroup() as tasks:
-                tasks.create_task(_watch_queue(redis, metrics, stop))
-                tasks.create_task(
-                    keep_sweeping(
-                        redis, HoldStore(redis), metrics, stop, every_s=settings.worker_sweep_s
-                    )
+            sweeping = keep_sweeping(
+                redis, HoldStore(redis), metrics, stop, every_s=settings.worker_sweep_s
+            )
+            async with running(reporting):
+                await until_any_ends(
+                    stop,
+                    _watch_queue(redis, metrics, stop),
+                    sweeping,
+                    run_chores(resources, stop),
+                    work(resources, stop),
                 )
-                tasks.create_task(run_chores(resources, stop))
-                tasks.create_task(work(resources, stop))
     log.info("worker.stopped")
     return None
 

@@ -182,11 +182,14 @@ async def keep_working(
         worker, began = new_worker(), monotonic()
         main = asyncio.create_task(worker.main())
         stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({main, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if stop.is_set():
-            await _drain(worker, grace_s)
-        await _retire(worker, main)
+        try:
+            await asyncio.wait({main, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if stop.is_set():
+                await _drain(worker, grace_s)
+        finally:
+            # Also where this is cancelled: nobody else would end them.
+            stopping.cancel()
+            await _retire(worker, main)
         if stop.is_set():
             return
         failures = 1 if monotonic() - began > _RECOVERED_AFTER_S else failures + 1

@@ -58,3 +58,76 @@ async def test_a_task_that_failed_keeps_its_error() -> None:
     await asyncio.wait({task})
     await tasks.end(task)
     assert str(task.exception()) == "of its own"
+
+
+async def test_who_ends_a_task_leaves_none_behind_though_it_is_cancelled() -> None:
+    swallower = _Swallower()
+    task = asyncio.create_task(swallower.work())
+    await swallower.waits.wait()
+    ending = asyncio.create_task(tasks.end(task, again_s=0.01))
+    while not swallower.asked:
+        await asyncio.sleep(0)
+    ending.cancel()
+    await asyncio.wait({ending}, timeout=PATIENCE_S)
+    assert (ending.cancelled(), task.cancelled(), swallower.asked) == (True, True, 2)
+
+
+async def test_where_one_of_many_fails_the_others_are_stopped() -> None:
+    """Also one that takes no notice of being cancelled."""
+    stop, waits = asyncio.Event(), asyncio.Event()
+    swallowed = 0
+
+    async def deaf() -> None:
+        nonlocal swallowed
+        while not stop.is_set():
+            try:
+                waits.set()
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                swallowed += 1
+
+    async def fails() -> None:
+        await waits.wait()
+        raise ValueError("of its own")
+
+    async with asyncio.timeout(PATIENCE_S):
+        with pytest.raises(ExceptionGroup) as raised:
+            await tasks.until_any_ends(stop, deaf(), fails())
+    assert [str(each) for each in raised.value.exceptions] == ["of its own"]
+    assert swallowed == 1
+
+
+async def test_many_run_until_they_are_stopped() -> None:
+    stop, ended = asyncio.Event(), list[int]()
+
+    async def waits(n: int) -> None:
+        await stop.wait()
+        ended.append(n)
+
+    running = asyncio.create_task(tasks.until_any_ends(stop, *map(waits, range(3))))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not ended
+    stop.set()
+    async with asyncio.timeout(PATIENCE_S):
+        await running
+    assert sorted(ended) == [0, 1, 2]
+
+
+async def test_what_is_waited_for_outlasts_every_cancellation() -> None:
+    """As a thread does, which still uses the file that the caller would close."""
+    work: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    waiting = asyncio.create_task(tasks.outlast(work))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.sleep(0)
+        assert not waiting.done()
+    work.set_result("done")
+    await asyncio.wait({waiting}, timeout=PATIENCE_S)
+    assert waiting.cancelled()
+    assert await tasks.outlast(work) == "done"
+    failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    failed.set_exception(ValueError("of its own"))
+    with pytest.raises(ValueError, match="of its own"):
+        await tasks.outlast(failed)

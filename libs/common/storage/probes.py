@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from libs.common.storage.mongo.driver import Database, MongoUnsuitable, PyMongoError
 from libs.common.storage.readiness import storage_checks
 from libs.common.storage.redis.client import Redis
+from libs.common.tasks import outlast
 
 EVERY_S = 5.0
 _TIMEOUT_S = 3.0
@@ -56,7 +57,7 @@ class Probes:
             yield
         finally:
             ended.set()
-            await asyncio.wait({task})
+            await outlast(task)
 
     async def _keep_probing(self, database: Database, redis: Redis, ended: asyncio.Event) -> None:
         while not ended.is_set():

@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 import structlog
 
+from libs.common.tasks import outlast
 from services.gateway.spool.directory import SpoolDirectory, is_hidden, locked
 from services.gateway.spool.file_drain import FileDrain, MayGo, Send
 from services.gateway.spool.records import record_of, write_at
@@ -202,12 +203,7 @@ class Spool:
 
 async def _in_thread(work: Callable[..., None], *arguments: object) -> None:
     """Waits for the thread's end even if the caller is cancelled, since it uses the file."""
-    running = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
-    try:
-        await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait({running})
-        raise
+    await outlast(asyncio.ensure_future(asyncio.to_thread(work, *arguments)))
 
 
 def _put_away(path: Path, drain: FileDrain) -> None:

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Protocol
+
+from libs.common.tasks import end
 
 
 class Closing(Protocol):
@@ -47,11 +48,11 @@ class Frames:
         return frame
 
     async def aclose(self) -> None:
-        if self._first is not None and not self._first.done():
-            self._first.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait({self._first})
-        await self._source.aclose()
+        try:
+            if self._first is not None:
+                await end(self._first)
+        finally:
+            await self._source.aclose()
 
     async def _next(self) -> bytes | None:
         return await anext(self._source, None)

@@ -12,7 +12,7 @@ from libs.common.storage.queue.event_queue import QUEUE
 from services.ledger_worker.queue_worker import QueueWorker, create_worker, keep_working
 from services.ledger_worker.settings import Settings
 from tests.service.ledger_worker.worker_stage import Stage, make_event, make_events, working
-from tests.support.polling import eventually
+from tests.support.polling import PATIENCE_S, eventually
 
 HEALTH_KEY = "health"
 
@@ -224,3 +224,22 @@ async def test_the_worker_shows_its_health_under_its_own_key(stage: Stage) -> No
 
         await eventually(alive)
         assert 0 < await stage.redis.pttl(HEALTH_KEY) <= 6000
+
+
+async def test_a_worker_that_is_cancelled_leaves_no_task(stage: Stage) -> None:
+    """As where another part of its process has failed: nobody would end its loop and its jobs."""
+    before, started = asyncio.all_tasks(), asyncio.Event()
+
+    async def hang(_: int) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    running = Running(stage, ScriptedJobs(hang))
+    await stage.enqueue([make_event()])
+    await running.__aenter__()
+    async with asyncio.timeout(PATIENCE_S):
+        await started.wait()
+        running._task.cancel()
+        await asyncio.wait({running._task})
+        assert running._task.cancelled()
+        assert not {task for task in asyncio.all_tasks() - before if not task.done()}
