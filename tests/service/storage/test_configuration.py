@@ -91,6 +91,26 @@ async def test_a_key_comes_back_as_it_was_stored(keys: KeyStore) -> None:
     assert await keys.budgeted(["key-1", "key-2", "unknown"]) == [narrow]
 
 
+@pytest.mark.parametrize("every", [1, 3, 50], ids=["all", "many", "few"])
+async def test_all_keys_with_budgets_are_found(keys: KeyStore, every: int) -> None:
+    """However many they are, and however many the last question was about."""
+    ids = [f"key-{n:03}" for n in range(120)]
+    budgets = (Budget(limit_nusd=5, period="total"),)
+    for n, key_id in enumerate(ids):
+        await keys.insert(api_key(key_id, budgets=() if n % every else budgets))
+    for asked in (ids, ids, ids[:50], ids[1:2], ids):
+        found = {key.key_id for key in await keys.budgeted(asked)}
+        assert found == set(ids[::every]) & set(asked)
+
+
+async def test_a_budget_counts_from_the_next_question_on(keys: KeyStore) -> None:
+    await keys.insert(api_key("key-1"))
+    assert await keys.budgeted(["key-1"]) == []
+    changes = {"budgets": [{"limit_nusd": 5, "period": "total"}]}
+    changed = await keys.update("key-1", changes, _LATER)
+    assert await keys.budgeted(["key-1"]) == [changed]
+
+
 async def test_a_key_is_found_by_its_old_secrets(keys: KeyStore) -> None:
     old = tuple(OldSecret(prefix="p", secret_hash=name, until=NOW) for name in ("old-1", "old-2"))
     await keys.insert(api_key("key-1", old_secrets=old))

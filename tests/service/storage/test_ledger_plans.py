@@ -13,6 +13,7 @@ from libs.common.storage.indexes import INDEXES
 from libs.common.storage.mongo.driver import Collection, Database, Document
 from libs.common.storage.mongo.entry_filter import RARE, EntryFilter
 from libs.common.storage.mongo.index import build_indexes
+from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.prices import PriceStore
 from libs.common.storage.mongo.rollup_filter import RollupFilter
 from tests.unit.builders import NOW, entry, price
@@ -87,6 +88,8 @@ PLANS: list[tuple[str, dict[str, Any]]] = [
     # Whose a secret is, and a replaced one.
     ("keys", {"secret_hash": "a"}),
     ("keys", {"old_secrets.secret_hash": "a"}),
+    # Which of a posting's keys have budgets.
+    ("keys", {"budgets.period": {"$gt": ""}}),
     # Lists: an account's keys, those with a prefix, accounts by their time.
     ("keys", {"user_id": "a", "_id": {"$gt": "a"}}),
     ("keys", {"prefix": "a"}),
@@ -126,6 +129,23 @@ async def test_a_price_is_looked_up_through_indexes_alone(database: Database) ->
     assert len(asked.queries) == 3
     for query in asked.queries:
         await assert_indexed(database["prices"], query)
+
+
+async def test_one_read_of_an_index_tells_that_no_key_of_many_has_a_budget(
+    database: Database,
+) -> None:
+    await build_indexes(database, INDEXES)
+    await database["keys"].insert_many(
+        [{"_id": f"{n}", "secret_hash": f"{n}", "budgets": []} for n in range(20)]
+    )
+    asked = Asked(database["keys"])
+    store = KeyStore(cast("Database", {"keys": asked}))
+    assert await store.budgeted(f"{n}" for n in range(500)) == []
+    (query,) = asked.queries
+    # Some servers take the index of the condition that comes first.
+    name, condition = next(iter(query.items()))
+    assert name == "budgets.period"
+    await assert_indexed(database["keys"], {name: condition})
 
 
 def test_an_ordinary_call_has_no_place_among_the_rare() -> None:
