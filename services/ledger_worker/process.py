@@ -14,6 +14,7 @@ import uvloop
 from prometheus_client import start_http_server
 from redis.exceptions import NoPermissionError, RedisError
 
+from libs.common.collector import collect_rarely
 from libs.common.logging import configure_logging
 from libs.common.settings import SettingsError
 from libs.common.storage.indexes import BUILD_INDEXES, WORKER_INDEXES
@@ -91,6 +92,7 @@ async def _serve(settings: Settings) -> str | None:
                 price_map=price_map,
                 metrics=metrics,
             )
+            collect_rarely()
             note = about("ledger_worker", settings.name, time())
             reporting = report_replica(ReplicaStore(redis), lambda: note)
             sweeping = keep_sweeping(

@@ -1,6 +1,5 @@
 """Runs an ASGI app on uvicorn, the same way in each service."""
 
-import gc
 import resource
 import signal
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from libs.common.collector import collect_rarely
 from libs.common.web.bounded_http import BOUNDS, Bounds, Refuse, bounded_protocol
 
 
@@ -21,11 +21,7 @@ def serve(
     # After closing, uvicorn raises the signal that stopped it again. It catches an interrupt, so
     # the process exits with 0 instead of dying of SIGTERM.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Modules live as long as the process, so collections need not visit them. A request makes some
-    # hundreds of objects but hardly a cycle, so the default threshold of 700 collects too often.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    collect_rarely()
     _allow_open_files()
     options = server_options(refuse=refuse, grace_s=grace_s, send_timeout_s=send_timeout_s)
     uvicorn.run(app, host=host, port=port, **options)

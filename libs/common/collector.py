@@ -1,0 +1,16 @@
+"""When Python looks for objects that only each other know."""
+
+import gc
+
+_THRESHOLDS = (20_000, 20, 20)
+
+
+def collect_rarely() -> None:
+    """To be called once all that lives as long as the process has been made.
+
+    Collections then need not visit modules and tables. A request or a posting makes thousands of
+    objects but hardly a cycle, so the default threshold of 700 collects too often.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_THRESHOLDS)
