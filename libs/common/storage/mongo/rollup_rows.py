@@ -8,8 +8,7 @@ A posting writes the cells alone, as rows of a table (`rollup_segments`); `rollu
 documents' sums of them.
 """
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -104,7 +103,9 @@ def day_sums(
             encode_tags(tagged).decode() if tagged else "",
             _hour_of(entry),
         )
-        tally = tallies.setdefault(day[1], Tally(CELL_FIELDS))
+        tally = tallies.get(day[1])
+        if tally is None:
+            tally = tallies[day[1]] = Tally(CELL_FIELDS)
         for status, sums in _counted(entry):
             tally.add_row((*row, status), sums)
     return tallies
@@ -115,18 +116,19 @@ def _hour_of(entry: LedgerEntry) -> str:
     return hour.isoformat()[:CELL_TIME_CHARS]
 
 
-def _counted(entry: LedgerEntry) -> Iterator[tuple[str, Counter[str]]]:
+def _counted(entry: LedgerEntry) -> Iterator[tuple[str, Mapping[str, int]]]:
     """By status. Late events add no call to their rollup: theirs was counted when it was abandoned.
     But the calls of a cell are those of its status, so one moves there from the abandoned.
     """
     counted = "calls" if entry.kind == "call" else "corrections"
-    sums = Counter({"cost_nusd": entry.cost_nusd, counted: 1})
+    sums = {"cost_nusd": entry.cost_nusd, counted: 1}
     if entry.kind == "late_event":
         sums["calls"] = 1
-        yield "abandoned", Counter({"calls": -1})
+        yield "abandoned", {"calls": -1}
     for each in () if entry.usage is None else (entry.usage, *entry.usage.runs):
         for name, tokens in used_classes(each):
             if tokens > _MOST_TOKENS:
                 raise OverflowError(f"{tokens} tokens of one call")
-            sums[f"tokens.{name}"] += tokens
+            of_class = f"tokens.{name}"
+            sums[of_class] = sums.get(of_class, 0) + tokens
     yield entry.status, sums
