@@ -5,6 +5,7 @@ what a client writes makes no series. The model of a call without a route is the
 is named only once it had a price; series are bounded, and what comes later counts as `other`.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Final, Literal
@@ -37,6 +38,8 @@ _UNCALLED = frozenset({"refused", "abandoned"})
 Labels = tuple[str, str, str]
 _UNKNOWN: Labels = (OTHER, OTHER, OTHER)
 _UNROUTED: Labels = (NONE, NONE, NONE)
+# By series, what is to be added.
+_Added = defaultdict[Counter, float]
 _LABELS = ("provider", "model", "deployment")
 _GEN_AI = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "deployment")
 
@@ -112,29 +115,35 @@ class CallMetrics:
         self._operations: dict[tuple[str, Labels], _Operation] = {}
 
     def count(self, entries: Iterable[LedgerEntry]) -> None:
-        """Corrections are left out, but for what became of a call that had been given up."""
+        """Corrections are left out, but for what became of a call that had been given up.
+
+        Counters are added up before they are told, which takes a lock each.
+        """
+        added: _Added = defaultdict(float)
         for entry in entries:
             if entry.kind in {"call", "late_event"}:
-                self._count(entry)
+                self._count(entry, added)
+        for series, amount in added.items():
+            series.inc(amount)
 
-    def _count(self, entry: LedgerEntry) -> None:
+    def _count(self, entry: LedgerEntry, added: _Added) -> None:
         is_priced = entry.price_id is not None
         labels = self._labels(entry.provider, entry.model, entry.deployment, is_priced=is_priced)
-        self._calls(*labels, entry.status).inc()
-        self._count_attempts(entry, labels)
+        added[self._calls(*labels, entry.status)] += 1
+        self._count_attempts(entry, labels, added)
         if entry.overhead_ms is not None:
             self._overhead_of[entry.translated].observe(entry.overhead_ms / 1000)
         if entry.operation == "create" and entry.status not in _UNCALLED:
-            self._count_operation(entry, labels)
+            self._count_operation(entry, labels, added)
 
-    def _count_operation(self, entry: LedgerEntry, labels: Labels) -> None:
+    def _count_operation(self, entry: LedgerEntry, labels: Labels, added: _Added) -> None:
         of = self._operation("embeddings" if entry.format == "embeddings" else "chat", labels)
         if entry.latency_ms is not None:
             of.seconds.observe(entry.latency_ms / 1000)
         if entry.stream and entry.first_byte_ms is not None:
             of.first_chunk_seconds.observe(entry.first_byte_ms / 1000)
         if entry.cost_nusd > 0:
-            of.cost.inc(entry.cost_nusd / _NUSD)
+            added[of.cost] += entry.cost_nusd / _NUSD
         if entry.usage is None:
             return
         parts = (entry.usage, *entry.usage.runs)
@@ -142,19 +151,19 @@ class CallMetrics:
         of.output_tokens.observe(sum(map(total_output, parts)))
         for part in parts:
             for token_class, tokens in used_classes(part):
-                self._tokens(*labels, token_class).inc(tokens)
+                added[self._tokens(*labels, token_class)] += tokens
 
-    def _count_attempts(self, entry: LedgerEntry, answered: Labels) -> None:
+    def _count_attempts(self, entry: LedgerEntry, answered: Labels, added: _Added) -> None:
         failed = entry.failed_attempts
         for attempt in failed:
             labels = self._labels(
                 attempt.provider, attempt.model, attempt.deployment, is_priced=False
             )
-            self._attempts(*labels, "failed").inc()
+            added[self._attempts(*labels, "failed")] += 1
         if entry.attempts > len(failed):
-            self._attempts(*answered, "answered").inc()
+            added[self._attempts(*answered, "answered")] += 1
             if failed and failed[0].deployment != entry.deployment:
-                self._fallbacks.labels(*answered).inc()
+                added[self._fallbacks.labels(*answered)] += 1
 
     def _labels(
         self, provider: str | None, model: str | None, deployment: str | None, *, is_priced: bool

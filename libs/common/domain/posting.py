@@ -6,10 +6,10 @@ money (an endless model name, a clock that is ahead) is brought within bounds in
 call that was made must show.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from uuid import UUID
 
 import msgspec
 
@@ -49,6 +49,7 @@ _IDS = ("user_id", "key_id", "provider", "model", "deployment", "priced_as")
 _MULTIPLIERS = ("account_multiplier", "deployment_multiplier")
 _TEXTS = ("requested_model", "error_code", "provider_request_id", "response_id", "client_user")
 _NUMBERS = ("http_status", "latency_ms", "first_byte_ms", "attempts", "asked_after_ms")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _FREE = Cost(cost_nusd=0, lines=())
 
 
@@ -83,7 +84,8 @@ def accept(event: UsageEvent, now: datetime) -> UsageEvent | Unpostable:
     if started_at > now + CLOCK_TOLERANCE:
         started_at = now
     context = read_traceparent(event.traceparent)
-    clipped = {name: _clip(getattr(event, name)) for name in _TEXTS}
+    texts = {name: getattr(event, name) for name in _TEXTS}
+    clipped = {name: _clip(text) for name, text in texts.items() if _is_long(text)}
     objects = tuple(i for i in event.objects if 0 < len(i) <= MAX_OBJECT_ID_CHARS)[:MAX_OBJECTS]
     return msgspec.structs.replace(
         event,
@@ -254,14 +256,15 @@ def _usage_fault(usage: TokenUsage) -> str | None:
 
 def _is_uuid(text: str) -> bool:
     """In its one canonical spelling: another spelling would be another entry."""
-    try:
-        return str(UUID(text)) == text
-    except ValueError:
-        return False
+    return _UUID.fullmatch(text) is not None
 
 
-def _clip(text: str | None) -> str | None:
-    return text if text is None or len(text) <= MAX_TEXT_CHARS else text[: MAX_TEXT_CHARS - 1] + "…"
+def _is_long(text: str | None) -> bool:
+    return text is not None and len(text) > MAX_TEXT_CHARS
+
+
+def _clip(text: str) -> str:
+    return text[: MAX_TEXT_CHARS - 1] + "…"
 
 
 def whole_ms(at: datetime) -> datetime:

@@ -33,6 +33,9 @@ def multiplier_problem(multiplier: Decimal) -> str | None:
     """What is wrong with a multiplier, or None. Within its bounds every product of it is exact."""
     if not multiplier.is_finite():
         return "must be a finite number"
+    if multiplier == AT_COST:
+        # Nearly all are.
+        return None
     if not 0 <= multiplier <= MAX_MULTIPLIER:
         return f"must be between 0 and {MAX_MULTIPLIER}"
     if multiplier != multiplier.quantize(_FINEST_MULTIPLIER, context=_ROUNDING):
@@ -54,21 +57,21 @@ def cost_of(
     """
     reported = _reported_usd(usage, version)
     if reported is None:
-        rates = rates_for(version, usage, at)
+        rates, tokens = rates_for(version, usage, at), used_classes(usage)
+        uses = charged_uses(version, usage)
         surcharges = surcharges_for(version, usage).values()
         lines = [
-            _line(name, tokens, _surcharged(rate_of(rates, name), surcharges), _PER_MILLION)
-            for name, tokens in used_classes(usage)
+            _line(name, number, _surcharged(rate_of(rates, name), surcharges), _PER_MILLION)
+            for name, number in tokens
         ]
-        lines += [
-            _line(tool, uses, fee_of(version, tool) or _FREE, _EACH)
-            for tool, uses in charged_uses(version, usage)
-        ]
+        lines += [_line(tool, n, fee_of(version, tool) or _FREE, _EACH) for tool, n in uses]
         notes = tuple(_notes(usage, version, rates))
+        usd = _usd(version, rates, tokens, surcharges, uses)
     else:
         lines, notes = [_line(PROVIDER_REPORTED, 1, reported, _EACH)], ()
+        usd = _FREE, reported
     return Cost(
-        cost_nusd=cost_nusd(usage, version, account_multiplier, at=at),
+        cost_nusd=nusd_of(*usd, version, account_multiplier),
         lines=tuple(lines),
         multiplier=plain(EXACT.multiply(version.multiplier, account_multiplier)),
         notes=notes,
@@ -86,15 +89,31 @@ def cost_nusd(
     reported = _reported_usd(usage, version)
     if reported is not None:
         return nusd_of(_FREE, reported, version, account_multiplier)
-    rates = rates_for(version, usage, at)
+    usd = _usd(
+        version,
+        rates_for(version, usage, at),
+        used_classes(usage),
+        surcharges_for(version, usage).values(),
+        charged_uses(version, usage),
+    )
+    return nusd_of(*usd, version, account_multiplier)
+
+
+def _usd(
+    version: PriceVersion,
+    rates: Rates,
+    tokens: Iterable[tuple[str, int]],
+    surcharges: Iterable[Decimal],
+    uses: Iterable[tuple[str, int]],
+) -> tuple[Decimal, Decimal]:
+    """Of tokens in millionths of a USD, and of the uses of tools in USD."""
     micro_usd, usd = _FREE, _FREE
-    for name, tokens in used_classes(usage):
-        micro_usd = EXACT.fma(Decimal(tokens), rate_of(rates, name), micro_usd)
-    if version.surcharges:
-        micro_usd = _surcharged(micro_usd, surcharges_for(version, usage).values())
-    for tool, uses in charged_uses(version, usage):
-        usd = EXACT.fma(Decimal(uses), fee_of(version, tool) or _FREE, usd)
-    return nusd_of(micro_usd, usd, version, account_multiplier)
+    for name, number in tokens:
+        micro_usd = EXACT.fma(Decimal(number), rate_of(rates, name), micro_usd)
+    micro_usd = _surcharged(micro_usd, surcharges)
+    for tool, number in uses:
+        usd = EXACT.fma(Decimal(number), fee_of(version, tool) or _FREE, usd)
+    return micro_usd, usd
 
 
 def nusd_of(

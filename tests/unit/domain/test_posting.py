@@ -154,6 +154,8 @@ def test_a_price_of_zero_is_a_price() -> None:
         ({"call_id": ""}, "call_id"),
         ({"call_id": "not-a-uuid"}, "call_id"),
         ({"call_id": CALL_ID.upper()}, "call_id"),
+        ({"call_id": CALL_ID.replace("-", "")}, "call_id"),
+        ({"call_id": f"{CALL_ID}\n"}, "call_id"),
         ({"call_id": "{" + CALL_ID + "}"}, "call_id"),
         ({"user_id": ""}, "user_id"),
         ({"user_id": "u" * (MAX_ID_CHARS + 1)}, "user_id"),
