@@ -115,6 +115,7 @@ async def work(resources: Resources, stop: asyncio.Event) -> None:
     settings, redis = resources.settings, resources.redis
     shards = shards_of(redis)
     queues, keys = queues_of(shards), health_keys(shards, settings.name)
+    pipelined = Pipelined(redis)
     async with open_jobs(resources) as jobs:
 
         async def work_on(shard: int, stop: asyncio.Event) -> None:
@@ -127,6 +128,7 @@ async def work(resources: Resources, stop: asyncio.Event) -> None:
                 max_jobs=_max_jobs(settings.worker_max_jobs, shards.count),
                 job_timeout_s=settings.worker_job_timeout_s,
                 on_missing=resources.metrics.missing_jobs.inc,
+                pipelined=pipelined,
             )
             await keep_working(new_worker, stop, grace_s=settings.worker_grace_s)
 
@@ -135,7 +137,7 @@ async def work(resources: Resources, stop: asyncio.Event) -> None:
             await work_on(0, stop)
         else:
             names = [queue.name for queue in queues]
-            others = ShardWorkers(Pipelined(redis), shards, names, gone_after_ms=GONE_AFTER_MS)
+            others = ShardWorkers(pipelined, shards, names, gone_after_ms=GONE_AFTER_MS)
             late_ms = settings.worker_job_timeout_s * _LATE_JOBS_MS
             await share_shards(others, work_on, stop, worker=settings.name, late_ms=late_ms)
     # Those of servers that are away expire.

@@ -26,7 +26,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from libs.common.storage.redis.cluster_client import Routed
-from libs.common.storage.redis.scripts import ALLOW_OOM
+from libs.common.storage.redis.pipelining import Pipelined
+from libs.common.storage.redis.scripts import ALLOW_OOM, TextScript
 
 # Claims jobs as arq does, from the head of the queue: those due that do not run. KEYS: as below;
 # arq's keys of a job lie beside the queue. ARGV: the time and the lease in ms, the room for jobs
@@ -102,11 +103,14 @@ _Waiting = tuple[_Commands, asyncio.Future[list[Any]]]
 class QueueRedis(Routed, ArqRedis):  # type: ignore[misc]
     """arq's client; transactions of one tick of the event loop share a script."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, pipelined: Pipelined | None = None, **options: Any) -> None:
+        """`pipelined` claims and finishes jobs. It outlives the client: it keeps a connection."""
         super().__init__(*args, **options)
+        pipelined = pipelined or Pipelined(self)
         self._keys = (self.default_queue_name, f"{self.default_queue_name}:never")
-        self._claim = self.register_script(_CLAIM)
-        self._finish = self.register_script(_FINISH)
+        self._claim = TextScript(pipelined, _CLAIM, self._keys)
+        self._finish = TextScript(pipelined, _FINISH, self._keys)
+        # Its answers may have errors in them, which redis-py's connection looks for.
         self._commands = self.register_script(_EXECUTE)
         self._waiting: list[_Waiting] = []
         self._flushes: set[asyncio.Task[None]] = set()
@@ -118,14 +122,13 @@ class QueueRedis(Routed, ArqRedis):  # type: ignore[misc]
 
         The last one may have more data than there is room for.
         """
-        arguments = (now_ms, lease_ms, room, room_bytes, look_at)
-        claimed = await self._claim(self._keys, arguments)
+        claimed = await self._claim.run(now_ms, lease_ms, room, room_bytes, look_at)
         rows = zip(claimed[::3], claimed[1::3], claimed[2::3], strict=True)
         return [ClaimedJob(id_.decode(), int(float(due)), data) for id_, due, data in rows]
 
     async def finish(self, job_ids: Sequence[str]) -> None:
         """Removes jobs that are done at their first try."""
-        await self._finish(self._keys, job_ids)
+        await self._finish.run(*job_ids)
 
     async def run(self, *commands: tuple[Any, ...]) -> None:
         """Executes the commands with others of this tick. Raises the first error."""

@@ -26,6 +26,7 @@ from libs.common.storage.queue.event_queue import (
     decode_job,
     encode_job,
 )
+from libs.common.storage.redis.pipelining import Pipelined
 from libs.common.tasks import end
 from services.ledger_worker.batched_arq import ClaimingWorker
 from services.ledger_worker.health import HEALTH_INTERVAL_S
@@ -92,9 +93,10 @@ def _functions(jobs: QueueJobs) -> list[Function]:
     ]
 
 
-def _client(redis: Redis, queue: Queue) -> QueueRedis:
+def _client(redis: Redis, pipelined: Pipelined | None, queue: Queue) -> QueueRedis:
     return QueueRedis(
         redis.connection_pool,
+        pipelined=pipelined,
         job_serializer=encode_job,
         job_deserializer=decode_job,
         default_queue_name=queue.name,
@@ -110,11 +112,12 @@ def create_worker(
     max_jobs: int,
     job_timeout_s: float,
     on_missing: Callable[[], None],
+    pipelined: Pipelined | None = None,
 ) -> QueueWorker:
     """A worker for one life of the connection to Redis; see `keep_working`. `health_key` has to
-    lie in the queue's slot.
+    lie in the queue's slot. `pipelined` is the connection that its scripts share with others.
     """
-    client = _client(redis, queue)
+    client = _client(redis, pipelined, queue)
     worker = QueueWorker(
         functions=_functions(jobs),
         queue_name=queue.name,

@@ -113,6 +113,25 @@ async def test_the_queues_joined_transactions_leave_too(
 
 
 @pytest.mark.parametrize("lose", LOSSES)
+async def test_the_queues_claims_leave_too(name: Name, second: ServerProcess, lose: Lose) -> None:
+    async with open_redis(name.url) as redis:
+        queue = QueueRedis(redis.connection_pool)
+
+        async def claim() -> list[str]:
+            jobs = await queue.claim(room=1, room_bytes=1, look_at=1, now_ms=2, lease_ms=60_000)
+            return [job.job_id for job in jobs]
+
+        tell(name.server, "ZADD", queue.default_queue_name, "1", "old")
+        assert await claim() == ["old"]
+        lose(name, second)
+        tell(second, "DEL", queue.default_queue_name)
+        tell(second, "ZADD", queue.default_queue_name, "1", "new")
+        with pytest.raises(RedisError):
+            await claim()
+        assert await claim() == ["new"]
+
+
+@pytest.mark.parametrize("lose", LOSSES)
 @pytest.mark.parametrize("kept", [True, False], ids=["a kept connection", "the pool"])
 async def test_a_subscriber_leaves_with_the_first_write(
     name: Name, second: ServerProcess, lose: Lose, kept: bool

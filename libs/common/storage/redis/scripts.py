@@ -78,6 +78,23 @@ class Scripts:
         return self._pipelined.run(*command)
 
 
+class TextScript:
+    """A script of its own, over keys that are always the same."""
+
+    def __init__(self, pipelined: Pipelined, text: str, keys: Sequence[str]) -> None:
+        self._pipelined = pipelined
+        self._text = text
+        self._sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+        self._keys = (len(keys), *keys)
+
+    async def run(self, *arguments: Any) -> Any:
+        try:
+            return await self._pipelined.run("EVALSHA", self._sha, *self._keys, *arguments)
+        except NoScriptError:
+            # Which Redis then keeps.
+            return await self._pipelined.run("EVAL", self._text, *self._keys, *arguments)
+
+
 async def run_once(redis: Redis, script: str, keys: Sequence[str], *arguments: Any) -> Any:
     """Runs a script by its text; for rare ones."""
     return await redis.execute_command(  # type: ignore[no-untyped-call]
