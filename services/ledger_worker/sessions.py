@@ -1,8 +1,9 @@
 """Keeps a lease on the worker's MongoDB session and kills the sessions of dead workers."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from uuid import UUID
 
 import structlog
 from redis.exceptions import RedisError
@@ -47,17 +48,16 @@ async def _keep(
 ) -> None:
     while not stop.is_set():
         try:
-            await leases.renew(session_id(session), lease_ms=_LEASE_MS)
-            await kill_expired(leases, database)
+            expired = await leases.renew(session_id(session), lease_ms=_LEASE_MS)
+            await kill_expired(expired, leases, database)
         except (RedisError, PyMongoError, OSError) as error:
             # Until the next renewal, only MongoDB's own timeout ends a dead worker's transaction.
             log.debug("sessions.not_renewed", error=error)
         await pause(stop, _RENEW_INTERVAL_S)
 
 
-async def kill_expired(leases: SessionLeases, database: Database) -> None:
+async def kill_expired(expired: Sequence[UUID], leases: SessionLeases, database: Database) -> None:
     """Ends the transactions of workers that have died."""
-    expired = await leases.expired()
     if not expired:
         return
     try:

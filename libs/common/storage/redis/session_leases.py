@@ -14,16 +14,17 @@ from libs.common.storage.redis.scripts import ALLOW_OOM, run_once
 _KEY = "gateway:posting-sessions"
 # How many expired sessions are killed at a time.
 _MAX_EXPIRED = 100
-# A full Redis runs it too: posting frees its memory.
-_NOW = (
+# Answers with the sessions whose lease has expired. A full Redis runs it too: posting frees its
+# memory. KEYS: the leases. ARGV: a session, its lease in ms, and how many to answer with.
+_RENEW = (
     ALLOW_OOM
     + """
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZADD', KEYS[1], string.format('%.0f', now_ms + ARGV[2]), ARGV[1])
+return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms, 'LIMIT', 0, ARGV[3])
 """
 )
-_RENEW = _NOW + "redis.call('ZADD', KEYS[1], string.format('%.0f', now_ms + ARGV[2]), ARGV[1])"
-_EXPIRED = _NOW + "return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms, 'LIMIT', 0, ARGV[1])"
 
 
 class SessionLeases:
@@ -32,12 +33,10 @@ class SessionLeases:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    async def renew(self, session_id: UUID, *, lease_ms: int) -> None:
-        await run_once(self._redis, _RENEW, [_KEY], session_id.hex, lease_ms)
-
-    async def expired(self) -> list[UUID]:
-        """Sessions whose lease has expired."""
-        ids = await run_once(self._redis, _EXPIRED, [_KEY], _MAX_EXPIRED)
+    async def renew(self, session_id: UUID, *, lease_ms: int) -> list[UUID]:
+        """Returns sessions whose lease has expired."""
+        asked = (session_id.hex, lease_ms, _MAX_EXPIRED)
+        ids = await run_once(self._redis, _RENEW, [_KEY], *asked)
         return [UUID(hex=id_.decode()) for id_ in ids]
 
     async def release(self, session_ids: Sequence[UUID]) -> None:
