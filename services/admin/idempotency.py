@@ -51,13 +51,13 @@ class Vault(msgspec.Struct, frozen=True):
     def digest(self, parameters: bytes) -> str:
         return hmac.new(self.key, b"parameters " + parameters, "sha256").hexdigest()
 
-    def seal(self, content: bytes) -> bytes:
+    def encrypted(self, content: bytes) -> bytes:
         nonce = os.urandom(_NONCE_BYTES)
         return nonce + AESGCM(self.key).encrypt(nonce, content, None)
 
-    def open(self, sealed: bytes) -> bytes:
-        """Raises InvalidTag where another key sealed it."""
-        return AESGCM(self.key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None)
+    def decrypted(self, content: bytes) -> bytes:
+        """Raises InvalidTag where another key encrypted it."""
+        return AESGCM(self.key).decrypt(content[:_NONCE_BYTES], content[_NONCE_BYTES:], None)
 
 
 class Idempotency:
@@ -154,7 +154,9 @@ async def _attempted(
     answer = KeptAnswer(
         status=response.status_code,
         headers={name: text for name, text in response.headers.items() if name not in _NOT_KEPT},
-        sealed=vault.seal(bytes(response.body)) if len(response.body) <= _MAX_KEPT_BYTES else None,
+        body=vault.encrypted(bytes(response.body))
+        if len(response.body) <= _MAX_KEPT_BYTES
+        else None,
     )
     try:
         await requests.replace(request, msgspec.structs.replace(request, answer=answer))
@@ -166,9 +168,9 @@ async def _attempted(
 
 def _replayed(answer: KeptAnswer, vaults: Sequence[Vault]) -> Response:
     """Raises Conflict where the answer cannot be had again."""
-    for vault in vaults if answer.sealed is not None else ():
+    for vault in vaults if answer.body is not None else ():
         try:
-            content = vault.open(answer.sealed or b"")
+            content = vault.decrypted(answer.body or b"")
         except InvalidTag:
             continue
         headers = {**answer.headers, "idempotent-replayed": "true"}

@@ -18,7 +18,7 @@ from openai.types.responses.response_create_params import (
     ResponseCreateParamsStreaming,
 )
 
-from tests.agents.speech import ANTHROPIC_SEAL, OPENAI_SEAL
+from tests.agents.speech import ANTHROPIC_SIGNATURE, OPENAI_SIGNATURE
 from tests.unit.translation.judge import faults
 
 _TYPES: dict[str, tuple[Any, Any]] = {
@@ -32,9 +32,9 @@ _NAMES = {
     "messages": re.compile(r"^[a-zA-Z0-9_-]{1,128}$"),
 }
 _FOREIGN = {
-    "chat": ("gws1.", ANTHROPIC_SEAL, OPENAI_SEAL),
-    "responses": ("gws1.", ANTHROPIC_SEAL),
-    "messages": ("gws1.", OPENAI_SEAL),
+    "chat": ("gws1.", ANTHROPIC_SIGNATURE, OPENAI_SIGNATURE),
+    "responses": ("gws1.", ANTHROPIC_SIGNATURE),
+    "messages": ("gws1.", OPENAI_SIGNATURE),
 }
 _THOUGHTS = ("thinking", "redacted_thinking")
 _MOST_CACHE_MARKS = 4
@@ -45,7 +45,7 @@ _LEAST_BUDGET = 1024
 def faults_of_types(api: str, body: dict[str, Any]) -> list[str]:
     """By the SDK's own types; an agent itself may use what they do not know yet."""
     if api == "responses" and isinstance(body["input"], list):
-        # Codex itself sends sealed reasoning without an id to OpenAI.
+        # Codex itself sends signed reasoning without an id to OpenAI.
         named = [
             {"id": "rs_0", **item} if item.get("type") == "reasoning" else item
             for item in body["input"]
@@ -60,9 +60,9 @@ def faults_of(api: str, body: dict[str, Any]) -> list[str]:
 
 def _of_any(api: str, body: dict[str, Any]) -> Iterator[str]:
     said = json.dumps(body)
-    for seal in _FOREIGN[api]:
-        if seal in said:
-            yield f"{seal!r} was not minted here"
+    for signature in _FOREIGN[api]:
+        if signature in said:
+            yield f"{signature!r} was not minted here"
     for tool in body.get("tools", ()):
         function = tool.get("function", tool) if api == "chat" else tool
         name = function.get("name")
@@ -124,7 +124,7 @@ def _of_block(block: dict[str, Any], where: str) -> Iterator[str]:
     match block["type"]:
         case "text" if not block["text"].strip():
             yield f"{where}: text content blocks must be non-empty"
-        case "thinking" if not block["signature"].startswith(ANTHROPIC_SEAL):
+        case "thinking" if not block["signature"].startswith(ANTHROPIC_SIGNATURE):
             yield f"{where}: Invalid `signature` in `thinking` block"
         case "tool_use" if not isinstance(block["input"], dict):
             yield f"{where}: Input should be a valid dictionary"
@@ -160,7 +160,7 @@ def _of_responses(body: dict[str, Any]) -> Iterator[str]:
     for n, item in enumerate(items):
         if kinds[n] != "reasoning":
             continue
-        if not str(item.get("encrypted_content", "")).startswith(OPENAI_SEAL):
+        if not str(item.get("encrypted_content", "")).startswith(OPENAI_SIGNATURE):
             yield f"input[{n}]: Item '{item.get('id')}' not found"
         follows = kinds[n + 1] if n + 1 < len(items) else None
         is_own = follows in ("reasoning", "function_call", "custom_tool_call") or (

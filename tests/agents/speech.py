@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-ANTHROPIC_SEAL, OPENAI_SEAL = "sealed-by-anthropic", "sealed-by-openai"
+ANTHROPIC_SIGNATURE, OPENAI_SIGNATURE = "signed-by-anthropic", "signed-by-openai"
 _USAGE = (1200, 40)
 
 
@@ -67,8 +67,8 @@ class MessagesApi(_Api):
         number, calls = self._numbered(said)
         blocks: list[dict[str, Any]] = []
         if said.thinking and _thinks(body):
-            seal = f"{ANTHROPIC_SEAL}-{number}"
-            blocks.append({"type": "thinking", "thinking": said.thinking, "signature": seal})
+            signature = f"{ANTHROPIC_SIGNATURE}-{number}"
+            blocks.append({"type": "thinking", "thinking": said.thinking, "signature": signature})
         if said.text:
             blocks.append({"type": "text", "text": said.text})
         blocks += [
@@ -196,7 +196,7 @@ class ResponsesApi(_Api):
             summary = [{"type": "summary_text", "text": said.thinking}]
             item = {"type": "reasoning", "id": f"rs_{number}", "summary": summary}
             if "reasoning.encrypted_content" in (body.get("include") or []):
-                item["encrypted_content"] = f"{OPENAI_SEAL}-{number}"
+                item["encrypted_content"] = f"{OPENAI_SIGNATURE}-{number}"
             items.append(item)
         if said.text:
             part = {"type": "output_text", "text": said.text, "annotations": [], "logprobs": []}

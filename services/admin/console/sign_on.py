@@ -1,6 +1,6 @@
 """Signing in to the console at an OpenID Connect issuer, by the code flow.
 
-What was begun is sealed into a cookie, so that strangers can store nothing here; its code works
+What was begun is encrypted into a cookie, so that strangers can store nothing here; its code works
 once at the issuer. The way back ends on a page rather than in a redirect: browsers send no strict
 cookie along redirects that began at another site.
 """
@@ -41,19 +41,19 @@ class _Begun(msgspec.Struct, frozen=True):
     ends_at: datetime
 
 
-class _Seal:
+class _CookieCipher:
     """By a key of its own, that comes from the root key."""
 
     def __init__(self, root_key: Secret) -> None:
         self._aead = AESGCM(hmac.digest(root_key.reveal().encode(), b"console sign-on", "sha256"))
 
-    def close(self, begun: _Begun) -> str:
+    def encrypted(self, begun: _Begun) -> str:
         nonce = os.urandom(_NONCE_BYTES)
-        sealed = self._aead.encrypt(nonce, msgspec.json.encode(begun), None)
-        return urlsafe_b64encode(nonce + sealed).decode()
+        content = self._aead.encrypt(nonce, msgspec.json.encode(begun), None)
+        return urlsafe_b64encode(nonce + content).decode()
 
-    def open(self, cookie: str, now: datetime) -> _Begun | None:
-        """None for what this service did not close, or closed too long ago."""
+    def decrypted(self, cookie: str, now: datetime) -> _Begun | None:
+        """None for what this service did not encrypt, or encrypted too long ago."""
         try:
             raw = urlsafe_b64decode(cookie.encode("ascii"))
             opened = self._aead.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], None)
@@ -74,7 +74,7 @@ async def _begin(request: Request[State]) -> Response:
     response = RedirectResponse(address, headers=HEADERS)
     # The issuer's redirect back is another site's: a strict cookie would not come with it.
     response.set_cookie(
-        _COOKIE, _seal(request).close(begun), path=PATH, httponly=True, samesite="lax",
+        _COOKIE, _cipher(request).encrypted(begun), path=PATH, httponly=True, samesite="lax",
         secure=is_secure(request), max_age=int(_PATIENCE.total_seconds()),
     )  # fmt: skip
     return response
@@ -82,7 +82,7 @@ async def _begin(request: Request[State]) -> Response:
 
 async def _finish(request: Request[State]) -> Response:
     flow, state = _flow(request), request.state
-    begun = _seal(request).open(request.cookies.get(_COOKIE, ""), state["now"]())
+    begun = _cipher(request).decrypted(request.cookies.get(_COOKIE, ""), state["now"]())
     if begun is None:
         raise Unauthenticated(
             "This sign-on was not begun in this browser, or longer than ten minutes ago. "
@@ -115,5 +115,5 @@ def _address_of(request: Request[State], path: str) -> str:
     return f"{scheme}://{request.url.netloc}{path}"
 
 
-def _seal(request: Request[State]) -> _Seal:
-    return _Seal(request.state["settings"].admin_api_key)
+def _cipher(request: Request[State]) -> _CookieCipher:
+    return _CookieCipher(request.state["settings"].admin_api_key)

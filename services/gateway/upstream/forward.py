@@ -34,7 +34,7 @@ from services.gateway.upstream.translation.engine import (
     translate,
 )
 from services.gateway.upstream.translation.failures import error_of
-from services.gateway.upstream.translation.foreign_seals import without_foreign_seals
+from services.gateway.upstream.translation.foreign_signatures import without_foreign_signatures
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.profiles import Profiles
 from services.gateway.upstream.translation.way_back import translated_answer, translated_stream
@@ -182,7 +182,7 @@ def _relayed(attempt: Attempt, key: str | None) -> RelayedRequest:
         headers=attempt.headers,
         call_id=call.call_id,
         tracing=attempt.trace_headers(),
-        fields=without_foreign_seals(
+        fields=without_foreign_signatures(
             call.format.name,
             call.format.upstream_fields(attempt.request, target.model),
             target.provider,

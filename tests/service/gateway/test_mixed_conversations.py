@@ -1,6 +1,6 @@
 """Conversations that two providers share: each turn a call's result, each other one a fallback.
 
-The scripted providers refuse what real ones do, seals of the other one's above all.
+The scripted providers refuse what real ones do, signatures of the other one's above all.
 """
 
 import json
@@ -14,7 +14,7 @@ import pytest_asyncio
 from libs.common.schemas.profile import ProfileFields
 from libs.common.schemas.route import Deployment
 from tests.agents.provider import Asked, Provider
-from tests.agents.speech import ANTHROPIC_SEAL, OPENAI_SEAL, Fault, Said
+from tests.agents.speech import ANTHROPIC_SIGNATURE, OPENAI_SIGNATURE, Fault, Said
 from tests.service.gateway.dialects import CHAT, MESSAGES, RESPONSES, Dialect
 from tests.service.gateway.routes import add_route
 from tests.service.gateway.stage import Client
@@ -26,11 +26,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 CLAUDE = ProfileFields(has_budgets=True, efforts=(), checks_results=True)
 ADAPTIVE = ProfileFields(is_adaptive=True, efforts=("low", "medium", "high"))
 GPT = ProfileFields(efforts=("low", "medium", "high"))
-# Its name, the formats of OpenAI's that it speaks, its profile, and what it seals with.
+# Its name, the formats of OpenAI's that it speaks, its profile, and what it signatures with.
 TARGETS: dict[str, tuple[str, tuple[Any, ...] | None, ProfileFields, str]] = {
-    "claude": ("anthropic/claude-haiku-4-5", None, CLAUDE, ANTHROPIC_SEAL),
-    "adaptive": ("anthropic/claude-haiku-4-5", None, ADAPTIVE, ANTHROPIC_SEAL),
-    "gpt": ("openai/gpt-4o", ("responses",), GPT, OPENAI_SEAL),
+    "claude": ("anthropic/claude-haiku-4-5", None, CLAUDE, ANTHROPIC_SIGNATURE),
+    "adaptive": ("anthropic/claude-haiku-4-5", None, ADAPTIVE, ANTHROPIC_SIGNATURE),
+    "gpt": ("openai/gpt-4o", ("responses",), GPT, OPENAI_SIGNATURE),
     "server": ("hosted_vllm/shared", ("chat",), GPT, ""),
 }
 PAIRS = [("claude", "gpt"), ("gpt", "claude"), ("gpt", "adaptive"), ("server", "claude")]
@@ -112,11 +112,11 @@ async def test_fallbacks_share_a_conversation(
     assert [[each.faults for each in asked[name]] for name in names] == [[[]] * 4, [[]] * 2]
     # Each has its own thinking back, whatever the other one said in between.
     for name, target in zip(names, (one, other), strict=True):
-        seal = TARGETS[target][3]
+        signature = TARGETS[target][3]
         # A budget excludes thinking amid another's loop of tools, so the second has none then.
         is_budget = target == "claude" or (target == "adaptive" and dialect is MESSAGES)
-        if seal and not (is_budget and name == names[1]):
-            assert f"{seal}-".encode() in asked[name][-1].raw
+        if signature and not (is_budget and name == names[1]):
+            assert f"{signature}-".encode() in asked[name][-1].raw
 
 
 def _deployment(provider: Provider, name: str, target: str, priority: int) -> Deployment:

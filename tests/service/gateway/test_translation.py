@@ -71,7 +71,7 @@ async def test_chat_stream_from_anthropic(translator: Translator, provider: Prov
     whole = state.get_final_completion().choices[0].message.model_dump(exclude_none=True)
     assert whole["content"] == "Hello"
     assert whole["thinking_blocks"] == [
-        {"index": 0, "type": "thinking", "thinking": "Rain?", "signature": "sealed"}
+        {"index": 0, "type": "thinking", "thinking": "Rain?", "signature": "signed"}
     ]
     deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
     assert deltas[0]["role"] == "assistant"

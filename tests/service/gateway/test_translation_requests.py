@@ -85,7 +85,7 @@ async def test_thinking_is_returned_to_anthropic_signed(
     body = {**RESPONSES_BODY, "input": turn, "reasoning": {"effort": "low"}, "temperature": None}
     await completed(translator, provider, "responses", "anthropic", body)
     blocks = provider.body["messages"][1]["content"]
-    assert blocks[0] == {"type": "thinking", "thinking": "Rain?", "signature": "sealed"}
+    assert blocks[0] == {"type": "thinking", "thinking": "Rain?", "signature": "signed"}
     assert [block["type"] for block in blocks] == ["thinking", "text", "tool_use"]
     assert provider.body["messages"][2]["content"][0]["type"] == "tool_result"
 
@@ -93,7 +93,7 @@ async def test_thinking_is_returned_to_anthropic_signed(
 async def test_thinking_of_a_chat_stream_is_returned_to_anthropic(
     translator: Translator, provider: Provider
 ) -> None:
-    block = {"index": 0, "type": "thinking", "thinking": "Rain?", "signature": "sealed"}
+    block = {"index": 0, "type": "thinking", "thinking": "Rain?", "signature": "signed"}
     turn = [
         *CHAT_BODY["messages"],
         {"role": "assistant", "content": "Hello", "thinking_blocks": [block]},
@@ -101,7 +101,7 @@ async def test_thinking_of_a_chat_stream_is_returned_to_anthropic(
     ]
     await completed(translator, provider, "chat", "anthropic", {**CHAT_BODY, "messages": turn})
     sent = provider.body["messages"][1]["content"][0]
-    assert sent == {"type": "thinking", "thinking": "Rain?", "signature": "sealed"}
+    assert sent == {"type": "thinking", "thinking": "Rain?", "signature": "signed"}
 
 
 async def test_tool_results_are_returned_to_openai(

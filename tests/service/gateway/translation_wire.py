@@ -26,7 +26,7 @@ ANTHROPIC_MESSAGE = {
     "role": "assistant",
     "model": "claude-sonnet-4-5-20250929",
     "content": [
-        {"type": "thinking", "thinking": "Rain?", "signature": "sealed"},
+        {"type": "thinking", "thinking": "Rain?", "signature": "signed"},
         {"type": "text", "text": "Hello"},
         {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Oslo"}},
     ],
@@ -62,7 +62,7 @@ ANTHROPIC_EVENTS: list[dict[str, Any]] = [
     {
         "type": "content_block_delta",
         "index": 0,
-        "delta": {"type": "signature_delta", "signature": "sealed"},
+        "delta": {"type": "signature_delta", "signature": "signed"},
     },
     {"type": "content_block_stop", "index": 0},
     {"type": "content_block_start", "index": 1, "content_block": {"type": "text", "text": ""}},

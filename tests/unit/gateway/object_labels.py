@@ -40,7 +40,7 @@ LABELS: Mapping[ClientFormat, frozenset[tuple[str, str]]] = {
             (ANY, "tab_id"),
             # The end user, by a name of the client's.
             ("metadata", "user_id"),
-            # Sealed by the provider, and good for the very same prompt only.
+            # Signed by the provider, and good for the very same prompt only.
             ("", "fallback_credit_token"),
             ("fallback_credit_token", "token"),
         }

@@ -299,7 +299,7 @@ SENT = {
         {"messages.0.content": "q", "reasoning_effort": "high", "store": False},
         to=("chat",),
     ),
-    "nothing is kept at the provider unasked, and its reasoning comes back sealed": Row(
+    "nothing is kept at the provider unasked, and its reasoning comes back signed": Row(
         "messages",
         messages(thinking=MANUAL, tools=[TOOL]),
         "gpt-5.4",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.formats.base import MAX_KEPT_BYTES
-from services.gateway.upstream.translation.parts import Seal
+from services.gateway.upstream.translation.parts import ThoughtSignature
 from services.gateway.upstream.translation.reply import ReportedError, Stop
 from services.gateway.upstream.translation.sequencer import Sequencer
 
@@ -46,8 +46,8 @@ class Parts:
     def thinking(self, delta: str, summary: int | None = None) -> None:
         self._add("thinking", delta)
 
-    def seal(self, seal: Seal, call_id: str | None = None) -> None:
-        self._add("seal", seal.data)
+    def sign(self, signature: ThoughtSignature, call_id: str | None = None) -> None:
+        self._add("sign", signature.data)
 
     def call(self, key: int, call_id: str, name: str, delta: str, is_freeform: bool) -> None:
         self._add(f"call {call_id} {name}", delta)

@@ -20,11 +20,11 @@ INDEXES = (index("idempotent_requests", "ends_at", expires=True),)
 
 
 class KeptAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """`sealed` is the body, encrypted; None if it was too large to be kept."""
+    """`body` is encrypted, and stored as `sealed`; None if it was too large to be kept."""
 
     status: int
     headers: dict[str, str]
-    sealed: bytes | None
+    body: bytes | None = msgspec.field(name="sealed")
 
 
 class IdempotentRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,5 +78,5 @@ def _at(request: IdempotentRequest) -> Document:
 def _document(request: IdempotentRequest) -> Document:
     document = to_document(request, key="request_hash") | {"seed": request.seed}
     if request.answer is not None:
-        document["answer"]["sealed"] = request.answer.sealed
+        document["answer"]["sealed"] = request.answer.body
     return document

@@ -268,7 +268,7 @@ async def _audit(view: View) -> list[Node]:
         return []
     if "audit" not in view.query:
         said = link(f"{_AT}?audit=verify", "Check that no record was changed or removed")
-        return [p["Each record seals the one before it. ", said, "."]]
+        return [p["Each record holds the hash of the one before it. ", said, "."]]
     found = await view.api.call(verify_audit, query={"cursor": view.query.get("checked")})
     more = found.next_cursor and view.with_query(checked=found.next_cursor)
     return [

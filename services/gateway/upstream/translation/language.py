@@ -23,8 +23,8 @@ from services.gateway.upstream.translation.reply import (
 class Language(msgspec.Struct, frozen=True, kw_only=True):
     """A format in both directions: a row of the engine's table.
 
-    `family` is the one whose seals the format shows bare; the one that a function is given is the
-    provider's.
+    `family` is the one whose signatures the format shows bare; the one that a function is given is
+    the provider's.
 
     `read_request` reads a client's body by its top-level names. It raises InvalidRequest, which
     names the path. `write_request` writes the body for a provider's model, after the mender. It

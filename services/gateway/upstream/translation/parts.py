@@ -8,12 +8,12 @@ thing that one provider minted carries its family, and goes to no other.
 
 import msgspec
 
-# Who minted a seal or an id: a provider's family; "none" is thinking that nobody signed.
+# Who minted a signature or an id: a provider's family; "none" is thinking that nobody signed.
 Family = str
 At = tuple[int, ...]
 
 
-class Seal(msgspec.Struct, frozen=True):
+class ThoughtSignature(msgspec.Struct, frozen=True):
     """Proof that a provider gave with its thinking, as it wants it back: its own bytes."""
 
     family: Family
@@ -107,7 +107,7 @@ class SearchResult(_Part, frozen=True, kw_only=True):
 class ToolCall(_Part, frozen=True, kw_only=True):
     """A call of one of the client's tools. `arguments` is the text that came, never parsed.
 
-    `is_freeform`: a custom tool, whose input is no JSON. `seal`: Gemini signs its calls.
+    `is_freeform`: a custom tool, whose input is no JSON. `signature`: Gemini signs its calls.
     `caller` and other members that only the own family knows are in `extra`.
     """
 
@@ -116,7 +116,7 @@ class ToolCall(_Part, frozen=True, kw_only=True):
     arguments: str
     namespace: str | None = None
     is_freeform: bool = False
-    seal: Seal | None = None
+    signature: ThoughtSignature | None = None
     item_id: str | None = None
     cache: CacheMark | None = None
     extra: dict[str, msgspec.Raw] = {}
@@ -137,12 +137,12 @@ class Result(_Part, frozen=True, kw_only=True):
 class Thinking(_Part, frozen=True, kw_only=True):
     """`text` is the thought itself, `summaries` what a provider tells of one that it keeps.
 
-    `is_redacted`: the seal is all there is.
+    `is_redacted`: the signature is all there is.
     """
 
     text: str = ""
     summaries: tuple[str, ...] = ()
-    seal: Seal | None = None
+    signature: ThoughtSignature | None = None
     is_redacted: bool = False
     item_id: str | None = None
 

@@ -7,7 +7,7 @@ import msgspec
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.upstream.translation.conversation import Request
 from services.gateway.upstream.translation.names import ToolNames
-from services.gateway.upstream.translation.parts import Part, Seal
+from services.gateway.upstream.translation.parts import Part, ThoughtSignature
 
 StopKind = Literal[
     "end", "tool", "limit", "window", "sequence", "declined", "blocked", "pause", "malformed"
@@ -82,7 +82,7 @@ class Sink(Protocol):
         """The thought itself, or the `summary`th part of what is told of it."""
         ...
 
-    def seal(self, seal: Seal, call_id: str | None = None) -> None:
+    def sign(self, signature: ThoughtSignature, call_id: str | None = None) -> None:
         """Of the thinking before it, which it ends; else a redacted thought.
 
         Or of that call, and before it where it has come by then.

@@ -7,7 +7,7 @@ import msgspec
 
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.formats.base import MAX_KEPT_BYTES
-from services.gateway.upstream.translation.parts import Seal
+from services.gateway.upstream.translation.parts import ThoughtSignature
 from services.gateway.upstream.translation.reply import ReportedError, Sink, Stop
 
 _MAX_CALLS = 256
@@ -84,11 +84,11 @@ class Sequencer:
         else:
             self._wait("thinking", delta, summary)
 
-    def seal(self, seal: Seal, call_id: str | None = None) -> None:
+    def sign(self, signature: ThoughtSignature, call_id: str | None = None) -> None:
         if call_id is not None or self._may_pass():
-            self._sink.seal(seal, call_id)
+            self._sink.sign(signature, call_id)
         else:
-            self._wait("seal", seal)
+            self._wait("sign", signature)
 
     def cite(self, citation: msgspec.Raw, family: str) -> None:
         if self._may_pass():

@@ -11,7 +11,7 @@ from openai.types.chat import ChatCompletionChunk
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.formats.sse import FrameSplitter
 from services.gateway.upstream.translation.chat import CHAT
-from services.gateway.upstream.translation.parts import Seal
+from services.gateway.upstream.translation.parts import ThoughtSignature
 from services.gateway.upstream.translation.reply import ReportedError, Sink, Stop
 
 
@@ -36,8 +36,10 @@ class Told:
     def thinking(self, delta: str, summary: int | None = None) -> None:
         self._tell("thinking", delta)
 
-    def seal(self, seal: Seal, call_id: str | None = None) -> None:
-        self._tell("seal", seal.family, seal.data, *([] if call_id is None else [call_id]))
+    def sign(self, signature: ThoughtSignature, call_id: str | None = None) -> None:
+        self._tell(
+            "sign", signature.family, signature.data, *([] if call_id is None else [call_id])
+        )
 
     def call(self, key: int, call_id: str, name: str, delta: str, is_freeform: bool) -> None:
         self._tell("call", key, call_id, name, delta)

@@ -16,13 +16,13 @@ from services.gateway.upstream.translation.parts import (
     Hosted,
     Part,
     Refusal,
-    Seal,
     Text,
     Thinking,
+    ThoughtSignature,
     ToolCall,
 )
 from services.gateway.upstream.translation.reply import AnswerContext, Reply, ReportedError, Stop
-from services.gateway.upstream.translation.seals import envelope
+from services.gateway.upstream.translation.thought_signatures import envelope
 
 NONE = msgspec.Raw(b"null")
 LOGPROBS = [{"token": "a", "logprob": -0.1, "bytes": [97], "top_logprobs": []}]
@@ -95,8 +95,8 @@ def function(call_id: Any = "c1", arguments: Any = "{}", **members: Any) -> dict
                 ],
             },
             (
-                Thinking(text="hm", seal=Seal("anthropic", "s")),
-                Thinking(seal=Seal("anthropic", "r"), is_redacted=True),
+                Thinking(text="hm", signature=ThoughtSignature("anthropic", "s")),
+                Thinking(signature=ThoughtSignature("anthropic", "r"), is_redacted=True),
             ),
         ),
         ({"tool_calls": [function()]}, (ToolCall(id="c1", name="f", arguments="{}"),)),
@@ -115,7 +115,11 @@ def function(call_id: Any = "c1", arguments: Any = "{}", **members: Any) -> dict
         ),
         (
             {"tool_calls": [function("c1__thought__sig")]},
-            (ToolCall(id="c1", name="f", arguments="{}", seal=Seal("google", "sig")),),
+            (
+                ToolCall(
+                    id="c1", name="f", arguments="{}", signature=ThoughtSignature("google", "sig")
+                ),
+            ),
         ),
         (
             {
@@ -123,7 +127,11 @@ def function(call_id: Any = "c1", arguments: Any = "{}", **members: Any) -> dict
                     function(extra_content={"google": {"thought_signature": "sig"}}),
                 ]
             },
-            (ToolCall(id="c1", name="f", arguments="{}", seal=Seal("google", "sig")),),
+            (
+                ToolCall(
+                    id="c1", name="f", arguments="{}", signature=ThoughtSignature("google", "sig")
+                ),
+            ),
         ),
         (
             {"tool_calls": [{"id": "c1", "type": "custom", "custom": {"name": "f", "input": "x"}}]},
@@ -262,9 +270,9 @@ def test_answers_that_are_none() -> None:
         ((Thinking(text="hm"),), {"content": None, "reasoning_content": "hm"}),
         (
             (
-                Thinking(text="hm", seal=Seal("anthropic", "s")),
-                Thinking(seal=Seal("anthropic", "r"), is_redacted=True),
-                Thinking(text="", seal=Seal("anthropic", "e")),
+                Thinking(text="hm", signature=ThoughtSignature("anthropic", "s")),
+                Thinking(signature=ThoughtSignature("anthropic", "r"), is_redacted=True),
+                Thinking(text="", signature=ThoughtSignature("anthropic", "e")),
                 Text(text="a"),
             ),
             {
@@ -278,7 +286,7 @@ def test_answers_that_are_none() -> None:
             },
         ),
         (
-            (Thinking(summaries=("one", "two"), seal=Seal("openai", "enc")),),
+            (Thinking(summaries=("one", "two"), signature=ThoughtSignature("openai", "enc")),),
             {
                 "content": None,
                 "reasoning_content": "one\n\ntwo",
@@ -286,7 +294,7 @@ def test_answers_that_are_none() -> None:
                     {
                         "type": "thinking",
                         "thinking": "one\n\ntwo",
-                        "signature": envelope(Seal("openai", "enc")),
+                        "signature": envelope(ThoughtSignature("openai", "enc")),
                     }
                 ],
             },
@@ -309,7 +317,11 @@ def test_answers_that_are_none() -> None:
             },
         ),
         (
-            (ToolCall(id="c1", name="f", arguments="{}", seal=Seal("google", "s")),),
+            (
+                ToolCall(
+                    id="c1", name="f", arguments="{}", signature=ThoughtSignature("google", "s")
+                ),
+            ),
             {
                 "content": None,
                 "tool_calls": [

@@ -17,13 +17,13 @@ from services.gateway.upstream.translation.parts import (
     Part,
     Refusal,
     Result,
-    Seal,
     Text,
     Thinking,
+    ThoughtSignature,
     ToolCall,
     Url,
 )
-from services.gateway.upstream.translation.seals import envelope
+from services.gateway.upstream.translation.thought_signatures import envelope
 from services.gateway.upstream.translation.tools import (
     Freeform,
     Function,
@@ -147,11 +147,27 @@ def test_a_longer_conversation_begins_as_the_shorter_one(cut: int) -> None:
         (called(call()), (ToolCall(id="c1", name="f", arguments="{}", at=(0, -1)),)),
         (
             called(call(type=None, extra_content={"google": {"thought_signature": "s"}})),
-            (ToolCall(id="c1", name="f", arguments="{}", seal=Seal("google", "s"), at=(0, -1)),),
+            (
+                ToolCall(
+                    id="c1",
+                    name="f",
+                    arguments="{}",
+                    signature=ThoughtSignature("google", "s"),
+                    at=(0, -1),
+                ),
+            ),
         ),
         (
             called(call("c1__thought__sig")),
-            (ToolCall(id="c1", name="f", arguments="{}", seal=Seal("google", "sig"), at=(0, -1)),),
+            (
+                ToolCall(
+                    id="c1",
+                    name="f",
+                    arguments="{}",
+                    signature=ThoughtSignature("google", "sig"),
+                    at=(0, -1),
+                ),
+            ),
         ),
         (
             called({"id": "c1", "type": "custom", "custom": {"name": "f", "input": "x y"}}),
@@ -184,15 +200,15 @@ def test_a_longer_conversation_begins_as_the_shorter_one(cut: int) -> None:
                     {
                         "type": "thinking",
                         "thinking": "sum",
-                        "signature": envelope(Seal("openai", "enc")),
+                        "signature": envelope(ThoughtSignature("openai", "enc")),
                     },
                     {"type": "redacted_thinking", "data": "gws1."},
                 ],
             },
             (
-                Thinking(text="hm", seal=Seal("anthropic", "sig"), at=(0,)),
-                Thinking(seal=Seal("anthropic", "red"), is_redacted=True, at=(0,)),
-                Thinking(summaries=("sum",), seal=Seal("openai", "enc"), at=(0,)),
+                Thinking(text="hm", signature=ThoughtSignature("anthropic", "sig"), at=(0,)),
+                Thinking(signature=ThoughtSignature("anthropic", "red"), is_redacted=True, at=(0,)),
+                Thinking(summaries=("sum",), signature=ThoughtSignature("openai", "enc"), at=(0,)),
                 Text(text="a", at=(0,)),
             ),
         ),

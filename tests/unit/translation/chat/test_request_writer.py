@@ -34,10 +34,10 @@ from services.gateway.upstream.translation.parts import (
     Plain,
     Refusal,
     Result,
-    Seal,
     SearchResult,
     Text,
     Thinking,
+    ThoughtSignature,
     ToolCall,
     Url,
 )
@@ -240,7 +240,7 @@ def test_turns_that_have_nothing_to_say_are_left_out() -> None:
     empty = (
         *turns(Text(text="")),
         *turns(Text(text=""), role="assistant"),
-        *turns(Thinking(text="x", seal=Seal("anthropic", "s")), role="assistant"),
+        *turns(Thinking(text="x", signature=ThoughtSignature("anthropic", "s")), role="assistant"),
         *turns(Hosted(kind="web_search", raw=NONE, family="anthropic"), role="assistant"),
         *turns(Text(text=""), role="system"),
     )
@@ -290,7 +290,7 @@ def test_turns_that_have_nothing_to_say_are_left_out() -> None:
             ],
         ),
         (
-            ToolCall(id="c1", name="f", arguments="{}", seal=Seal("google", "s")),
+            ToolCall(id="c1", name="f", arguments="{}", signature=ThoughtSignature("google", "s")),
             Profile(family="google"),
             "tool_calls",
             [
@@ -309,13 +309,13 @@ def test_turns_that_have_nothing_to_say_are_left_out() -> None:
             "hm",
         ),
         (
-            Thinking(text="hm", seal=Seal("anthropic", "s")),
+            Thinking(text="hm", signature=ThoughtSignature("anthropic", "s")),
             Profile(family="anthropic"),
             "thinking_blocks",
             [{"type": "thinking", "thinking": "hm", "signature": "s"}],
         ),
         (
-            Thinking(is_redacted=True, seal=Seal("anthropic", "s")),
+            Thinking(is_redacted=True, signature=ThoughtSignature("anthropic", "s")),
             Profile(family="anthropic"),
             "thinking_blocks",
             [{"type": "redacted_thinking", "data": "s"}],
@@ -329,13 +329,17 @@ def test_what_the_assistant_said(part: Part, profile: Profile, member: str, expe
 
 
 @pytest.mark.parametrize("family", ["openai", "google", "deepseek", "other"])
-def test_seals_go_to_their_own_family_alone(family: str) -> None:
+def test_signatures_go_to_their_own_family_alone(family: str) -> None:
     foreign = ("anthropic", "openai", "google", "mistral")
     parts: tuple[Part, ...] = (
-        *(Thinking(text="secret", seal=Seal(each, "minted")) for each in foreign if each != family),
+        *(
+            Thinking(text="secret", signature=ThoughtSignature(each, "minted"))
+            for each in foreign
+            if each != family
+        ),
         Text(text="a"),
         *(
-            ToolCall(id=each, name="f", arguments="{}", seal=Seal(each, "minted"))
+            ToolCall(id=each, name="f", arguments="{}", signature=ThoughtSignature(each, "minted"))
             for each in foreign
             if each != family
         ),

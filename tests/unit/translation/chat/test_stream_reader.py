@@ -123,12 +123,12 @@ def call(
                 ),
                 TOOLS,
             ],
-            [("seal", "google", "s", "c1"), ("call", 0, "c1", "f", "{}"), ("stop", "tool")],
+            [("sign", "google", "s", "c1"), ("call", 0, "c1", "f", "{}"), ("stop", "tool")],
             id="a call that Gemini signed",
         ),
         pytest.param(
             [calls(call(0, "c1__thought__s", "f", "{}")), TOOLS],
-            [("seal", "google", "s", "c1"), ("call", 0, "c1", "f", "{}"), ("stop", "tool")],
+            [("sign", "google", "s", "c1"), ("call", 0, "c1", "f", "{}"), ("stop", "tool")],
             id="a signature in the id",
         ),
         pytest.param(
@@ -164,9 +164,9 @@ def call(
             ],
             [
                 ("thinking", "hm"),
-                ("seal", "anthropic", "s"),
+                ("sign", "anthropic", "s"),
                 ("ended",),
-                ("seal", "anthropic", "r"),
+                ("sign", "anthropic", "r"),
                 ("stop", "end"),
             ],
             id="thinking_blocks",

@@ -15,9 +15,9 @@ from services.gateway.upstream.translation.names import ToolNames
 from services.gateway.upstream.translation.parts import (
     Part,
     Refusal,
-    Seal,
     Text,
     Thinking,
+    ThoughtSignature,
     ToolCall,
 )
 from services.gateway.upstream.translation.reply import (
@@ -27,8 +27,8 @@ from services.gateway.upstream.translation.reply import (
     Stop,
     Writer,
 )
-from services.gateway.upstream.translation.seals import envelope
 from services.gateway.upstream.translation.sequencer import Sequencer
+from services.gateway.upstream.translation.thought_signatures import envelope
 from tests.unit.translation.chat.streams import (
     DONE,
     chunk,
@@ -98,7 +98,7 @@ ROLE = {"role": "assistant", "refusal": None}
             ],
         ),
         (
-            [("thinking", "hm"), ("seal", Seal("anthropic", "s")), ("text", "a")],
+            [("thinking", "hm"), ("sign", ThoughtSignature("anthropic", "s")), ("text", "a")],
             [
                 ROLE | {"content": None},
                 {"reasoning_content": "hm"},
@@ -147,30 +147,32 @@ def test_what_openai_keeps_of_its_thinking() -> None:
             ("thinking", "one", 0),
             ("thinking", "!", 0),
             ("thinking", "two", 1),
-            ("seal", Seal("openai", "enc")),
+            ("sign", ThoughtSignature("openai", "enc")),
         )
     )
     assert message["reasoning_content"] == "one!\n\ntwo"
     (block,) = message["thinking_blocks"]
     assert (block["thinking"], block["signature"]) == (
         "one!\n\ntwo",
-        envelope(Seal("openai", "enc")),
+        envelope(ThoughtSignature("openai", "enc")),
     )
 
 
 def test_nobody_signed_it() -> None:
     message, _ = message_of(
-        stream_of(("thinking", "hm"), ("seal", Seal("none", "")), ("text", "a"))
+        stream_of(("thinking", "hm"), ("sign", ThoughtSignature("none", "")), ("text", "a"))
     )
     assert message["reasoning_content"] == "hm"
     assert "thinking_blocks" not in message
 
 
 @pytest.mark.parametrize("is_early", [True, False])
-def test_a_calls_seal_may_come_before_it(is_early: bool) -> None:
-    seal = ("seal", Seal("google", "s"), "c1")
+def test_a_calls_signature_may_come_before_it(is_early: bool) -> None:
+    signature = ("sign", ThoughtSignature("google", "s"), "c1")
     call = ("call", 0, "c1", "f", "{}", False)
-    message, _ = message_of(stream_of(*([seal, call] if is_early else [call, seal]), stop="tool"))
+    message, _ = message_of(
+        stream_of(*([signature, call] if is_early else [call, signature]), stop="tool")
+    )
     assert message["tool_calls"][0]["extra_content"] == {"google": {"thought_signature": "s"}}
 
 
@@ -272,14 +274,23 @@ def test_a_malformed_call_is_an_error() -> None:
 
 
 _words = st.text('ab é😀"\\\n', min_size=1, max_size=8)
-_seals = st.sampled_from([None, Seal("anthropic", "s"), Seal("openai", "o"), Seal("none", "")])
+_signatures = st.sampled_from(
+    [
+        None,
+        ThoughtSignature("anthropic", "s"),
+        ThoughtSignature("openai", "o"),
+        ThoughtSignature("none", ""),
+    ]
+)
 _calls = st.builds(
-    lambda words, seal: (words, Seal("google", "g") if seal else None), _words, st.booleans()
+    lambda words, signature: (words, ThoughtSignature("google", "g") if signature else None),
+    _words,
+    st.booleans(),
 )
 _kinds = st.one_of(
     st.tuples(st.just("text"), _words),
     st.tuples(st.just("refusal"), _words),
-    st.tuples(st.just("thinking"), st.tuples(_words, _seals)),
+    st.tuples(st.just("thinking"), st.tuples(_words, _signatures)),
     st.tuples(st.just("redacted"), st.none()),
     st.tuples(st.just("call"), _calls),
 )
@@ -293,12 +304,12 @@ def _parts(drawn: list[Any]) -> list[Part]:
         elif kind == "refusal":
             parts.append(Refusal(text=said))
         elif kind == "thinking":
-            parts.append(Thinking(text=said[0], seal=said[1]))
+            parts.append(Thinking(text=said[0], signature=said[1]))
         elif kind == "redacted":
-            parts.append(Thinking(seal=Seal("anthropic", "r"), is_redacted=True))
+            parts.append(Thinking(signature=ThoughtSignature("anthropic", "r"), is_redacted=True))
         else:
             arguments = json.dumps({"a": said[0]})
-            parts.append(ToolCall(id=f"c{index}", name="f", arguments=arguments, seal=said[1]))
+            parts.append(ToolCall(id=f"c{index}", name="f", arguments=arguments, signature=said[1]))
     return parts
 
 
@@ -315,14 +326,14 @@ def _streamed(parts: list[Part], writer: Writer) -> None:
         elif isinstance(part, Thinking):
             for start in range(0, len(part.text), 3):
                 sink.thinking(part.text[start : start + 3])
-            if part.seal is not None:
-                sink.seal(part.seal)
+            if part.signature is not None:
+                sink.sign(part.signature)
         elif isinstance(part, ToolCall):
             for start in range(0, len(part.arguments), 3):
                 said = part.arguments[start : start + 3]
                 sink.call(key, part.id, part.name, said, part.is_freeform)
-            if part.seal is not None:
-                sink.seal(part.seal, part.id)
+            if part.signature is not None:
+                sink.sign(part.signature, part.id)
     sink.usage(USAGE)
     sink.stop(Stop(kind="end"))
     writer.finish()

@@ -14,9 +14,9 @@ from services.gateway.upstream.translation.parts import (
     Hosted,
     Part,
     Refusal,
-    Seal,
     Text,
     Thinking,
+    ThoughtSignature,
     ToolCall,
 )
 from services.gateway.upstream.translation.reply import AnswerContext, Reply, Stop
@@ -67,8 +67,8 @@ def _reply(format_: ClientFormat) -> Reply:
         model="m",
         created=1_700_000_000,
         parts=(
-            Thinking(text="Let me see.", seal=Seal(family, "c2VhbA==")),
-            Thinking(is_redacted=True, seal=Seal(family, "cmVkYWN0ZWQ=")),
+            Thinking(text="Let me see.", signature=ThoughtSignature(family, "c2VhbA==")),
+            Thinking(is_redacted=True, signature=ThoughtSignature(family, "cmVkYWN0ZWQ=")),
             *searches,
             Text(text="Oslo it is.", citations=citations, family=family),
             Text(text="And more."),

@@ -34,8 +34,8 @@ ROADS: tuple[tuple[str, ClientFormat], ...] = (
     ("claude-sonnet-4-5", "messages"),
     ("mistral/mistral-large-latest", "chat"),
 )
-_SEAL = "gws1.openai.Z0FBQUE"
-_THOUGHT = {"type": "thinking", "thinking": "t", "signature": _SEAL}
+_SIGNATURE = "gws1.openai.Z0FBQUE"
+_THOUGHT = {"type": "thinking", "thinking": "t", "signature": _SIGNATURE}
 
 
 def turns(client: ClientFormat, count: int) -> list[Body]:

@@ -14,9 +14,9 @@ from services.gateway.upstream.translation.names import ToolNames
 from services.gateway.upstream.translation.parts import (
     Part,
     Refusal,
-    Seal,
     Text,
     Thinking,
+    ThoughtSignature,
     ToolCall,
 )
 from services.gateway.upstream.translation.reply import AnswerContext, Reply, Stop, StopKind
@@ -60,17 +60,17 @@ _counts = st.integers(1, 10_000)
 def replies(draw: st.DrawFn, target: ClientFormat) -> Reply:
     """Such as the format can tell: chat has one thought, one text, and then its calls."""
     family = TARGETS[target][1]
-    seals = st.text("abc=", min_size=1).map(lambda data: Seal(family, data))
+    signatures = st.text("abc=", min_size=1).map(lambda data: ThoughtSignature(family, data))
     texts: Sequence[st.SearchStrategy[Part]] = [st.builds(Text, text=_texts)]
     thoughts: Sequence[st.SearchStrategy[Part]] = {
         "chat": [st.builds(Thinking, text=_texts)],
         "messages": [
-            st.builds(Thinking, text=_texts, seal=seals),
-            st.builds(Thinking, seal=seals, is_redacted=st.just(True)),
+            st.builds(Thinking, text=_texts, signature=signatures),
+            st.builds(Thinking, signature=signatures, is_redacted=st.just(True)),
         ],
         "responses": [
-            st.builds(Thinking, summaries=st.tuples(_texts), seal=seals),
-            st.builds(Thinking, summaries=st.tuples(_texts, _texts), seal=seals),
+            st.builds(Thinking, summaries=st.tuples(_texts), signature=signatures),
+            st.builds(Thinking, summaries=st.tuples(_texts, _texts), signature=signatures),
         ],
     }[target]
     calls = [

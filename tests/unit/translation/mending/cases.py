@@ -31,9 +31,9 @@ from services.gateway.upstream.translation.parts import (
     Hosted,
     Plain,
     Result,
-    Seal,
     Text,
     Thinking,
+    ThoughtSignature,
     ToolCall,
 )
 from services.gateway.upstream.translation.profile import Profile
@@ -136,8 +136,8 @@ def limited(tokens: int, **fields: object) -> dict[str, object]:
 OFF = Wish(mode="off")
 LONG = "u" * 149
 LONG_DIGEST = sha256(LONG.encode()).hexdigest()
-OWN = Thinking(text="t", seal=Seal("anthropic", "s"), at=(1, 0))
-THEIRS = Thinking(text="t", seal=Seal("openai", "s"), at=(1, 0))
+OWN = Thinking(text="t", signature=ThoughtSignature("anthropic", "s"), at=(1, 0))
+THEIRS = Thinking(text="t", signature=ThoughtSignature("openai", "s"), at=(1, 0))
 FOUND = Hosted(kind="web_search", raw=msgspec.Raw(b"{}"), family="anthropic", at=(1, 0))
 IN_WORDS = "Answer with a single JSON value and nothing else. It follows this JSON schema:\n"
 OPEN_SCHEMA = msgspec.Raw(b'{"type":"object","properties":{"a":{"type":"string"}}}')
@@ -686,11 +686,14 @@ TURNS = [
         sent=asked(said(Text(text="a")), USER),
     ),
     Case(
-        name="another family's seal on a call",
+        name="another family's signature on a call",
         rule=turns.foreign_thinking,
         to="chat",
         profile=SERVER,
-        request=asked(said(msgspec.structs.replace(CALL, seal=Seal("google", "x"))), answered()),
+        request=asked(
+            said(msgspec.structs.replace(CALL, signature=ThoughtSignature("google", "x"))),
+            answered(),
+        ),
         sent=asked(said(CALL), answered()),
     ),
     Case(
@@ -699,10 +702,16 @@ TURNS = [
         to="chat",
         profile=REPLAYING,
         request=asked(
-            said(Thinking(text="mine", seal=Seal("none", ""))), USER, said(THEIRS, CALL), answered()
+            said(Thinking(text="mine", signature=ThoughtSignature("none", ""))),
+            USER,
+            said(THEIRS, CALL),
+            answered(),
         ),
         sent=asked(
-            said(Thinking(text="mine", seal=Seal("none", ""))), USER, said(CALL), answered()
+            said(Thinking(text="mine", signature=ThoughtSignature("none", ""))),
+            USER,
+            said(CALL),
+            answered(),
         ),
     ),
     Case(

@@ -13,8 +13,8 @@ from openai.types.responses.response_create_params import ResponseCreateParamsNo
 
 from libs.common.errors import InvalidRequest
 from libs.common.schemas.usage import ClientFormat
-from services.gateway.upstream.translation.parts import Seal
-from services.gateway.upstream.translation.seals import shown
+from services.gateway.upstream.translation.parts import ThoughtSignature
+from services.gateway.upstream.translation.thought_signatures import shown
 from tests.unit.translation.judge import faults
 from tests.unit.translation.mending.calls import sent
 
@@ -325,11 +325,11 @@ def _minted(family: str) -> str:
 
 def _thought(family: str) -> dict[str, Any]:
     """As a Messages client has it of that family, from an answer of the gateway's."""
-    seal = Seal(family, _minted(family))
+    signature = ThoughtSignature(family, _minted(family))
     return {
         "type": "thinking",
         "thinking": f"thought-of-{family}",
-        "signature": shown(seal, "anthropic"),
+        "signature": shown(signature, "anthropic"),
     }
 
 

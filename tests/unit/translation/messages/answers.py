@@ -106,8 +106,8 @@ class Recorder:
     def thinking(self, delta: str, summary: int | None = None) -> None:
         self._add("thinking", delta)
 
-    def seal(self, seal: Any, call_id: str | None = None) -> None:
-        self.told.append(("seal", seal.family, seal.data))
+    def sign(self, signature: Any, call_id: str | None = None) -> None:
+        self.told.append(("sign", signature.family, signature.data))
 
     def call(self, key: int, call_id: str, name: str, delta: str, is_freeform: bool) -> None:
         self._add("call", key, call_id, name, delta)

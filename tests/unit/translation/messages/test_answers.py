@@ -14,13 +14,13 @@ from services.gateway.upstream.translation.parts import (
     Opaque,
     Part,
     Refusal,
-    Seal,
     Text,
     Thinking,
+    ThoughtSignature,
     ToolCall,
 )
 from services.gateway.upstream.translation.reply import Reply, ReportedError, Stop
-from services.gateway.upstream.translation.seals import envelope
+from services.gateway.upstream.translation.thought_signatures import envelope
 from tests.unit.translation.messages.answers import USAGE, context, encoded, message, strict
 
 RAW = msgspec.Raw
@@ -98,31 +98,40 @@ def test_ids_and_the_name_that_was_asked_for() -> None:
     ("part", "content"),
     [
         (
-            Thinking(summaries=("a", "b"), seal=Seal("openai", "enc")),
+            Thinking(summaries=("a", "b"), signature=ThoughtSignature("openai", "enc")),
             [
                 {
                     "type": "thinking",
                     "thinking": "a\n\nb",
-                    "signature": envelope(Seal("openai", "enc")),
+                    "signature": envelope(ThoughtSignature("openai", "enc")),
                 }
             ],
         ),
         (
-            Thinking(seal=Seal("openai", "enc")),
-            [{"type": "redacted_thinking", "data": envelope(Seal("openai", "enc"))}],
+            Thinking(signature=ThoughtSignature("openai", "enc")),
+            [{"type": "redacted_thinking", "data": envelope(ThoughtSignature("openai", "enc"))}],
         ),
         (
             Thinking(text="a"),
-            [{"type": "thinking", "thinking": "a", "signature": envelope(Seal("none", ""))}],
+            [
+                {
+                    "type": "thinking",
+                    "thinking": "a",
+                    "signature": envelope(ThoughtSignature("none", "")),
+                }
+            ],
         ),
         (Thinking(), []),
         (Text(text=""), []),
         (Refusal(text="no"), [{"type": "text", "text": "no"}]),
         (Opaque(kind="x", raw=RAW(b"{}"), family="openai"), []),
         (
-            ToolCall(id="c", name="f", arguments="{}", seal=Seal("google", "g")),
+            ToolCall(id="c", name="f", arguments="{}", signature=ThoughtSignature("google", "g")),
             [
-                {"type": "redacted_thinking", "data": envelope(Seal("google", '{"c":"g"}'))},
+                {
+                    "type": "redacted_thinking",
+                    "data": envelope(ThoughtSignature("google", '{"c":"g"}')),
+                },
                 {"type": "tool_use", "id": "c", "name": "f", "input": {}},
             ],
         ),
@@ -133,12 +142,12 @@ def test_parts_of_other_families(part: Part, content: list[Any]) -> None:
 
 
 def test_what_is_shown_to_a_client_is_read_again() -> None:
-    """The conversation that goes back holds the same seals."""
+    """The conversation that goes back holds the same signatures."""
     parts = (
-        Thinking(summaries=("a",), seal=Seal("openai", "enc")),
-        Thinking(is_redacted=True, seal=Seal("openai", "e2")),
-        Thinking(text="open", seal=Seal("none", "")),
-        ToolCall(id="c", name="f", arguments="{}", seal=Seal("google", "g")),
+        Thinking(summaries=("a",), signature=ThoughtSignature("openai", "enc")),
+        Thinking(is_redacted=True, signature=ThoughtSignature("openai", "e2")),
+        Thinking(text="open", signature=ThoughtSignature("none", "")),
+        ToolCall(id="c", name="f", arguments="{}", signature=ThoughtSignature("google", "g")),
     )
     content = write(reply(*parts), family="openai")["content"]
     turn = {"role": "assistant", "content": content}

@@ -10,13 +10,13 @@ from services.gateway.upstream.translation.chat import CHAT
 from services.gateway.upstream.translation.conversation import Request
 from services.gateway.upstream.translation.language import Language
 from services.gateway.upstream.translation.messages import MESSAGES
-from services.gateway.upstream.translation.parts import Seal
+from services.gateway.upstream.translation.parts import ThoughtSignature
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Report
 from services.gateway.upstream.translation.reply import Reply
 from services.gateway.upstream.translation.responses import RESPONSES
-from services.gateway.upstream.translation.seals import envelope
 from services.gateway.upstream.translation.sequencer import Sequencer
+from services.gateway.upstream.translation.thought_signatures import envelope
 from services.gateway.upstream.translation.tools import Search
 from tests.unit.translation.messages.answers import accumulated, context, encoded, event, strict
 
@@ -30,8 +30,8 @@ def use(call_id: str, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def thought(text: str, family: str, data: str = "") -> dict[str, Any]:
-    sealed = envelope(Seal(family, data))
-    return {"type": "thinking", "thinking": text, "signature": sealed}
+    signed = envelope(ThoughtSignature(family, data))
+    return {"type": "thinking", "thinking": text, "signature": signed}
 
 
 def streamed(language: Language, family: str, frames: list[bytes]) -> dict[str, Any]:
@@ -104,7 +104,10 @@ CHATS: dict[str, tuple[dict[str, Any], str, str, list[Any]]] = {
         "tool_calls",
         "tool_use",
         [
-            {"type": "redacted_thinking", "data": envelope(Seal("google", '{"c1":"sig"}'))},
+            {
+                "type": "redacted_thinking",
+                "data": envelope(ThoughtSignature("google", '{"c1":"sig"}')),
+            },
             use("c1", "f", {}),
         ],
     ),
@@ -196,7 +199,7 @@ RESPONSES_OF: dict[str, tuple[str, list[Any], dict[str, Any], str, list[Any]]] =
         [REASONING | {"summary": []}, MESSAGE],
         {},
         "end_turn",
-        [{"type": "redacted_thinking", "data": envelope(Seal("openai", "enc"))}, TEXT],
+        [{"type": "redacted_thinking", "data": envelope(ThoughtSignature("openai", "enc"))}, TEXT],
     ),
     "a refusal": (
         "completed",

@@ -12,12 +12,12 @@ from services.gateway.upstream.translation.parts import (
     CacheMark,
     Opaque,
     Result,
-    Seal,
     Text,
     Thinking,
+    ThoughtSignature,
     ToolCall,
 )
-from services.gateway.upstream.translation.seals import envelope
+from services.gateway.upstream.translation.thought_signatures import envelope
 from services.gateway.upstream.translation.tools import (
     Function,
     HostedTool,
@@ -281,29 +281,43 @@ def test_what_only_anthropic_knows_is_named(block: dict[str, Any], kind: str) ->
     assert msgspec.json.decode(part.raw) == block
 
 
-def test_seals_of_other_families() -> None:
+def test_signatures_of_other_families() -> None:
     blocks = [
         {"type": "thinking", "thinking": "own", "signature": "sig"},
-        {"type": "thinking", "thinking": "told", "signature": envelope(Seal("openai", "enc"))},
-        {"type": "redacted_thinking", "data": envelope(Seal("openai", "enc"))},
-        {"type": "thinking", "thinking": "open", "signature": envelope(Seal("none", ""))},
+        {
+            "type": "thinking",
+            "thinking": "told",
+            "signature": envelope(ThoughtSignature("openai", "enc")),
+        },
+        {"type": "redacted_thinking", "data": envelope(ThoughtSignature("openai", "enc"))},
+        {
+            "type": "thinking",
+            "thinking": "open",
+            "signature": envelope(ThoughtSignature("none", "")),
+        },
         {"type": "thinking", "thinking": "old", "signature": ""},
-        {"type": "redacted_thinking", "data": envelope(Seal("google", '{"t1":"g"}'))},
+        {"type": "redacted_thinking", "data": envelope(ThoughtSignature("google", '{"t1":"g"}'))},
         CALL,
     ]
     parts = read(answered(*blocks)).turns[1].parts
     assert parts == (
-        Thinking(text="own", seal=Seal("anthropic", "sig"), at=(1, 0)),
-        Thinking(summaries=("told",), seal=Seal("openai", "enc"), at=(1, 1)),
-        Thinking(is_redacted=True, seal=Seal("openai", "enc"), at=(1, 2)),
-        Thinking(text="open", seal=Seal("none", ""), at=(1, 3)),
+        Thinking(text="own", signature=ThoughtSignature("anthropic", "sig"), at=(1, 0)),
+        Thinking(summaries=("told",), signature=ThoughtSignature("openai", "enc"), at=(1, 1)),
+        Thinking(is_redacted=True, signature=ThoughtSignature("openai", "enc"), at=(1, 2)),
+        Thinking(text="open", signature=ThoughtSignature("none", ""), at=(1, 3)),
         Thinking(text="old", at=(1, 4)),
-        ToolCall(id="t1", name="f", arguments='{"a":1}', seal=Seal("google", "g"), at=(1, 6)),
+        ToolCall(
+            id="t1",
+            name="f",
+            arguments='{"a":1}',
+            signature=ThoughtSignature("google", "g"),
+            at=(1, 6),
+        ),
     )
 
 
 def test_records_of_another_familys_search_are_left_out() -> None:
-    mark = envelope(Seal("openai", "ws_1"))
+    mark = envelope(ThoughtSignature("openai", "ws_1"))
     blocks = [
         {"type": "server_tool_use", "id": mark, "name": "web_search", "input": {}},
         {"type": "web_search_tool_result", "tool_use_id": mark, "content": []},

@@ -30,9 +30,9 @@ from services.gateway.upstream.translation.parts import (
     Plain,
     Refusal,
     Result,
-    Seal,
     Text,
     Thinking,
+    ThoughtSignature,
     ToolCall,
     Url,
 )
@@ -159,8 +159,8 @@ def test_what_says_nothing_is_left_out() -> None:
 
 
 def test_thinking_of_others_is_left_out() -> None:
-    own = Thinking(text="a", seal=Seal("anthropic", "s"))
-    others = (Thinking(text="b", seal=Seal("openai", "t")), Thinking(text="c"))
+    own = Thinking(text="a", signature=ThoughtSignature("anthropic", "s"))
+    others = (Thinking(text="b", signature=ThoughtSignature("openai", "t")), Thinking(text="c"))
     assert last(own, *others, Text(text="d"), role="assistant") == [
         {"type": "thinking", "thinking": "a", "signature": "s"},
         {"type": "text", "text": "d"},
@@ -377,11 +377,11 @@ def test_a_longer_conversation_begins_with_the_shorter_one() -> None:
         Turn(role="system", parts=(Text(text="s"),)),
         ASK,
         said(
-            Thinking(text="a", seal=Seal("anthropic", "s")),
+            Thinking(text="a", signature=ThoughtSignature("anthropic", "s")),
             ToolCall(id="c", name="f", arguments="{"),
         ),
         said(Text(text="x"), Result(call_id="c", parts=(Text(text="r"),)), role="user"),
-        said(Thinking(text="b", seal=Seal("openai", "s")), Text(text="ok")),
+        said(Thinking(text="b", signature=ThoughtSignature("openai", "s")), Text(text="ok")),
         said(Document(source=Plain("d")), role="user"),
     ]
     whole = written(*turns)

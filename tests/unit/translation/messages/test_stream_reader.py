@@ -58,7 +58,7 @@ BLOCKS: dict[str, tuple[list[bytes], list[tuple[Any, ...]]]] = {
             {"type": "thinking_delta", "thinking": "b"},
             {"type": "signature_delta", "signature": "s"},
         ),
-        [("thinking", "ab"), ("seal", "anthropic", "s"), ("ended",)],
+        [("thinking", "ab"), ("sign", "anthropic", "s"), ("ended",)],
     ),
     "thinking not shown": (
         block(
@@ -66,7 +66,7 @@ BLOCKS: dict[str, tuple[list[bytes], list[tuple[Any, ...]]]] = {
             {"type": "thinking", "thinking": "", "signature": ""},
             {"type": "signature_delta", "signature": "s"},
         ),
-        [("thinking", ""), ("seal", "anthropic", "s"), ("ended",)],
+        [("thinking", ""), ("sign", "anthropic", "s"), ("ended",)],
     ),
     "unsigned thinking": (
         block(0, {"type": "thinking", "thinking": "a"}),
@@ -74,7 +74,7 @@ BLOCKS: dict[str, tuple[list[bytes], list[tuple[Any, ...]]]] = {
     ),
     "redacted": (
         block(0, {"type": "redacted_thinking", "data": "d"}),
-        [("seal", "anthropic", "d"), ("ended",)],
+        [("sign", "anthropic", "d"), ("ended",)],
     ),
     "call": (call(0, "c", '{"a"', ":1}"), [("call", 0, "c", "f", '{"a":1}')]),
     "call without arguments": (call(0, "c"), [("call", 0, "c", "f", "{}")]),

@@ -19,14 +19,14 @@ from services.gateway.upstream.translation.parts import (
     Hosted,
     Part,
     Refusal,
-    Seal,
     Text,
     Thinking,
+    ThoughtSignature,
     ToolCall,
 )
 from services.gateway.upstream.translation.reply import Reply, ReportedError, Sink, Stop
-from services.gateway.upstream.translation.seals import envelope
 from services.gateway.upstream.translation.sequencer import Sequencer
+from services.gateway.upstream.translation.thought_signatures import envelope
 from services.gateway.upstream.translation.tools import Search
 from tests.unit.translation.messages.answers import (
     STOPPED,
@@ -77,8 +77,8 @@ def _tell(sink: Sink, key: int, part: Part) -> None:
         case Thinking():
             _think(sink, part)
         case ToolCall():
-            if part.seal is not None:
-                sink.seal(part.seal, part.id)
+            if part.signature is not None:
+                sink.sign(part.signature, part.id)
             sink.call(key, part.id, part.name, "", False)
             sink.call(key, part.id, part.name, part.arguments, False)
         case Hosted():
@@ -89,10 +89,10 @@ def _think(sink: Sink, part: Thinking) -> None:
     for number, summary in enumerate(part.summaries):
         sink.thinking(summary[:1], number)
         sink.thinking(summary[1:], number)
-    if part.text or (part.seal is not None and not part.is_redacted and not part.summaries):
+    if part.text or (part.signature is not None and not part.is_redacted and not part.summaries):
         sink.thinking(part.text)
-    if part.seal is not None:
-        sink.seal(part.seal)
+    if part.signature is not None:
+        sink.sign(part.signature)
     sink.ended()
 
 
@@ -113,13 +113,13 @@ PARTS: tuple[Part, ...] = (
     Text(text="d", citations=RAW(encoded([CITED])), family="openai"),
     Refusal(text="no"),
     Thinking(text="open"),
-    Thinking(summaries=("one", "two"), seal=Seal("openai", "enc")),
-    Thinking(seal=Seal("openai", "enc"), is_redacted=True),
-    Thinking(text="", seal=Seal("anthropic", "sig")),
-    Thinking(text="t", seal=Seal("anthropic", "sig")),
-    Thinking(seal=Seal("anthropic", "data"), is_redacted=True),
+    Thinking(summaries=("one", "two"), signature=ThoughtSignature("openai", "enc")),
+    Thinking(signature=ThoughtSignature("openai", "enc"), is_redacted=True),
+    Thinking(text="", signature=ThoughtSignature("anthropic", "sig")),
+    Thinking(text="t", signature=ThoughtSignature("anthropic", "sig")),
+    Thinking(signature=ThoughtSignature("anthropic", "data"), is_redacted=True),
     CALL,
-    msgspec.structs.replace(CALL, id="d", arguments="", seal=Seal("google", "g")),
+    msgspec.structs.replace(CALL, id="d", arguments="", signature=ThoughtSignature("google", "g")),
     SEARCH,
 )
 USED = context("openai", request=Request(turns=(), tools=(Search(at=(0,)),)))
@@ -143,10 +143,13 @@ def test_a_stream_says_what_the_whole_answer_says(
 ) -> None:
     """But for texts that follow one another, between which a reader may tell no end.
 
-    A seal is of the thinking before it: nobody sends what has none, and then a redacted thought.
+    A signature is of the thinking before it: nobody sends what has none, and then a redacted
+    thought.
     """
     for first, second in pairwise(parts):
-        assume(not (isinstance(first, Thinking) and first.seal is None and _is_redacted(second)))
+        assume(
+            not (isinstance(first, Thinking) and first.signature is None and _is_redacted(second))
+        )
     answer = reply(*parts, stop=stop, usage=usage)
     whole = strict(MESSAGES.write_answer(answer, USED))
     streamed = accumulated(written_by(play(answer), USED))
@@ -264,7 +267,7 @@ def test_the_order_of_events() -> None:
     assert [found["index"] for found in events if "index" in found] == [0] * 4 + [1] * 3 + [2] * 3
     assert events[4]["delta"] == {
         "type": "signature_delta",
-        "signature": envelope(Seal("none", "")),
+        "signature": envelope(ThoughtSignature("none", "")),
     }
 
 
@@ -281,30 +284,30 @@ def test_the_first_event_is_sent_at_once() -> None:
     assert writer.take() == b""
 
 
-def test_a_seal_that_comes_after_the_end_of_its_thinking() -> None:
+def test_a_signature_that_comes_after_the_end_of_its_thinking() -> None:
     def tell(sink: Sink) -> None:
         sink.started("a", "m", None)
         sink.thinking("t")
         sink.ended()
-        sink.seal(Seal("openai", "enc"))
+        sink.sign(ThoughtSignature("openai", "enc"))
         sink.text("a")
         sink.stop(Stop(kind="end"))
 
     thought, said = accumulated(written_by(tell, context("openai")))["content"]
-    assert thought["signature"] == envelope(Seal("openai", "enc"))
+    assert thought["signature"] == envelope(ThoughtSignature("openai", "enc"))
     assert said == {"type": "text", "text": "a"}
 
 
-def test_a_calls_seal_that_comes_late_follows_the_call() -> None:
+def test_a_calls_signature_that_comes_late_follows_the_call() -> None:
     def tell(sink: Sink) -> None:
         sink.started("a", "m", None)
         sink.call(0, "c", "f", "{}", False)
-        sink.seal(Seal("google", "g"), "c")
+        sink.sign(ThoughtSignature("google", "g"), "c")
         sink.stop(Stop(kind="tool"))
 
-    used, sealed = accumulated(written_by(tell, context("google")))["content"]
+    used, signed = accumulated(written_by(tell, context("google")))["content"]
     assert (used["type"], used["input"]) == ("tool_use", {})
-    assert sealed["data"] == envelope(Seal("google", '{"c":"g"}'))
+    assert signed["data"] == envelope(ThoughtSignature("google", '{"c":"g"}'))
 
 
 def test_names_of_tools_are_the_clients() -> None:

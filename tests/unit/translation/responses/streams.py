@@ -67,8 +67,8 @@ def _say_part(sink: Sink, key: int, part: Part) -> None:
     elif isinstance(part, ToolCall):
         for half in halves(part.arguments):
             sink.call(key, part.id, part.name, half, part.is_freeform)
-        if part.seal is not None:
-            sink.seal(part.seal, part.id)
+        if part.signature is not None:
+            sink.sign(part.signature, part.id)
     elif isinstance(part, Hosted):
         sink.hosted(part.kind, part.raw, part.family, 0)
 
@@ -90,8 +90,8 @@ def _say_thinking(sink: Sink, part: Thinking) -> None:
     if part.text:
         for half in halves(part.text):
             sink.thinking(half)
-    if part.seal is not None:
-        sink.seal(part.seal)
+    if part.signature is not None:
+        sink.sign(part.signature)
     else:
         sink.ended()
 

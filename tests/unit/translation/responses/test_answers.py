@@ -14,15 +14,15 @@ from services.gateway.upstream.translation.parts import (
     Hosted,
     Part,
     Refusal,
-    Seal,
     Text,
     Thinking,
+    ThoughtSignature,
     ToolCall,
 )
 from services.gateway.upstream.translation.reply import Reply, ReportedError, Stop
 from services.gateway.upstream.translation.responses import RESPONSES
 from services.gateway.upstream.translation.responses.request_reader import read_request
-from services.gateway.upstream.translation.seals import MARK, envelope
+from services.gateway.upstream.translation.thought_signatures import MARK, envelope
 from tests.unit.translation.responses.bodies import fields_of
 from tests.unit.translation.responses.streams import context, judge_response, streamed
 
@@ -201,12 +201,12 @@ def thoughts_in(items: list[dict[str, Any]]) -> tuple[Part, ...]:
 @pytest.mark.parametrize(
     ("family", "part"),
     [
-        ("anthropic", Thinking(text="hm", seal=Seal("anthropic", "SIG"))),
-        ("anthropic", Thinking(text="", seal=Seal("anthropic", "SIG"))),
-        ("anthropic", Thinking(seal=Seal("anthropic", "DATA"), is_redacted=True)),
-        ("google", Thinking(text="hm", seal=Seal("google", "SIG"))),
-        ("other", Thinking(text="hm", seal=Seal("none", ""))),
-        ("xai", Thinking(text="hm", seal=Seal("xai", "ENC"))),
+        ("anthropic", Thinking(text="hm", signature=ThoughtSignature("anthropic", "SIG"))),
+        ("anthropic", Thinking(text="", signature=ThoughtSignature("anthropic", "SIG"))),
+        ("anthropic", Thinking(signature=ThoughtSignature("anthropic", "DATA"), is_redacted=True)),
+        ("google", Thinking(text="hm", signature=ThoughtSignature("google", "SIG"))),
+        ("other", Thinking(text="hm", signature=ThoughtSignature("none", ""))),
+        ("xai", Thinking(text="hm", signature=ThoughtSignature("xai", "ENC"))),
     ],
 )
 def test_thinking_of_others_comes_back_as_it_was(family: str, part: Thinking) -> None:
@@ -218,18 +218,21 @@ def test_thinking_of_others_comes_back_as_it_was(family: str, part: Thinking) ->
 def test_thinking_that_nobody_signed_is_shown_as_itself() -> None:
     item = output(Thinking(text="hm"), family="other")[0]
     assert item["content"] == [{"type": "reasoning_text", "text": "hm"}]
-    assert (item["summary"], item["encrypted_content"]) == ([], envelope(Seal("none", "")))
+    assert (item["summary"], item["encrypted_content"]) == (
+        [],
+        envelope(ThoughtSignature("none", "")),
+    )
 
 
 def test_thinking_of_openai_is_as_it_came() -> None:
-    part = Thinking(summaries=("a", "b"), seal=Seal("openai", "ENC"))
+    part = Thinking(summaries=("a", "b"), signature=ThoughtSignature("openai", "ENC"))
     item = output(part, family="openai")[0]
     assert item["encrypted_content"] == "ENC"
     assert [summary["text"] for summary in item["summary"]] == ["a", "b"]
 
 
-def test_signed_calls_come_back_with_their_seals() -> None:
-    first = ToolCall(id="c1", name="f", arguments="{}", seal=Seal("google", "SIG"))
+def test_signed_calls_come_back_with_their_signatures() -> None:
+    first = ToolCall(id="c1", name="f", arguments="{}", signature=ThoughtSignature("google", "SIG"))
     second = ToolCall(id="c2", name="f", arguments="{}")
     items = output(Text(text="a"), first, second, family="google")
     assert [item["type"] for item in items] == [
@@ -239,8 +242,8 @@ def test_signed_calls_come_back_with_their_seals() -> None:
         "function_call",
     ]
     back = thoughts_in(items)
-    assert [part.seal for part in back if isinstance(part, ToolCall)] == [
-        Seal("google", "SIG"),
+    assert [part.signature for part in back if isinstance(part, ToolCall)] == [
+        ThoughtSignature("google", "SIG"),
         None,
     ]
     assert len(back) == 2
@@ -339,7 +342,7 @@ PARTS = st.lists(
         st.builds(
             Thinking,
             text=st.text(),
-            seal=st.builds(Seal, st.just("anthropic"), st.text(min_size=1)),
+            signature=st.builds(ThoughtSignature, st.just("anthropic"), st.text(min_size=1)),
         ),
         st.builds(
             ToolCall,
@@ -435,7 +438,9 @@ def test_an_answer_is_read() -> None:
         "ToolCall",
     ]
     thinking, hosted, text, *calls = found.parts
-    assert thinking == Thinking(summaries=("s",), seal=Seal("openai", "ENC"), item_id="rs_1")
+    assert thinking == Thinking(
+        summaries=("s",), signature=ThoughtSignature("openai", "ENC"), item_id="rs_1"
+    )
     assert isinstance(hosted, Hosted)
     assert (hosted.kind, hosted.id) == ("web_search", "ws_1")
     assert json.loads(bytes(hosted.raw))["action"] == {"type": "search"}

@@ -26,9 +26,9 @@ from services.gateway.upstream.translation.parts import (
     Part,
     Refusal,
     Result,
-    Seal,
     Text,
     Thinking,
+    ThoughtSignature,
     ToolCall,
     Url,
 )
@@ -172,7 +172,7 @@ def test_what_the_assistant_did_is_one_turn_and_outputs_are_another() -> None:
             role="assistant",
             at=(2,),
             parts=(
-                Thinking(seal=Seal("openai", "enc"), item_id="rs_1", at=(2,)),
+                Thinking(signature=ThoughtSignature("openai", "enc"), item_id="rs_1", at=(2,)),
                 Text(text="a", at=(3, 0)),
                 ToolCall(id="c1", name="f", arguments="", item_id="fc_1", at=(4,)),
                 ToolCall(id="c2", name="g", arguments="raw", is_freeform=True, at=(5,)),

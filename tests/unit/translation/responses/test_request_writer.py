@@ -244,7 +244,7 @@ def test_nothing_is_kept_that_nobody_asked_for(keeps: bool | None, right: bool) 
         (None, Wish(effort="low"), ["reasoning.encrypted_content"]),
     ],
 )
-def test_sealed_thinking_is_asked_of_models_that_think(
+def test_signed_thinking_is_asked_of_models_that_think(
     efforts: Any, wish: Wish, right: list[str] | None
 ) -> None:
     profile = Profile(family="openai", efforts=efforts)

@@ -212,7 +212,7 @@ def plain(request: Request) -> Any:
     if not request.tools and request.choice == ToolChoice():
         # There is nothing to choose from.
         builtins["choice"] = None
-    # The writer asks for sealed thinking by itself.
+    # The writer asks for signed thinking by itself.
     builtins["hints"].pop("include", None)
     return _without_places(builtins)
 

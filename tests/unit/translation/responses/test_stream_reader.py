@@ -13,9 +13,9 @@ from libs.common.schemas.usage import TokenUsage
 from services.gateway.formats.sse import FrameSplitter
 from services.gateway.upstream.translation.parts import (
     Refusal,
-    Seal,
     Text,
     Thinking,
+    ThoughtSignature,
     ToolCall,
 )
 from services.gateway.upstream.translation.reply import Reply, ReportedError, Stop
@@ -51,8 +51,8 @@ class Recorder:
     def thinking(self, delta: str, summary: int | None = None) -> None:
         self._add("thinking", summary, delta)
 
-    def seal(self, seal: Seal, call_id: str | None = None) -> None:
-        self._add("seal", seal, call_id)
+    def sign(self, signature: ThoughtSignature, call_id: str | None = None) -> None:
+        self._add("sign", signature, call_id)
 
     def call(self, key: int, call_id: str, name: str, delta: str, is_freeform: bool) -> None:
         self._add("call", key, call_id, name, is_freeform, delta)
@@ -152,7 +152,11 @@ WHOLE_ITEMS: list[tuple[dict[str, Any], list[Told]]] = [
     ),
     (
         {"type": "reasoning", "summary": [{"text": "a"}, {"text": "b"}], "encrypted_content": "E"},
-        [("thinking", 0, "a"), ("thinking", 1, "b"), ("seal", Seal("openai", "E"), None)],
+        [
+            ("thinking", 0, "a"),
+            ("thinking", 1, "b"),
+            ("sign", ThoughtSignature("openai", "E"), None),
+        ],
     ),
     (
         {"type": "reasoning", "summary": [], "content": [{"text": "a"}]},
@@ -274,7 +278,7 @@ def test_thinking_comes_as_it_is_told() -> None:
     ) == [
         ("thinking", 0, "ab"),
         ("thinking", 1, "c"),
-        ("seal", Seal("xai", "E"), None),
+        ("sign", ThoughtSignature("xai", "E"), None),
         ("thinking", None, "t"),
         ("ended",),
     ]
@@ -427,7 +431,7 @@ PARTS = st.lists(
         st.builds(
             Thinking,
             summaries=st.lists(st.text(min_size=1), max_size=2).map(tuple),
-            seal=st.builds(Seal, st.just("openai"), st.text("abc", min_size=1)),
+            signature=st.builds(ThoughtSignature, st.just("openai"), st.text("abc", min_size=1)),
         ),
         st.builds(ToolCall, id=st.just("c"), name=st.just("f"), arguments=st.just('{"a":1}')),
     ),

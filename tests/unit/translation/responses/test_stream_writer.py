@@ -8,9 +8,9 @@ import pytest
 
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.upstream.translation.parts import (
-    Seal,
     Text,
     Thinking,
+    ThoughtSignature,
     ToolCall,
 )
 from services.gateway.upstream.translation.reply import Reply, ReportedError, Stop
@@ -54,7 +54,7 @@ def answer(*parts: Any) -> Reply:
         ),
         (
             "openai",
-            Thinking(summaries=("ab",), seal=Seal("openai", "ENC")),
+            Thinking(summaries=("ab",), signature=ThoughtSignature("openai", "ENC")),
             [
                 "output_item.added",
                 "reasoning_summary_part.added",
@@ -153,12 +153,12 @@ def test_openais_own_searches_are_told_as_they_came() -> None:
 def test_parts_that_take_turns() -> None:
     events = streamed(
         answer(
-            Thinking(text="a", seal=Seal("anthropic", "1")),
-            Thinking(text="b", seal=Seal("anthropic", "2")),
+            Thinking(text="a", signature=ThoughtSignature("anthropic", "1")),
+            Thinking(text="b", signature=ThoughtSignature("anthropic", "2")),
             Text(text="c"),
             ToolCall(id="c1", name="f", arguments="{}"),
             ToolCall(id="c2", name="f", arguments="{}"),
-            Thinking(text="d", seal=Seal("anthropic", "3")),
+            Thinking(text="d", signature=ThoughtSignature("anthropic", "3")),
             Text(text="e"),
         ),
         context(),

@@ -1,16 +1,16 @@
-"""Reasoning items, and whose seals they hold."""
+"""Reasoning items, and whose signatures they hold."""
 
 import json
 
 from services.gateway.upstream.translation.conversation import Request, Turn
 from services.gateway.upstream.translation.parts import (
-    Seal,
     Text,
     Thinking,
+    ThoughtSignature,
     ToolCall,
 )
 from services.gateway.upstream.translation.profile import Profile
-from services.gateway.upstream.translation.seals import envelope
+from services.gateway.upstream.translation.thought_signatures import envelope
 from tests.unit.translation.responses.bodies import (
     USER,
     parts_of,
@@ -21,15 +21,15 @@ from tests.unit.translation.responses.bodies import (
 
 
 def test_thinking_of_others_is_left_out_and_ones_own_goes_back() -> None:
-    own = Thinking(text="told", seal=Seal("openai", "enc"))
+    own = Thinking(text="told", signature=ThoughtSignature("openai", "enc"))
     turn = Turn(
         role="assistant",
         parts=(
-            Thinking(text="a", seal=Seal("anthropic", "SIG-A")),
-            Thinking(text="b", seal=Seal("none", "")),
+            Thinking(text="a", signature=ThoughtSignature("anthropic", "SIG-A")),
+            Thinking(text="b", signature=ThoughtSignature("none", "")),
             Thinking(text="c"),
             own,
-            ToolCall(id="c", name="f", arguments="", seal=Seal("google", "SIG-G")),
+            ToolCall(id="c", name="f", arguments="", signature=ThoughtSignature("google", "SIG-G")),
         ),
         at=(1,),
     )
@@ -50,7 +50,7 @@ def test_thinking_of_others_is_left_out_and_ones_own_goes_back() -> None:
     ][1:3] == [[{"type": "reasoning_text", "text": text}] for text in ("b", "c")]
 
 
-def test_a_reasoning_item_without_its_seal_is_for_who_keeps_it() -> None:
+def test_a_reasoning_item_without_its_signature_is_for_who_keeps_it() -> None:
     item = {"type": "reasoning", "id": "rs_1", "summary": []}
     body = {"input": [USER, item, {"role": "assistant", "content": "x"}]}
     assert [i.get("type") for i in write_own(read({**body, "store": True}))["input"]] == [
@@ -79,14 +79,16 @@ def test_what_an_earlier_version_put_into_reasoning_items_is_read() -> None:
     assert parts_of(item)[:1] != ()
     item["encrypted_content"] = json.dumps(blocks, separators=(",", ":"))
     assert parts_of(item) == (
-        Thinking(text="t", seal=Seal("anthropic", "S"), at=(0,)),
-        Thinking(seal=Seal("anthropic", "D"), is_redacted=True, at=(0,)),
-        Thinking(text="u", seal=Seal("none", ""), at=(0,)),
+        Thinking(text="t", signature=ThoughtSignature("anthropic", "S"), at=(0,)),
+        Thinking(signature=ThoughtSignature("anthropic", "D"), is_redacted=True, at=(0,)),
+        Thinking(text="u", signature=ThoughtSignature("none", ""), at=(0,)),
     )
 
 
-def test_an_unreadable_envelope_is_no_seal() -> None:
+def test_an_unreadable_envelope_is_no_signature() -> None:
     item = {"type": "reasoning", "summary": [], "encrypted_content": "gws1.anthropic.%%%"}
     assert parts_of(item) == (Thinking(at=(0,)),)
-    item["encrypted_content"] = envelope(Seal("anthropic", "not ours"))
-    assert parts_of(item) == (Thinking(seal=Seal("anthropic", "not ours"), at=(0,)),)
+    item["encrypted_content"] = envelope(ThoughtSignature("anthropic", "not ours"))
+    assert parts_of(item) == (
+        Thinking(signature=ThoughtSignature("anthropic", "not ours"), at=(0,)),
+    )

@@ -3,7 +3,7 @@
 from services.gateway.upstream.translation.chat.answer_reader import read_answer
 from services.gateway.upstream.translation.chat.answer_writer import write_answer
 from services.gateway.upstream.translation.chat.errors import read_error
-from services.gateway.upstream.translation.chat.family import SEALS
+from services.gateway.upstream.translation.chat.family import SIGNATURES
 from services.gateway.upstream.translation.chat.paths import PATHS
 from services.gateway.upstream.translation.chat.request_reader import read_request
 from services.gateway.upstream.translation.chat.request_writer import write_request
@@ -13,7 +13,7 @@ from services.gateway.upstream.translation.language import Language
 
 CHAT = Language(
     name="chat",
-    family=SEALS,
+    family=SIGNATURES,
     paths=PATHS,
     read_request=read_request,
     write_request=write_request,

@@ -12,15 +12,15 @@ from services.gateway.formats.base import decode_answer
 from services.gateway.upstream.translation.chat import answer_wire, wire
 from services.gateway.upstream.translation.chat.content_reader import read_block
 from services.gateway.upstream.translation.chat.errors import ENDED_IN_ERROR, ERRED, failure_in
-from services.gateway.upstream.translation.chat.family import CALL_SEALS, FILES, parted_id
+from services.gateway.upstream.translation.chat.family import CALL_SIGNATURES, FILES, parted_id
 from services.gateway.upstream.translation.chat.stops import stop_of
 from services.gateway.upstream.translation.parts import (
     Family,
     Part,
     Refusal,
-    Seal,
     Text,
     Thinking,
+    ThoughtSignature,
     ToolCall,
 )
 from services.gateway.upstream.translation.reply import Reply, ReportedError
@@ -73,11 +73,11 @@ def arguments_of(arguments: str | dict[str, msgspec.Raw] | None) -> str:
     return arguments or ""
 
 
-def call_seal(call: answer_wire.AnswerCall) -> Seal | None:
+def call_signature(call: answer_wire.AnswerCall) -> ThoughtSignature | None:
     extra = call.extra_content
     if extra is None or extra.google is None or not extra.google.thought_signature:
         return None
-    return Seal(CALL_SEALS, extra.google.thought_signature)
+    return ThoughtSignature(CALL_SIGNATURES, extra.google.thought_signature)
 
 
 def said_in(content: str | list[answer_wire.ContentPiece] | None) -> tuple[str, str]:
@@ -149,7 +149,7 @@ def _calls(message: answer_wire.AnswerMessage, answer_id: str) -> list[ToolCall]
 
 
 def _call(call: answer_wire.AnswerCall, index: int, answer_id: str) -> ToolCall:
-    call_id, seal = parted_id(call.id or minted_id(answer_id, index))
+    call_id, signature = parted_id(call.id or minted_id(answer_id, index))
     if call.custom is not None:
         name, said, is_freeform = call.custom.name, call.custom.input or "", True
     else:
@@ -162,7 +162,7 @@ def _call(call: answer_wire.AnswerCall, index: int, answer_id: str) -> ToolCall:
         name=name,
         arguments=said,
         is_freeform=is_freeform,
-        seal=call_seal(call) or seal,
+        signature=call_signature(call) or signature,
     )
 
 

@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
-from services.gateway.upstream.translation.chat.family import CALL_SEALS
+from services.gateway.upstream.translation.chat.family import CALL_SIGNATURES
 from services.gateway.upstream.translation.names import ToolNames
-from services.gateway.upstream.translation.parts import Seal, ToolCall
+from services.gateway.upstream.translation.parts import ThoughtSignature, ToolCall
 
 
 class _Wrapped(msgspec.Struct, frozen=True):
@@ -39,14 +39,14 @@ class CallHead(msgspec.Struct, frozen=True):
             return _unwrapped(arguments)
         return arguments if arguments or self.is_freeform else "{}"
 
-    def written(self, said: str, seal: Seal | None) -> dict[str, Any]:
+    def written(self, said: str, signature: ThoughtSignature | None) -> dict[str, Any]:
         call: dict[str, Any] = {
             "id": self.call_id,
             "type": self.kind,
             self.kind: {"name": self.name, self.member: said},
         }
-        if seal is not None and seal.family == CALL_SEALS:
-            call["extra_content"] = call_extra(seal)
+        if signature is not None and signature.family == CALL_SIGNATURES:
+            call["extra_content"] = call_extra(signature)
         return call
 
 
@@ -62,12 +62,12 @@ def call_head(call_id: str, name: str, is_freeform: bool, names: ToolNames) -> C
 
 def written_call(call: ToolCall, names: ToolNames) -> dict[str, Any]:
     head = call_head(call.id, call.name, call.is_freeform, names)
-    return head.written(head.said(call.arguments), call.seal)
+    return head.written(head.said(call.arguments), call.signature)
 
 
-def call_extra(seal: Seal) -> dict[str, Any]:
+def call_extra(signature: ThoughtSignature) -> dict[str, Any]:
     """Google's own place for the signature of a call."""
-    return {"google": {"thought_signature": seal.data}}
+    return {"google": {"thought_signature": signature.data}}
 
 
 def _unwrapped(arguments: str) -> str:

@@ -4,7 +4,7 @@ import msgspec
 
 from libs.common.errors import InvalidRequest
 from services.gateway.upstream.translation.chat import wire
-from services.gateway.upstream.translation.chat.family import FILES, SEALS
+from services.gateway.upstream.translation.chat.family import FILES, SIGNATURES
 from services.gateway.upstream.translation.chat.paths import PATHS
 from services.gateway.upstream.translation.parts import (
     At,
@@ -16,13 +16,13 @@ from services.gateway.upstream.translation.parts import (
     Image,
     Part,
     Refusal,
-    Seal,
     Text,
     Thinking,
+    ThoughtSignature,
     Url,
 )
 from services.gateway.upstream.translation.refusals import invalid, uncarried
-from services.gateway.upstream.translation.seals import sealed
+from services.gateway.upstream.translation.thought_signatures import signature_in
 
 _PDF = "application/pdf"
 _OPENING = ord("{")
@@ -80,16 +80,18 @@ def read_thinking(message: wire.Message, at: At) -> list[Part]:
 
 def read_block(block: wire.ThinkingBlock, at: At) -> Thinking | None:
     if block.type == "redacted_thinking":
-        seal = sealed(block.data or "", SEALS)
-        return None if seal is None else Thinking(seal=seal, is_redacted=True, at=at)
-    return sealed_thinking(block.thinking or "", sealed(block.signature or "", SEALS), at)
+        signature = signature_in(block.data or "", SIGNATURES)
+        return None if signature is None else Thinking(signature=signature, is_redacted=True, at=at)
+    return signed_thinking(
+        block.thinking or "", signature_in(block.signature or "", SIGNATURES), at
+    )
 
 
-def sealed_thinking(text: str, seal: Seal | None, at: At = ()) -> Thinking:
+def signed_thinking(text: str, signature: ThoughtSignature | None, at: At = ()) -> Thinking:
     """OpenAI keeps its thoughts, and tells a summary of them."""
-    if seal is not None and seal.family == FILES:
-        return Thinking(summaries=(text,) if text else (), seal=seal, at=at)
-    return Thinking(text=text, seal=seal, at=at)
+    if signature is not None and signature.family == FILES:
+        return Thinking(summaries=(text,) if text else (), signature=signature, at=at)
+    return Thinking(text=text, signature=signature, at=at)
 
 
 def _read_part(part: wire.ContentPart, at: At) -> Part:

@@ -1,20 +1,20 @@
-"""Whose seals and ids a chat body has bare."""
+"""Whose signatures and ids a chat body has bare."""
 
-from services.gateway.upstream.translation.parts import Seal
+from services.gateway.upstream.translation.parts import ThoughtSignature
 
 # `thinking_blocks` are Anthropic's own blocks, on every server that has them.
-SEALS = "anthropic"
+SIGNATURES = "anthropic"
 # Files, and what else is named by an id.
 FILES = "openai"
 # `extra_content` is Google's own place for its signatures.
-CALL_SEALS = "google"
+CALL_SIGNATURES = "google"
 # What LiteLLM, and with it older gateways, join to a call's id.
-_CALL_SEAL_MARK = "__thought__"
+_CALL_SIGNATURE_MARK = "__thought__"
 
 
-def parted_id(call_id: str) -> tuple[str, Seal | None]:
+def parted_id(call_id: str) -> tuple[str, ThoughtSignature | None]:
     """A call's id, and the signature that was joined to it."""
-    bare, _, signature = call_id.partition(_CALL_SEAL_MARK)
+    bare, _, signature = call_id.partition(_CALL_SIGNATURE_MARK)
     if not (bare and signature):
         return call_id, None
-    return bare, Seal(CALL_SEALS, signature)
+    return bare, ThoughtSignature(CALL_SIGNATURES, signature)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.gateway.upstream.translation.chat.family import CALL_SEALS, SEALS
+from services.gateway.upstream.translation.chat.family import CALL_SIGNATURES, SIGNATURES
 from services.gateway.upstream.translation.chat.part_writer import (
     BREAK,
     PartWriter,
@@ -17,14 +17,14 @@ from services.gateway.upstream.translation.parts import (
     Part,
     Refusal,
     Result,
-    Seal,
     Text,
     Thinking,
+    ThoughtSignature,
     ToolCall,
 )
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Report, unsupported
-from services.gateway.upstream.translation.seals import UNSIGNED
+from services.gateway.upstream.translation.thought_signatures import UNSIGNED
 
 _INSTRUCTING = ("system", "developer")
 _FAILED = "Error:"
@@ -157,13 +157,13 @@ class _Writer:
         return "".join(text.text for text in said)
 
     def _thinking(self, thoughts: list[Thinking]) -> Written:
-        """In the member where the target wants it, with its seals or of itself."""
+        """In the member where the target wants it, with its signatures or of itself."""
         family, member = self._profile.family, self._profile.replays_thinking
-        if family == SEALS:
+        if family == SIGNATURES:
             blocks = [
-                _block(thought, thought.seal)
+                _block(thought, thought.signature)
                 for thought in thoughts
-                if thought.seal is not None and thought.seal.family == SEALS
+                if thought.signature is not None and thought.signature.family == SIGNATURES
             ]
             return {"thinking_blocks": blocks} if blocks else {}
         if member is None:
@@ -171,7 +171,8 @@ class _Writer:
         own = BREAK.join(
             thought.text
             for thought in thoughts
-            if thought.text and (thought.seal is None or thought.seal.family in (UNSIGNED, family))
+            if thought.text
+            and (thought.signature is None or thought.signature.family in (UNSIGNED, family))
         )
         return {member: own} if own else {}
 
@@ -189,9 +190,9 @@ class _Writer:
         else:
             arguments = _encode({"input": call.arguments}).decode()
             written["function"] = {"name": name, "arguments": arguments}
-        seal = call.seal
-        if seal is not None and seal.family == CALL_SEALS == self._profile.family:
-            written["extra_content"] = {"google": {"thought_signature": seal.data}}
+        signature = call.signature
+        if signature is not None and signature.family == CALL_SIGNATURES == self._profile.family:
+            written["extra_content"] = {"google": {"thought_signature": signature.data}}
         return written
 
     def _result(self, result: Result) -> tuple[Written, list[Written]]:
@@ -248,7 +249,7 @@ def _is_plain(part: Written) -> bool:
     return part["type"] == "text" and len(part) == len(("type", "text"))
 
 
-def _block(thought: Thinking, seal: Seal) -> Written:
+def _block(thought: Thinking, signature: ThoughtSignature) -> Written:
     if thought.is_redacted:
-        return {"type": "redacted_thinking", "data": seal.data}
-    return {"type": "thinking", "thinking": thought.text, "signature": seal.data}
+        return {"type": "redacted_thinking", "data": signature.data}
+    return {"type": "thinking", "thinking": thought.text, "signature": signature.data}

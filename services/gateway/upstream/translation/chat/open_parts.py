@@ -23,7 +23,7 @@ class OpenToolCall:
 
 
 class OpenThought:
-    """The text of a part of thinking, which its seal is told with; None for too long a one."""
+    """The text of a part of thinking, which its signature is told with; None for too long a one."""
 
     __slots__ = ("_chars", "_deltas", "_summary", "is_begun", "is_told")
 

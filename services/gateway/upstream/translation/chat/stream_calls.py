@@ -8,11 +8,11 @@ from services.gateway.formats.base import MAX_KEPT_BYTES
 from services.gateway.upstream.translation.chat import answer_wire
 from services.gateway.upstream.translation.chat.answer_reader import (
     arguments_of,
-    call_seal,
+    call_signature,
     minted_id,
 )
 from services.gateway.upstream.translation.chat.family import parted_id
-from services.gateway.upstream.translation.parts import Seal
+from services.gateway.upstream.translation.parts import ThoughtSignature
 from services.gateway.upstream.translation.reply import Sink
 
 _MAX_CALLS = 256
@@ -26,7 +26,7 @@ class _Call:
         "is_freeform",
         "key",
         "name",
-        "seal",
+        "signature",
         "waiting",
     )
 
@@ -37,7 +37,7 @@ class _Call:
         self.is_freeform = False
         self.has_begun = False
         self.has_said = False
-        self.seal: Seal | None = None
+        self.signature: ThoughtSignature | None = None
         self.waiting = ""
 
 
@@ -55,8 +55,8 @@ class StreamCalls:
         if call is None:
             return False
         if said.id and not call.call_id:
-            call.call_id, call.seal = parted_id(said.id)
-        call.seal = call_seal(said) or call.seal
+            call.call_id, call.signature = parted_id(said.id)
+        call.signature = call_signature(said) or call.signature
         delta = ""
         if said.custom is not None:
             call.is_freeform = True
@@ -111,8 +111,8 @@ class StreamCalls:
             call.has_begun = True
             delta, call.waiting = call.waiting + delta, ""
         call.has_said = call.has_said or bool(delta)
-        if call.seal is not None:
+        if call.signature is not None:
             # Before the call, so that formats which have no place within it may say so first.
-            self._sink.seal(call.seal, call.call_id)
-            call.seal = None
+            self._sink.sign(call.signature, call.call_id)
+            call.signature = None
         self._sink.call(call.key, call.call_id, call.name, delta, call.is_freeform)

@@ -12,13 +12,13 @@ from services.gateway.upstream.translation.chat.answer_reader import (
     said_in,
 )
 from services.gateway.upstream.translation.chat.errors import ENDED_IN_ERROR, ERRED, failure_in
-from services.gateway.upstream.translation.chat.family import FILES, SEALS
+from services.gateway.upstream.translation.chat.family import FILES, SIGNATURES
 from services.gateway.upstream.translation.chat.stops import stop_of
 from services.gateway.upstream.translation.chat.stream_calls import StreamCalls
 from services.gateway.upstream.translation.frames import FrameDecoder
 from services.gateway.upstream.translation.parts import Family
 from services.gateway.upstream.translation.reply import ReportedError, Sink
-from services.gateway.upstream.translation.seals import sealed
+from services.gateway.upstream.translation.thought_signatures import signature_in
 
 _DONE = b"[DONE]"
 # A frame of it is no longer than that.
@@ -119,17 +119,17 @@ class ChatStreamReader:
             self._sink.text(text, entries if is_list else None)
 
     def _read_blocks(self, blocks: list[wire.ThinkingBlock], *, has_text: bool) -> None:
-        """LiteLLM's: their text is in `reasoning_content` as well, their seals are not."""
+        """LiteLLM's: their text is in `reasoning_content` as well, their signatures are not."""
         for block in blocks:
             if block.thinking and not has_text:
                 self._sink.thinking(block.thinking)
             value = block.signature or block.data or ""
-            seal = sealed(value, SEALS)
-            if seal is None:
+            signature = signature_in(value, SIGNATURES)
+            if signature is None:
                 continue
             if block.type == "redacted_thinking":
                 self._sink.ended()
-            self._sink.seal(seal)
+            self._sink.sign(signature)
 
     def _read_finish(self, choice: answer_wire.Choice) -> None:
         if choice.finish_reason == ERRED:

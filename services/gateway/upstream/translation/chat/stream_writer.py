@@ -11,16 +11,16 @@ from libs.common.schemas.usage import TokenUsage
 from services.gateway.upstream.translation.chat.answer_writer import MALFORMED, answer_id
 from services.gateway.upstream.translation.chat.calls import call_extra, call_head
 from services.gateway.upstream.translation.chat.citations import annotation
-from services.gateway.upstream.translation.chat.family import CALL_SEALS
+from services.gateway.upstream.translation.chat.family import CALL_SIGNATURES
 from services.gateway.upstream.translation.chat.open_parts import OpenThought, OpenToolCall
 from services.gateway.upstream.translation.chat.part_writer import BREAK
 from services.gateway.upstream.translation.chat.stops import finish_reason
-from services.gateway.upstream.translation.chat.thoughts import redacted_block, sealed_block
+from services.gateway.upstream.translation.chat.thoughts import redacted_block, signed_block
 from services.gateway.upstream.translation.chat.usage_writer import tier_of, write_usage
 from services.gateway.upstream.translation.omissions import omission
-from services.gateway.upstream.translation.parts import Seal
+from services.gateway.upstream.translation.parts import ThoughtSignature
 from services.gateway.upstream.translation.reply import AnswerContext, ReportedError, Stop
-from services.gateway.upstream.translation.seals import UNSIGNED
+from services.gateway.upstream.translation.thought_signatures import UNSIGNED
 
 _encode = msgspec.json.encode
 _MALFORMED = ReportedError(message=MALFORMED, status=502, code="upstream_malformed_call")
@@ -49,7 +49,7 @@ class ChatStreamWriter:
         self._open: OpenToolCall | None = None
         self._numbers: dict[str, int] = {}
         self._call_count = 0
-        self._call_seals: dict[str, Seal] = {}
+        self._call_signatures: dict[str, ThoughtSignature] = {}
         self._usage: TokenUsage | None = None
         self._stop: Stop | None = None
         self._has_failed = False
@@ -99,11 +99,11 @@ class ChatStreamWriter:
         self._thought.is_told = self._has_thought = True
         self._put(b'{"reasoning_content":' + _encode(said) + b"}")
 
-    def seal(self, seal: Seal, call_id: str | None = None) -> None:
+    def sign(self, signature: ThoughtSignature, call_id: str | None = None) -> None:
         if call_id is not None:
-            self._seal_call(seal, call_id)
+            self._sign_call(signature, call_id)
             return
-        if seal.family == UNSIGNED:
+        if signature.family == UNSIGNED:
             return
         thought, self._thought = self._thought, OpenThought()
         if self._kind == "thinking":
@@ -112,7 +112,7 @@ class ChatStreamWriter:
         text = thought.text()
         if text is None:
             return
-        block = sealed_block(text, seal) if thought.is_begun else redacted_block(seal)
+        block = signed_block(text, signature) if thought.is_begun else redacted_block(signature)
         numbered = {"index": self._block_count, **block}
         self._block_count += 1
         self._put(_encode({"thinking_blocks": [numbered]}))
@@ -222,21 +222,21 @@ class ChatStreamWriter:
             told: dict[str, Any] = {"function_call": {"name": head.name, "arguments": ""}}
         else:
             self._call_count += 1
-            seal = self._call_seals.pop(call_id, None)
-            told = {"tool_calls": [{"index": number, **head.written("", seal)}]}
+            signature = self._call_signatures.pop(call_id, None)
+            told = {"tool_calls": [{"index": number, **head.written("", signature)}]}
         self._put(_encode(told))
         self._open = OpenToolCall(key, head, number, is_legacy=is_legacy)
         return self._open
 
-    def _seal_call(self, seal: Seal, call_id: str) -> None:
+    def _sign_call(self, signature: ThoughtSignature, call_id: str) -> None:
         """It may come before the call, which may have to wait for another one."""
-        if seal.family != CALL_SEALS:
+        if signature.family != CALL_SIGNATURES:
             return
         number = self._numbers.get(call_id)
         if number is None:
-            self._call_seals[call_id] = seal
+            self._call_signatures[call_id] = signature
             return
-        told = {"index": number, "extra_content": call_extra(seal)}
+        told = {"index": number, "extra_content": call_extra(signature)}
         self._put(_encode({"tool_calls": [told]}))
 
     def _put(self, delta: bytes) -> None:

@@ -1,11 +1,11 @@
-"""Thinking as a chat client gets it: its text, and blocks that it can send back sealed."""
+"""Thinking as a chat client gets it: its text, and blocks that it can send back signed."""
 
 from typing import Any
 
-from services.gateway.upstream.translation.chat.family import SEALS
+from services.gateway.upstream.translation.chat.family import SIGNATURES
 from services.gateway.upstream.translation.chat.part_writer import BREAK
-from services.gateway.upstream.translation.parts import Seal, Thinking
-from services.gateway.upstream.translation.seals import UNSIGNED, shown
+from services.gateway.upstream.translation.parts import Thinking, ThoughtSignature
+from services.gateway.upstream.translation.thought_signatures import UNSIGNED, shown
 
 
 def text_of(thought: Thinking) -> str:
@@ -14,17 +14,17 @@ def text_of(thought: Thinking) -> str:
 
 def block_of(thought: Thinking) -> dict[str, Any] | None:
     """None for thinking that nobody signed: its text is all there is."""
-    seal = thought.seal
-    if seal is None or seal.family == UNSIGNED:
+    signature = thought.signature
+    if signature is None or signature.family == UNSIGNED:
         return None
     if thought.is_redacted:
-        return redacted_block(seal)
-    return sealed_block(text_of(thought), seal)
+        return redacted_block(signature)
+    return signed_block(text_of(thought), signature)
 
 
-def sealed_block(text: str, seal: Seal) -> dict[str, Any]:
-    return {"type": "thinking", "thinking": text, "signature": shown(seal, SEALS)}
+def signed_block(text: str, signature: ThoughtSignature) -> dict[str, Any]:
+    return {"type": "thinking", "thinking": text, "signature": shown(signature, SIGNATURES)}
 
 
-def redacted_block(seal: Seal) -> dict[str, Any]:
-    return {"type": "redacted_thinking", "data": shown(seal, SEALS)}
+def redacted_block(signature: ThoughtSignature) -> dict[str, Any]:
+    return {"type": "redacted_thinking", "data": shown(signature, SIGNATURES)}

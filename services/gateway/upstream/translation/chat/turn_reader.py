@@ -16,7 +16,7 @@ from services.gateway.upstream.translation.chat.content_reader import (
     read_content,
     read_thinking,
 )
-from services.gateway.upstream.translation.chat.family import CALL_SEALS, parted_id
+from services.gateway.upstream.translation.chat.family import CALL_SIGNATURES, parted_id
 from services.gateway.upstream.translation.chat.paths import PATHS
 from services.gateway.upstream.translation.conversation import Turn, TurnRole
 from services.gateway.upstream.translation.parts import (
@@ -24,7 +24,7 @@ from services.gateway.upstream.translation.parts import (
     Opaque,
     Refusal,
     Result,
-    Seal,
+    ThoughtSignature,
     ToolCall,
 )
 from services.gateway.upstream.translation.refusals import decoded, invalid
@@ -152,10 +152,10 @@ class _Turns:
 def _read_call(call: wire.ToolCall, at: At) -> ToolCall:
     if not call.id:
         raise _missing(at, "id")
-    call_id, seal = parted_id(call.id)
+    call_id, signature = parted_id(call.id)
     extra = call.extra_content
     if extra is not None and extra.google is not None and extra.google.thought_signature:
-        seal = Seal(CALL_SEALS, extra.google.thought_signature)
+        signature = ThoughtSignature(CALL_SIGNATURES, extra.google.thought_signature)
     is_freeform = call.custom is not None
     if call.custom is not None:
         name, arguments = call.custom.name, call.custom.input
@@ -170,7 +170,7 @@ def _read_call(call: wire.ToolCall, at: At) -> ToolCall:
         name=name,
         arguments=arguments or "",
         is_freeform=is_freeform,
-        seal=seal,
+        signature=signature,
         cache=cache_control(call.cache_control, at),
         at=at,
     )

@@ -17,7 +17,7 @@ from services.gateway.upstream.translation.parts import (
     ToolCall,
 )
 from services.gateway.upstream.translation.refusals import invalid, unsupported
-from services.gateway.upstream.translation.seals import UNSIGNED
+from services.gateway.upstream.translation.thought_signatures import UNSIGNED
 
 SYSTEM = ("system", "developer")
 _SEARCH = "web_search"
@@ -64,12 +64,12 @@ def _without_foreign(parts: tuple[Part, ...], request: Request, aim: Aim) -> tup
     for part in parts:
         if type(part) is Thinking:
             is_foreign = is_foreign or not _is_own(part, request, aim)
-        elif type(part) is ToolCall and part.seal is not None:
-            has_foreign_calls = has_foreign_calls or part.seal.family != aim.profile.family
+        elif type(part) is ToolCall and part.signature is not None:
+            has_foreign_calls = has_foreign_calls or part.signature.family != aim.profile.family
     if is_foreign:
         parts = tuple(part for part in parts if type(part) is not Thinking)
     if has_foreign_calls:
-        parts = tuple(_unsealed(part, aim) for part in parts)
+        parts = tuple(_unsigned(part, aim) for part in parts)
     return parts
 
 
@@ -77,7 +77,7 @@ def _is_own(thought: Thinking, request: Request, aim: Aim) -> bool:
     if not aim.profile.can_think:
         # OpenAI refuses thoughts of models that do.
         return False
-    family = UNSIGNED if thought.seal is None else thought.seal.family
+    family = UNSIGNED if thought.signature is None else thought.signature.family
     if family == aim.profile.family:
         return True
     if family != UNSIGNED:
@@ -89,10 +89,14 @@ def _is_own(thought: Thinking, request: Request, aim: Aim) -> bool:
     return keeps and thought.item_id is not None
 
 
-def _unsealed(part: Part, aim: Aim) -> Part:
-    if type(part) is not ToolCall or part.seal is None or part.seal.family == aim.profile.family:
+def _unsigned(part: Part, aim: Aim) -> Part:
+    if (
+        type(part) is not ToolCall
+        or part.signature is None
+        or part.signature.family == aim.profile.family
+    ):
         return part
-    return replace(part, seal=None)
+    return replace(part, signature=None)
 
 
 def foreign_searches(request: Request, aim: Aim) -> Request:

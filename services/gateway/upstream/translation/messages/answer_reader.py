@@ -17,9 +17,9 @@ from services.gateway.upstream.translation.parts import (
     Hosted,
     Opaque,
     Part,
-    Seal,
     Text,
     Thinking,
+    ThoughtSignature,
     ToolCall,
 )
 from services.gateway.upstream.translation.reply import Reply, ReportedError
@@ -106,10 +106,10 @@ def _part(raw: Raw, family: Family, index: int) -> Part:
             text = block.text or ""
             return Text(text=text, citations=citations, family=family if is_cited else None)
         case "thinking":
-            seal = Seal(family, block.signature) if block.signature else None
-            return Thinking(text=block.thinking or "", seal=seal)
+            signature = ThoughtSignature(family, block.signature) if block.signature else None
+            return Thinking(text=block.thinking or "", signature=signature)
         case "redacted_thinking":
-            return Thinking(seal=Seal(family, block.data), is_redacted=True)
+            return Thinking(signature=ThoughtSignature(family, block.data), is_redacted=True)
         case "tool_use":
             return _call(block)
         case _:

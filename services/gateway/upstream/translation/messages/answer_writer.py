@@ -13,8 +13,8 @@ from services.gateway.upstream.translation.messages.searches import citations_of
 from services.gateway.upstream.translation.messages.stops import written_stop
 from services.gateway.upstream.translation.messages.thoughts import (
     SEPARATOR,
+    call_signature_block,
     redacted_block,
-    sealed_call_block,
     signature_of,
 )
 from services.gateway.upstream.translation.messages.usage import written_usage
@@ -87,13 +87,13 @@ def _text(part: Text) -> Block:
 
 
 def _thinking(part: Thinking) -> Iterator[Block]:
-    seal = part.seal
+    signature = part.signature
     text = part.text or SEPARATOR.join(part.summaries)
-    if seal is not None and (part.is_redacted or (seal.family != FAMILY and not text)):
-        if seal.data:
-            yield redacted_block(seal)
-    elif text or seal is not None:
-        yield {"type": "thinking", "thinking": text, "signature": signature_of(seal)}
+    if signature is not None and (part.is_redacted or (signature.family != FAMILY and not text)):
+        if signature.data:
+            yield redacted_block(signature)
+    elif text or signature is not None:
+        yield {"type": "thinking", "thinking": text, "signature": signature_of(signature)}
 
 
 def _call(part: ToolCall, end: StopKind, context: AnswerContext) -> Iterator[Block]:
@@ -103,8 +103,8 @@ def _call(part: ToolCall, end: StopKind, context: AnswerContext) -> Iterator[Blo
         if end in _CUT:
             return
         raise broken(name)
-    if part.seal is not None:
-        yield sealed_call_block(part.id, part.seal)
+    if part.signature is not None:
+        yield call_signature_block(part.id, part.signature)
     block = {"type": "tool_use", "id": part.id, "name": name, "input": arguments}
     yield block | part.extra if context.family == FAMILY else block
 

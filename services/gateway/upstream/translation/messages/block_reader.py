@@ -29,7 +29,7 @@ from services.gateway.upstream.translation.parts import (
     Url,
 )
 from services.gateway.upstream.translation.refusals import decoded, invalid
-from services.gateway.upstream.translation.seals import MARK, UNSIGNED, sealed
+from services.gateway.upstream.translation.thought_signatures import MARK, UNSIGNED, signature_in
 
 _MINTED = MARK.encode()
 _TTL_S = {"5m": 300, "1h": 3600, None: None}
@@ -214,15 +214,15 @@ def _result(block: wire.ToolResultBlock | wire.RawToolResultBlock, at: At) -> Re
 
 def _thinking(block: wire.ThinkingBlock, at: At) -> Thinking:
     """A foreign family's block holds what that family tells of its thinking, or the thinking."""
-    seal = sealed(block.signature, FAMILY)
+    signature = signature_in(block.signature, FAMILY)
     text = block.thinking
-    if seal is not None and seal.family not in (FAMILY, UNSIGNED):
-        return Thinking(summaries=(text,) if text else (), seal=seal, at=at)
-    return Thinking(text=text, seal=seal, at=at)
+    if signature is not None and signature.family not in (FAMILY, UNSIGNED):
+        return Thinking(summaries=(text,) if text else (), signature=signature, at=at)
+    return Thinking(text=text, signature=signature, at=at)
 
 
 def _redacted(block: wire.RedactedThinkingBlock, at: At) -> Thinking:
-    return Thinking(seal=sealed(block.data, FAMILY), is_redacted=True, at=at)
+    return Thinking(signature=signature_in(block.data, FAMILY), is_redacted=True, at=at)
 
 
 _READ: dict[type, Callable[[Any, At], Part]] = {

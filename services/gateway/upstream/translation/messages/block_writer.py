@@ -197,13 +197,13 @@ class BlockWriter:
         return [block for part in parts if (block := self.write(part)) is not None]
 
     def _thinking(self, part: Thinking) -> Block | None:
-        seal = part.seal
-        if seal is None or seal.family != self._family:
+        signature = part.signature
+        if signature is None or signature.family != self._family:
             return None
         if part.is_redacted:
-            return {"type": "redacted_thinking", "data": seal.data}
+            return {"type": "redacted_thinking", "data": signature.data}
         text = part.text or "\n\n".join(part.summaries)
-        return {"type": "thinking", "thinking": text, "signature": seal.data}
+        return {"type": "thinking", "thinking": text, "signature": signature.data}
 
     def _hosted(self, part: Hosted) -> msgspec.Raw | None:
         """What a search of another provider found stays in the text that tells of it."""

@@ -10,8 +10,8 @@ import msgspec
 
 from libs.common.decode_errors import UNREADABLE
 from services.gateway.upstream.translation.messages.family import FAMILY
-from services.gateway.upstream.translation.parts import Family, Seal
-from services.gateway.upstream.translation.seals import envelope
+from services.gateway.upstream.translation.parts import Family, ThoughtSignature
+from services.gateway.upstream.translation.thought_signatures import envelope
 
 SEARCH = "web_search"
 _ID_PREFIX = "srvtoolu_"
@@ -63,13 +63,13 @@ def hosted_blocks(kind: str, raw: msgspec.Raw, family: Family) -> list[Any]:
     except UNREADABLE:
         return []
     action = found.action or _Action()
-    tool_id = _ID_PREFIX + envelope(Seal(family, found.id))
+    tool_id = _ID_PREFIX + envelope(ThoughtSignature(family, found.id))
     results = [
         {
             "type": "web_search_result",
             "url": source.url,
             "title": source.title or source.url,
-            "encrypted_content": envelope(Seal(family, "")),
+            "encrypted_content": envelope(ThoughtSignature(family, "")),
             "page_age": None,
         }
         for source in action.sources or ()
@@ -110,5 +110,5 @@ def citation_of(raw: msgspec.Raw, family: Family, text: str) -> Any:
         "url": found.url,
         "title": found.title,
         "cited_text": text[max(found.start_index, 0) : max(found.end_index, 0)],
-        "encrypted_index": envelope(Seal(family, "")),
+        "encrypted_index": envelope(ThoughtSignature(family, "")),
     }

@@ -13,7 +13,7 @@ from services.gateway.upstream.translation.messages.answer_reader import (
     own_part,
 )
 from services.gateway.upstream.translation.messages.wire import AnswerBlock, Delta
-from services.gateway.upstream.translation.parts import Family, Seal
+from services.gateway.upstream.translation.parts import Family, ThoughtSignature
 from services.gateway.upstream.translation.reply import ReportedError, Sink
 
 Raw = msgspec.Raw
@@ -78,7 +78,7 @@ class StreamBlocks:
                 block.signature = found.signature or ""
                 self._think(block, found.thinking)
             case "redacted_thinking":
-                self._sink.seal(Seal(self._family, found.data))
+                self._sink.sign(ThoughtSignature(self._family, found.data))
             case "tool_use":
                 self._begin_call(block, found)
 
@@ -184,7 +184,7 @@ class StreamBlocks:
             if not block.has_deltas:
                 # Thinking that is not shown, which is not the same as a redacted thought.
                 self._sink.thinking("")
-            self._sink.seal(Seal(self._family, block.signature))
+            self._sink.sign(ThoughtSignature(self._family, block.signature))
         self._sink.ended()
 
     def _tell_own(self, block: _Block, index: int) -> None:

@@ -20,13 +20,13 @@ from services.gateway.upstream.translation.messages.searches import citation_of,
 from services.gateway.upstream.translation.messages.stops import written_stop
 from services.gateway.upstream.translation.messages.thoughts import (
     SEPARATOR,
+    call_signature_block,
     redacted_block,
-    sealed_call_block,
     signature_of,
 )
 from services.gateway.upstream.translation.messages.usage import written_usage
 from services.gateway.upstream.translation.omissions import omission
-from services.gateway.upstream.translation.parts import Seal
+from services.gateway.upstream.translation.parts import ThoughtSignature
 from services.gateway.upstream.translation.reply import AnswerContext, ReportedError, Stop
 from services.gateway.upstream.translation.tools import Search
 
@@ -67,7 +67,7 @@ class MessagesStreamWriter:
         self._kept: list[str] = []
         self._kept_bytes = 0
         self._cites = any(type(tool) is Search for tool in context.request.tools)
-        self._late_seals: list[tuple[str, Seal]] = []
+        self._late_signatures: list[tuple[str, ThoughtSignature]] = []
         self._broken: str | None = None
         self._usage: TokenUsage | None = None
         self._stop: dict[str, Any] | None = None
@@ -116,16 +116,16 @@ class MessagesStreamWriter:
         self._summary = summary
         self._out.append(self._head + _encode(delta) + _TAIL)
 
-    def seal(self, seal: Seal, call_id: str | None = None) -> None:
+    def sign(self, signature: ThoughtSignature, call_id: str | None = None) -> None:
         if call_id is not None:
-            self._seal_call(call_id, seal)
+            self._sign_call(call_id, signature)
         elif self._open == _THINKING:
-            self._sign(seal)
-        elif self._is_hollow and seal.family == FAMILY:
+            self._sign(signature)
+        elif self._is_hollow and signature.family == FAMILY:
             self._begin(_THINKING, {"type": "thinking", "thinking": "", "signature": ""})
-            self._sign(seal)
-        elif seal.data:
-            self._whole(redacted_block(seal))
+            self._sign(signature)
+        elif signature.data:
+            self._whole(redacted_block(signature))
 
     def call(self, key: int, call_id: str, name: str, delta: str, is_freeform: bool) -> None:
         if self._open != _CALL or key != self._call_key:
@@ -204,24 +204,24 @@ class MessagesStreamWriter:
         self._end_block()
         self._kept.clear()
         self._kept_bytes = 0
-        while self._late_seals:
-            self._whole(sealed_call_block(*self._late_seals.pop(0)))
+        while self._late_signatures:
+            self._whole(call_signature_block(*self._late_signatures.pop(0)))
 
-    def _sign(self, seal: Seal) -> None:
-        self._write_signature(seal)
+    def _sign(self, signature: ThoughtSignature) -> None:
+        self._write_signature(signature)
         self._end_block()
         self._open, self._waits, self._is_hollow = None, False, False
 
-    def _write_signature(self, seal: Seal | None) -> None:
-        delta = {"type": "signature_delta", "signature": signature_of(seal)}
+    def _write_signature(self, signature: ThoughtSignature | None) -> None:
+        delta = {"type": "signature_delta", "signature": signature_of(signature)}
         self._event("content_block_delta", index=self._index, delta=delta)
 
-    def _seal_call(self, call_id: str, seal: Seal) -> None:
+    def _sign_call(self, call_id: str, signature: ThoughtSignature) -> None:
         """Before the call, or after it where the call has begun."""
         if self._open == _CALL:
-            self._late_seals.append((call_id, seal))
+            self._late_signatures.append((call_id, signature))
         else:
-            self._whole(sealed_call_block(call_id, seal))
+            self._whole(call_signature_block(call_id, signature))
 
     def _whole(self, block: Any) -> None:
         self._close()

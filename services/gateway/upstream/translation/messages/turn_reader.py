@@ -15,9 +15,9 @@ from services.gateway.upstream.translation.parts import (
     Opaque,
     Part,
     Result,
-    Seal,
     Text,
     Thinking,
+    ThoughtSignature,
     ToolCall,
 )
 from services.gateway.upstream.translation.refusals import decoded, invalid
@@ -30,7 +30,7 @@ _EVERYWHERE = (Hosted, Opaque)
 _messages = msgspec.json.Decoder(list[wire.Message])
 _raw_messages = msgspec.json.Decoder(list[wire.RawMessage])
 _system = msgspec.json.Decoder(str | list[wire.TextBlock] | None)
-_call_seals = msgspec.json.Decoder(dict[str, str])
+_call_signatures = msgspec.json.Decoder(dict[str, str])
 
 
 def read_system(raw: msgspec.Raw) -> tuple[Turn, ...]:
@@ -60,17 +60,21 @@ def _turn(message: wire.Message | wire.RawMessage, index: int) -> Turn:
     if isinstance(content, str):
         return Turn(role=role, parts=(Text(text=content, at=at),) if content else (), at=at)
     parts: list[Part] = []
-    call_seals: dict[str, Seal] = {}
+    call_signatures: dict[str, ThoughtSignature] = {}
     for number, found in enumerate(content):
         here = (index, number)
         for part in read_block(found, here):
             if type(part) is not Text:
                 _check_role(part, role, here)
-            if type(part) is Thinking and part.is_redacted and _seals_of_calls(part, call_seals):
+            if (
+                type(part) is Thinking
+                and part.is_redacted
+                and _signatures_of_calls(part, call_signatures)
+            ):
                 continue
             parts.append(part)
-    if call_seals:
-        parts = [_with_seal(part, call_seals) for part in parts]
+    if call_signatures:
+        parts = [_with_signature(part, call_signatures) for part in parts]
     return Turn(role=role, parts=tuple(parts), at=at)
 
 
@@ -82,20 +86,22 @@ def _check_role(part: Part, role: str, at: At) -> None:
     raise invalid(PATHS.of(at), f"a block of type {name} has no place in a message of role {role}")
 
 
-def _seals_of_calls(part: Thinking, found: dict[str, Seal]) -> bool:
+def _signatures_of_calls(part: Thinking, found: dict[str, ThoughtSignature]) -> bool:
     """Whether it is no thought but signatures of calls, which travel in such a block."""
-    seal = part.seal
-    if seal is None or seal.family == FAMILY or not seal.data.startswith("{"):
+    signature = part.signature
+    if signature is None or signature.family == FAMILY or not signature.data.startswith("{"):
         return False
     try:
-        signatures = _call_seals.decode(seal.data)
+        signatures = _call_signatures.decode(signature.data)
     except UNREADABLE:
         return False
-    found.update((call_id, Seal(seal.family, data)) for call_id, data in signatures.items())
+    found.update(
+        (call_id, ThoughtSignature(signature.family, data)) for call_id, data in signatures.items()
+    )
     return True
 
 
-def _with_seal(part: Part, seals: dict[str, Seal]) -> Part:
-    if type(part) is ToolCall and part.id in seals:
-        return msgspec.structs.replace(part, seal=seals[part.id])
+def _with_signature(part: Part, signatures: dict[str, ThoughtSignature]) -> Part:
+    if type(part) is ToolCall and part.id in signatures:
+        return msgspec.structs.replace(part, signature=signatures[part.id])
     return part

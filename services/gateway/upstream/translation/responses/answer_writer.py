@@ -33,7 +33,7 @@ from services.gateway.upstream.translation.responses.response_object import (
     status_of,
 )
 from services.gateway.upstream.translation.responses.thoughts import (
-    call_seal_item,
+    call_signature_item,
     reasoning_item,
     shows_summary,
 )
@@ -119,15 +119,15 @@ class _Output:
         summaries, text = list(part.summaries), part.text
         if text and shows_summary(self._context.family):
             summaries, text = [*summaries, text], ""
-        item = reasoning_item(summaries, text, part.seal, is_redacted=part.is_redacted)
+        item = reasoning_item(summaries, text, part.signature, is_redacted=part.is_redacted)
         self._items.append({"id": self._id("rs"), **item})
 
     def _call(self, part: ToolCall) -> None:
         head = call_head(part.id, part.name, part.is_freeform, self._context.names)
         said = head.said(part.arguments)
         self._items.append(head.item(self._id(head.prefix), said, "completed"))
-        if part.seal is not None:
-            item = call_seal_item(part.seal.family, {part.id: part.seal.data})
+        if part.signature is not None:
+            item = call_signature_item(part.signature.family, {part.id: part.signature.data})
             self._items.append({"id": self._id("rs"), **item})
 
     def _close(self) -> None:

@@ -16,8 +16,8 @@ from services.gateway.upstream.translation.parts import (
     Opaque,
     Part,
     Result,
-    Seal,
     Text,
+    ThoughtSignature,
     ToolCall,
 )
 from services.gateway.upstream.translation.refusals import decoded, invalid
@@ -86,7 +86,7 @@ class _InputReader:
         self._at: At = ()
         self._parts: list[Part] = []
         self._phase: str | None = None
-        self._call_seals: dict[str, Seal] = {}
+        self._call_signatures: dict[str, ThoughtSignature] = {}
 
     def read(self, index: int, item: Item) -> None:
         kind = item.type
@@ -185,7 +185,7 @@ class _InputReader:
         read = read_reasoning(item, (index,))
         self._open("assistant", index)
         self._parts += read.thoughts
-        self._call_seals |= read.call_seals
+        self._call_signatures |= read.call_signatures
 
     def search(self, index: int, item: Item) -> None:
         raw = self._raws.item(index)
@@ -216,17 +216,17 @@ class _InputReader:
         if self._role is None:
             return
         parts: list[Part] = self._parts
-        if self._call_seals:
-            parts = [self._sealed(part) for part in parts]
+        if self._call_signatures:
+            parts = [self._signed(part) for part in parts]
         if parts:
             turn = Turn(role=self._role, parts=tuple(parts), at=self._at, phase=self._phase)
             self._turns.append(turn)
-        self._role, self._parts, self._phase, self._call_seals = None, [], None, {}
+        self._role, self._parts, self._phase, self._call_signatures = None, [], None, {}
 
-    def _sealed(self, part: Part) -> Part:
-        if type(part) is not ToolCall or part.id not in self._call_seals:
+    def _signed(self, part: Part) -> Part:
+        if type(part) is not ToolCall or part.id not in self._call_signatures:
             return part
-        return msgspec.structs.replace(part, seal=self._call_seals[part.id])
+        return msgspec.structs.replace(part, signature=self._call_signatures[part.id])
 
 
 def _is_direct(item: Item, index: int) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from services.gateway.upstream.translation.parts import Seal
+from services.gateway.upstream.translation.parts import ThoughtSignature
 from services.gateway.upstream.translation.responses.events import Events, delta_head
 from services.gateway.upstream.translation.responses.output_items import (
     CallHead,
@@ -118,7 +118,7 @@ class OpenMessage(_Item):
 
 
 class OpenReasoning(_Item):
-    """Parts of a summary, or the thought itself, and a seal at the end."""
+    """Parts of a summary, or the thought itself, and a signature at the end."""
 
     def __init__(self, identity: str, index: int, events: Events) -> None:
         super().__init__(identity, index, events)
@@ -129,7 +129,7 @@ class OpenReasoning(_Item):
         self._summary: int | None = None
         self._kind: str | None = None
         self._delta_place = b""
-        self._seal: Seal | None = None
+        self._signature: ThoughtSignature | None = None
         self._is_redacted = False
 
     def opened(self) -> dict[str, Any]:
@@ -138,7 +138,7 @@ class OpenReasoning(_Item):
     def done(self, status: str) -> dict[str, Any]:
         del status  # an answer's reasoning items have none
         item = reasoning_item(
-            self._summaries, self._text, self._seal, is_redacted=self._is_redacted
+            self._summaries, self._text, self._signature, is_redacted=self._is_redacted
         )
         return {"id": self.identity, **item}
 
@@ -162,8 +162,8 @@ class OpenReasoning(_Item):
         self._deltas.append(delta)
         self._events.put_delta(_REASONING, self._delta_place, delta)
 
-    def seal(self, seal: Seal, *, is_redacted: bool) -> None:
-        self._seal, self._is_redacted = seal, is_redacted
+    def sign(self, signature: ThoughtSignature, *, is_redacted: bool) -> None:
+        self._signature, self._is_redacted = signature, is_redacted
 
     def close(self) -> None:
         self._close_part()

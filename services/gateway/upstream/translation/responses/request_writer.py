@@ -24,7 +24,7 @@ from services.gateway.upstream.translation.responses.thoughts import FAMILY
 from services.gateway.upstream.translation.responses.tools_writer import ToolsWriter
 from services.gateway.upstream.translation.responses.wire import MEMBERS, TEXTS
 
-_SEALS = "reasoning.encrypted_content"
+_SIGNATURES = "reasoning.encrypted_content"
 _LOGPROBS = "message.output_text.logprobs"
 _MIN_OUTPUT_TOKENS = 16
 _MAX_NAME_CHARS = 64
@@ -211,11 +211,11 @@ def _write_include(
     if profile.efforts is None:
         # Nothing is known of the model.
         thinks = profile.always_thinks or request.thinking.effort is not None
-    if thinks and _SEALS not in include:
-        include.append(_SEALS)
-    elif not profile.can_think and _SEALS in include:
+    if thinks and _SIGNATURES not in include:
+        include.append(_SIGNATURES)
+    elif not profile.can_think and _SIGNATURES in include:
         # OpenAI refuses it of a model that does not think.
-        include.remove(_SEALS)
+        include.remove(_SIGNATURES)
     if request.sampling.wants_logprobs and _LOGPROBS not in include:
         include.append(_LOGPROBS)
     if include:

@@ -10,7 +10,7 @@ import msgspec
 
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.upstream.translation.omissions import omission
-from services.gateway.upstream.translation.parts import Seal
+from services.gateway.upstream.translation.parts import ThoughtSignature
 from services.gateway.upstream.translation.reply import AnswerContext, ReportedError, Stop
 from services.gateway.upstream.translation.responses.events import Events
 from services.gateway.upstream.translation.responses.ids import digest, item_id
@@ -34,7 +34,10 @@ from services.gateway.upstream.translation.responses.response_object import (
     new_response,
     status_of,
 )
-from services.gateway.upstream.translation.responses.thoughts import call_seal_item, shows_summary
+from services.gateway.upstream.translation.responses.thoughts import (
+    call_signature_item,
+    shows_summary,
+)
 
 _SEARCH_STATES = ("in_progress", "searching", "completed")
 _MALFORMED = ReportedError(
@@ -52,7 +55,7 @@ class ResponsesStreamWriter:
         self._output: list[Item] = []
         self._open: OpenItem | None = None
         self._call_key: int | None = None
-        self._call_seals: list[tuple[str, Seal]] = []
+        self._call_signatures: list[tuple[str, ThoughtSignature]] = []
         self._shows_summary = shows_summary(context.family)
         self._usage: TokenUsage | None = None
         self._stop: Stop | None = None
@@ -91,16 +94,16 @@ class ResponsesStreamWriter:
         else:
             item.think(delta)
 
-    def seal(self, seal: Seal, call_id: str | None = None) -> None:
+    def sign(self, signature: ThoughtSignature, call_id: str | None = None) -> None:
         if call_id is not None:
-            self._call_seals.append((call_id, seal))
-            self._put_call_seals()
+            self._call_signatures.append((call_id, signature))
+            self._put_call_signatures()
             return
         item = self._open
         is_redacted = type(item) is not OpenReasoning
         if type(item) is not OpenReasoning:
             item = self._reasoning()
-        item.seal(seal, is_redacted=is_redacted)
+        item.sign(signature, is_redacted=is_redacted)
         self._close("completed")
 
     def call(self, key: int, call_id: str, name: str, delta: str, is_freeform: bool) -> None:
@@ -217,18 +220,18 @@ class ResponsesStreamWriter:
         done = item.done(status)
         self._put_item("done", done)
         self._output.append(done)
-        self._put_call_seals()
+        self._put_call_signatures()
 
-    def _put_call_seals(self) -> None:
+    def _put_call_signatures(self) -> None:
         if self._open is not None:
             return
-        for call_id, seal in self._call_seals:
-            item = call_seal_item(seal.family, {call_id: seal.data})
+        for call_id, signature in self._call_signatures:
+            item = call_signature_item(signature.family, {call_id: signature.data})
             item = {"id": item_id("rs", self._digest, len(self._output)), **item}
             self._put_item("added", {**item, "encrypted_content": None})
             self._put_item("done", item)
             self._output.append(item)
-        self._call_seals.clear()
+        self._call_signatures.clear()
 
     def _put_item(self, what: str, item: Item) -> None:
         place = {"output_index": len(self._output), "item": item}

@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
-from services.gateway.upstream.translation.parts import Family, Seal
+from services.gateway.upstream.translation.parts import Family, ThoughtSignature
 from services.gateway.upstream.translation.reply import Sink
 from services.gateway.upstream.translation.responses.answer_reader import flat_name, hosted_kind
 from services.gateway.upstream.translation.responses.wire import ABSENT, ContentPart, Item
@@ -142,7 +142,7 @@ class StreamedItems:
         for number, part in enumerate(content):
             self.end_thought(index, number, part.text)
         if item.encrypted_content:
-            self._sink.seal(Seal(self._family, item.encrypted_content))
+            self._sink.sign(ThoughtSignature(self._family, item.encrypted_content))
         else:
             self._sink.ended()
 

@@ -8,34 +8,34 @@ clients send back unread: Messages `signature` and `redacted_thinking.data`, Res
 from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 
-from services.gateway.upstream.translation.parts import Seal
+from services.gateway.upstream.translation.parts import ThoughtSignature
 
 MARK = "gws1."
 UNSIGNED = "none"
 
 
-def envelope(seal: Seal) -> str:
-    payload = urlsafe_b64encode(seal.data.encode()).rstrip(b"=").decode()
-    return f"{MARK}{seal.family}.{payload}"
+def envelope(signature: ThoughtSignature) -> str:
+    payload = urlsafe_b64encode(signature.data.encode()).rstrip(b"=").decode()
+    return f"{MARK}{signature.family}.{payload}"
 
 
-def sealed(value: str, native: str) -> Seal | None:
-    """The seal in an envelope; a bare value is one of the `native` family's own.
+def signature_in(value: str, native: str) -> ThoughtSignature | None:
+    """The signature in an envelope; a bare value is one of the `native` family's own.
 
     None for an envelope that cannot be read, and for no value at all.
     """
     if not value:
         return None
     if not value.startswith(MARK):
-        return Seal(native, value)
+        return ThoughtSignature(native, value)
     family, _, payload = value.removeprefix(MARK).partition(".")
     try:
         data = b64decode(payload + "=" * (-len(payload) % 4), b"-_", validate=True).decode()
     except (Base64Error, ValueError):
         return None
-    return Seal(family, data) if family else None
+    return ThoughtSignature(family, data) if family else None
 
 
-def shown(seal: Seal, native: str) -> str:
+def shown(signature: ThoughtSignature, native: str) -> str:
     """As a client of the `native` family's format gets it."""
-    return seal.data if seal.family == native else envelope(seal)
+    return signature.data if signature.family == native else envelope(signature)

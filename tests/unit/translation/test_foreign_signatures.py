@@ -7,12 +7,12 @@ import msgspec
 import pytest
 
 from libs.common.schemas.usage import ClientFormat
-from services.gateway.upstream.translation.foreign_seals import without_foreign_seals
-from services.gateway.upstream.translation.parts import Seal
-from services.gateway.upstream.translation.seals import envelope
+from services.gateway.upstream.translation.foreign_signatures import without_foreign_signatures
+from services.gateway.upstream.translation.parts import ThoughtSignature
+from services.gateway.upstream.translation.thought_signatures import envelope
 
-FOREIGN = envelope(Seal("google", "s"))
-UNSIGNED = envelope(Seal("none", ""))
+FOREIGN = envelope(ThoughtSignature("google", "s"))
+UNSIGNED = envelope(ThoughtSignature("none", ""))
 SAID = {"type": "text", "text": "said"}
 OWN = {"type": "thinking", "thinking": "t", "signature": "c2ln"}
 THOUGHT = {"type": "thinking", "thinking": "t", "signature": FOREIGN}
@@ -41,7 +41,7 @@ def assistant(*blocks: Any) -> dict[str, Any]:
 def test_a_message_keeps_its_own_thinking_alone(block: dict[str, Any]) -> None:
     user = {"role": "user", "content": "q"}
     fields = sent("messages", [user, assistant(block, OWN, SAID)])
-    kept = without_foreign_seals("messages", fields, "anthropic")
+    kept = without_foreign_signatures("messages", fields, "anthropic")
     assert kept == {**fields, "messages": [user, assistant(OWN, SAID)]}
 
 
@@ -49,19 +49,19 @@ def test_a_message_keeps_text_without_what_another_search_is_quoted_by() -> None
     ours = {"type": "web_search_result_location", "url": "https://x", "encrypted_index": FOREIGN}
     own = {**ours, "encrypted_index": "e"}
     fields = sent("messages", [assistant({**SAID, "citations": [ours]})])
-    kept = without_foreign_seals("messages", fields, "anthropic")
+    kept = without_foreign_signatures("messages", fields, "anthropic")
     assert kept["messages"] == [assistant(SAID)]
     fields = sent("messages", [assistant({**SAID, "citations": [ours, own]})])
-    kept = without_foreign_seals("messages", fields, "anthropic")
+    kept = without_foreign_signatures("messages", fields, "anthropic")
     assert kept["messages"] == [assistant({**SAID, "citations": [own]})]
 
 
-@pytest.mark.parametrize("sealed", [FOREIGN, UNSIGNED, '[{"type":"thinking","thinking":"t"}]'])
-def test_a_response_s_foreign_reasoning_falls_out(sealed: str) -> None:
+@pytest.mark.parametrize("signed", [FOREIGN, UNSIGNED, '[{"type":"thinking","thinking":"t"}]'])
+def test_a_response_s_foreign_reasoning_falls_out(signed: str) -> None:
     own = {"type": "reasoning", "summary": [], "encrypted_content": "gAAA"}
-    foreign = {"type": "reasoning", "summary": [], "encrypted_content": sealed}
+    foreign = {"type": "reasoning", "summary": [], "encrypted_content": signed}
     said = {"role": "user", "content": "q"}
-    kept = without_foreign_seals("responses", sent("input", [said, foreign, own]), "openai")
+    kept = without_foreign_signatures("responses", sent("input", [said, foreign, own]), "openai")
     assert kept["input"] == [said, own]
 
 
@@ -72,14 +72,14 @@ def test_a_chat_s_blocks_and_gemini_s_signatures_fall_out() -> None:
         "thinking_blocks": [{"type": "thinking", "thinking": "t", "signature": FOREIGN}],
         "tool_calls": [{**CALL, "extra_content": {"google": {"thought_signature": "s"}}}],
     }
-    kept = without_foreign_seals("chat", sent("messages", [turn]), "openai")
+    kept = without_foreign_signatures("chat", sent("messages", [turn]), "openai")
     assert kept["messages"] == [{"role": "assistant", "content": None, "tool_calls": [CALL]}]
 
 
 def test_gemini_gets_its_own_signatures_back() -> None:
     signed = {**CALL, "extra_content": {"google": {"thought_signature": "s"}}}
     fields = sent("messages", [{"role": "assistant", "content": None, "tool_calls": [signed]}])
-    assert without_foreign_seals("chat", fields, "gemini") is fields
+    assert without_foreign_signatures("chat", fields, "gemini") is fields
 
 
 @pytest.mark.parametrize(
@@ -103,12 +103,12 @@ def test_everything_else_stays_byte_for_byte(
     client_format: ClientFormat, name: str, turns: Any
 ) -> None:
     fields = sent(name, turns)
-    assert without_foreign_seals(client_format, fields, "x") is fields
+    assert without_foreign_signatures(client_format, fields, "x") is fields
 
 
 def test_what_cannot_be_read_is_the_provider_s_to_refuse() -> None:
     fields = {"messages": msgspec.Raw(b'[{"content": gws1.}]')}
-    assert without_foreign_seals("messages", fields, "anthropic") is fields
+    assert without_foreign_signatures("messages", fields, "anthropic") is fields
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_budget_is_given_up_amid_the_tools_of_another(
         {"role": "user", "content": [result]},
     ]
     fields = {**sent("messages", turns), "thinking": msgspec.Raw(json.dumps(asked).encode())}
-    got = without_foreign_seals("messages", fields, "anthropic")
+    got = without_foreign_signatures("messages", fields, "anthropic")
     assert msgspec.json.decode(msgspec.json.encode(got["thinking"])) == (expected or asked)
 
 
@@ -152,7 +152,7 @@ def test_claude_s_own_thinking_goes_to_no_chat_that_cannot_be_claude_s(
 ) -> None:
     turn = {"role": "assistant", "content": "a", "thinking_blocks": [OWN]}
     fields = sent("messages", [turn])
-    kept = without_foreign_seals("chat", fields, provider, is_elsewhere=is_elsewhere)
+    kept = without_foreign_signatures("chat", fields, provider, is_elsewhere=is_elsewhere)
     if is_kept:
         assert kept is fields
     else:

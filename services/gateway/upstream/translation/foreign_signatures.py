@@ -12,7 +12,7 @@ import msgspec
 
 from libs.common.decode_errors import UNREADABLE
 from libs.common.schemas.usage import ClientFormat
-from services.gateway.upstream.translation.seals import MARK
+from services.gateway.upstream.translation.thought_signatures import MARK
 
 _FIELD: Mapping[ClientFormat, str] = {
     "chat": "messages",
@@ -45,7 +45,7 @@ class _Kind(msgspec.Struct, frozen=True):
 _kind = msgspec.json.Decoder(_Kind)
 
 
-def without_foreign_seals(
+def without_foreign_signatures(
     client_format: ClientFormat,
     fields: dict[str, Any],
     provider: str,
@@ -118,8 +118,8 @@ def _has_one(said: bytes, signs: tuple[bytes, ...]) -> bool:
 def _is_foreign_item(item: Any) -> bool:
     if not isinstance(item, dict) or item.get("type") != "reasoning":
         return False
-    sealed = item.get("encrypted_content")
-    return isinstance(sealed, str) and sealed.startswith((MARK, _MINTED_BLOCKS))
+    encrypted = item.get("encrypted_content")
+    return isinstance(encrypted, str) and encrypted.startswith((MARK, _MINTED_BLOCKS))
 
 
 def _clean_message(turn: dict[str, Any]) -> dict[str, Any]:
