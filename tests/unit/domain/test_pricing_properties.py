@@ -34,13 +34,21 @@ _OUTPUT = ("output_text", "reasoning", "output_audio", "output_image")
 _CLASSES = _INPUT + _OUTPUT
 
 _TOOLS = ("web_search_preview", "file_search", "container_1g", "container_4g", "x_search")
-_rates = st.decimals(0, 1_000, places=6, allow_nan=False)
-_tokens = st.none() | st.integers(0, 10_000_000)
+
+
+def _rate(millionths: int) -> Decimal | None:
+    return None if millionths < 0 else Decimal(millionths).scaleb(-6)
+
+
+# Each price and each usage has dozens of these, so that every one is a single draw.
+_rates = st.integers(0, 10**9).map(_rate)
+_perhaps_rates = st.integers(-(10**9), 10**9).map(_rate)
+_tokens = st.integers(-(10**7), 10**7).map(lambda count: None if count < 0 else count)
 _cards = st.builds(
     Rates,
     input=_rates,
     output=_rates,
-    **{name: st.none() | _rates for name in (*_INPUT[1:], *_OUTPUT[1:])},
+    **dict.fromkeys((*_INPUT[1:], *_OUTPUT[1:]), _perhaps_rates),
 )
 _usages: st.SearchStrategy[TokenUsage] = st.builds(
     TokenUsage,

@@ -3,6 +3,7 @@
 import collections.abc
 import typing
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import anthropic.types.beta.message_count_tokens_params as beta_count
@@ -57,7 +58,7 @@ def fields_of(
     if is_typeddict(annotation):
         if annotation in seen:
             return
-        for name, inner in get_type_hints(annotation).items():
+        for name, inner in _hints(annotation).items():
             here = (*path, name)
             yield Field(here, inner)
             yield from fields_of(inner, here, seen | {annotation})
@@ -67,6 +68,11 @@ def fields_of(
     for inner in parts_of(annotation):
         is_list = path and not path[-1].endswith("[]") and _is_list(annotation)
         yield from fields_of(inner, (*path[:-1], f"{path[-1]}[]") if is_list else path, seen)
+
+
+@cache
+def _hints(annotation: Any) -> dict[str, Any]:
+    return get_type_hints(annotation)
 
 
 def parts_of(annotation: Any) -> list[Any]:

@@ -30,6 +30,7 @@ CODINGS: dict[str, tuple[bytes, Callable[[bytes], bytes]]] = {
     "raw deflate": (b"deflate", raw_deflate),
     "zstd": (b"zstd", zstd.compress),
 }
+_ZEROS = bytes(16 * 1024 * 1024)
 coded = pytest.mark.parametrize("coding", CODINGS)
 
 
@@ -85,7 +86,7 @@ async def test_trailing_bytes_are_rejected(coding: str, split: bool) -> None:
 async def test_a_decompression_bomb_stops_at_the_bound(coding: str) -> None:
     """Far less memory is taken than it would fill."""
     name, compress = CODINGS[coding]
-    bomb = compress(bytes(32 * 1024 * 1024))
+    bomb = compress(_ZEROS)
     tracemalloc.start()
     try:
         with pytest.raises(BodyTooLarge):
@@ -93,7 +94,7 @@ async def test_a_decompression_bomb_stops_at_the_bound(coding: str) -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 8 * 1024 * 1024
+    assert peak < len(_ZEROS) / 2
 
 
 @coded

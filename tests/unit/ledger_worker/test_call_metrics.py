@@ -30,8 +30,9 @@ class Counted:
 
     def series(self, name: str) -> set[tuple[str, ...]]:
         """The labels of the metric's samples with this name."""
-        samples = [each for metric in self.registry.collect() for each in metric.samples]
-        return {tuple(each.labels.values()) for each in samples if each.name == name}
+        metrics = self.registry.restricted_registry([name]).collect()
+        samples = [each for metric in metrics for each in metric.samples]
+        return {tuple(each.labels.values()) for each in samples}
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ Pydantic looks into iterables only when they are read, and lets unknown members 
 import collections.abc
 import types
 import typing
+from functools import cache
 from typing import Any, Literal, NotRequired, Required
 
 from typing_extensions import get_type_hints, is_typeddict
@@ -52,7 +53,7 @@ def _of_union(value: Any, kinds: tuple[Any, ...], path: str) -> list[str]:
 def _of_dict(value: Any, annotation: Any, path: str) -> list[str]:
     if not isinstance(value, dict):
         return [f"{path}: {value!r} is no object"]
-    hints = get_type_hints(annotation, include_extras=True)
+    hints = _hints(annotation)
     missing = [f"{path}.{name}: missing" for name in _needed(annotation) - value.keys()]
     unknown = [f"{path}.{name}: unknown" for name in value.keys() - hints.keys()]
     wrong = [
@@ -64,15 +65,21 @@ def _of_dict(value: Any, annotation: Any, path: str) -> list[str]:
     return missing + unknown + wrong
 
 
-def _needed(annotation: Any) -> set[str]:
+@cache
+def _hints(annotation: Any) -> dict[str, Any]:
+    return get_type_hints(annotation, include_extras=True)
+
+
+@cache
+def _needed(annotation: Any) -> frozenset[str]:
     """`__required_keys__` is wrong where a module's annotations are strings."""
     bases = [base for base in getattr(annotation, "__orig_bases__", ()) if is_typeddict(base)]
-    inherited = {name for base in bases for name in get_type_hints(base)}
-    own = {
+    inherited = {name for base in bases for name in _hints(base)}
+    own = frozenset(
         name
-        for name, hint in get_type_hints(annotation, include_extras=True).items()
+        for name, hint in _hints(annotation).items()
         if name not in inherited and _is_needed(typing.get_origin(hint), annotation)
-    }
+    )
     return own.union(*(_needed(base) for base in bases))
 
 

@@ -4,12 +4,12 @@ Every member of every part, item, tool and field is sent once, beside the same b
 new SDK whose types have more is tried with them at once.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 
+import msgspec
 import pytest
 
 from libs.common.errors import InvalidRequest
@@ -55,10 +55,10 @@ def outcomes(
     client: ClientFormat, name: str, to: ClientFormat
 ) -> tuple[tuple[Pair, Outcome, Outcome], ...]:
     """Of each pair, with and without what it is about."""
-    known: dict[str, Outcome] = {}
+    known: dict[bytes, Outcome] = {}
 
     def of(body: Body) -> Outcome:
-        key = json.dumps(body)
+        key = msgspec.json.encode(body)
         if key not in known:
             known[key] = outcome(client, body, name, to)
         return known[key]

@@ -60,7 +60,6 @@ def cost_ratio(ours: Callable[[], None], other: Callable[[], None]) -> float:
     More rounds are made while it is above what it may be.
     """
     least = {ours: 10**9, other: 10**9}
-    gc.collect()
     gc.disable()
     try:
         for made in range(MOST_ROUNDS):

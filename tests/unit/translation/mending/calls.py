@@ -1,6 +1,5 @@
 """A client's body as a deployment gets it: read, mended and written, by the bundled map."""
 
-import json
 from functools import cache
 from typing import Any
 
@@ -54,10 +53,10 @@ def sent(
 ) -> Sent:
     """Raises InvalidRequest as the gateway does."""
     model, profile = profile_of(name)
-    fields = msgspec.json.decode(json.dumps(body), type=dict[str, msgspec.Raw])
+    fields = msgspec.json.decode(msgspec.json.encode(body), type=dict[str, msgspec.Raw])
     report = Report(LANGUAGES[client].paths, drops=drops)
     request = LANGUAGES[client].read_request(fields)
     mended = mend(request, profile, report, to)
     written = LANGUAGES[to].write_request(mended, model, profile, report)
-    decoded = json.loads(msgspec.json.encode(written))
+    decoded = msgspec.json.decode(msgspec.json.encode(written))
     return Sent(decoded, report.adapted_params, report.dropped_params)

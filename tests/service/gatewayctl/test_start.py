@@ -1,14 +1,10 @@
 """`--help` and completion wait for nothing that they do not need."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-from gatewayctl.version import VERSION
-from libs.common.version import VERSION as SERVICES
 
 ROOT = Path(__file__).parents[3]
 # What takes long to import, or is only for services.
@@ -25,9 +21,3 @@ def test_help_imports_nothing_that_takes_long(arguments: list[str]) -> None:
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert ran.stderr.strip() == "[]"
     assert "Usage: gatewayctl" in ran.stdout
-
-
-def test_its_version_is_the_services() -> None:
-    project = re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
-    assert project is not None
-    assert project[1] == VERSION == SERVICES
