@@ -44,7 +44,7 @@ _LABELS = ("provider", "model", "deployment")
 _GEN_AI = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "deployment")
 
 
-class _Operation(msgspec.Struct, frozen=True):
+class _OperationSeries(msgspec.Struct, frozen=True):
     """The series of one operation at one deployment."""
 
     seconds: Histogram
@@ -112,7 +112,7 @@ class CallMetrics:
         }
         self._routed: set[Labels] = set()
         self._unrouted: set[Labels] = set()
-        self._operations: dict[tuple[str, Labels], _Operation] = {}
+        self._operations: dict[tuple[str, Labels], _OperationSeries] = {}
 
     def count(self, entries: Iterable[LedgerEntry]) -> None:
         """Corrections are left out, but for what became of a call that had been given up.
@@ -183,11 +183,13 @@ class CallMetrics:
         kept.add(labels)
         return labels
 
-    def _operation(self, operation: Literal["chat", "embeddings"], labels: Labels) -> _Operation:
+    def _operation(
+        self, operation: Literal["chat", "embeddings"], labels: Labels
+    ) -> _OperationSeries:
         of = self._operations.get((operation, labels))
         if of is None:
             gen_ai: Sequence[str] = (operation, *labels)
-            of = self._operations[operation, labels] = _Operation(
+            of = self._operations[operation, labels] = _OperationSeries(
                 seconds=self._seconds.labels(*gen_ai),
                 first_chunk_seconds=self._first_chunk.labels(*gen_ai),
                 input_tokens=self._token_usage.labels(*gen_ai, "input"),

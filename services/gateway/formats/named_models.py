@@ -82,7 +82,7 @@ def named_models(
     images = makes_images and (disguised or _IMAGES.encode() in body)
     if not (heads or disguised or images or _may_name_more(body)):
         return ()
-    search = _Search(everywhere=disguised, images=images)
+    search = _ModelSearch(everywhere=disguised, images=images)
     for name, raw in fields.items():
         if name in heads:
             search.head(name, bytes(raw))
@@ -131,7 +131,7 @@ def _may_name(data: bytes, besides: int = 0) -> bool:
     return False
 
 
-class _Search:
+class _ModelSearch:
     """Through one body; what it has `found`, and how much it has looked at."""
 
     def __init__(self, *, everywhere: bool, images: bool) -> None:

@@ -78,7 +78,7 @@ def named_objects(
     ):
         # As good as every body ends here, so that is said in few steps.
         return ()
-    search = _Search(table, everywhere=disguised)
+    search = _ObjectSearch(table, everywhere=disguised)
     found = search.found
     for name, raw in fields.items():
         if (member := _folded(name)) in heads:
@@ -99,7 +99,7 @@ def named_objects(
 
 def brought_objects(client_format: ClientFormat, answer: bytes) -> tuple[str, ...]:
     """Ids of what a call made, of its answer or an event of it; none where that cannot be read."""
-    search = _Search(ANSWER_FIELDS[client_format])
+    search = _ObjectSearch(ANSWER_FIELDS[client_format])
     try:
         search.value(answer, "", "")
     except InvalidRequest:
@@ -120,7 +120,7 @@ def _has_any(raw: bytes, names: Iterable[bytes]) -> bool:
     return False
 
 
-class _Search:
+class _ObjectSearch:
     """Through one body, or one answer: what it has `found`, and how much it has looked at."""
 
     __slots__ = ("_everywhere", "_nodes", "found", "table")

@@ -21,7 +21,7 @@ from services.gateway.formats.base import CallRequest
 from services.gateway.settings import Settings
 from services.gateway.upstream.adapters.fields import sifted
 from services.gateway.upstream.adapters.target import TranslationRefused, TranslationTarget
-from services.gateway.upstream.adapters.translator import TranslatedStream, Translator
+from services.gateway.upstream.adapters.translator import LibraryStream, Translator
 from services.gateway.upstream.answer import EVENT_STREAM_HEADERS, JSON_HEADERS, Answer, Stream
 from services.gateway.upstream.first_frame import Frames
 from services.gateway.upstream.headers import changed_headers
@@ -84,7 +84,7 @@ class LibraryCalls:
         self,
         target: Target,
         complete: Callable[[], Awaitable[bytes]],
-        stream: Callable[[], Awaitable[TranslatedStream]],
+        stream: Callable[[], Awaitable[LibraryStream]],
         *,
         is_stream: bool,
     ) -> Answer | Stream:

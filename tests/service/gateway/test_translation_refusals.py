@@ -8,7 +8,7 @@ import pytest
 
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.upstream.adapters.target import TranslationRefused, TranslationTarget
-from services.gateway.upstream.adapters.translator import TranslatedStream, Translator
+from services.gateway.upstream.adapters.translator import LibraryStream, Translator
 from tests.service.gateway.translation_wire import (
     ANTHROPIC_MESSAGE,
     CHAT_COMPLETION,
@@ -75,7 +75,7 @@ async def call(
     return [frame async for frame in await translator.stream(client_format, target, body)]
 
 
-async def drained(stream: TranslatedStream) -> tuple[bytes, TranslationRefused | None]:
+async def drained(stream: LibraryStream) -> tuple[bytes, TranslationRefused | None]:
     received = b""
     try:
         async for frame in stream:

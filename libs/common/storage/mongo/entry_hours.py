@@ -17,7 +17,7 @@ import msgspec
 
 from libs.common.storage.mongo.driver import Database, Document, Session, in_transaction
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
-from libs.common.storage.mongo.entry_spans import BEGINNING, FEW, Part, Spans, floor_of
+from libs.common.storage.mongo.entry_spans import BEGINNING, FEW, SpanPart, Spans, floor_of
 from libs.common.storage.mongo.rollup_rows import HOUR, MAX_VALUE_CHARS, OTHER
 from libs.common.storage.mongo.rollup_segments import STATE
 from libs.common.storage.mongo.segment_documents import ASKED, WHOLE, table_of
@@ -69,7 +69,7 @@ class EntryHours:
         self._first: date | None = None
         self._days, self._is_all = _DAYS, False
 
-    async def next(self, place: EntryPlace | None) -> Part | None:
+    async def next(self, place: EntryPlace | None) -> SpanPart | None:
         if place is None or self._is_first:
             self._is_first = False
             return await self._newest.next(place)
@@ -80,7 +80,7 @@ class EntryHours:
                 self._is_known = False
         return await self._spans.next(place)
 
-    async def has_few(self, part: Part) -> bool:
+    async def has_few(self, part: SpanPart) -> bool:
         """Of the newest hours, the segments tell it."""
         if part.looks_at is None or not self._is_known:
             return part.looks_at is None
@@ -101,7 +101,7 @@ class EntryHours:
         self._found += found
         self._spans.saw(found, is_whole=is_whole)
 
-    async def _next(self, top: datetime) -> Part | None:
+    async def _next(self, top: datetime) -> SpanPart | None:
         """Raises _Unknown."""
         floor = floor_of(self._wanted)
         while True:
@@ -112,10 +112,10 @@ class EntryHours:
                 return None
             if self._days > _MOST_DAYS and self._known_from < top:
                 rest = msgspec.structs.replace(self._wanted, since=self._known_from, until=top)
-                return Part(wanted=rest, is_empty=True, may_be_last=True)
+                return SpanPart(wanted=rest, is_empty=True, may_be_last=True)
             await in_transaction(self._database, partial(self._read, top))
 
-    def _run(self, top: datetime, floor: datetime | None) -> Part | None:
+    def _run(self, top: datetime, floor: datetime | None) -> SpanPart | None:
         """Of the hours that are known, the newest that may have what is wanted."""
         since, until, skipped, looked_at, counted = None, top, 0, 0, 0
         for start in self._starts:
@@ -140,7 +140,7 @@ class EntryHours:
             return None
         self._looked_at += looked_at
         self._counted += counted
-        return Part(
+        return SpanPart(
             wanted=msgspec.structs.replace(
                 self._wanted, since=since if floor is None else max(since, floor), until=until
             ),

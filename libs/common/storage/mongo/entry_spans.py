@@ -18,7 +18,7 @@ _SHORTEST, _WIDER = timedelta(minutes=1), 4
 _WIDER_IF_SELECTIVE = 2
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True):
+class SpanPart(msgspec.Struct, frozen=True, kw_only=True):
     """A query's share of what is wanted.
 
     The query itself sees to it that it looks at no more entries than `looks_at`; None: there are
@@ -34,11 +34,11 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     may_be_last: bool = False
 
 
-class Parts(Protocol):
-    async def next(self, place: EntryPlace | None) -> Part | None:
+class SpanParts(Protocol):
+    async def next(self, place: EntryPlace | None) -> SpanPart | None:
         """Of what stands after the place; None at the end."""
 
-    async def has_few(self, part: Part) -> bool:
+    async def has_few(self, part: SpanPart) -> bool:
         """Whether it is certain that the part's query may look at all entries of its time."""
 
     def saw(self, found: int, *, is_whole: bool) -> None:
@@ -69,16 +69,16 @@ class Spans:
             else:
                 self._span = _LONGEST
 
-    async def next(self, place: EntryPlace | None) -> Part | None:
+    async def next(self, place: EntryPlace | None) -> SpanPart | None:
         """Without a `since` all of it."""
         until = self._wanted.until if place is None else place.started_at
         top, since = min(self._now, until or self._now), floor_of(self._wanted)
         if self._span < min(_LONGEST, top - (since or BEGINNING)):
             since = top - self._span
         part = msgspec.structs.replace(self._wanted, since=since, until=until)
-        return Part(wanted=part, looks_at=self._looks_at, may_be_last=self._may_be_last)
+        return SpanPart(wanted=part, looks_at=self._looks_at, may_be_last=self._may_be_last)
 
-    async def has_few(self, part: Part) -> bool:
+    async def has_few(self, part: SpanPart) -> bool:
         return part.looks_at is None
 
     def saw(self, found: int, *, is_whole: bool) -> None:

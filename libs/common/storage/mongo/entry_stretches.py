@@ -19,7 +19,7 @@ from libs.common.storage.mongo.driver import (
 )
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace, IndexedQuery
 from libs.common.storage.mongo.entry_hours import EntryHours
-from libs.common.storage.mongo.entry_spans import Part, Parts, Spans, floor_of
+from libs.common.storage.mongo.entry_spans import SpanPart, SpanParts, Spans, floor_of
 
 _NEWEST_FIRST = {"started_at": DESCENDING, "_id": DESCENDING}
 
@@ -27,7 +27,7 @@ _NEWEST_FIRST = {"started_at": DESCENDING, "_id": DESCENDING}
 class Stretch(msgspec.Struct, frozen=True, kw_only=True):
     """Its entries, and where the next one goes on: None at the end.
 
-    `is_cut` and `may_be_last`: as of `Part`.
+    `is_cut` and `may_be_last`: as of `SpanPart`.
     """
 
     entries: list[LedgerEntry]
@@ -88,7 +88,7 @@ async def stretches(
 
 async def _parts(
     database: Database, wanted: EntryFilter, now: datetime, size: int, looked_at: int
-) -> Parts:
+) -> SpanParts:
     if not wanted.is_selective or wanted.rare is not None:
         return Spans(wanted, now, size=size, most=looked_at)
     if wanted.user_id is None:
@@ -98,7 +98,7 @@ async def _parts(
     return Spans(wanted, now, size=size, most=looked_at, count=count)
 
 
-def _end(wanted: EntryFilter, part: Part) -> EntryPlace | None:
+def _end(wanted: EntryFilter, part: SpanPart) -> EntryPlace | None:
     """Where a part ends that was read to its end."""
     since = part.wanted.since
     # No id sorts before the empty one.
@@ -109,7 +109,7 @@ def place_of(entry: LedgerEntry) -> EntryPlace:
     return EntryPlace(entry.started_at, entry.entry_id)
 
 
-async def _edge(entries: Collection, part: Part) -> EntryPlace | None:
+async def _edge(entries: Collection, part: SpanPart) -> EntryPlace | None:
     """Where the last entry to look at stands; None where there are no more than that."""
     if part.looks_at is None:
         return None

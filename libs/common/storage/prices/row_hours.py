@@ -19,7 +19,7 @@ _AHEAD = {None: 0, "UTC": 0, "Asia/Shanghai": 8 * 60}
 _MAX_WINDOWS = 64
 
 
-class _Window(msgspec.Struct):
+class _HoursRow(msgspec.Struct):
     hours_utc: str | list[str]
     weekdays: tuple[int, ...] | None = None
 
@@ -31,18 +31,18 @@ def read_hours(card: Row) -> tuple[Hours, ...]:
         raise RowFieldError(
             f"{OFF_PEAK}.weekday_timezone", "is a zone whose days are not known here"
         )
-    windows: list[_Window] = []
+    windows: list[_HoursRow] = []
     if "hours_utc" in card:
-        windows.append(_Window(decoded(card, "hours_utc", str | list[str])))
+        windows.append(_HoursRow(decoded(card, "hours_utc", str | list[str])))
     if "windows" in card:
-        windows += decoded(card, "windows", list[_Window])
+        windows += decoded(card, "windows", list[_HoursRow])
     hours = tuple(each for window in windows for each in _hours(window, _AHEAD[zone]))
     if len(hours) > _MAX_WINDOWS:
         raise RowFieldError(OFF_PEAK, f"has more than {_MAX_WINDOWS} windows")
     return hours
 
 
-def _hours(window: _Window, ahead: int) -> Iterator[Hours]:
+def _hours(window: _HoursRow, ahead: int) -> Iterator[Hours]:
     weekdays = EVERY_DAY if window.weekdays is None else window.weekdays
     if not all(day in EVERY_DAY for day in weekdays):
         raise RowFieldError(f"{OFF_PEAK}.windows.weekdays", "must be from 1 to 7")

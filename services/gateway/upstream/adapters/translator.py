@@ -62,13 +62,13 @@ class Translator:
 
     async def answer_stream(
         self, target: TranslationTarget, body: Mapping[str, Any]
-    ) -> "TranslatedStream":
+    ) -> "LibraryStream":
         """As `stream`, of the engine's own chat body, in chat."""
         library = await self._library.get()
         with refusals(target):
             stream = await _stream(library, target, chat.chat_request(asked_fields(body)))
             frames = chat.chat_frames(stream, Telling(target))
-        return TranslatedStream(stream, frames, target)
+        return LibraryStream(stream, frames, target)
 
     async def complete(
         self, client_format: ClientFormat, target: TranslationTarget, body: Mapping[str, Any]
@@ -95,7 +95,7 @@ class Translator:
 
     async def stream(
         self, client_format: ClientFormat, target: TranslationTarget, body: Mapping[str, Any]
-    ) -> "TranslatedStream":
+    ) -> "LibraryStream":
         """Whole SSE frames in the client's format, the terminal ones included.
 
         Raises TranslationRefused before it returns if the provider refuses, and out of the iterator
@@ -117,14 +117,14 @@ class Translator:
             else:
                 stream = await _stream(library, target, chat.chat_request(fields))
                 frames = chat.chat_frames(stream)
-        return TranslatedStream(stream, frames, target)
+        return LibraryStream(stream, frames, target)
 
     async def close(self) -> None:
         """Closes the connections to providers."""
         await self._library.close()
 
 
-class TranslatedStream:
+class LibraryStream:
     """The frames of one answer. It closes itself at the end, on a failure and when cancelled.
 
     Not a generator: one that was never started runs no `finally`, and would leave the provider's
@@ -138,7 +138,7 @@ class TranslatedStream:
         self._frames = frames
         self._target = target
 
-    def __aiter__(self) -> "TranslatedStream":
+    def __aiter__(self) -> "LibraryStream":
         return self
 
     async def __anext__(self) -> bytes:

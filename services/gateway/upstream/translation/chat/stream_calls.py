@@ -18,7 +18,7 @@ from services.gateway.upstream.translation.reply import Sink
 _MAX_CALLS = 256
 
 
-class _Call:
+class _OpenCall:
     __slots__ = (
         "call_id",
         "has_begun",
@@ -44,10 +44,10 @@ class _Call:
 class StreamCalls:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._calls: list[_Call] = []
+        self._calls: list[_OpenCall] = []
         # The call that an index, or an id without one, was last used for.
-        self._by_index: dict[int, _Call] = {}
-        self._by_id: dict[str, _Call] = {}
+        self._by_index: dict[int, _OpenCall] = {}
+        self._by_id: dict[str, _OpenCall] = {}
 
     def read(self, said: answer_wire.AnswerCall) -> bool:
         """Whether it is not more than is kept."""
@@ -82,7 +82,7 @@ class StreamCalls:
                 self._tell(call, "" if call.waiting or call.is_freeform else "{}")
         return bool(self._calls)
 
-    def _call_of(self, said: answer_wire.AnswerCall) -> _Call | None:
+    def _call_of(self, said: answer_wire.AnswerCall) -> _OpenCall | None:
         if said.index is None:
             if said.id:
                 return self._by_id.get(said.id) or self._new_call(said)
@@ -95,10 +95,10 @@ class StreamCalls:
             return self._by_id.get(said.id or "") or self._new_call(said)
         return call
 
-    def _new_call(self, said: answer_wire.AnswerCall) -> _Call | None:
+    def _new_call(self, said: answer_wire.AnswerCall) -> _OpenCall | None:
         if len(self._calls) >= _MAX_CALLS:
             return None
-        call = _Call(len(self._calls))
+        call = _OpenCall(len(self._calls))
         self._calls.append(call)
         if said.index is not None:
             self._by_index[said.index] = call
@@ -106,7 +106,7 @@ class StreamCalls:
             self._by_id[said.id] = call
         return call
 
-    def _tell(self, call: _Call, delta: str) -> None:
+    def _tell(self, call: _OpenCall, delta: str) -> None:
         if not call.has_begun:
             call.has_begun = True
             delta, call.waiting = call.waiting + delta, ""

@@ -191,7 +191,7 @@ class StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool | None = None
 
 
-class Area(msgspec.Struct, frozen=True, omit_defaults=True):
+class Location(msgspec.Struct, frozen=True, omit_defaults=True):
     """`type` is beside these words in Responses and Messages, and above them in chat."""
 
     city: str | None = None
@@ -202,7 +202,7 @@ class Area(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class UserLocation(_Sent, frozen=True):
     type: str
-    approximate: Area
+    approximate: Location
 
 
 class SearchOptions(_Sent, frozen=True):
