@@ -213,6 +213,34 @@ async def test_patterns_are_found_without_a_name(prices: PriceStore) -> None:
     assert await prices.versions_of(["gpt-4o"]) == [price("gpt-4o")]
 
 
+@pytest.mark.parametrize("others", [0, 100], ids=["few", "many"])
+async def test_candidates_are_what_a_name_and_a_pattern_find(
+    prices: PriceStore, others: int
+) -> None:
+    by_alias = price("omni", days=-9, aliases=("gpt-4o",))
+    took_over, pattern = price("omni", days=-2), price("gpt-*", days=-3)
+    by_pattern = price("o3", aliases=("gpt-?o",))
+    wanted = [price("gpt-4o"), by_alias, took_over, pattern, by_pattern]
+    await prices.insert_many([*wanted, price("gpt-5"), price("o3-mini", aliases=("o4-mini",))])
+    if others:
+        await prices.insert_many([price(f"model-{n}") for n in range(others)])
+    found = await prices.candidates(["gpt-4o", "openai/gpt-4o"])
+    assert {version.price_id for version in found} == {version.price_id for version in wanted}
+    named, patterns = await prices.versions_of(["gpt-4o"]), await prices.patterns()
+    assert {v.price_id for v in (*named, *patterns)} == {v.price_id for v in found}
+
+
+async def test_a_price_is_a_candidate_from_the_next_question_on(prices: PriceStore) -> None:
+    assert await prices.candidates(["gpt-4o"]) == []
+    await prices.insert_many([price(f"model-{n}") for n in range(100)])
+    for stored in (price("gpt-4o"), price("omni", aliases=("gpt-4o",)), price("gpt-*")):
+        await prices.insert(stored)
+        found = await prices.candidates(["gpt-4o"])
+        assert stored.price_id in {version.price_id for version in found}
+    ended = await prices.end(stored, _LATER)
+    assert ended in await prices.candidates(["gpt-4o"])
+
+
 async def test_prices_are_listed_in_pages(prices: PriceStore) -> None:
     for price_id in ("p2", "p1", "p3"):
         await prices.insert(price(price_id=price_id))

@@ -131,6 +131,25 @@ async def test_a_price_is_looked_up_through_indexes_alone(database: Database) ->
         await assert_indexed(database["prices"], query)
 
 
+async def test_few_prices_are_looked_up_by_one_read_and_many_through_indexes(
+    database: Database,
+) -> None:
+    await build_indexes(database, INDEXES)
+    asked, times = Asked(database["prices"]), [0.0]
+    store = PriceStore(cast("Database", {"prices": asked}), clock=lambda: times[-1])
+    assert await store.candidates(["m1"]) == []
+    assert len(asked.queries) == 1
+    await PriceStore(database).insert_many([price(f"m{n}") for n in range(100)])
+    # They are counted by the minute.
+    for now, queries in ((59.0, 1), (60.0, 3)):
+        times.append(now)
+        asked.queries.clear()
+        assert [found.model for found in await store.candidates(["m1"])] == ["m1"]
+        assert len(asked.queries) == queries
+    for query in asked.queries:
+        await assert_indexed(database["prices"], query)
+
+
 async def test_one_read_of_an_index_tells_that_no_key_of_many_has_a_budget(
     database: Database,
 ) -> None:
@@ -169,6 +188,9 @@ class Asked:
     def find(self, query: Document, *more: Any) -> Any:
         self.queries.append(query)
         return self._collection.find(query, *more)
+
+    async def estimated_document_count(self) -> int:
+        return await self._collection.estimated_document_count()
 
 
 async def assert_indexed(collection: Collection, query: Document) -> None:

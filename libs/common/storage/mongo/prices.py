@@ -1,9 +1,11 @@
 """The collection `prices`: versions that may end but not change, written by the admin service."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from fnmatch import fnmatchcase, translate
+from math import inf
+from time import monotonic
 
 import msgspec
 
@@ -27,6 +29,8 @@ _MAX_VERSIONS = 5_000
 # Every look-up reads them.
 _MAX_PATTERNS = 1_000
 _PAGE = 500
+# So few versions are read at once; whether they are so few is looked at this often.
+_FEW, _COUNTED_S = 50, 60.0
 
 INDEXES = (
     index("prices", "model", "-effective_from"),
@@ -64,8 +68,10 @@ class PriceFilter(msgspec.Struct, frozen=True, kw_only=True):
 class PriceStore:
     """Price versions, by model name or alias."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, clock: Callable[[], float] = monotonic) -> None:
         self._prices = database["prices"]
+        self._clock = clock
+        self._are_few, self._counted_at = False, -inf
 
     async def insert(self, version: PriceVersion) -> bool:
         """Returns False if its id is taken."""
@@ -121,9 +127,34 @@ class PriceStore:
         documents = await cursor.limit(_MAX_PATTERNS).to_list(_MAX_PATTERNS)
         return [from_document(document, PriceVersion) for document in documents]
 
+    async def candidates(self, names: Iterable[str]) -> list[PriceVersion]:
+        """Those of `versions_of` and of `patterns`, in no order. Where few are stored, by one read:
+        also of a server that reads all of them for it.
+        """
+        wanted = set(names)
+        await self._count()
+        if not self._are_few:
+            found = await asyncio.gather(self.versions_of(wanted), self.patterns())
+            return [version for some in found for version in some]
+        named: Document = {"$in": sorted(wanted)}
+        fields: list[Document] = [{"model": named}, {"aliases": named}, {"has_pattern": True}]
+        versions = await self._versions({"$or": fields})
+        others = {version.model for version in versions if wanted.intersection(version.aliases)}
+        others -= wanted
+        return versions + (await self._find("model", others) if others else [])
+
+    async def _count(self) -> None:
+        """Only how they are read depends on it, not which are found."""
+        if self._clock() - self._counted_at >= _COUNTED_S:
+            self._are_few = await self._prices.estimated_document_count() <= _FEW
+            self._counted_at = self._clock()
+
     async def _find(self, field: str, names: set[str]) -> list[PriceVersion]:
         """One field at a time: not every server answers an `$or` of two through their indexes."""
-        cursor = self._prices.find({field: {"$in": sorted(names)}})
+        return await self._versions({field: {"$in": sorted(names)}})
+
+    async def _versions(self, query: Document) -> list[PriceVersion]:
+        cursor = self._prices.find(query)
         cursor = cursor.sort("effective_from", DESCENDING).limit(_MAX_VERSIONS)
         documents = await cursor.to_list(_MAX_VERSIONS)
         return [from_document(document, PriceVersion) for document in documents]

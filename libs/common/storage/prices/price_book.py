@@ -1,6 +1,5 @@
 """Which price a call has: what an administrator set, over LiteLLM's bundled map."""
 
-import asyncio
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
@@ -33,7 +32,7 @@ class PriceBook:
         """The prices of these models, as pairs of provider and model."""
         wanted = set(models)
         names = {name for model in wanted for name in model_names(*model)}
-        versions = await self._versions(names) if names else []
+        versions = await self._prices.candidates(names) if names else []
         mapped = {model: self._price_map.find(*model) for model in wanted}
 
         def price_at(model: tuple[str, str], at: datetime) -> PriceVersion | None:
@@ -44,9 +43,3 @@ class PriceBook:
             return None if found is None else found.price
 
         return price_at
-
-    async def _versions(self, names: set[str]) -> list[PriceVersion]:
-        named, patterns = await asyncio.gather(
-            self._prices.versions_of(names), self._prices.patterns()
-        )
-        return named + patterns
