@@ -10,13 +10,13 @@ from typing import Any, cast
 import pytest
 
 from libs.common.storage.indexes import INDEXES
-from libs.common.storage.mongo.driver import Collection, Database, Document
+from libs.common.storage.mongo.driver import Collection, Database, Document, to_document
 from libs.common.storage.mongo.entry_filter import RARE, EntryFilter
 from libs.common.storage.mongo.index import build_indexes
 from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.prices import PriceStore
 from libs.common.storage.mongo.rollup_filter import RollupFilter
-from tests.unit.builders import NOW, entry, price
+from tests.unit.builders import NOW, api_key, entry, price
 
 # Entries of the same millisecond, after one of them.
 AT_ONCE: Document = {"started_at": NOW, "_id": {"$lt": "b"}}
@@ -29,6 +29,7 @@ _RARE: tuple[dict[str, Any], ...] = (
     {"usage_source": "none"},
     {"tag": "team:a"},
 )
+BUDGET: Document = {"limit_nusd": 1, "period": "daily"}
 _DAYS: dict[str, Any] = {"since": NOW.date(), "until": NOW.date()}
 
 
@@ -155,7 +156,7 @@ async def test_one_read_of_an_index_tells_that_no_key_of_many_has_a_budget(
 ) -> None:
     await build_indexes(database, INDEXES)
     await database["keys"].insert_many(
-        [{"_id": f"{n}", "secret_hash": f"{n}", "budgets": []} for n in range(20)]
+        [to_document(api_key(f"{n}"), key="key_id") for n in range(20)]
     )
     asked = Asked(database["keys"])
     store = KeyStore(cast("Database", {"keys": asked}))
@@ -165,6 +166,14 @@ async def test_one_read_of_an_index_tells_that_no_key_of_many_has_a_budget(
     name, condition = next(iter(query.items()))
     assert name == "budgets.period"
     await assert_indexed(database["keys"], {name: condition})
+    # Where many have, ids come first, and some at a time.
+    await database["keys"].update_many({}, {"$set": {"budgets": [BUDGET]}})
+    for _ in range(2):
+        asked.queries.clear()
+        assert len(await store.budgeted(f"{n}" for n in range(20))) == 20
+    asked.queries.clear()
+    assert len(await store.budgeted(f"{n}" for n in range(100))) == 20
+    assert [next(iter(query)) for query in asked.queries] == ["_id"] * 3
 
 
 def test_an_ordinary_call_has_no_place_among_the_rare() -> None:
