@@ -39,7 +39,7 @@ Labels = tuple[str, str, str]
 _UNKNOWN: Labels = (OTHER, OTHER, OTHER)
 _UNROUTED: Labels = (NONE, NONE, NONE)
 # By series, what is to be added.
-_Added = defaultdict[Counter, float]
+_Increments = defaultdict[Counter, float]
 _LABELS = ("provider", "model", "deployment")
 _GEN_AI = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "deployment")
 
@@ -119,14 +119,14 @@ class CallMetrics:
 
         Counters are added up before they are told, which takes a lock each.
         """
-        added: _Added = defaultdict(float)
+        added: _Increments = defaultdict(float)
         for entry in entries:
             if entry.kind in {"call", "late_event"}:
                 self._count(entry, added)
         for series, amount in added.items():
             series.inc(amount)
 
-    def _count(self, entry: LedgerEntry, added: _Added) -> None:
+    def _count(self, entry: LedgerEntry, added: _Increments) -> None:
         is_priced = entry.price_id is not None
         labels = self._labels(entry.provider, entry.model, entry.deployment, is_priced=is_priced)
         added[self._calls(*labels, entry.status)] += 1
@@ -136,7 +136,7 @@ class CallMetrics:
         if entry.operation == "create" and entry.status not in _UNCALLED:
             self._count_operation(entry, labels, added)
 
-    def _count_operation(self, entry: LedgerEntry, labels: Labels, added: _Added) -> None:
+    def _count_operation(self, entry: LedgerEntry, labels: Labels, added: _Increments) -> None:
         of = self._operation("embeddings" if entry.format == "embeddings" else "chat", labels)
         if entry.latency_ms is not None:
             of.seconds.observe(entry.latency_ms / 1000)
@@ -153,7 +153,7 @@ class CallMetrics:
             for token_class, tokens in used_classes(part):
                 added[self._tokens(*labels, token_class)] += tokens
 
-    def _count_attempts(self, entry: LedgerEntry, answered: Labels, added: _Added) -> None:
+    def _count_attempts(self, entry: LedgerEntry, answered: Labels, added: _Increments) -> None:
         failed = entry.failed_attempts
         for attempt in failed:
             labels = self._labels(
