@@ -9,7 +9,7 @@ from libs.common.domain.verify import (
     Checkpoint,
     Difference,
     EntrySums,
-    Kept,
+    KeptSums,
     advance,
     compare,
     days_in,
@@ -141,7 +141,7 @@ class AccountProver:
         return proofs
 
 
-def _proof(end: _End, added: EntrySums, kept: Kept) -> Proof:
+def _proof(end: _End, added: EntrySums, kept: KeptSums) -> Proof:
     proved = end.proved
     # Entries without an account: nothing counts them, so their own number is taken.
     upto = proved.seq + added.number if kept.nusd is None else kept.entries

@@ -36,7 +36,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True):
+class RoundPart(msgspec.Struct, frozen=True, kw_only=True):
     """Of a round: what was found, what is to be kept, and the proof that was cut and comes next."""
 
     findings: Findings
@@ -85,10 +85,10 @@ def findings_of(looked: Sequence[Looked], next_after: str | None = None) -> Find
     )
 
 
-def part_of(looked: Sequence[Looked], next_after: str | None, cut: Looked | None) -> Part:
+def part_of(looked: Sequence[Looked], next_after: str | None, cut: Looked | None) -> RoundPart:
     """`cut` is the account after those, whose proof was cut."""
     sound = [each for each in looked if each.proof.difference is None]
-    return Part(
+    return RoundPart(
         findings=findings_of(looked, next_after),
         seals=[_seal(each) for each in sound if not each.is_unchanged],
         under_way=None if cut is None else _under_way(cut),

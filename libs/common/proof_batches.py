@@ -9,7 +9,7 @@ import msgspec
 from libs.common.account_proof import Proof
 from libs.common.domain.verify import Checkpoint
 from libs.common.findings import Looked
-from libs.common.storage.mongo.proof_pages import Candidate, Page
+from libs.common.storage.mongo.proof_pages import ProofCandidate, ProofPage
 from libs.common.storage.mongo.proofs import ProofStore
 
 # Accounts whose ends are read in one snapshot.
@@ -33,7 +33,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # None: the account's document says enough.
-StartOf = Callable[[Candidate], Start | None]
+StartOf = Callable[[ProofCandidate], Start | None]
 # In order of user_id; at those that are looked at already, nothing is to be read.
 Batch = list[Start | Looked]
 # The user_ids that it lies between; None: the first, or the last one.
@@ -48,7 +48,7 @@ class ProofBatches:
         self._now = now
 
     async def of(
-        self, page: Page, after: str | None, start_of: StartOf
+        self, page: ProofPage, after: str | None, start_of: StartOf
     ) -> AsyncGenerator[Batch, None]:
         """Of accounts, and of those that have entries alone, which are looked for before each
         account that is proved and after the last one.
@@ -96,7 +96,7 @@ def _in_order(batch: Batch, strays: Iterable[Start]) -> Batch:
     return sorted([*batch, *strays], key=lambda each: each.user_id)
 
 
-def _unchanged(candidate: Candidate) -> Looked:
+def _unchanged(candidate: ProofCandidate) -> Looked:
     checkpoint = Checkpoint(user_id=candidate.user_id, seq=candidate.entries, nusd=candidate.nusd)
     proof = Proof(checkpoint=checkpoint, amounts=candidate.spend)
     return Looked(proof=proof, full_at=None)

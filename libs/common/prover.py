@@ -13,11 +13,11 @@ from libs.common.account_proof import STRETCH, AccountProver, Proof, Unproved
 from libs.common.copy_comparison import CopyComparison
 from libs.common.domain.periods import present_periods
 from libs.common.domain.verify import Checkpoint, Difference, is_due_in_full
-from libs.common.findings import Findings, Looked, Part, findings_of, part_of
+from libs.common.findings import Findings, Looked, RoundPart, findings_of, part_of
 from libs.common.proof_batches import Batch, ProofBatches, Start, StartOf, start_at
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.ledger_reader import LedgerReader
-from libs.common.storage.mongo.proof_pages import Candidate, ProofPages
+from libs.common.storage.mongo.proof_pages import ProofCandidate, ProofPages
 from libs.common.storage.mongo.proofs import ProofStore, UnderWay
 from libs.common.storage.queue.event_queue import queue_is_empty
 from libs.common.storage.redis.client import Redis
@@ -69,7 +69,7 @@ class Prover:
         give_up_at = None if within_s is None else monotonic() + within_s
         now = self._now()
 
-        def start_of(candidate: Candidate) -> Start:
+        def start_of(candidate: ProofCandidate) -> Start:
             return start_at(candidate.user_id, now, full=full)
 
         findings = Findings(next_after=after)
@@ -86,7 +86,7 @@ class Prover:
         *,
         full_every: timedelta,
         give_up_at: float,
-    ) -> Part:
+    ) -> RoundPart:
         """As `prove_all`, of a page at most: leaves out what has not changed.
 
         Each account is proved from its first entry on once in `full_every`. `under_way` is such a
@@ -102,7 +102,7 @@ class Prover:
         give_up_at: float | None,
         *,
         may_cut: bool = False,
-    ) -> Part:
+    ) -> RoundPart:
         page = await self._pages.read(after)
         looked: list[Looked] = []
         reached, cut = page.until, None
@@ -183,7 +183,7 @@ class Prover:
 
 
 def _due_start(
-    candidate: Candidate, *, under_way: UnderWay | None, now: datetime, full_every: timedelta
+    candidate: ProofCandidate, *, under_way: UnderWay | None, now: datetime, full_every: timedelta
 ) -> Start | None:
     user_id, full_at = candidate.user_id, candidate.full_at
     if under_way is not None and under_way.checkpoint.user_id == user_id:

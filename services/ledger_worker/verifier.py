@@ -8,7 +8,7 @@ import msgspec
 import structlog
 
 from libs.common.domain.periods import period_key
-from libs.common.findings import Findings, Part
+from libs.common.findings import Findings, RoundPart
 from libs.common.outbox import Outbox
 from libs.common.prover import Prover
 from libs.common.schemas.alert import Alert, LedgerDrifted
@@ -87,7 +87,7 @@ class Verifier:
         _report(findings)
         return saved
 
-    def _after(self, progress: Progress, part: Part) -> Progress:
+    def _after(self, progress: Progress, part: RoundPart) -> Progress:
         found = part.findings
         sound = progress.sound and found.first_difference is None
         progress = msgspec.structs.replace(

@@ -63,7 +63,7 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True):
     full_at: datetime | None = None
 
 
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
+class KeptSums(msgspec.Struct, frozen=True, kw_only=True):
     """The sums kept beside the entries. Without an account, `nusd` is None and `entries` 0.
 
     `document` is the fingerprint of the account's document.
@@ -101,7 +101,7 @@ def advance(checkpoint: Checkpoint, added: EntrySums, upto: int) -> Checkpoint |
     )
 
 
-def compare(proved: Checkpoint, kept: Kept) -> Iterator[Difference]:
+def compare(proved: Checkpoint, kept: KeptSums) -> Iterator[Difference]:
     """Differences between the kept sums and the entries; `rollups` may cover only some days."""
     expected, found = proved.periods, kept.periods
     rows: list[tuple[str, int, int | None]] = [

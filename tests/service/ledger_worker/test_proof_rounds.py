@@ -10,7 +10,7 @@ import pytest
 
 from libs.common.copy_comparison import CopyComparison
 from libs.common.domain.verify import NO_AMOUNT, Checkpoint, Difference, Seal
-from libs.common.findings import Part
+from libs.common.findings import RoundPart
 from libs.common.outbox import outbox_of
 from libs.common.prover import Prover
 from libs.common.storage.mongo.proof_pages import ProofPages, fingerprint
@@ -49,12 +49,12 @@ class Rounds:
 
     async def part(
         self, after: str | None = None, under_way: UnderWay | None = None, *, within_s: float = 60
-    ) -> Part:
+    ) -> RoundPart:
         return await self.prover.prove_due(
             after, under_way, full_every=WEEK, give_up_at=monotonic() + within_s
         )
 
-    async def run(self) -> Part:
+    async def run(self) -> RoundPart:
         """A round that ends on its first page, whose seals are kept."""
         part = await self.part()
         assert part.is_last
@@ -202,7 +202,7 @@ WITHIN_A_WEEK = [
 ]
 
 
-def difference_of(part: Part) -> Difference:
+def difference_of(part: RoundPart) -> Difference:
     assert part.findings.drifting == 1
     difference = part.findings.first_difference
     assert difference is not None

@@ -12,7 +12,7 @@ from libs.common.domain.verify import (
     Checkpoint,
     Difference,
     EntrySums,
-    Kept,
+    KeptSums,
     advance,
     compare,
     days_in,
@@ -49,10 +49,10 @@ def sums_of(entries: Sequence[Entry], first: int = 1) -> EntrySums:
     )
 
 
-def kept_of(entries: Sequence[Entry]) -> Kept:
+def kept_of(entries: Sequence[Entry]) -> KeptSums:
     """As it is kept beside the entries when nobody wrote past the ledger."""
     periods = by_period(entries)
-    return Kept(
+    return KeptSums(
         entries=len(entries),
         nusd=sum(nusd for nusd, _ in entries),
         periods=periods,
@@ -116,14 +116,14 @@ def test_a_missing_or_duplicate_entry_is_found(entries: list[Entry], data: st.Da
 
 
 def test_an_account_without_entries_has_spent_nothing() -> None:
-    nothing = Kept(entries=0, nusd=0, periods={}, rollups={})
+    nothing = KeptSums(entries=0, nusd=0, periods={}, rollups={})
     assert list(compare(START, nothing)) == []
     difference = next(compare(START, msgspec.structs.replace(nothing, nusd=1)))
     assert difference == Difference(user_id="a", where="account", expected=0, found=1)
 
 
 def test_a_missing_account_is_a_difference() -> None:
-    gone = Kept(entries=0, nusd=None, periods={}, rollups={})
+    gone = KeptSums(entries=0, nusd=None, periods={}, rollups={})
     assert next(compare(START, gone)).found is None
 
 
@@ -142,7 +142,7 @@ def test_sums_without_entries_are_found() -> None:
 def test_an_entry_missing_from_a_period_is_found() -> None:
     lone = advance(START, EntrySums(number=1, seqs=1, nusd=1), 1)
     assert isinstance(lone, Checkpoint)
-    kept = Kept(entries=1, nusd=1, periods={}, rollups={})
+    kept = KeptSums(entries=1, nusd=1, periods={}, rollups={})
     assert next(compare(lone, kept)).where == "period:total"
 
 

@@ -12,7 +12,7 @@ from libs.common.domain.pricing import cost_of
 from libs.common.domain.served_terms import rates_for
 from libs.common.schemas.price import Rates
 from libs.common.schemas.usage import TokenUsage
-from libs.common.storage.prices.price_map import MAP_FILE, NotPriced, PriceMap
+from libs.common.storage.prices.price_map import MAP_FILE, MapModel, NotPriced, PriceMap
 from tests.unit.builders import NOW
 
 _IMAGES = "image_generation"
@@ -44,6 +44,13 @@ def bundled_bytes() -> bytes:
 @pytest.fixture(scope="module")
 def bundled() -> PriceMap:
     return PriceMap.open(None)
+
+
+@pytest.fixture(scope="module")
+def rows(bundled: PriceMap) -> dict[str, MapModel | NotPriced]:
+    """All of the bundled map, which takes a moment to read."""
+    found = {name: bundled.read(name) for name in bundled.names()}
+    return {name: row for name, row in found.items() if row is not None}
 
 
 # What the providers' price pages say, in USD per million tokens.
@@ -101,12 +108,13 @@ def test_a_model_with_both_kinds_of_tiers(
     assert rates_for(found.price, usage).input == Decimal(usd)
 
 
-def test_no_float_touches_a_price_of_the_bundled_map(bundled: PriceMap) -> None:
+def test_no_float_touches_a_price_of_the_bundled_map(
+    rows: dict[str, MapModel | NotPriced],
+) -> None:
     raw = json.loads(bundled_bytes(), parse_float=Decimal, parse_int=Decimal)
     priced = 0
-    for name in bundled.names():
-        found = bundled.get(name)
-        if found is None:
+    for name, found in rows.items():
+        if isinstance(found, NotPriced):
             continue
         priced += 1
         if "tiered_pricing" in raw[name]:
@@ -360,9 +368,9 @@ def test_a_row_without_a_price_has_a_reason(row: Any, reason: str, field: str | 
     assert rows.get("model") is None
 
 
-def test_every_row_of_the_bundled_map_is_read(bundled: PriceMap) -> None:
-    told = [bundled.read(name) for name in bundled.names()]
-    assert not [row for row in told if isinstance(row, NotPriced) and row.reason == "unreadable"]
+def test_every_row_of_the_bundled_map_is_read(rows: dict[str, MapModel | NotPriced]) -> None:
+    unpriced = [row for row in rows.values() if isinstance(row, NotPriced)]
+    assert [row for row in unpriced if row.reason == "unreadable"] == []
 
 
 @pytest.mark.parametrize(

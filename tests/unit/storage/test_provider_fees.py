@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from libs.common.domain.tool_fees import fee_of
-from libs.common.storage.prices.price_map import PriceMap
+from libs.common.storage.prices.price_map import MapModel, PriceMap
 from libs.common.storage.prices.provider_fees import (
     PROVIDER_FEES,
     provider_fees,
@@ -24,14 +24,18 @@ def price_map() -> PriceMap:
     return PriceMap.open(None)
 
 
+@pytest.fixture(scope="module")
+def map_models(price_map: PriceMap) -> list[MapModel]:
+    return [model for name in price_map.names() if (model := price_map.get(name)) is not None]
+
+
 @pytest.mark.parametrize(
     ("provider", "tools"), [("openai", _OPENAI_TOOLS), ("anthropic", _ANTHROPIC_TOOLS)]
 )
 def test_every_model_of_the_map_can_be_called_with_its_providers_tools(
-    price_map: PriceMap, provider: str, tools: tuple[str, ...]
+    map_models: list[MapModel], provider: str, tools: tuple[str, ...]
 ) -> None:
-    found = [model for name in price_map.names() if (model := price_map.get(name)) is not None]
-    models = [m for m in found if m.provider == provider and m.mode in ("chat", "responses")]
+    models = [m for m in map_models if m.provider == provider and m.mode in ("chat", "responses")]
     lacking = [m.price.model for m in models for t in tools if fee_of(m.price, t) is None]
     assert lacking == []
     assert len(models) > 15

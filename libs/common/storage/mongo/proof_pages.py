@@ -20,7 +20,7 @@ _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _SEAL = ("seq", "document", "full_at")
 
 
-class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+class ProofCandidate(msgspec.Struct, frozen=True, kw_only=True):
     """An account, whose `document` is its fingerprint; or a checkpoint alone, where that is empty.
 
     `sealed` is the fingerprint that the checkpoint agreed with, and is empty in one of an earlier
@@ -41,10 +41,10 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         return self.sealed != "" and self.document == self.sealed
 
 
-class Page(msgspec.Struct, frozen=True, kw_only=True):
+class ProofPage(msgspec.Struct, frozen=True, kw_only=True):
     """In order of user_id; `until` is the last one that was looked for, None at the end."""
 
-    candidates: list[Candidate]
+    candidates: list[ProofCandidate]
     until: str | None
 
 
@@ -56,7 +56,7 @@ class ProofPages:
         self._checkpoints = database["checkpoints"]
         self._page = page
 
-    async def read(self, after: str | None) -> Page:
+    async def read(self, after: str | None) -> ProofPage:
         """The page that starts after that user_id."""
         ids: Document = {} if after is None else {"$gt": after}
         accounts = await self._range(self._accounts, ids, POSTED, self._page)
@@ -77,7 +77,7 @@ class ProofPages:
         found += [
             _candidate({"_id": id_}, "", seal) for id_, seal in sealed.items() if seal.get("seq")
         ]
-        return Page(candidates=sorted(found, key=lambda each: each.user_id), until=until)
+        return ProofPage(candidates=sorted(found, key=lambda each: each.user_id), until=until)
 
     async def _range(
         self, collection: Any, ids: Document, fields: tuple[str, ...], limit: int
@@ -105,11 +105,11 @@ def amount_of(value: object) -> int:
     return NO_AMOUNT
 
 
-def _candidate(account: Document, document: str, seal: Document) -> Candidate:
+def _candidate(account: Document, document: str, seal: Document) -> ProofCandidate:
     full_at = seal.get("full_at")
     if full_at is not None and not isinstance(full_at, datetime):
         full_at = _LONG_AGO
-    return Candidate(
+    return ProofCandidate(
         user_id=account["_id"],
         entries=amount_of(account.get("entries", 0)),
         nusd=amount_of(account.get("spent_nusd", 0)),

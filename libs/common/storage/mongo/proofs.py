@@ -14,7 +14,7 @@ import msgspec
 from libs.common.domain.verify import (
     Checkpoint,
     EntrySums,
-    Kept,
+    KeptSums,
     Seal,
     days_in,
 )
@@ -119,18 +119,18 @@ class ProofStore:
 
     async def tail(
         self, user_id: str, after: int, days: Collection[str] | None
-    ) -> tuple[EntrySums, Kept]:
+    ) -> tuple[EntrySums, KeptSums]:
         """As `tails`, of one account."""
         tails = await self.tails([Tail(user_id=user_id, after=after, days=days)])
         return tails[user_id]
 
-    async def tails(self, tails: Sequence[Tail]) -> dict[str, tuple[EntrySums, Kept]]:
+    async def tails(self, tails: Sequence[Tail]) -> dict[str, tuple[EntrySums, KeptSums]]:
         """By user_id, the sums of the entries after `after`, and the account's kept sums, all in
         one snapshot.
         """
         user_ids = [tail.user_id for tail in tails]
 
-        async def work(session: Session) -> dict[str, tuple[EntrySums, Kept]]:
+        async def work(session: Session) -> dict[str, tuple[EntrySums, KeptSums]]:
             added = {
                 tail.user_id: await self._sums(tail.user_id, {"$gt": tail.after}, session)
                 for tail in tails
@@ -268,8 +268,8 @@ def _days(tail: Tail, added: EntrySums) -> list[str] | None:
 
 def _kept(
     account: Document | None, periods: Mapping[str, float], rollups: Mapping[str, int]
-) -> Kept:
-    return Kept(
+) -> KeptSums:
+    return KeptSums(
         entries=0 if account is None else amount_of(account.get("entries", 0)),
         nusd=None if account is None else amount_of(account.get("spent_nusd", 0)),
         periods={period: amount_of(nusd) for period, nusd in periods.items()},
