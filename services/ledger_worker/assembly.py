@@ -49,7 +49,7 @@ from services.ledger_worker.corrector import Corrector
 from services.ledger_worker.folding import Folding, show_oldest
 from services.ledger_worker.jobs import Jobs
 from services.ledger_worker.metrics import Metrics
-from services.ledger_worker.periodic_chores import repeat_chore
+from services.ledger_worker.periodic_chores import repeat_chore, take_turn
 from services.ledger_worker.poster import Observer, Poster
 from services.ledger_worker.recordings import RecordingKeeper
 from services.ledger_worker.sessions import leased_session
@@ -173,7 +173,12 @@ async def run_chores(resources: Resources, stop: asyncio.Event) -> None:
             ("verify", verifier.take_turn, settings.worker_verify_s),
             ("reprice", unpriced.run, settings.worker_reprice_s),
             ("fold", partial(segments.fold, at=2), _FOLDED_EVERY_S),
-            ("segments", segments.check, _SEGMENTS_EVERY_S),
+            # It adds up the entries of all accounts.
+            (
+                "segments",
+                partial(take_turn, redis, "segments", segments.check, every_s=_SEGMENTS_EVERY_S),
+                _SEGMENTS_EVERY_S,
+            ),
             (
                 "unrolled",
                 partial(show_oldest, segments, metrics.unrolled_oldest_s, now),

@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 
 from libs.common.storage.mongo.driver import PyMongoError
-from libs.common.storage.redis.client import RedisError
+from libs.common.storage.redis.client import Redis, RedisError
 from services.ledger_worker.queue_worker import pause
 
 log = structlog.get_logger(__name__)
@@ -20,6 +20,17 @@ async def repeat_chore(
     while every_s > 0 and not stop.is_set():
         await run_chore(chore, work)
         await pause(stop, every_s)
+
+
+async def take_turn(
+    redis: Redis, chore: str, work: Callable[[], Awaitable[Any]], *, every_s: float
+) -> None:
+    """Does the work, unless a worker has within nearly `every_s`: for what takes longer the more
+    accounts there are.
+    """
+    turn_ms = max(int(every_s * 900), 1)
+    if await redis.set(f"gateway:worker:{chore}", b"taken", nx=True, px=turn_ms):
+        await work()
 
 
 async def run_chore(chore: str, work: Callable[[], Awaitable[Any]]) -> None:

@@ -303,3 +303,19 @@ def test_as_many_segments_as_fit_into_one() -> None:
     sizes = [(1_000_000, name) for name in "abc"]
     assert list(fitting(sizes)) == [["a", "b"], ["c"]]
     assert [len(some) for some in fitting((9, f"{n}") for n in range(2_500))] == [1000, 1000, 500]
+
+
+async def test_no_command_counts_more_accounts_than_it_may(database: Database) -> None:
+    entries = load(8)
+    await LedgerStore(database).post(entries)
+    segments = RollupSegments(database)
+    number = await database["accounts"].count_documents({})
+    for at_once, asked in ((number + 1, 1), (number - 1, 2), (1, number + 1)):
+        with sent_commands() as commands:
+            assert await segments.check(at_once=at_once)
+        assert [collection_of(command) for command in commands].count("accounts") == asked
+        state = await segments.collection.find_one({"_id": "state"})
+        assert state is not None
+        assert state["ledger_entries"] == len(entries)
+    await database["accounts"].update_one({"_id": entries[-1].user_id}, {"$inc": {"entries": 1}})
+    assert not await segments.check(at_once=1)

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import partial
 
-from libs.common.storage.mongo.driver import Document, Session, in_transaction
+from libs.common.storage.mongo.driver import ASCENDING, Document, Session, in_transaction
 from libs.common.storage.mongo.index import index
 from libs.common.storage.mongo.roll_ups import RollUps
 from libs.common.storage.mongo.rollup_cells import add_cells
@@ -41,6 +41,10 @@ STATE = "state"
 # On days about today so many segments are folded as belong together.
 _FOLDED_AT = 8
 _MAX_ROWS = 20_000
+
+# Accounts whose entries one command adds up.
+_COUNTED_AT_ONCE = 100_000
+_ENTRIES: Document = {"entries": {"$sum": "$entries"}}
 
 # With all that folding and checking read, so that they read no tables.
 INDEXES = (index("rollup_segments", "level", "day", "size", "entries", "_id"),)
@@ -74,26 +78,49 @@ class RollupSegments(RollUps):
             work = partial(_together if lacking else folded, day, tables, oldest(ids))
             await self.collection.insert_many(await asyncio.to_thread(work), session=session)
 
-    async def check(self) -> bool:
+    async def check(self, *, at_once: int = _COUNTED_AT_ONCE) -> bool:
         """Keeps in the state, and returns, whether no entry is missing.
 
-        In one transaction, so that no check overwrites what a later one found.
+        In one transaction, so that no check overwrites what a later one found. `at_once`: so many
+        accounts are read by one command.
         """
 
         async def work(session: Session) -> bool:
-            number: Document = {"$group": {"_id": None, "entries": {"$sum": "$entries"}}}
-            largest: Document = {"level": {"$in": [*LARGEST]}}
-            counts = []
-            for counted, query in ((self._database["accounts"], {}), (self.collection, largest)):
-                stages = [{"$match": query}, number]
-                rows = await counted.aggregate(stages, session=session).to_list(1)
-                counts.append(int(rows[0]["entries"]) if rows else 0)
-            whole = counts[0] == counts[1]
-            state = {"$set": {"whole": whole, "ledger_entries": counts[0]}}
+            counted = await self._entries_of_accounts(at_once, session)
+            largest: Document = {"$match": {"level": {"$in": [*LARGEST]}}}
+            stages = [largest, {"$group": {"_id": None, **_ENTRIES}}]
+            rows = await self.collection.aggregate(stages, session=session).to_list(1)
+            whole = counted == (int(rows[0]["entries"]) if rows else 0)
+            state = {"$set": {"whole": whole, "ledger_entries": counted}}
             await self.collection.update_one({"_id": STATE}, state, upsert=True, session=session)
             return whole
 
         return await in_transaction(self._database, work)
+
+    async def _entries_of_accounts(self, at_once: int, session: Session) -> int:
+        """No command takes longer, however many accounts there are."""
+        entries, read, ids = 0, at_once, Document()
+        while read == at_once:
+            stages: list[Document] = [
+                {"$match": ids},
+                {"$sort": {"_id": ASCENDING}},
+                {"$limit": at_once},
+                {
+                    "$group": {
+                        "_id": None,
+                        **_ENTRIES,
+                        "read": {"$sum": 1},
+                        "last": {"$max": "$_id"},
+                    }
+                },
+            ]
+            found = self._database["accounts"].aggregate(stages, session=session)
+            rows = await found.to_list(1)
+            if not rows:
+                break
+            entries, read = entries + int(rows[0]["entries"]), rows[0]["read"]
+            ids = {"_id": {"$gt": rows[0]["last"]}}
+        return entries
 
     async def fill(self) -> bool:
         """Makes the segments of all days anew, while others post. Returns whether they are whole.
