@@ -1,62 +1,102 @@
 """`make bench-accounts`: what a call and a round of the proof cost among few accounts and many.
 
-Accounts are written straight into MongoDB, each with a key, a budget, spend and a checkpoint. Then
-some of them, spread over all, make a call, with the gateway's caches cold, and another one; and
-some pages of the proof's round are read. The ledger worker is halted meanwhile, so that MongoDB's
-queries are the gateway's. CPU time is that of each process, from the operating system.
+Accounts are written into a database (`accounts_seed`), on which a stack then starts. Some of them,
+spread over all, make a call, with the gateway's caches cold, and another one, while the ledger
+worker is halted, so that MongoDB's queries are the gateway's, and some pages of the proof's round
+are read; then it posts the calls. CPU time is that of each process, from the operating system.
 """
 
 import argparse
 import asyncio
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from pathlib import Path
 
+import msgspec
 import pymongo
+from redis import Redis
 
-from bench.example_account import example_account
+from bench.accounts_seed import seeded
 from bench.load import Job, run_job
 from bench.systems import System, systems
-from bench.whole import example_body
-from libs.common.domain.ids import new_secret
+from bench.whole import example_body, posted
+from deploy.local.state import StackInfo
+from libs.common.domain.ids import secret_hash
 from libs.common.domain.periods import period_keys
-from libs.common.domain.verify import Checkpoint
 from libs.common.logging import configure_logging
 from libs.common.prover import prover_of
-from libs.common.storage.mongo.driver import Database, Document, open_database, to_document
-from libs.common.storage.mongo.proof_pages import fingerprint
+from libs.common.storage.mongo.accounts import AccountStore
+from libs.common.storage.mongo.driver import Document, open_database
+from libs.common.storage.mongo.keys import KeyStore
+from libs.common.storage.mongo.ledger_reader import LedgerReader
 from libs.common.storage.redis.client import open_redis
+from tests.servers import redis_server, running
 from tests.support.sent_commands import sent_commands
 
-_AT_ONCE = 1_000
 _US = 1e6
-_TIMEOUT_S = 120.0
-_SPENT_NUSD = 9_000
-_ENTRIES = 9
-# Pages of the proof's round that are read.
-_PAGES = 4
+# The stand-in for MongoDB reads two collections for a page of the proof.
+_TIMEOUT_S = 900.0
+_POSTING = ("ledger_worker", "redis", "mongo")
+_IDLE_SHARE = 0.1
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.accounts", description=__doc__)
     parser.add_argument("--accounts", type=int, nargs="+", default=[1_000, 10_000])
     parser.add_argument("--calls", type=int, default=300)
+    # Of the proof's round; minutes each where the stand-in has a million accounts.
+    parser.add_argument("--pages", type=int, default=4)
+    # Where databases are kept, by their number of accounts, for the next run.
+    parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
     configure_logging("bench", "warning", "console")
     for accounts in options.accounts:
-        # No proof of the worker's own.
-        settings = {"WORKER_VERIFY_S": "0"}
-        with systems(settings) as (info, [*_, gateway]):
-            secrets = asyncio.run(_seed(info.mongo_uri, accounts, options.calls))
-            with _halted(gateway.pids["ledger_worker"]):
-                for line in _calls(info.mongo_uri, gateway, secrets):
-                    print(f"{accounts:,} accounts: {line}")
-                line = asyncio.run(_round(info.mongo_uri, info.redis_url))
-                print(f"{accounts:,} accounts: {line}")
+        with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
+            directory = options.keep or Path(temporary)
+            _measure(directory / f"{accounts}", accounts, options)
+
+
+def _measure(directory: Path, accounts: int, options: argparse.Namespace) -> None:
+    secrets = seeded(directory, accounts, options.calls)
+    with _stack(directory) as (info, gateway):
+
+        def tell(line: str) -> None:
+            print(f"{accounts:,} accounts: {line}", flush=True)
+
+        _wait_until_idle(gateway)
+        for name, rss_mb in gateway.rss_mb().items():
+            tell(f"{name} {rss_mb:.0f} MB")
+        tell(asyncio.run(_looked_at(info.mongo_uri, secrets[0])))
+        with _halted(gateway.pids["ledger_worker"]):
+            for line in _calls(info.mongo_uri, gateway, secrets):
+                tell(line)
+            if options.pages:
+                tell(asyncio.run(_round(info.mongo_uri, info.redis_url, options.pages)))
+            tell(_posting(info.redis_url, gateway, 2 * len(secrets)))
+
+
+@contextmanager
+def _stack(directory: Path) -> Iterator[tuple[StackInfo, System]]:
+    """On a database that is there, with an empty Redis.
+
+    The worker makes no proof of its own, nor does it count the entries of all accounts, for which
+    the stand-in for MongoDB reads them all.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as temporary,
+        running(redis_server(Path(temporary))) as server,
+    ):
+        with Redis.from_url(server.url) as redis:
+            redis.set("gateway:worker:segments", b"taken")
+        settings = {"WORKER_VERIFY_S": "0", "REDIS_URL": server.url}
+        with systems(settings, directory=directory) as (info, [*_, gateway]):
+            pids = gateway.pids | {"redis": server.pid}
+            yield info, msgspec.structs.replace(gateway, pids=pids)
 
 
 @contextmanager
@@ -96,7 +136,7 @@ def _queries(client: pymongo.MongoClient[Document]) -> int:
     return int(counters["query"])
 
 
-async def _round(mongo_uri: str, redis_url: str) -> str:
+async def _round(mongo_uri: str, redis_url: str, most: int) -> str:
     async with (
         open_database(mongo_uri, operation_timeout_s=_TIMEOUT_S) as database,
         open_redis(redis_url) as redis,
@@ -105,7 +145,7 @@ async def _round(mongo_uri: str, redis_url: str) -> str:
         after, accounts, pages = None, 0, 0
         began_s = time.process_time()
         with sent_commands() as commands:
-            while pages < _PAGES and (pages == 0 or after is not None):
+            while pages < most and (pages == 0 or after is not None):
                 pages += 1
                 part = await prover.prove_due(
                     after,
@@ -122,41 +162,40 @@ async def _round(mongo_uri: str, redis_url: str) -> str:
     )
 
 
-async def _seed(mongo_uri: str, accounts: int, calls: int) -> list[str]:
-    """Returns the secrets of as many keys as there are calls."""
-    secrets: list[str] = []
+async def _looked_at(mongo_uri: str, secret: str) -> str:
+    """What MongoDB says that it looks at for what a call with cold caches asks."""
+    found = []
     async with open_database(mongo_uri, operation_timeout_s=_TIMEOUT_S) as database:
-        for start in range(0, accounts, _AT_ONCE):
-            numbers = range(start, min(start + _AT_ONCE, accounts))
-            made = [new_secret(os.urandom(32)) for _ in numbers]
-            await _insert(database, numbers, made)
-            spread = max(accounts // calls, 1)
-            secrets += [secret for n, secret in zip(numbers, made, strict=True) if n % spread == 0]
-    return secrets[:calls]
+        with sent_commands() as commands:
+            key = await KeyStore(database).get_by_hash(secret_hash(secret))
+            assert key is not None
+            await AccountStore(database).get(key.user_id)
+            periods = period_keys(datetime.now(UTC))
+            await LedgerReader(database).spend_with_revisions([key.user_id], periods)
+        for command in commands:
+            find = {name: command[name] for name in ("find", "filter", "limit") if name in command}
+            plan = await database.command("explain", find, verbosity="executionStats")
+            found.append(f"{command['find']} {plan['executionStats']['totalDocsExamined']}")
+    return f"documents looked at by each query: {', '.join(found)}"
 
 
-async def _insert(database: Database, numbers: Sequence[int], secrets: Sequence[str]) -> None:
-    now = datetime.now(UTC)
-    spend = dict.fromkeys(period_keys(now), _SPENT_NUSD)
-    posted: dict[str, Any] = {
-        "entries": _ENTRIES,
-        "summed": _ENTRIES,
-        "spent_nusd": _SPENT_NUSD,
-        "spend": spend,
-    }
-    accounts, keys, seals = [], [], []
-    for n, secret in zip(numbers, secrets, strict=True):
-        account, key = example_account(f"{n:08d}", secret, now)
-        accounts.append(to_document(account, key="user_id") | posted)
-        keys.append(to_document(key, key="key_id"))
-        checkpoint = Checkpoint(
-            user_id=account.user_id, seq=_ENTRIES, nusd=_SPENT_NUSD, periods=spend
-        )
-        seal = {"document": fingerprint(posted), "full_at": now}
-        seals.append(to_document(checkpoint, key="user_id") | seal)
-    await database["accounts"].insert_many(accounts)
-    await database["keys"].insert_many(keys)
-    await database["checkpoints"].insert_many(seals)
+def _posting(redis_url: str, gateway: System, calls: int) -> str:
+    """What waits for the halted worker, which goes on."""
+    before = gateway.cpu_s()
+    os.kill(gateway.pids["ledger_worker"], signal.SIGCONT)
+    asyncio.run(posted(redis_url))
+    spent = {name: s - before[name] for name, s in gateway.cpu_s().items()}
+    own = ", ".join(f"{name} {spent[name] / calls * _US:.0f}" for name in _POSTING)
+    return f"posting {calls} events of {calls // 2} accounts: CPU us an event: {own}"
+
+
+def _wait_until_idle(gateway: System) -> None:
+    """A worker that starts looks at what there is."""
+    used_s = 1.0
+    while used_s > _IDLE_SHARE:
+        before = gateway.cpu_s()["mongo"]
+        time.sleep(1)
+        used_s = gateway.cpu_s()["mongo"] - before
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ from deploy.local.state import StackInfo
 BARE = "bare relay"
 _START_S = 60.0
 _STOP_S = 10.0
+# The stand-in for MongoDB reads a large database as it opens it.
+_OPEN_TIMEOUT_S = 600.0
 # Looking up a key and its account anew costs more than a call, and would come in some rounds alone.
 _CACHE_TTL_S = "3600"
 
@@ -51,21 +53,27 @@ Measured = tuple[StackInfo, list[System]]
 
 @contextmanager
 def systems(
-    settings: Mapping[str, str] = MappingProxyType({}), pythons: Sequence[str] = ()
+    settings: Mapping[str, str] = MappingProxyType({}),
+    pythons: Sequence[str] = (),
+    directory: Path | None = None,
 ) -> Iterator[Measured]:
-    """Direct, bare relay and gateway (databases and ledger worker included), on free ports.
+    """Direct, bare relay and gateway (databases and ledger worker included), on free ports, by
+    default in a temporary directory.
 
     A REDIS_URL in `settings` replaces the stack's own Redis. Bare relay and gateway run once more
     with each of the `pythons`, which have the gateway's requirements; the stack's gateway is last.
     """
     own = {"LOG_LEVEL": "warning", "CACHE_TTL_S": _CACHE_TTL_S}
     environment = {**without_settings(os.environ), **own, **settings}
-    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-        stack = LocalStack(Path(directory), environment, free_ports=True)
-        beside = Supervisor(Path(directory) / "beside")
+    with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
+        seeded, directory = directory is not None, directory or Path(temporary)
+        stack = LocalStack(directory, environment, free_ports=True, start_timeout_s=_OPEN_TIMEOUT_S)
+        beside = Supervisor(directory / "beside")
         try:
             info = stack.start()
-            _raise_budget(info.admin_url, info.admin_api_key, info.demo_user_id)
+            if not seeded:
+                # Of a database with other accounts, the demo account is not called.
+                _raise_budget(info.admin_url, info.admin_api_key, info.demo_user_id)
             environment |= {"OPENAI_BASE_URL": f"{info.provider_url}/v1"}
             pids = {
                 name: stack.pid(name) for name in ("gateway", "ledger_worker", "redis", "mongo")

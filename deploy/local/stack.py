@@ -30,7 +30,8 @@ class LocalStack:
 
     `free_ports` takes free ports for the gateway and the admin service too, whatever GATEWAY_PORT
     and ADMIN_PORT say. Replicas are named `gateway`, `gateway-2`, … and `ledger_worker`, ….
-    The processes end with this one, unless they are `detached`.
+    The processes end with this one, unless they are `detached`. A database is given
+    `start_timeout_s` to open what it has.
     """
 
     def __init__(
@@ -42,8 +43,10 @@ class LocalStack:
         workers: int = 1,
         free_ports: bool = False,
         detached: bool = False,
+        start_timeout_s: float = START_TIMEOUT_S,
     ) -> None:
         self.directory = directory
+        self._start_timeout_s = start_timeout_s
         self.supervisor = Supervisor(directory, detached=detached)
         self._environment = dict(environment)
         self._gateways = gateways
@@ -151,7 +154,7 @@ class LocalStack:
             self.supervisor.spawn(server.launch)
         probes = {server.name: server.probe for server in servers}
         try:
-            await_ready(probes, self.supervisor, timeout_s=START_TIMEOUT_S)
+            await_ready(probes, self.supervisor, timeout_s=self._start_timeout_s)
         except StackError as error:
             # Another stack may have taken the port since it was found free.
             self._require_chosen_ports(error.detail)
