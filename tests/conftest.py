@@ -42,6 +42,8 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_finish() -> None:
-    """Exempts what collection made from the garbage collector, which a large heap slows down."""
-    gc.collect()
+    """Exempts what collection made from the garbage collector, which a large heap slows down.
+
+    The little garbage among it is not worth the look at all the rest.
+    """
     gc.freeze()
