@@ -36,7 +36,7 @@ def amount(text: str) -> Decimal:
     except InvalidOperation:
         value = Decimal("NaN")
     if not value.is_finite():
-        raise typer.BadParameter(f"{text!r} is no amount, such as 12.50")
+        raise typer.BadParameter(f"{text!r} is not an amount, such as 12.50")
     return value
 
 
@@ -65,7 +65,7 @@ def day_of(text: str | None, now: datetime) -> str | None:
         return date.fromisoformat(text).isoformat()
     except ValueError:
         raise Misused(
-            f"{text!r} is no day, and sums are of whole days.",
+            f"{text!r} is not a day, and sums cover whole days.",
             way_out="write 2026-11-24, today, or 7d, 4w",
         ) from None
 
@@ -90,6 +90,6 @@ def _ago(text: str, now: datetime) -> datetime | None:
 
 def _no_time(text: str) -> Misused:
     return Misused(
-        f"{text!r} is no time.",
+        f"{text!r} is not a time.",
         way_out="write 2026-11-24, 2026-11-24T12:00:00Z, today, or 30m, 24h, 7d, 4w",
     )

@@ -87,7 +87,7 @@ def _unforeseen(error: Exception, surroundings: Terminal) -> int:
     if surroundings.environ.get("GATEWAYCTL_DEBUG"):
         raise error
     failed = Failed(
-        f"something unforeseen happened: {type(error).__name__}: {error}",
+        f"unexpected error: {type(error).__name__}: {error}",
         way_out="compare the versions (gatewayctl version); GATEWAYCTL_DEBUG=1 shows where",
     )
     tell(surroundings, failed)

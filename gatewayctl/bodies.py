@@ -68,10 +68,10 @@ def _put(body: Row, path: str, value: Any) -> None:
 
 
 def object_of(terminal: Terminal, source: str) -> Row:
-    """Raises Misused for what is no object."""
+    """Raises Misused for what is not an object."""
     value = read_values(terminal, source)
     if not isinstance(value, dict):
-        raise Misused(f"{source}: it is no object with fields.")
+        raise Misused(f"{source}: not an object with fields.")
     return value
 
 
@@ -85,7 +85,7 @@ def read_values(terminal: Terminal, source: str) -> Any:
     try:
         return decoded(text)
     except ValueError as error:
-        raise Misused(f"{'stdin' if source == '-' else source} is no JSON: {error}") from None
+        raise Misused(f"{'stdin' if source == '-' else source} is not JSON: {error}") from None
 
 
 def _text_of(path: Path) -> str:

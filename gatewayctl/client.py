@@ -134,7 +134,7 @@ class Client:
         body: Any = None,
         etag: str | None = None,
     ) -> Answer:
-        """Raises CommandError for whatever is no success."""
+        """Raises CommandError for whatever is not a success."""
         headers = {} if etag is None else {"if-match": etag}
         if method == "POST":
             headers["idempotency-key"] = self._next_key()
@@ -242,7 +242,7 @@ class Client:
                 f"{where} is the gateway's address, which models are called at.", way_out=way_out
             )
         return Failed(
-            f"{where} answers {response.status_code}, but is no admin API.", way_out=way_out
+            f"{where} answers {response.status_code}, but is not an admin API.", way_out=way_out
         )
 
 

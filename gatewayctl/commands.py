@@ -22,7 +22,7 @@ from gatewayctl.values import check_query
 F = TypeVar("F", bound=Callable[..., Any])
 
 Limit = Annotated[
-    int, typer.Option("--limit", min=1, max=1_000_000, help="Print at most so many rows.")
+    int, typer.Option("--limit", min=1, max=1_000_000, help="Print at most this many rows.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[

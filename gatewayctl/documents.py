@@ -59,17 +59,17 @@ def parse_document(raw: bytes, name: str) -> Document:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise Misused(f"{name}:{line}: is no UTF-8.") from None
+        raise Misused(f"{name}:{line}: is not UTF-8.") from None
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         root = yaml.compose(text, Loader=loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = 1 if mark is None else mark.line + 1
-        raise Misused(f"{name}:{line}: is no YAML: {error.problem or error.context}") from None
+        raise Misused(f"{name}:{line}: is not YAML: {error.problem or error.context}") from None
     except (yaml.YAMLError, RecursionError) as error:
         reason = str(error).splitlines()[0] if str(error) else "is nested too deeply"
-        raise Misused(f"{name}: is no YAML: {reason}") from None
+        raise Misused(f"{name}: is not YAML: {reason}") from None
     reading = _Reading(name)
     content = None if root is None else reading.value(root, ())
     return Document(name, content, reading.lines)
@@ -105,12 +105,12 @@ class _Reading:
                 for each in _merged(inner):
                     found = self.value(each, path)
                     if not isinstance(found, dict):
-                        raise self._wrong(inner, "merges what is no mapping")
+                        raise self._wrong(inner, "merges what is not a mapping")
                     merged = {**found, **merged}
                 continue
             name = key.value
             if not isinstance(name, str):
-                raise self._wrong(key, "has a key that is no text")
+                raise self._wrong(key, "has a key that is not text")
             if name in own:
                 raise self._wrong(key, f"has the key {name!r} twice")
             own[name] = self.value(inner, (*path, name))
@@ -131,7 +131,7 @@ class _Reading:
             if kind == "float":
                 number = Decimal(plain)
                 if not number.is_finite():
-                    raise self._wrong(node, f"has a number that is none: {text}")
+                    raise self._wrong(node, f"has a malformed number: {text}")
                 return number
         except (ValueError, InvalidOperation):
             raise self._wrong(node, f"has a number that cannot be read: {text}") from None

@@ -15,7 +15,7 @@ from gatewayctl.progress import progress
 To = Annotated[
     str, typer.Option("--to", "-o", metavar="FILE", help="The file to write; - is stdout.")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing file.")]
 
 
 def target_of(to: str, *, force: bool) -> Path | None:
@@ -23,7 +23,7 @@ def target_of(to: str, *, force: bool) -> Path | None:
     if to == "-":
         return None
     if os.path.lexists(to) and not force:
-        raise Misused(f"{to} is there already.", way_out="add --force to replace it")
+        raise Misused(f"{to} exists already.", way_out="add --force to replace it")
     return Path(to)
 
 

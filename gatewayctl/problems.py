@@ -24,7 +24,7 @@ _UNKNOWN_PATH = "There is nothing at this path"
 def problem_error(
     response: "httpx.Response", content: Any, connection: Connection
 ) -> CommandError | None:
-    """None where the answer is no problem document, or is about the path itself."""
+    """None where the answer is not a problem document, or is about the path itself."""
     media = response.headers.get("content-type", "").partition(";")[0].strip()
     if media != _MEDIA_TYPE or not isinstance(content, dict):
         return None
@@ -70,7 +70,7 @@ def failure_of(error: "httpx.HTTPError", connection: Connection, *, key: str | N
             way_out="check the address and that the admin service runs; gatewayctl login sets both",
         )
     if isinstance(error, httpx.UnsupportedProtocol):
-        return Failed(f"{where} is no address: {error}")
+        return Failed(f"{where} is not an address: {error}")
     details = []
     if key is not None:
         details.append(

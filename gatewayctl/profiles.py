@@ -66,7 +66,7 @@ def read_profiles(path: Path) -> Profiles:
         return _profiles(json.loads(text), path)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Misused(
-            f"{path} is no profile file.", way_out="remove it, and run gatewayctl login again"
+            f"{path} is not a profile file.", way_out="remove it, and run gatewayctl login again"
         ) from None
 
 
@@ -142,7 +142,8 @@ def checked_url(url: str) -> str:
         good = False
     if not good:
         raise Misused(
-            f"{url!r} is no address of an admin API.", way_out="it is like http://localhost:8001"
+            f"{url!r} is not the address of an admin API.",
+            way_out="it is like http://localhost:8001",
         )
     # People copy the path of an endpoint, or the console's.
     path = parts.path.rstrip("/").removesuffix("/console").removesuffix("/admin")

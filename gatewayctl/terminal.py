@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _WIDTH = 80
 _ESCAPE_BELOW = 0x20
-# A body, a map of prices: more is no input of a command.
+# A body, a map of prices: more is not an input of a command.
 _MAX_INPUT_BYTES = 64 * 1024 * 1024
 
 
@@ -68,7 +68,7 @@ class Terminal:
             # Some locales let other bytes through as surrogates.
             text.encode()
         except UnicodeError:
-            raise Misused("What came on stdin is no UTF-8.") from None
+            raise Misused("The input on stdin is not UTF-8.") from None
         if len(text) > _MAX_INPUT_BYTES:
             raise Misused(f"More than {_MAX_INPUT_BYTES // 2**20} MiB came on stdin.")
         return text
@@ -79,7 +79,7 @@ class Terminal:
             return
         if not self.can_ask:
             raise Misused(
-                f"{question} Nobody can be asked here.",
+                f"{question} There is no terminal to ask on.",
                 way_out="add --yes to go on without a question",
             )
         self.stderr.write(printable(question) + " [y/N] ")
@@ -88,7 +88,7 @@ class Terminal:
             raise Misused("Nothing was done.")
 
     def secret(self, prompt: str) -> str:
-        """Typed without an echo, or the first line of stdin where that is no terminal."""
+        """Typed without an echo, or the first line of stdin where that is not a terminal."""
         if self.can_ask:
             from getpass import getpass
 

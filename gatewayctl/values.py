@@ -56,7 +56,7 @@ def with_fields(row: Row, fields: Sequence[str]) -> Row:
 
 
 def check_query(expression: str) -> None:
-    """Raises Misused for what is no JMESPath."""
+    """Raises Misused for what is not JMESPath."""
     import jmespath
     from jmespath.exceptions import JMESPathError
 

@@ -22,7 +22,7 @@ from gatewayctl.values import Row
 ORIGIN = "migrated_from"
 # Of a value of metadata, which holds ids and addresses too.
 MAX_TEXT = 512
-UNREADABLE_MODELS = "is no list of names: no model is allowed"
+UNREADABLE_MODELS = "is not a list of names: no model is allowed"
 _MAX_MODELS = 256
 # Allowed to a key that may use no model: there is none of this name.
 NO_MODEL = "no-default-models"
@@ -108,7 +108,7 @@ def budget_of(fields: Fields, period: Period | None, *, spent: Decimal | None = 
     given = fields.get("max_budget")
     limit = number(given)
     if limit is None:
-        said = "is no number" if given is not None else "needs a max_budget"
+        said = "is not a number" if given is not None else "needs a max_budget"
         fields.cannot("max_budget", "soft_budget", said=said)
         return None
     if period is None:
@@ -158,7 +158,7 @@ def limits_of(fields: Fields) -> Row | None:
         if given is None:
             continue
         if limit is None:
-            fields.cannot(theirs, said="is no whole number from 0 on")
+            fields.cannot(theirs, said="is not a whole number from 0 on")
             continue
         limits[ours] = min(limit, MAX_COUNT)
         if limit > MAX_COUNT:
@@ -184,10 +184,10 @@ def first_models(plan: Plan, fields: Fields, name: str, models: Sequence[str]) -
 
 
 def spend_of(fields: Fields, name: str = "spend") -> Decimal:
-    """0 for none, and for what is no number."""
+    """0 for none, and for what is not a number."""
     spent = number(fields.get(name))
     if spent is None:
-        fields.cannot(name, said="is no number")
+        fields.cannot(name, said="is not a number")
         return Decimal(0)
     return usd(spent)
 

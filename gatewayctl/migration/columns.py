@@ -68,7 +68,7 @@ def _utc(moment: datetime) -> datetime:
 
 
 def array_of(text: str) -> list[str] | str:
-    """Of `{a,"b, c"}`; the text itself where it is no array of one level."""
+    """Of `{a,"b, c"}`; the text itself where it is not an array of one level."""
     if not (text.startswith("{") and text.endswith("}")):
         return text
     items: list[str] = []

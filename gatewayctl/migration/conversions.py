@@ -31,7 +31,7 @@ class Period:
 
 
 def number(value: Any) -> Decimal | None:
-    """None for what is no finite number. Text is read, since YAML takes 1e-6 for text."""
+    """None for what is not a finite number. Text is read, since YAML takes 1e-6 for text."""
     if isinstance(value, bool) or value is None:
         return None
     try:
@@ -42,7 +42,7 @@ def number(value: Any) -> Decimal | None:
 
 
 def count(value: Any) -> int | None:
-    """None for what is no whole number from 0 on."""
+    """None for what is not a whole number from 0 on."""
     read = number(value)
     if read is None or read < 0 or read > Decimal("1e18") or read != read.to_integral_value():
         return None
@@ -62,7 +62,7 @@ def per_million(per_token: Decimal) -> Decimal:
 
 
 def period_of(duration: str | None) -> Period | None:
-    """None for what is no duration. A period that is not ours never lets more be spent."""
+    """None for what is not a duration. A period that is not ours never lets more be spent."""
     if duration is None:
         return Period("total")
     match = _DURATION.fullmatch(_WORDS.get(duration, duration).strip().lower())
@@ -75,9 +75,9 @@ def period_of_seconds(seconds: int, shown: str) -> Period:
     if seconds == _DAY_S:
         return Period("daily")
     if seconds == 7 * _DAY_S:
-        return Period("weekly", said="counts by the calendar's week")
+        return Period("weekly", said="counts by calendar weeks")
     if _30_DAYS_S <= seconds <= _MONTH_S:
-        return Period("monthly", said="counts by the calendar's month")
+        return Period("monthly", said="counts by calendar months")
     for name, length_s in (("daily", _DAY_S), ("weekly", 7 * _DAY_S), ("monthly", _MONTH_S)):
         if seconds < length_s:
             return Period(name, said=f"the limit of {shown} holds for a longer period, {name}")

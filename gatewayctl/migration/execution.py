@@ -57,7 +57,7 @@ def _step(client: Client, kind: Kind, body: Row) -> Step:
     if kind is ACCOUNTS and origin is not None and step.there is not None:
         found = step.there.row["metadata"].get(ORIGIN)
         if found != origin:
-            said = f"is there already, and is not the {printable(origin)}"
+            said = f"exists already, and is not the {printable(origin)}"
             return Step("wrong", kind, step.name, body, {}, step.there, said)
     return step
 
@@ -65,7 +65,7 @@ def _step(client: Client, kind: Kind, body: Row) -> Step:
 def _kept(step: Step) -> str:
     if not step.differences:
         return ""
-    return f"is there already, with other {', '.join(step.differences)}"
+    return f"exists already, with other {', '.join(step.differences)}"
 
 
 def _spent(client: Client, spend: Spend) -> Row:

@@ -48,7 +48,7 @@ def read_keys(rows: Iterable[Row], name: str, now: datetime) -> Plan:
             plan.accounts.append({"user_id": user_id})
         fields.carried("user_id")
         plan.keys.append({"user_id": user_id, "key_sha256": hashed, **_terms(fields)})
-        fields.rest(_UNREAD, said="is no column of a key")
+        fields.rest(_UNREAD, said="is not a column of a key")
     return plan
 
 
@@ -72,7 +72,7 @@ def _why_not(row: Row, hashed: str | None, hashes: set[str], now: datetime) -> s
         return None
     expires = _time(row["expires_at"])
     if expires is None:
-        return "its expires_at is no time"
+        return "its expires_at is not a time"
     return "has expired" if expires <= now else None
 
 

@@ -58,7 +58,7 @@ class Accounts:
             return
         user_id = self._ids.of(kind, source_id)
         if user_id in self._accounts:
-            fields.rest(said=f"is there twice in the source: {kind} {shown(source_id)}")
+            fields.rest(said=f"appears twice in the source: {kind} {shown(source_id)}")
             return
         if user_id == source_id:
             fields.carried(f"{kind}_id", said="is the account's user_id")

@@ -1,4 +1,4 @@
-"""The columns of LiteLLM's tables that are no text, and why some of them stay behind."""
+"""The columns of LiteLLM's tables that are not text, and why some of them stay behind."""
 
 from collections.abc import Mapping
 

@@ -42,9 +42,9 @@ class _Reader:
             row = Fields(self.plan, "model_list", f"model_list[{place}]", values)
             name = values.get("model_name")
             if not isinstance(name, str) or not name.strip("/ ") or not name.isprintable():
-                row.rest(said="its model_name is no name")
+                row.rest(said="its model_name is not a name")
                 for inner in ("litellm_params", "model_info"):
-                    row.inner(inner).rest(said="its model_name is no name")
+                    row.inner(inner).rest(said="its model_name is not a name")
                 continue
             row.of = name
             if _WILD in name:
@@ -159,7 +159,7 @@ def read_config(document: Document, environ: Mapping[str, str]) -> Config:
 
 def _mapping_of(document: Document) -> Mapping[str, Any]:
     if not isinstance(document.content, Mapping):
-        raise Misused(f"{document.where()}: is no mapping with a model_list.")
+        raise Misused(f"{document.where()}: is not a mapping with a model_list.")
     return document.content
 
 
@@ -168,10 +168,10 @@ def _rows(document: Document, name: str) -> list[Any]:
     if rows is None:
         return []
     if not isinstance(rows, list):
-        raise Misused(f"{document.where(name)}: {name} is no list.")
+        raise Misused(f"{document.where(name)}: {name} is not a list.")
     for place, row in enumerate(rows):
         if not isinstance(row, Mapping):
-            raise Misused(f"{document.where(name, place)}: {name}[{place}] is no mapping.")
+            raise Misused(f"{document.where(name, place)}: {name}[{place}] is not a mapping.")
     return rows
 
 

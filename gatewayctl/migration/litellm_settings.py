@@ -16,7 +16,7 @@ _MAX_FALLBACKS = 16
 _OBSERVED = "metrics, logs, usage exports and alerts are the gateway's own"
 _STORE = "the gateway has its own database and Redis"
 _REASONS = {
-    "master_key": "people have admin keys: gatewayctl people; it is no key for calls here",
+    "master_key": "people have admin keys: gatewayctl people; it does not work for calls here",
     "database_url": _STORE,
     "redis_host": _STORE,
     "redis_port": _STORE,
@@ -94,7 +94,7 @@ def read_settings(plan: Plan, content: Mapping[str, Any]) -> Settings:
         values = content.get(section)
         if not isinstance(values, Mapping):
             if has_value(values):
-                plan.say("cannot", "config." + section, section, "is no mapping")
+                plan.say("cannot", "config." + section, section, "is not a mapping")
             continue
         fields = Fields(plan, section, section, values)
         if section != "general_settings":
@@ -136,20 +136,20 @@ def _read_rule(
 ) -> None:
     """A rule is `{model: [others]}`."""
     if not isinstance(rule, Mapping):
-        plan.say("cannot", kind, str(rule)[:80], "is no mapping from a model to others")
+        plan.say("cannot", kind, str(rule)[:80], "is not a mapping from a model to others")
         return
     for model, others in rule.items():
         if not isinstance(others, list):
-            plan.say("cannot", kind, str(model), "is no list of models")
+            plan.say("cannot", kind, str(model), "is not a list of models")
             continue
         names = [each for each in others if isinstance(each, str) and each in models]
         known.setdefault(str(model), []).extend(names)
         if model not in models:
-            plan.say("cannot", kind, str(model), "is no model of the list")
+            plan.say("cannot", kind, str(model), "is not a model of the list")
         elif len(names) == len(others):
             plan.say("carried", kind, str(model))
         elif names:
-            plan.say("adapted", kind, str(model), "without those that are no model of the list")
+            plan.say("adapted", kind, str(model), "without those that are not models of the list")
         else:
             plan.say("cannot", kind, str(model), "names no model of the list")
 

@@ -96,7 +96,7 @@ class _Keys:
         if hashed == row["token"]:
             fields.carried("token", said="its secret stays")
         else:
-            fields.adapted("token", said="was no hash: its SHA-256 is carried")
+            fields.adapted("token", said="was not a hash: its SHA-256 is carried")
         spent = spend_of(fields)
         user_id = self._accounts.owner(fields, spent)
         body: Row = {"user_id": user_id, "key_sha256": hashed, "name": _key_name(fields)}
@@ -116,9 +116,9 @@ class _Keys:
 
     def _why_not(self, row: Row, hashed: str | None) -> str | None:
         if hashed is None:
-            return "its token is no SHA-256"
+            return "its token is not a SHA-256"
         if hashed in self._hashes:
-            return "is there twice in the source"
+            return "appears twice in the source"
         if row.get("team_id") == _DASHBOARD:
             return "is a session of LiteLLM's own pages"
         if row.get("blocked") not in (None, False):

@@ -146,9 +146,9 @@ class _Reader:
     def _why_not(self, row: Row) -> str | None:
         hashed, expires = row.get("key_hash"), row.get("expires_at")
         if not isinstance(hashed, str) or not _SHA256.fullmatch(hashed):
-            return "its key_hash is no SHA-256"
+            return "its key_hash is not a SHA-256"
         if hashed in self._hashes:
-            return "is there twice in the source"
+            return "appears twice in the source"
         if row.get("user_id") not in self._models:
             return "its user is deleted, or has no row"
         if row.get("is_active") not in (None, True):

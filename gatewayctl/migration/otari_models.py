@@ -55,7 +55,7 @@ class Models:
     def config(self, document: Document) -> None:
         content = document.content
         if not isinstance(content, Mapping):
-            raise Misused(f"{document.where()}: is no mapping of settings.")
+            raise Misused(f"{document.where()}: is not a mapping of settings.")
         top = Fields(self._plan, "config", "config.yml", content)
         named = map(_VARIABLE.fullmatch, texts_of(content))
         self._secrets = SecretVariables({match[1] for match in named if match})

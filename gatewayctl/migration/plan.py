@@ -70,7 +70,7 @@ class Fields:
         if isinstance(value, Mapping):
             return cls(plan, kind, of, value)
         if has_value(value):
-            plan.say("cannot", kind, of, "is no mapping")
+            plan.say("cannot", kind, of, "is not a mapping")
         return cls(plan, kind, of, {})
 
     def names(self) -> Iterable[str]:
@@ -103,14 +103,14 @@ class Fields:
         if isinstance(value, Mapping):
             self._left.discard(name)
             return Fields(self._plan, f"{self.kind}.{name}", self.of, value)
-        self.cannot(name, said="is no mapping")
+        self.cannot(name, said="is not a mapping")
         return Fields(self._plan, f"{self.kind}.{name}", self.of, {})
 
     def mapping(self, name: str) -> Mapping[str, Any]:
         """What is in it is told elsewhere; empty for what is none, which is told here."""
         value = self._values.get(name)
         if not isinstance(value, Mapping):
-            self.cannot(name, said="is no mapping")
+            self.cannot(name, said="is not a mapping")
             return {}
         self._left.discard(name)
         return value

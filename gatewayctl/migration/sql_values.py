@@ -42,7 +42,7 @@ def _rows(text: str) -> list[list[str | None]]:
         elif mark == "" and row is not None:
             row.append(value)
         elif mark not in (",", ";"):
-            raise ValueError("is no row of values")
+            raise ValueError("is not a row of values")
     if row is not None:
         raise ValueError("has a row without an end")
     return rows

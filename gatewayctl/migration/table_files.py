@@ -48,7 +48,7 @@ def read_tables_of(path: Path, wanted: Collection[str]) -> Tables:
     except OSError as error:
         raise Misused(f"{error.filename or path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise Misused(f"{path}: is no UTF-8.") from None
+        raise Misused(f"{path}: is not UTF-8.") from None
 
 
 def read_rows(path: Path) -> Iterator[Row]:
@@ -61,7 +61,7 @@ def read_rows(path: Path) -> Iterator[Row]:
     except OSError as error:
         raise Misused(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise Misused(f"{path}: is no UTF-8.") from None
+        raise Misused(f"{path}: is not UTF-8.") from None
 
 
 def _directory(path: Path, wanted: Collection[str]) -> Tables:
@@ -96,7 +96,7 @@ def read_csv(path: Path) -> Iterator[Row]:
                 pairs = zip(header, values, strict=True)
                 yield {name: value or None for name, value in pairs}
         except csv.Error as error:
-            raise Misused(f"{path}:{reader.line_num}: is no CSV: {error}.") from None
+            raise Misused(f"{path}:{reader.line_num}: is not CSV: {error}.") from None
 
 
 class _Lines:

@@ -142,7 +142,7 @@ def _set_status(session: Session, status: str, user_ids: list[str], *, dry_run: 
     for change in session.client.answers("POST", "/admin/account-status", body):
         rows += [{"user_id": one, "status": status} for one in change["user_ids"]]
         missed += change["missed"]
-    session.output.rows(rows, ("user_id", "status"), empty="No account would have another status.")
+    session.output.rows(rows, ("user_id", "status"), empty="No account would change its status.")
     _refuse_unknown(session, {*user_ids} - {row["user_id"] for row in rows} - {*missed})
     if missed:
         raise Misused(

@@ -202,7 +202,7 @@ def diff_costs(
 def _list_of(session: Session, file: str) -> list[Any]:
     values = read_values(session.terminal, file)
     if not isinstance(values, list):
-        raise Misused(f"{file} is no list, as genai-prices' data.json is.")
+        raise Misused(f"{file} is not a list, as genai-prices' data.json is.")
     return values
 
 

@@ -26,9 +26,9 @@ def doctor(
             "--providers/--no-providers", help="Have each provider count a few tokens as well."
         ),
     ] = True,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only what is not well.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only what is not ok.")] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="A warning ends with 1 as well.")
+        bool, typer.Option("--strict", help="Exit with 1 for a warning too.")
     ] = False,
 ) -> None:
     """Look at everything that the gateway stands on, and say what mends what is wrong.

@@ -59,7 +59,7 @@ def login(
     terminal, options = session.terminal, session.options
     name = options.profile or terminal.environ.get(PROFILE) or DEFAULT_PROFILE
     if not _NAME.fullmatch(name):
-        raise Misused(f"{name!r} is no name of a profile: letters, digits and . _ - only.")
+        raise Misused(f"{name!r} is not a valid profile name: use letters, digits and . _ - only.")
     path = file_of(terminal.environ)
     profiles = read_profiles(path)
     before = profiles.named.get(name)

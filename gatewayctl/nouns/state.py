@@ -100,7 +100,7 @@ def export(
     target = target_of(to, force=force)
     unknown = [name for name in only or () if name not in BY_SECTION]
     if unknown:
-        raise Misused(f"--only: {unknown[0]!r} is none of {', '.join(BY_SECTION)}.")
+        raise Misused(f"--only: {unknown[0]!r} is not one of {', '.join(BY_SECTION)}.")
     kinds = [kind for name, kind in BY_SECTION.items() if not only or name in only]
     text = yaml_of(exported(session.client, kinds))
     if target is None:

@@ -25,7 +25,7 @@ def tail(
         float, typer.Option("--every", min=0.2, metavar="SECONDS", help="How often to look.")
     ] = 2.0,
     count: Annotated[
-        int | None, typer.Option("--count", min=1, help="End after so many entries.")
+        int | None, typer.Option("--count", min=1, help="End after this many entries.")
     ] = None,
     account: Account = None,
     key: Key = None,

@@ -44,7 +44,7 @@ def read_declaration(document: Document) -> Declaration:
     if content is None:
         content = {}
     if not isinstance(content, Mapping):
-        raise Misused(f"{document.where()}: is no mapping of {', '.join(BY_SECTION)}.")
+        raise Misused(f"{document.where()}: is not a mapping of {', '.join(BY_SECTION)}.")
     problems: list[str] = []
     objects: list[Declared] = []
     for section, rows in content.items():
@@ -53,7 +53,7 @@ def read_declaration(document: Document) -> Declaration:
                 problems.append(f"{document.where(section)}: version must be 1")
         elif section not in BY_SECTION:
             known = ", ".join((_VERSION, *BY_SECTION))
-            problems.append(f"{document.where(section)}: {section!r} is none of {known}")
+            problems.append(f"{document.where(section)}: {section!r} is not one of {known}")
         else:
             objects += _section(document, section, rows, problems)
     _check_names(objects, problems)

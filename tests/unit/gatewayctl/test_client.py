@@ -112,7 +112,7 @@ def test_of_other_servers() -> None:
     assert gateway.code == 4
     assert "is the gateway's address" in gateway.err
     other = of(None)
-    assert "is no admin API" in other.err
+    assert "is not an admin API" in other.err
     # A page of a proxy.
     page = Server(httpx.Response(200, text="<html>"), httpx.Response(200, text="<html>"))
     assert ran(page, "accounts", "list").code == 4
@@ -159,7 +159,7 @@ def test_an_export_that_breaks_off_leaves_no_file(tmp_path: Path, fault: Excepti
 def test_an_answer_of_another_shape_is_no_traceback() -> None:
     odd = ran(Server(httpx.Response(200, json={"rows": []})), "accounts", "list")
     assert odd.code == 4
-    assert "unforeseen happened: KeyError: 'data'" in odd.err
+    assert "unexpected error: KeyError: 'data'" in odd.err
     assert "GATEWAYCTL_DEBUG" in odd.err
 
 

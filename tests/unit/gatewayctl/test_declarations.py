@@ -12,23 +12,23 @@ from gatewayctl.state.declaration import read_declaration
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("accounts:\n  - user_id: a\n   name: b\n", ":3: is no YAML"),
+        ("accounts:\n  - user_id: a\n   name: b\n", ":3: is not YAML"),
         ("accounts:\n  - {user_id: a}\n  - {user_id: a}\n", ":3: the account 'a' is declared"),
         ("accounts:\n  - user_id: a\n    budgte: 1\n", ":3: there is no field 'budgte'"),
         ("accounts:\n  - name: b\n", ":2: user_id is required"),
         ("accounts:\n  - {user_id: 5}\n", ":2: user_id must be a text"),
         ("accounts: {}\n", ":1: accounts must be a list"),
         ("accounts: [5]\n", ":1: must be a mapping"),
-        ("\nguardrails: []\n", ":2: 'guardrails' is none of"),
+        ("\nguardrails: []\n", ":2: 'guardrails' is not one of"),
         ("accounts:\n  - {user_id: a, user_id: b}\n", ":2: has the key 'user_id' twice"),
         ("version: 2\n", "version must be 1"),
-        ("- a\n", ":1: is no mapping"),
+        ("- a\n", ":1: is not a mapping"),
         ("accounts:\n  - {user_id: a, name: !!python/object:os.system {}}\n", ":2"),
         (
             "routes:\n  - model: m\n    deployments:\n      - model: openai/x\n        wight: 1\n",
             ":5: there is no field 'wight'",
         ),
-        ("a: &a [x]\nb: &b [*a,*a]\nc: &c [*b,*b]\n", "is none of"),
+        ("a: &a [x]\nb: &b [*a,*a]\nc: &c [*b,*b]\n", "is not one of"),
         ("a: &a [*a]\n", "levels"),
     ],
 )  # fmt: skip

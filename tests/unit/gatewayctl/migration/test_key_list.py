@@ -55,7 +55,7 @@ def test_a_row_is_a_key_of_its_account() -> None:
         ({"user_id": "a"}, "has no SHA-256"),
         ({"user_id": "a", "secret": "short"}, "has no SHA-256"),
         ({"user_id": "a", "key_sha256": "5"}, "has no SHA-256"),
-        ({"user_id": "a", "secret": SECRET, "expires_at": "soon"}, "is no time"),
+        ({"user_id": "a", "secret": SECRET, "expires_at": "soon"}, "is not a time"),
         ({"user_id": "a", "secret": SECRET, "expires_at": "2026-01-01"}, "has expired"),
     ],
 )
@@ -76,7 +76,7 @@ def test_a_value_that_cannot_be_carried_is_told(column: dict[str, Any]) -> None:
     assert set(key) == {"user_id", "key_sha256", "name"}
     told = {line.kind for line in plan.lines if line.verdict == "cannot"}
     assert {f"key.{name}" for name in column} == told
-    unknown = [line.kind for line in plan.lines if line.said == "is no column of a key"]
+    unknown = [line.kind for line in plan.lines if line.said == "is not a column of a key"]
     assert unknown == (["key.team"] if "team" in column else [])
 
 

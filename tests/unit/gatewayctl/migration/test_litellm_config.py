@@ -291,9 +291,9 @@ router_settings: {model_group_alias: {a: b, c: b, d: nothing, e: {model: a}}}
     ("text", "where"),
     [
         ("model_list:\n  - a: [\n", ":3"),
-        ("- a\n", ":1: is no mapping"),
-        ("model_list:\n  - 5\n", ":2: model_list[0] is no mapping"),
-        ("model_list: 5\n", ":1: model_list is no list"),
+        ("- a\n", ":1: is not a mapping"),
+        ("model_list:\n  - 5\n", ":2: model_list[0] is not a mapping"),
+        ("model_list: 5\n", ":1: model_list is not a list"),
         ("a: 1\nmodel_list: []\na: 2\n", ":3: has the key 'a' twice"),
     ],
 )

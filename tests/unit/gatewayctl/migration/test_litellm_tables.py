@@ -168,9 +168,9 @@ def test_a_column_that_is_not_known_is_told() -> None:
 @pytest.mark.parametrize(
     ("columns", "why"),
     [
-        ({"token": "no hash"}, "is no SHA-256"),
-        ({"token": None}, "is no SHA-256"),
-        ({"token": sha("sk-1").upper()}, "is no SHA-256"),
+        ({"token": "no hash"}, "is not a SHA-256"),
+        ({"token": None}, "is not a SHA-256"),
+        ({"token": sha("sk-1").upper()}, "is not a SHA-256"),
         ({"expires": "2026-11-24 12:00:00"}, "has expired"),
         ({"expires": "someday"}, "cannot be read"),
         ({"blocked": "t"}, "is blocked"),
@@ -254,14 +254,14 @@ def test_ids_that_are_the_same_or_cannot_be_one_become_others() -> None:
     assert len(ids) == len(set(ids)) == 5
     assert "user:x" in ids
     assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@:+-]{0,127}", each) for each in ids)
-    assert any("is there twice" in line.said for line in plan.lines)
+    assert any("appears twice" in line.said for line in plan.lines)
 
 
 def test_duplicate_aliases_are_two_keys() -> None:
     rows = [{"token": sha(f"sk-{n}"), "key_alias": "same", "user_id": "u"} for n in (1, 2)]
     plan = planned(**{KEYS: [*rows, rows[0]]})
     assert [each["name"] for each in plan.keys] == ["same", "same"]
-    assert any("is there twice in the source" in line.said for line in plan.lines)
+    assert any("appears twice in the source" in line.said for line in plan.lines)
 
 
 def test_accounts_have_the_time_zone_of_the_budgets() -> None:

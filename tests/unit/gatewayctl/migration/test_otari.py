@@ -122,7 +122,7 @@ def test_models_that_are_too_many_or_unreadable_are_told() -> None:
     assert plan.keys[0]["allowed_models"] == many[:256]
     told = [line.said for line in plan.lines if line.kind == "key.allowed_models"]
     assert told[0] == "the key is allowed the first 256 of them"
-    assert told[-1] == "is no list of names: no model is allowed"
+    assert told[-1] == "is not a list of names: no model is allowed"
 
 
 @pytest.mark.parametrize(

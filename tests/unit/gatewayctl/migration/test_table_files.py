@@ -81,7 +81,7 @@ def test_tables_that_are_not_wanted_are_named(tmp_path: Path) -> None:
         ("INSERT INTO public.\"Keys\" (a) VALUES ('x', 1);\n", "has 2 values for 1 columns"),
         ('INSERT INTO public."Keys" (a) SELECT 1;\n', ":1: has no VALUES"),
         ('INSERT INTO public."Keys" (a) VALUES (1 ! 2);\n', ":1: has a value that cannot be read"),
-        ('INSERT INTO public."Keys" (a) VALUES (now());\n', ":1: is no row of values"),
+        ('INSERT INTO public."Keys" (a) VALUES (now());\n', ":1: is not a row of values"),
     ],
 )
 def test_a_dump_that_is_broken_is_named_with_its_line(tmp_path: Path, text: str, said: str) -> None:
@@ -95,7 +95,7 @@ def test_a_dump_that_is_broken_is_named_with_its_line(tmp_path: Path, text: str,
     [
         ("a,b\n1\n", ":2: has 1 values for 2 columns"),
         ("a,a\n1,2\n", ":1: names a column twice"),
-        ('a\n"x\n', "is no CSV"),
+        ('a\n"x\n', "is not CSV"),
     ],
 )
 def test_a_csv_file_that_is_broken_is_named_with_its_line(
