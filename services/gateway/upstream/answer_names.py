@@ -32,7 +32,7 @@ _event = msgspec.json.Decoder(_Event)
 
 
 def renamed(body: bytes, model: str) -> bytes:
-    """A whole answer by that name; what is no object with a model stays as it is."""
+    """A whole answer by that name; what is not an object with a model stays as it is."""
     try:
         fields = _fields.decode(body)
     except UNREADABLE:

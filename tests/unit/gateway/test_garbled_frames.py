@@ -1,4 +1,4 @@
-"""An event that is no JSON ends its stream with an error; odd but sound ones pass."""
+"""An event that is not JSON ends its stream with an error; odd but sound ones pass."""
 
 import pytest
 

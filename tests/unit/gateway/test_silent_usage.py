@@ -1,4 +1,4 @@
-"""Zeros beside text are no report, whoever sends them and wherever; what is reported stays.
+"""Zeros beside text are not a report, whoever sends them and wherever; what is reported stays.
 
 Servers were seen to send them all: envoy's AI gateway (issues 1631, 2239), sglang (20830, 33419),
 vLLM (19263).

@@ -1,4 +1,4 @@
-"""What was not delivered is not sold, and an answer that failed or broke off is no good one."""
+"""What was not delivered is not sold, and an answer that failed or broke off is not a good one."""
 
 import json
 from typing import Any
@@ -194,7 +194,7 @@ WHOLE = [data(chat_chunk(TEXT)), b"data: [DONE]\n\n"]
         (TokenUsage(input_text=1000, output_text=70), WHOLE[:1], (1000, 70), "estimated"),
         (TokenUsage(input_text=1000), [], (1000, None), "provider"),
         (None, WHOLE[:1], (33, 10), "estimated"),
-        # Zeros are no report here either.
+        # Zeros are not a report here either.
         (TokenUsage(input_text=0, output_text=0), WHOLE, (33, 10), "estimated"),
         (TokenUsage(input_text=1000, output_text=0), WHOLE, (1000, 10), "estimated"),
     ],

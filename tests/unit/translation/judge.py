@@ -32,12 +32,12 @@ def faults(value: Any, annotation: Any, path: str = "$") -> list[str]:
     if origin in _LISTS or getattr(origin, "__name__", "") == "SequenceNotStr":
         inner = typing.get_args(annotation)[0]
         if not isinstance(value, list):
-            return [f"{path}: {value!r} is no list"]
+            return [f"{path}: {value!r} is not a list"]
         return [f for n, each in enumerate(value) for f in faults(each, inner, f"{path}[{n}]")]
     if origin in _DICTS:
         inner = typing.get_args(annotation)[1]
         if not isinstance(value, dict):
-            return [f"{path}: {value!r} is no object"]
+            return [f"{path}: {value!r} is not an object"]
         return [f for name, each in value.items() for f in faults(each, inner, f"{path}.{name}")]
     wanted = type(None) if annotation is None else annotation
     fits = type(value) is wanted or (wanted is float and type(value) is int)
@@ -52,7 +52,7 @@ def _of_union(value: Any, kinds: tuple[Any, ...], path: str) -> list[str]:
 
 def _of_dict(value: Any, annotation: Any, path: str) -> list[str]:
     if not isinstance(value, dict):
-        return [f"{path}: {value!r} is no object"]
+        return [f"{path}: {value!r} is not an object"]
     hints = _hints(annotation)
     missing = [f"{path}.{name}: missing" for name in _needed(annotation) - value.keys()]
     unknown = [f"{path}.{name}: unknown" for name in value.keys() - hints.keys()]

@@ -260,7 +260,7 @@ SENT = {
         {"reasoning": None, "max_output_tokens": 5_000},
         ("thinking",),
     ),
-    "adaptive thinking that a model lacks is no loss": Row(
+    "adaptive thinking that a model lacks is not a loss": Row(
         "messages", messages(thinking={"type": "adaptive"}), "gpt-4.1", {"reasoning": None}
     ),
     "a search for OpenAI": Row(
@@ -428,7 +428,7 @@ REFUSED: dict[str, Refused] = {
         document({"type": "url", "url": "https://x/a.pdf"}),
         "gemini/gemini-2.5-pro",
         "messages[0].content[0]",
-        "address",
+        "by its URL",
     ),
     "an image that Anthropic keeps": (
         "messages",
@@ -477,7 +477,7 @@ REFUSED: dict[str, Refused] = {
         responses(part("input_image", file_id="file-1", detail="auto")),
         "hosted_vllm/qwen",
         "input[0].content[0]",
-        "id of a file",
+        "by its file id",
     ),
     "top_k for OpenAI": ("messages", messages(top_k=5), "gpt-4.1", "top_k", "cannot be carried"),
     "examples of a tool's input": (

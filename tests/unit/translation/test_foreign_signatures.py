@@ -86,7 +86,7 @@ def test_gemini_gets_its_own_signatures_back() -> None:
     ("client_format", "name", "turns"),
     [
         ("messages", "messages", [assistant(OWN, SAID)]),
-        # What a user says of an envelope is no envelope.
+        # What a user says of an envelope is not an envelope.
         ("messages", "messages", [{"role": "user", "content": FOREIGN}]),
         (
             "messages",

@@ -36,8 +36,8 @@ _turns = msgspec.json.Decoder(list[_Turn])
             "messages[0].content[0].size",
             "expected an integer or null, not a string",
         ),
-        ('[{"type":"x"}]', "messages[0].content[0].type", "'x' is none of the values"),
-        (r'"\ud83d"', "messages", "cannot be read as JSON, or has text that is no Unicode"),
+        ('[{"type":"x"}]', "messages[0].content[0].type", "'x' is not a known value"),
+        (r'"\ud83d"', "messages", "not readable as JSON, or text that is not Unicode"),
     ],
 )
 def test_names_the_path(content: str, path: str, message: str) -> None:

@@ -64,7 +64,7 @@ RECURSIVE = {**REFERRING, "$defs": {"n": closed(next={"anyOf": [{"$ref": "#/$def
         ({"anyOf": [closed()]}, "root", None),
         (deep(10), None, None),
         (deep(11), "10 levels", None),
-        ([], "no object", "no object"),
+        ([], "must be an object", "must be an object"),
         ({"type": "object", "properties": 5, "additionalProperties": False}, None, None),
         (closed(minimum=TEXT), None, None),
     ],

@@ -10,7 +10,7 @@ from services.gateway.upstream.adapters.format_fields import FIELDS
 from services.gateway.upstream.adapters.target import TranslationTarget
 
 # Labels of OpenAI's are left out: LiteLLM writes keys of its own into `metadata`, and nobody else
-# keeps answers. Claude's thinking and `top_k` are no fields of OpenAI's.
+# keeps answers. Claude's thinking and `top_k` are not fields of OpenAI's.
 _ASKED = FIELDS["chat"].carried | {"thinking", "top_k"}
 _CLAUDE = "claude"
 _GOOGLES = frozenset({"gemini", "vertex_ai"})

@@ -62,7 +62,7 @@ def refused(error: BaseException, target: TranslationTarget) -> TranslationRefus
     if status is not None and status < _FIRST_ERROR:
         return TranslationRefused(
             502,
-            f"{target.provider} redirects the call, which no redirect may take elsewhere",
+            f"{target.provider} redirects the call, and redirects are not followed",
             code="upstream_unavailable",
         )
     text = _cleaned(_text(causes[0]))
@@ -110,7 +110,7 @@ def _unsaid(
     status = getattr(causes[0], "status_code", None)
     invalid = _INVALID_REQUEST.match(text)
     if _NO_IMAGE_URLS in text:
-        text = f"{target.provider} takes no image by such a URL: send it as a data: URL"
+        text = f"{target.provider} does not accept images by such a URL: send a data: URL"
         return TranslationRefused(400, text, code="unsupported_field")
     if invalid is not None:
         return TranslationRefused(400, invalid[0][:MAX_MESSAGE_CHARS], code="invalid_request")
@@ -184,9 +184,9 @@ def _in_stream(causes: list[BaseException], kinds: set[str]) -> bool:
 
 
 def _readable(text: str, target: TranslationTarget, status: int | None) -> str:
-    """A proxy's page of HTML in front of the provider is no message."""
+    """A proxy's page of HTML in front of the provider is not a message."""
     if not text or text.startswith(("<", "b'", 'b"')) or "Traceback (most recent" in text:
-        return f"{target.provider} answered {status or 502} and said nothing readable"
+        return f"{target.provider} answered {status or 502} without a readable reason"
     return text[:MAX_MESSAGE_CHARS]
 
 

@@ -119,14 +119,14 @@ def _check_messages(messages: Any) -> None:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise _invalid(f"messages[{index}]: an object with a role is required")
         if not isinstance(message.get("content"), str | list | None):
-            raise _invalid(f"messages[{index}].content: neither text nor a list")
+            raise _invalid(f"messages[{index}].content: must be text or a list")
 
 
 def _check_input(items: Any) -> None:
     if items is None or isinstance(items, str):
         return
     if not isinstance(items, list):
-        raise _invalid("input: neither text nor a list")
+        raise _invalid("input: must be text or a list")
     for index, item in enumerate(items):
         if not isinstance(item, dict):
             raise _invalid(f"input[{index}]: an object is required")

@@ -29,7 +29,7 @@ class TranslationRefused(Exception):
 
     `status` is the HTTP status for the client, `message` the provider's own words where it
     said any, `code` its code or error type, `retry_after` its header, as it came. `cause` says
-    of a failure that is no answer of the provider what it is due to, where that can be told.
+    of a failure that is not an answer of the provider what it is due to, where that can be told.
     """
 
     def __init__(

@@ -37,7 +37,7 @@ def _option(translation: Translation, steps: list[str]) -> str | None:
     for length in range(len(steps), 0, -1):
         field = meant.get(".".join(steps[:length]))
         if field is not None:
-            # Which of the turns is not known, and all of them are no answer to it.
+            # Which of the turns is not known, and naming all of them would not help.
             is_vague = field == "turns" and len(steps) > length
             return None if is_vague else known.get(field)
     return None

@@ -61,7 +61,7 @@ def counted_fields(target: ClientFormat, fields: Mapping[str, Any]) -> dict[str,
 
 
 def count_in(body: bytes) -> int:
-    """Raises UpstreamFailed for an answer that is no count."""
+    """Raises UpstreamFailed for an answer that is not a count."""
     try:
         return _decode(body).input_tokens
     except UNREADABLE as error:

@@ -30,7 +30,7 @@ class Language(msgspec.Struct, frozen=True, kw_only=True):
     names the path. `write_request` writes the body for a provider's model, after the mender. It
     raises UnsupportedField for what it has no word for; the report notes what was left out or
     weakened. `read_answer` gives a Failure where an answer 200 holds an error, and raises
-    UpstreamFailed for one that it cannot read. `read_error` is for answers that are no 2xx, of any
+    UpstreamFailed for one that it cannot read. `read_error` is for answers that are not 2xx, of any
     body. `reader` reads a provider's stream, `writer` writes a client's.
     """
 

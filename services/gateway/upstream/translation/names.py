@@ -45,7 +45,7 @@ def tool_names(request: Request, max_chars: int, paths: Paths) -> ToolNames:
             continue
         raise invalid(
             paths.tool(tool.at),
-            f"another tool has the name {tool.name[:64]!r}, or one sent as the same",
+            f"another tool has the name {tool.name[:64]!r}, or one that is sent as the same",
         )
     return ToolNames(known)
 

@@ -107,7 +107,7 @@ class SearchResult(_Part, frozen=True, kw_only=True):
 class ToolCall(_Part, frozen=True, kw_only=True):
     """A call of one of the client's tools. `arguments` is the text that came, never parsed.
 
-    `is_freeform`: a custom tool, whose input is no JSON. `signature`: Gemini signs its calls.
+    `is_freeform`: a custom tool, whose input is not JSON. `signature`: Gemini signs its calls.
     `caller` and other members that only the own family knows are in `extra`.
     """
 

@@ -12,15 +12,15 @@ from services.gateway.upstream.translation.parts import At
 
 # They stand for content that the provider keeps, or say where an answer is kept: never left out.
 _CONTENT = {
-    name: f"the model's provider keeps none of OpenAI's {what}: send the whole conversation"
+    name: f"the model's provider does not store OpenAI's {what}: send the whole conversation"
     for name, what in (
         ("previous_response_id", "responses"),
         ("conversation", "conversations"),
         ("prompt", "prompts"),
     )
 } | {
-    "thread": "the model's provider keeps no threads: send the whole conversation",
-    "background": "the model's provider answers while the client waits",
+    "thread": "the model's provider does not keep threads: send the whole conversation",
+    "background": "the model's provider cannot answer in the background",
 }
 
 T = TypeVar("T")
@@ -140,7 +140,7 @@ def decoded(decoder: msgspec.json.Decoder[T], raw: msgspec.Raw | bytes, path: st
     except msgspec.ValidationError as error:
         raise _misshapen(path, str(error)) from None
     except UNREADABLE:
-        raise invalid(path, "it cannot be read as JSON, or has text that is no Unicode") from None
+        raise invalid(path, "not readable as JSON, or text that is not Unicode") from None
 
 
 def _misshapen(path: str, words: str) -> InvalidRequest:
@@ -149,9 +149,9 @@ def _misshapen(path: str, words: str) -> InvalidRequest:
     if found := _MISSING.fullmatch(what):
         return invalid(f"{path}.{found[1]}", "this field is missing")
     if found := _UNKNOWN.fullmatch(what):
-        return unsupported(f"{path}.{found[1]}", "this field is not known")
+        return unsupported(f"{path}.{found[1]}", "unknown field")
     if found := _VALUE.fullmatch(what):
-        return invalid(path, f"{found[1]} is none of the values that are known")
+        return invalid(path, f"{found[1]} is not a known value")
     # "Expected `str`, got `int`", or a number out of its range.
     plain = _NAMED_TYPE.sub(_type, what).replace(", got ", ", not ")
     return invalid(path, plain[:1].lower() + plain[1:])

@@ -87,21 +87,21 @@ def _problem(data: bytes, dialect: Dialect) -> str | None:
     try:
         root = msgspec.json.decode(data, type=dict[str, Any])
     except UNREADABLE:
-        return "the schema is no object"
+        return "the schema must be an object"
     if dialect == "openai" and "anyOf" in root:
-        return "a strict schema has no 'anyOf' at its root"
+        return "a strict schema must not have 'anyOf' at its root"
     properties = 0
     for node, depth in _nodes(root, 1):
         if depth > _MAX_DEPTH[dialect]:
-            return f"a strict schema has at most {_MAX_DEPTH[dialect]} levels"
+            return f"a strict schema may have at most {_MAX_DEPTH[dialect]} levels"
         properties += len(_table(node.get("properties")))
         if properties > _MAX_PROPERTIES:
-            return f"a strict schema has at most {_MAX_PROPERTIES} properties"
+            return f"a strict schema may have at most {_MAX_PROPERTIES} properties"
         problem = _problem_here(node, dialect)
         if problem is not None:
             return problem
     if dialect == "anthropic" and _is_recursive(root):
-        return "a strict schema does not contain itself by '$ref'"
+        return "a strict schema must not contain itself by '$ref'"
     return None
 
 
@@ -133,30 +133,30 @@ def _list(value: Any) -> list[Any]:
 def _problem_here(node: dict[str, Any], dialect: Dialect) -> str | None:
     for keyword in node:
         if keyword in _REFUSED[dialect]:
-            return f"a strict schema has no '{keyword}' at this provider"
+            return f"a strict schema must not have '{keyword}' at this provider"
     if node.get("type") == "object" or "properties" in node:
         if node.get("additionalProperties") is not False:
-            return "each object of a strict schema has 'additionalProperties': false"
+            return "each object of a strict schema needs 'additionalProperties': false"
         if dialect == "openai":
             missing = set(_table(node.get("properties"))) - set(
                 map(str, _list(node.get("required")))
             )
             if missing:
-                return f"a strict schema requires each property, and not {min(missing)[:64]!r}"
+                return f"a strict schema must require {min(missing)[:64]!r} too"
     return _anthropics(node) if dialect == "anthropic" else None
 
 
 def _anthropics(node: dict[str, Any]) -> str | None:
     if isinstance(node.get("type"), list):
-        return "a strict schema has 'anyOf' in place of a list of types at this provider"
+        return "a strict schema must have 'anyOf' in place of a list of types at this provider"
     if node.get("minItems", 0) not in (0, 1):
-        return "a strict schema has no 'minItems' but 0 and 1 at this provider"
+        return "a strict schema may have only 0 or 1 as 'minItems' at this provider"
     form = node.get("format")
     if isinstance(form, str) and form not in _FORMATS:
-        return f"a strict schema has no format {form[:64]!r} at this provider"
+        return f"a strict schema must not have the format {form[:64]!r} at this provider"
     reference = node.get("$ref")
     if isinstance(reference, str) and not reference.startswith("#"):
-        return "a strict schema has no '$ref' to another document"
+        return "a strict schema must not have a '$ref' to another document"
     return None
 
 

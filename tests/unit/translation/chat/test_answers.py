@@ -190,7 +190,7 @@ def test_a_matched_stop_string_is_told_where_the_server_does() -> None:
     assert read(choice({"content": "a"}, stop_reason="END")).stop == Stop(
         kind="sequence", said="stop", sequence="END"
     )
-    # A token's number is no string.
+    # A token's number is not a string.
     assert read(choice({"content": "a"}, stop_reason=2)).stop.kind == "end"
 
 

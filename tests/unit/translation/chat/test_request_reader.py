@@ -357,7 +357,7 @@ def test_a_schema_may_be_missing() -> None:
 
 
 def test_unknown_members_of_messages_are_named() -> None:
-    """Options of a server's own; what its answers carry is no option."""
+    """Options of a server's own; what its answers carry is not an option."""
     messages = [
         {"role": "user", "content": "a", "id": "1", "invented": None},
         {"role": "assistant", "content": "b", "prefix": True, "reasoning_details": [1]},

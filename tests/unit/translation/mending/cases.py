@@ -171,7 +171,7 @@ THINKING = [
         adapted=("thinking",),
     ),
     Case(
-        name="what is left to the model is no loss",
+        name="what is left to the model is not a loss",
         rule=thinking.thinking_without_ability,
         to="responses",
         profile=GPT_4,
@@ -486,7 +486,7 @@ OPTIONS = [
         adapted=("verbosity",),
     ),
     Case(
-        name="the usual style is no hint",
+        name="the usual style is not a hint",
         rule=options.verbosity,
         to="chat",
         profile=SERVER,
@@ -503,7 +503,7 @@ OPTIONS = [
         sent=asked(labels=Labels(user=LONG_DIGEST, cache_key=LONG_DIGEST)),
     ),
     Case(
-        name="what OpenAI's clients call a user is no key of a cache",
+        name="what OpenAI's clients call a user is not a key of a cache",
         rule=options.labels,
         to="responses",
         profile=GPT_4,

@@ -197,7 +197,7 @@ def test_arguments(arguments: str, found: dict[str, Any]) -> None:
 @pytest.mark.parametrize("arguments", ['{"a": ', "[1]", "null", "5", "{}{}"])
 def test_broken_arguments(arguments: str) -> None:
     call = ToolCall(id="c", name="f", arguments=arguments)
-    with pytest.raises(AnswerBroken, match="the tool f with arguments that are no JSON object"):
+    with pytest.raises(AnswerBroken, match="the tool f with arguments that are not a JSON object"):
         write(reply(call, stop=Stop(kind="tool")), family="openai")
     cut = write(reply(Text(text="a"), call, stop=Stop(kind="limit")), family="openai")
     assert cut["content"] == [{"type": "text", "text": "a"}]

@@ -40,7 +40,7 @@ def answered(*blocks: Any) -> dict[str, Any]:
 
 WRONG: tuple[tuple[dict[str, Any], str, str], ...] = (
     (body("hi"), "messages[0]", "expected an object, not a string"),
-    (body({"role": "tool", "content": "a"}), "messages[0].role", "'tool' is none of the values"),
+    (body({"role": "tool", "content": "a"}), "messages[0].role", "'tool' is not a known value"),
     (body({"role": "user"}), "messages[0].content", "this field is missing"),
     (asked("hi"), "messages[0].content[0]", "expected an object, not a string"),
     (asked({"text": "a"}), "messages[0].content[0].type", "this field is missing"),
@@ -53,7 +53,7 @@ WRONG: tuple[tuple[dict[str, Any], str, str], ...] = (
     (
         asked({"type": "text", "text": "a", "cache_control": {"type": "ephemeral", "ttl": "2h"}}),
         "messages[0].content[0].cache_control.ttl",
-        "'2h' is none of the values",
+        "'2h' is not a known value",
     ),
     (
         asked({"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text"}]}),
@@ -63,20 +63,20 @@ WRONG: tuple[tuple[dict[str, Any], str, str], ...] = (
     (
         asked(CALL),
         "messages[0].content[0]",
-        "a block of type tool_use has no place in a message of role user",
+        "role user may not have a block of type tool_use",
     ),
     (
         answered({"type": "tool_result", "tool_use_id": "t"}),
         "messages[1].content[0]",
-        "a block of type tool_result has no place in a message of role assistant",
+        "role assistant may not have a block of type tool_result",
     ),
     (
         body({"role": "system", "content": [{"type": "image", "source": PNG}]}),
         "messages[0].content[0]",
-        "a block of type image has no place",
+        "role system may not have a block of type image",
     ),
     (answered(CALL | {"input": "x"}), "messages[1].content[0].input", "expected an object"),
-    (body(system=[{"type": "image"}]), "system[0].type", "'image' is none of the values"),
+    (body(system=[{"type": "image"}]), "system[0].type", "'image' is not a known value"),
     (body(max_tokens=-1), "max_tokens", "expected an integer >= 0"),
     (body(temperature="1"), "temperature", "expected a number or null, not a string"),
     (body(stop_sequences=[None]), "stop_sequences[0]", "expected a string, not null"),
@@ -89,10 +89,10 @@ WRONG: tuple[tuple[dict[str, Any], str, str], ...] = (
     (
         body(thinking={"type": "disabled", "display": "omitted"}),
         "thinking.display",
-        "thinking of type disabled is not displayed",
+        "thinking of type disabled cannot be displayed",
     ),
-    (body(thinking={"type": "lots"}), "thinking.type", "'lots' is none of the values"),
-    (body(output_config={"effort": "huge"}), "output_config.effort", "'huge' is none of the"),
+    (body(thinking={"type": "lots"}), "thinking.type", "'lots' is not a known value"),
+    (body(output_config={"effort": "huge"}), "output_config.effort", "'huge' is not a"),
     (body(output_config="x"), "output_config", "expected an object or null, not a string"),
     (
         body(output_config={"format": {"type": "json_schema"}}),
@@ -110,7 +110,7 @@ WRONG: tuple[tuple[dict[str, Any], str, str], ...] = (
             output_config={"format": {"type": "json_schema", "schema": {"type": "object"}}},
         ),
         "output_format",
-        "it differs from output_config.format",
+        "differs from output_config.format",
     ),
     (body(tools={"name": "f"}), "tools", "expected a list, not an object"),
     (body(tools=["f"]), "tools[0]", "expected an object, not a string"),
@@ -122,7 +122,7 @@ WRONG: tuple[tuple[dict[str, Any], str, str], ...] = (
     ),
     (body(tools=[{"name": 1, "input_schema": {}}]), "tools[0].name", "expected a string"),
     (body(tool_choice="auto"), "tool_choice", "expected an object or null, not a string"),
-    (body(tool_choice={"type": "tool"}), "tool_choice.name", "a choice of type tool names a tool"),
+    (body(tool_choice={"type": "tool"}), "tool_choice.name", "required for type tool"),
     (
         body(metadata={"user_id": 1}),
         "metadata.user_id",

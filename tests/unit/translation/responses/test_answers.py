@@ -559,7 +559,7 @@ def test_what_is_written_is_read_again(parts: list[Part]) -> None:
             503,
             b"",
             ReportedError(
-                message="The provider answered with status 503 and without a word.", status=503
+                message="The provider answered with status 503 and gave no reason.", status=503
             ),
         ),
         (500, b"[]", ReportedError(message="[]", status=500)),

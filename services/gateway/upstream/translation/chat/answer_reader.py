@@ -34,7 +34,7 @@ _encode = msgspec.json.encode
 def read_answer(body: bytes, _family: Family) -> Reply | ReportedError:
     """The same of every family: chat names none of what it carries.
 
-    Raises UpstreamFailed where it is no answer of chat's, AnswerBroken for an empty one."""
+    Raises UpstreamFailed where it is not an answer of chat's, AnswerBroken for an empty one."""
     answer = decode_answer(body, answer_wire.answer_decoder)
     choices = answer.choices or []
     errors = (answer.error, *(choice.error for choice in choices))

@@ -54,7 +54,7 @@ def needed(content: Content, at: At) -> Content:
 
 def cache_mark(mark: wire.CacheBreakpoint | wire.CacheControl, path: str) -> CacheMark:
     if mark.ttl not in _TTLS_S:
-        raise invalid(f"{path}.ttl", f"{mark.ttl!r} is none of 30m, 12h, 5m and 1h")
+        raise invalid(f"{path}.ttl", f"must be 30m, 12h, 5m or 1h, not {mark.ttl!r}")
     return CacheMark(_TTLS_S[mark.ttl])
 
 
@@ -122,7 +122,7 @@ def _read_audio(audio: wire.InputAudio | None, at: At) -> Audio:
     if audio is None:
         raise _missing(at, "input_audio")
     if audio.format not in _AUDIO_FORMATS:
-        raise invalid(PATHS.of(at, "input_audio.format"), "it is neither wav nor mp3")
+        raise invalid(PATHS.of(at, "input_audio.format"), "must be wav or mp3")
     return Audio(data=audio.data, format=audio.format, at=at)
 
 
@@ -150,7 +150,7 @@ def _source(url: str, at: At, member: str) -> Bytes | Url:
     head, _, data = url.partition(",")
     media_type, _, coding = head[len("data:") :].rpartition(";")
     if coding != "base64" or not media_type or not data:
-        raise invalid(PATHS.of(at, member), "a data URL has a media type and base64 here")
+        raise invalid(PATHS.of(at, member), "a data URL needs a media type and base64")
     return Bytes(media_type, data)
 
 

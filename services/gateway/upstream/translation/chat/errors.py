@@ -18,7 +18,7 @@ _LAST_STATUS = 599
 
 
 def read_error(status: int, body: bytes) -> ReportedError:
-    """Of an answer that is no 2xx."""
+    """Of an answer that is not a 2xx."""
     failure = _of_json(body)
     if failure is None:
         text = body[:_MAX_READ_BYTES].decode(errors="replace").strip()

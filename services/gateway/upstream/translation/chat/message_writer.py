@@ -49,7 +49,7 @@ def write_messages(turns: tuple[Turn, ...], profile: Profile, report: Report) ->
 
 
 def takes_freeform(profile: Profile) -> bool:
-    """OpenAI's models alone are made for tools whose input is no JSON; LiteLLM loses some."""
+    """OpenAI's models alone are made for tools whose input is not JSON; LiteLLM loses some."""
     return profile.family == "openai" and profile.library is None
 
 
@@ -196,7 +196,7 @@ class _Writer:
         return written
 
     def _result(self, result: Result) -> tuple[Written, list[Written]]:
-        """The tool's message, and what of the result is no text, each behind its call's id."""
+        """The tool's message, and what of the result is not text, each behind its call's id."""
         texts: list[str] = []
         others: list[Written] = []
         call_id = self._call_id(result.call_id)

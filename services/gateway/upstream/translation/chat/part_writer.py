@@ -80,7 +80,7 @@ class PartWriter:
             return self._hosted(part)
         if type(part) is Opaque:
             raise uncarried(self._path(part.at), part.kind)
-        raise unsupported(self._path(part.at), "it stands in a turn where it cannot be carried")
+        raise unsupported(self._path(part.at), "it cannot be carried in this turn")
 
     def _hosted(self, part: Hosted) -> list[Written]:
         """Of a search the text stays that the model wrote after it."""
@@ -90,7 +90,7 @@ class PartWriter:
 
     def _image(self, image: Image) -> Written:
         if not self._profile.sees:
-            raise unsupported(self._path(image.at), "the model takes no images")
+            raise unsupported(self._path(image.at), "the model does not accept images")
         source = image.source
         if isinstance(source, Bytes):
             url = f"data:{source.media_type};base64,{source.data}"
@@ -98,7 +98,7 @@ class PartWriter:
             url = source.url
         else:
             raise unsupported(
-                self._path(image.at), "an image by the id of a file cannot be carried: send it"
+                self._path(image.at), "an image cannot be carried by its file id: send its data"
             )
         image_url = {"url": url}
         if image.detail is not None:
@@ -107,7 +107,7 @@ class PartWriter:
 
     def _audio(self, audio: Audio) -> Written:
         if not self._profile.hears:
-            raise unsupported(self._path(audio.at), "the model takes no audio")
+            raise unsupported(self._path(audio.at), "the model does not accept audio")
         return {"type": "input_audio", "input_audio": {"data": audio.data, "format": audio.format}}
 
     def _document(self, document: Document) -> list[Written]:
@@ -118,14 +118,14 @@ class PartWriter:
             return self._blocks(document, source)
         path = self._path(document.at)
         if isinstance(source, Url):
-            raise unsupported(path, "a document by its address cannot be carried: send it")
+            raise unsupported(path, "a document cannot be carried by its URL: send its data")
         if isinstance(source, FileId):
             file = self._file({"file_id": self._own_id(source, path)}, document)
             return [*self._context(document), file]
         if source.media_type == _PLAIN:
             return [self._titled(document, _text_of(source.data, path))]
         if source.media_type != _PDF or not self._profile.reads_pdf:
-            raise unsupported(path, f"the model takes no documents of type {source.media_type}")
+            raise unsupported(path, f"the model accepts no {source.media_type} documents")
         name = document.filename or document.title or _FILE_NAME
         data = f"data:{source.media_type};base64,{source.data}"
         return [
@@ -135,7 +135,7 @@ class PartWriter:
 
     def _own_id(self, source: FileId, path: str) -> str:
         if source.family != self._profile.family:
-            raise unsupported(path, "the model's provider does not have this file: send it")
+            raise unsupported(path, "the model's provider does not have this file: send its data")
         return source.id
 
     def _file(self, file: Written, document: Document) -> Written:
@@ -181,4 +181,4 @@ def _text_of(data: str, path: str) -> str:
     try:
         return b64decode(data, validate=True).decode()
     except (Base64Error, ValueError):
-        raise unsupported(path, "it is no text in UTF-8") from None
+        raise unsupported(path, "it is not UTF-8 text") from None

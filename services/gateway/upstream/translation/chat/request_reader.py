@@ -153,13 +153,13 @@ class _Said:
     def one_of(self, name: str, words: tuple[str, ...]) -> Any:
         word = self.read(name, _text)
         if word is not None and word not in words:
-            raise invalid(name, f"{word!r} is none of {', '.join(words)}")
+            raise invalid(name, f"must be one of {', '.join(words)}, not {word!r}")
         return word
 
     def at_least(self, name: str, least: int) -> int | None:
         number: int | None = self.read(name, _integer)
         if number is not None and number < least:
-            raise invalid(name, f"it is less than {least}")
+            raise invalid(name, f"must be at least {least}")
         return number
 
     def rest(self, unknown: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
@@ -198,7 +198,7 @@ def _read_tools(said: _Said) -> tuple[tuple[Tool, ...], ToolChoice | None, bool]
     if is_legacy and raw is not None:
         tools = read_legacy_tools(raw)
     elif said.raw("functions") is not None:
-        raise invalid("functions", "it cannot go beside `tools`")
+        raise invalid("functions", "cannot be combined with `tools`")
     if (raw := said.raw("tool_choice")) is not None:
         choice = read_choice(raw)
     elif (raw := said.raw("function_call")) is not None:
@@ -240,7 +240,7 @@ def _read_shape(said: _Said) -> Shape | None:
     if shape is None:
         return None
     if shape.type not in _SHAPES:
-        raise invalid("response_format.type", f"{shape.type!r} is none of {', '.join(_SHAPES)}")
+        raise invalid("response_format.type", f"must be one of {', '.join(_SHAPES)}")
     if shape.type == "text":
         return None
     if shape.type == "json_object":

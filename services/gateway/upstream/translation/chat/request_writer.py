@@ -71,7 +71,7 @@ def _limits(request: Request, profile: Profile, report: Report) -> Written:
     if limits.output_tokens == 0:
         # Never left out: the call would be a whole one, and paid for.
         raise unsupported(
-            report.paths.field("limits.prewarm"), "the provider writes one token at least"
+            report.paths.field("limits.prewarm"), "the provider writes at least one token"
         )
     if limits.output_tokens is not None:
         body[profile.limit_word] = limits.output_tokens
@@ -85,7 +85,7 @@ def _limits(request: Request, profile: Profile, report: Report) -> Written:
         body["stop"] = list(stop)
     if limits.answers > 1 and request.stream:
         report.unsupported(
-            report.paths.field("limits.answers"), "a translated stream has one answer"
+            report.paths.field("limits.answers"), "a translated stream carries one answer"
         )
     elif limits.answers > 1:
         body["n"] = limits.answers
@@ -162,7 +162,7 @@ def _labels(labels: Labels, profile: Profile, report: Report) -> Written:
     if profile.family == "openai":
         body |= _openai_labels(labels)
     elif labels.keeps:
-        report.unsupported(report.paths.field("labels.keeps"), "the provider keeps no answers")
+        report.unsupported(report.paths.field("labels.keeps"), "answers are not stored")
     return body | _tier(labels.tier, profile, report)
 
 

@@ -71,7 +71,7 @@ def read_choice(raw: msgspec.Raw) -> ToolChoice:
     choice = decoded(_choice, raw, "tool_choice")
     if isinstance(choice, str):
         if choice not in _MODES:
-            raise invalid("tool_choice", f"{choice!r} is none of auto, none and required")
+            raise invalid("tool_choice", f"must be auto, none or required, not {choice!r}")
         return ToolChoice(mode=choice)  # type: ignore[arg-type]
     return _read_named(choice)
 
@@ -81,7 +81,7 @@ def read_legacy_choice(raw: msgspec.Raw) -> ToolChoice:
     if type(choice) is wire.NamedTool:
         return ToolChoice(mode="required", names=(choice.name,))
     if choice not in ("auto", "none"):
-        raise invalid("function_call", f"{choice!r} is neither auto nor none")
+        raise invalid("function_call", f"must be auto or none, not {choice!r}")
     return ToolChoice(mode=choice)
 
 
@@ -97,7 +97,7 @@ def _read_named(choice: wire.ToolChoice) -> ToolChoice:
     if allowed is None:
         raise invalid("tool_choice.allowed_tools", "this field is missing")
     if allowed.mode not in ("auto", "required"):
-        raise invalid("tool_choice.allowed_tools.mode", "it is neither auto nor required")
+        raise invalid("tool_choice.allowed_tools.mode", "must be auto or required")
     if not allowed.tools:
         raise invalid("tool_choice.allowed_tools.tools", "it is empty")
     names = []
@@ -201,9 +201,9 @@ def _freeform(custom: wire.SentCustom, at: int, extra: dict[str, msgspec.Raw]) -
         if grammar is None:
             raise invalid(f"{path}.format.grammar", "this field is missing")
         if grammar.syntax not in _SYNTAXES:
-            raise invalid(f"{path}.format.grammar.syntax", "it is neither lark nor regex")
+            raise invalid(f"{path}.format.grammar.syntax", "must be lark or regex")
     elif custom.format is not None and custom.format.type != "text":
-        raise invalid(f"{path}.format.type", "it is neither text nor grammar")
+        raise invalid(f"{path}.format.type", "must be text or grammar")
     return Freeform(
         name=custom.name,
         at=(at,),

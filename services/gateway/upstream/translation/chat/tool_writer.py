@@ -92,10 +92,10 @@ def _as_function(tool: Freeform, name: str, report: Report) -> Written:
 def _search(tool: Search, profile: Profile, report: Report) -> Written:
     path = report.paths.tool(tool.at)
     if not profile.takes_search:
-        report.unsupported(path, "the model cannot search the web by this API")
+        report.unsupported(path, "the model cannot search the web through this API")
         return {}
     if tool.domains or tool.blocked or tool.max_uses is not None:
-        report.unsupported(path, "this API has no limits to what is searched, nor how often")
+        report.unsupported(path, "this API cannot limit which sites are searched, or how often")
     _refuse(tool.extra, tool.at, report)
     options: Written = {}
     if tool.context_size is not None:

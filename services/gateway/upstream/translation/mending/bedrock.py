@@ -24,12 +24,12 @@ def carried_parts(request: Request, aim: Aim) -> Request:
     for part in parts_of(request):
         path = aim.report.paths.of(part.at)
         if isinstance(part, Audio):
-            raise unsupported(path, "the model's provider takes no audio")
+            raise unsupported(path, "the model's provider does not accept audio")
         if isinstance(part, Image):
             if not isinstance(part.source, Bytes):
-                raise unsupported(path, "the model's provider takes no image by address: send it")
+                raise unsupported(path, "the model's provider takes images only as data: send it")
             if part.source.media_type not in _IMAGES:
-                raise unsupported(path, f"it takes no images of type {part.source.media_type}")
+                raise unsupported(path, f"no images of type {part.source.media_type}")
     return request
 
 
@@ -39,7 +39,7 @@ def no_choice(request: Request, aim: Aim) -> Request:
     if choice is None or choice.mode != "none":
         return request
     if _has_calls(request):
-        aim.unsupported("choice", "the provider cannot be told to call none beside earlier calls")
+        aim.unsupported("choice", "the provider cannot forbid calls after earlier ones")
         return replace(request, choice=None)
     return replace(request, choice=None, tools=())
 
@@ -48,7 +48,7 @@ def tools_of_history(request: Request, aim: Aim) -> Request:
     """Raises UnsupportedField for earlier calls without tools: they would become prose."""
     if not request.tools and _has_calls(request):
         path = aim.report.paths.field("tools")
-        raise unsupported(path, "the provider wants the tools of the calls in the conversation")
+        raise unsupported(path, "the provider needs the tools of the earlier calls")
     return request
 
 
@@ -57,7 +57,7 @@ def parallel_calls(request: Request, aim: Aim) -> Request:
     if request.parallel is None:
         return request
     if not request.parallel and request.tools:
-        aim.unsupported("parallel", "the model cannot be told to make one call at a time")
+        aim.unsupported("parallel", "the model cannot be limited to one call at a time")
     return replace(request, parallel=None)
 
 

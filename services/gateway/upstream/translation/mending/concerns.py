@@ -18,7 +18,7 @@ TOOLS = 4  # or a choice among them
 SAMPLING = 8
 SHAPE = 16
 LABELS = 32
-# A turn of the assistant's, or a part that is no text.
+# A turn of the assistant's, or a part that is not text.
 HISTORY = 64
 
 

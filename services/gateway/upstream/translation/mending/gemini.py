@@ -48,7 +48,7 @@ def sent_pictures(request: Request, aim: Aim) -> Request:
         url = part.source if isinstance(part, Image) else None
         if isinstance(url, Url) and not url.url.startswith(_OWN_FILES):
             path = aim.report.paths.of(part.at)
-            raise unsupported(path, "the model takes no image by its address: send it")
+            raise unsupported(path, "the model takes images only as data: send it")
     return request
 
 
@@ -57,7 +57,7 @@ def parallel_calls(request: Request, aim: Aim) -> Request:
     if request.parallel is None:
         return request
     if not request.parallel and request.tools:
-        aim.unsupported("parallel", "the model cannot be told to make one call at a time")
+        aim.unsupported("parallel", "the model cannot be limited to one call at a time")
     return replace(request, parallel=None)
 
 
@@ -65,7 +65,7 @@ def shape_beside_tools(request: Request, aim: Aim) -> Request:
     """Gemini up to 2.5 answers in a form, or calls tools."""
     if request.shape is None or not request.tools or not _is_older(aim.profile):
         return request
-    aim.unsupported("shape", "the model takes no form of the answer beside tools")
+    aim.unsupported("shape", "the model takes no response format together with tools")
     return replace(request, shape=None)
 
 

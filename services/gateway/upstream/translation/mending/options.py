@@ -62,7 +62,7 @@ def forced_tools(request: Request, aim: Aim) -> Request:
     choice = request.choice
     if aim.profile.takes_forced_tools or choice is None or choice.mode != "required":
         return request
-    aim.unsupported("choice", "the model cannot be made to call a tool")
+    aim.unsupported("choice", "the model cannot be forced to call a tool")
     names = choice.names if len(choice.names) > 1 else ()
     return replace(request, choice=ToolChoice(names=names))
 
@@ -255,7 +255,7 @@ def unnamed_shape(request: Request, aim: Aim) -> Request:
 
 def _not_strict(schema: msgspec.Raw | None, aim: Aim) -> str | None:
     if not aim.profile.takes_strict:
-        return "the model does not follow schemas to the letter"
+        return "the model does not support strict schemas"
     if schema is None or aim.profile.schema_dialect == "plain":
         return None
     return problem_of(schema, aim.profile.schema_dialect)

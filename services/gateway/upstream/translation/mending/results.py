@@ -63,6 +63,6 @@ def _check_ids(request: Request, aim: Aim) -> None:
                 calls[part.id] = part
             elif type(part) is Result:
                 if part.call_id not in calls:
-                    raise invalid(aim.report.paths.of(part.at), "no call before it has this id")
+                    raise invalid(aim.report.paths.of(part.at), "no earlier call has this id")
                 answered.add(part.call_id)
     _no_more({name: call for name, call in calls.items() if name not in answered}, aim)

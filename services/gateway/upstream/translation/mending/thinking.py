@@ -33,7 +33,7 @@ _LEAST_TOP_P = 0.95
 
 
 def thinking_without_ability(request: Request, aim: Aim) -> Request:
-    """A model that cannot think is not asked to; what was left to the model is no loss."""
+    """A model that cannot think is not asked to; what was left to the model is not a loss."""
     wish = request.thinking
     if wish == NO_WISH or aim.profile.can_think:
         return request
@@ -221,7 +221,7 @@ def tools_in_chat(request: Request, aim: Aim) -> Request:
     if effort is not None:
         aim.unsupported(
             named_wish(request.thinking, aim),
-            "the model takes no functions in chat completions while it thinks",
+            "the model does not accept functions in chat completions while it thinks",
         )
     return replace(request, thinking=replace(request.thinking, effort="none"))
 

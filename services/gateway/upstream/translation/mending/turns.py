@@ -192,7 +192,7 @@ def a_users_turn(request: Request, aim: Aim) -> Request:
             return request
     raise invalid(
         aim.report.paths.turns,
-        "the model's provider needs a message of the user's that is not empty",
+        "the model's provider requires a user message that is not empty",
     )
 
 

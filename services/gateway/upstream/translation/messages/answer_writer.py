@@ -110,7 +110,7 @@ def _call(part: ToolCall, end: StopKind, context: AnswerContext) -> Iterator[Blo
 
 
 def input_of(arguments: str) -> msgspec.Raw | None:
-    """None where they are no JSON object. A model that gives none calls without."""
+    """None where they are not a JSON object. Without any, the call has no arguments."""
     text = arguments.strip()
     if not text:
         return msgspec.Raw(b"{}")
@@ -128,6 +128,6 @@ def is_cut(end: StopKind) -> bool:
 
 def broken(name: str) -> AnswerBroken:
     return AnswerBroken(
-        f"The model called the tool {name} with arguments that are no JSON object. The call is"
+        f"The model called the tool {name} with arguments that are not a JSON object. The call is"
         " charged as the provider reported it."
     )

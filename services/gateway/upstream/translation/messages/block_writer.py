@@ -78,7 +78,7 @@ class BlockWriter:
 
     def _image(self, part: Image) -> Block:
         if not self._profile.sees:
-            raise unsupported(self._path(part.at), "the model takes no images")
+            raise unsupported(self._path(part.at), "the model does not accept images")
         source = part.source
         if isinstance(source, Bytes):
             if source.media_type not in _IMAGES:
@@ -103,7 +103,7 @@ class BlockWriter:
     def _document_source(self, part: Document) -> Block:
         is_text = isinstance(part.source, Plain | Blocks) or _is_text(part.source)
         if not is_text and not self._profile.reads_pdf:
-            raise unsupported(self._path(part.at), "the model takes no documents but texts")
+            raise unsupported(self._path(part.at), "the model accepts only text documents")
         match part.source:
             case Bytes(media_type=media_type) as file if media_type == _PDF:
                 return _base64(file)
@@ -131,12 +131,12 @@ class BlockWriter:
             try:
                 return b64decode(file.data, validate=True).decode()
             except ValueError:
-                raise unsupported(self._path(at), "its content is no text in base64") from None
+                raise unsupported(self._path(at), "its content is not base64 text") from None
         why = f"documents of type {file.media_type} cannot be carried; send PDF or text"
         raise unsupported(self._path(at), why)
 
     def _audio(self, part: Audio) -> Block:
-        raise unsupported(self._path(part.at), "the model's provider takes no audio")
+        raise unsupported(self._path(part.at), "the model's provider does not accept audio")
 
     def _refusal(self, part: Refusal) -> Block | None:
         return self._text(Text(text=part.text, at=part.at))
@@ -169,7 +169,7 @@ class BlockWriter:
             block[name] = raw
 
     def _input(self, part: ToolCall) -> Any:
-        """What a model wrote, and its client sends back, need be no object: it is wrapped then."""
+        """Arguments that are not an object are wrapped in one."""
         arguments = part.arguments
         if part.is_freeform:
             return {"input": arguments}

@@ -151,7 +151,7 @@ def _read_choice(fields: Fields) -> tuple[ToolChoice | None, bool | None]:
     if found is None:
         return None, None
     if (found.type == "tool") != (found.name is not None):
-        raise invalid("tool_choice.name", "a choice of type tool names a tool, and no other does")
+        raise invalid("tool_choice.name", "required for type tool, and allowed for no other")
     names = () if found.name is None else (found.name,)
     alone = found.disable_parallel_tool_use
     return ToolChoice(mode=_CHOICES[found.type], names=names), None if alone is None else not alone
@@ -166,7 +166,7 @@ def _wish(fields: Fields, effort: Effort | None) -> Wish:
     if found.type != "enabled" and found.budget_tokens is not None:
         raise invalid("thinking.budget_tokens", f"thinking of type {found.type} has no budget")
     if found.type in _NOT_SHOWN and found.display is not None:
-        raise invalid("thinking.display", f"thinking of type {found.type} is not displayed")
+        raise invalid("thinking.display", f"thinking of type {found.type} cannot be displayed")
     return Wish(
         mode=_MODES[found.type],
         effort=effort,
@@ -180,7 +180,7 @@ def _shape(fields: Fields, config: Members) -> Shape | None:
     first = _value(fields, "output_format", _format)
     second = decoded(_format, config.get("format", NULL), "output_config.format")
     if first is not None and second is not None and first != second:
-        raise invalid("output_format", "it differs from output_config.format, which replaces it")
+        raise invalid("output_format", "differs from output_config.format, which replaces it")
     found = second or first
     if found is None:
         return None

@@ -35,7 +35,7 @@ _JSON_MODE = "Answer with a single JSON object and nothing else."
 def write_request(request: Request, model: str, profile: Profile, report: Report) -> Members:
     """Raises UnsupportedField for what Anthropic has no word for, or reports it."""
     if request.limits.answers > 1:
-        raise unsupported(report.paths.field("limits.answers"), "the model gives one answer a call")
+        raise unsupported(report.paths.field("limits.answers"), "the model gives one answer")
     written: Members = {"model": model}
     if request.limits.output_tokens is not None:
         written["max_tokens"] = request.limits.output_tokens
@@ -96,7 +96,7 @@ def _config(request: Request, report: Report) -> Members:
 
 def _stop(stop: tuple[str, ...], report: Report) -> tuple[str, ...]:
     if not all(map(str.strip, stop)):
-        why = "the model's provider takes no stop sequence of blanks alone"
+        why = "the model's provider rejects a stop sequence of white space alone"
         raise unsupported(report.paths.field("limits.stop"), why)
     return stop
 
@@ -148,7 +148,7 @@ def _labels(labels: Labels, written: Members, report: Report) -> None:
         written["metadata"] = {"user_id": user}
     if labels.keeps:
         report.unsupported(
-            report.paths.field("labels.keeps"), "the model's provider keeps no answers"
+            report.paths.field("labels.keeps"), "the model's provider does not store answers"
         )
     if labels.tier is not None:
         if labels.tier in _TIERS:

@@ -214,7 +214,7 @@ class StreamBlocks:
 
 
 def _json(text: str) -> Raw:
-    """As it is, or as a string where it is no JSON."""
+    """As it is, or as a string where it is not JSON."""
     try:
         return _raw.decode(text)
     except UNREADABLE:

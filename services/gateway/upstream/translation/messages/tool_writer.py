@@ -165,7 +165,7 @@ class _ToolWriter:
     def _hosted(self, tool: HostedTool) -> msgspec.Raw | None:
         if tool.family == self._profile.family:
             return tool.raw
-        self._unsupported(tool, None, f"a tool of type {tool.kind} runs at another provider alone")
+        self._unsupported(tool, None, f"a tool of type {tool.kind} runs only at another provider")
         return None
 
     def _beside(self, tool: Function | Freeform | Search, written: Members) -> None:

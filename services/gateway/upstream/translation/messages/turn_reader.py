@@ -83,11 +83,11 @@ def _check_role(part: Part, role: str, at: At) -> None:
     if kind in _EVERYWHERE or _ROLES.get(kind, role) == role != "system":
         return
     name = _NAMES.get(kind, kind.__name__.lower())
-    raise invalid(PATHS.of(at), f"a block of type {name} has no place in a message of role {role}")
+    raise invalid(PATHS.of(at), f"role {role} may not have a block of type {name}")
 
 
 def _signatures_of_calls(part: Thinking, found: dict[str, ThoughtSignature]) -> bool:
-    """Whether it is no thought but signatures of calls, which travel in such a block."""
+    """Whether it is not a thought but signatures of calls, which travel in such a block."""
     signature = part.signature
     if signature is None or signature.family == FAMILY or not signature.data.startswith("{"):
         return False

@@ -105,9 +105,7 @@ class TurnWriter:
 
     def _no_system(self, part: Part) -> Exception:
         kind = type(part).__name__.lower()
-        why = (
-            f"the model's provider takes nothing but text in system messages, and this is a {kind}"
-        )
+        why = f"the model's provider accepts only text in system messages, not a {kind}"
         return unsupported(self._path(part.at), why)
 
     def _end_prefill(self, content: list[Any], turn: Turn) -> None:
@@ -116,7 +114,7 @@ class TurnWriter:
         if type(last) is not dict or last["type"] != "text":
             return
         if not self._profile.takes_prefill:
-            why = "the model does not go on from an assistant's message: end with a user's"
+            why = "the model does not continue an assistant message: end with a user message"
             raise unsupported(self._path(turn.at), why)
         last["text"] = last["text"].rstrip()
 

@@ -96,7 +96,7 @@ def failure_of(error: WireError | str | None, status: str | None = None) -> Repo
     if isinstance(error, str):
         return ReportedError(message=error)
     return ReportedError(
-        message=error.message or "The provider failed without a word.",
+        message=error.message or "The provider gave no reason.",
         kind=error.type,
         code=None if error.code is None else str(error.code),
         param=error.param,

@@ -83,7 +83,7 @@ def read_part(part: ContentPart, at: At, raws: RawItems) -> Part:
     kind = part.type
     if kind in ("input_text", "output_text", "text"):
         if part.text is None:
-            raise invalid(PATHS.of(at, "text"), "this part has a text")
+            raise invalid(PATHS.of(at, "text"), "this part requires text")
         annotations = part.annotations
         has_citations = annotations is not ABSENT and bytes(annotations) not in _NO_ANNOTATIONS
         return Text(
@@ -99,10 +99,10 @@ def read_part(part: ContentPart, at: At, raws: RawItems) -> Part:
         return _read_file(part, at)
     if kind == "refusal":
         if part.refusal is None:
-            raise invalid(PATHS.of(at, "refusal"), "this part has a refusal")
+            raise invalid(PATHS.of(at, "refusal"), "this part requires a refusal")
         return Refusal(text=part.refusal, at=at)
     if not kind:
-        raise invalid(PATHS.of(at, "type"), "a part has a type, such as `input_text`")
+        raise invalid(PATHS.of(at, "type"), "a part requires a type, such as `input_text`")
     return Opaque(kind=kind, raw=raws.part(at), family=FAMILY, at=at)
 
 
@@ -113,7 +113,7 @@ def _read_image(part: ContentPart, at: At) -> Image:
     elif part.file_id:
         source = FileId(part.file_id, FAMILY)
     else:
-        raise invalid(PATHS.of(at), "an image has an image_url or a file_id")
+        raise invalid(PATHS.of(at), "an image requires an image_url or a file_id")
     mark = _mark(part.prompt_cache_breakpoint, at)
     return Image(source=source, detail=part.detail, cache=mark, at=at)
 
@@ -127,7 +127,7 @@ def _read_file(part: ContentPart, at: At) -> Document:
     elif part.file_id:
         source = FileId(part.file_id, FAMILY)
     else:
-        raise invalid(PATHS.of(at), "a file has file_data, a file_url or a file_id")
+        raise invalid(PATHS.of(at), "a file requires file_data, a file_url or a file_id")
     return Document(
         source=source,
         filename=part.filename,
@@ -148,7 +148,7 @@ def _file_bytes(value: str, path: str) -> Bytes:
 def _data_url(url: str, path: str) -> Bytes:
     head, comma, data = url[5:].partition(",")
     if not comma or not head.endswith(_BASE64):
-        raise invalid(path, "this is no data URL in base64")
+        raise invalid(path, "must be a data URL in base64")
     media_type = head.removesuffix(_BASE64).partition(";")[0].lower()
     return Bytes(media_type or "text/plain", data)
 
@@ -158,5 +158,5 @@ def _mark(breakpoint_: Breakpoint | None, at: At) -> CacheMark | None:
         return None
     if breakpoint_.ttl is not None and breakpoint_.ttl not in _TTLS_S:
         place = PATHS.of(at, "prompt_cache_breakpoint.ttl")
-        raise invalid(place, f"this is none of {', '.join(_TTLS_S)}")
+        raise invalid(place, f"must be one of {', '.join(_TTLS_S)}")
     return CacheMark(None if breakpoint_.ttl is None else _TTLS_S[breakpoint_.ttl])

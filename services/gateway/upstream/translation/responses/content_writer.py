@@ -77,7 +77,7 @@ class ContentWriter:
 
     def _image(self, part: Image) -> dict[str, Any]:
         if not self._profile.sees:
-            raise unsupported(self._report.paths.of(part.at), "the model does not take images")
+            raise unsupported(self._report.paths.of(part.at), "the model does not accept images")
         written: dict[str, Any] = {"type": "input_image", "detail": part.detail or "auto"}
         source = part.source
         if type(source) is FileId:
@@ -104,7 +104,7 @@ class ContentWriter:
 
     def _file(self, part: Document, source: Bytes | Url | FileId) -> Iterator[dict[str, Any]]:
         if not self._profile.reads_pdf:
-            raise unsupported(self._report.paths.of(part.at), "the model does not take files")
+            raise unsupported(self._report.paths.of(part.at), "the model does not accept files")
         # A file that is sent has its title for a name.
         lines = [None if isinstance(source, Bytes) else part.title, part.context]
         if any(lines):

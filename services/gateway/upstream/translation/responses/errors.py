@@ -23,7 +23,7 @@ _body = msgspec.json.Decoder(_Body)
 
 
 def read_error(status: int, body: bytes) -> ReportedError:
-    """Of an answer that is no 2xx; any body, JSON or not."""
+    """Of an answer that is not a 2xx; any body, JSON or not."""
     try:
         told = _body.decode(body)
     except UNREADABLE:
@@ -37,4 +37,4 @@ def read_error(status: int, body: bytes) -> ReportedError:
 
 def _words(status: int, body: bytes) -> str:
     words = body[: 4 * _MAX_WORDS].decode(errors="replace").strip()[:_MAX_WORDS]
-    return words or f"The provider answered with status {status} and without a word."
+    return words or f"The provider answered with status {status} and gave no reason."

@@ -105,7 +105,7 @@ class _InputReader:
     def message(self, index: int, item: Item) -> None:
         role = _ROLES.get(item.role or "")
         if role is None:
-            raise invalid(f"input[{index}].role", f"this is none of {', '.join(_ROLES)}")
+            raise invalid(f"input[{index}].role", f"must be one of {', '.join(_ROLES)}")
         parts = self._content(index, item)
         if role == "assistant":
             if item.phase is not None and self._phase not in (None, item.phase):
@@ -122,7 +122,7 @@ class _InputReader:
         if isinstance(content, str):
             return (Text(text=content, at=(index,)),)
         if content is None:
-            raise invalid(f"input[{index}].content", "a message has a content")
+            raise invalid(f"input[{index}].content", "a message requires content")
         return tuple(
             read_part(part, (index, place), self._raws) for place, part in enumerate(content)
         )
@@ -132,10 +132,10 @@ class _InputReader:
         said = item.input if is_freeform else item.arguments
         member = "input" if is_freeform else "arguments"
         if not isinstance(said, str):
-            raise invalid(f"input[{index}].{member}", "a call has this, a string")
+            raise invalid(f"input[{index}].{member}", "a call requires this string")
         if not item.call_id or not item.name:
             member = "name" if item.call_id else "call_id"
-            raise invalid(f"input[{index}].{member}", "a call has this")
+            raise invalid(f"input[{index}].{member}", "a call requires this field")
         extra: dict[str, msgspec.Raw] = {}
         if not _is_direct(item, index):
             extra["caller"] = item.caller
@@ -171,7 +171,7 @@ class _InputReader:
                 for place, part in enumerate(output)
             )
         else:
-            raise invalid(f"input[{index}].output", "this is a string or a list")
+            raise invalid(f"input[{index}].output", "must be a string or a list")
         result = Result(
             call_id=item.call_id,
             parts=parts,
@@ -194,7 +194,7 @@ class _InputReader:
 
     def additional_tools(self, index: int, item: Item) -> None:
         if item.tools in (ABSENT, NULL):
-            raise invalid(f"input[{index}].tools", "this item has tools")
+            raise invalid(f"input[{index}].tools", "this item requires tools")
         self.tools += read_tools(item.tools, f"input[{index}].tools", (-1 - index,))
 
     def _add_opaque(self, index: int, kind: str) -> None:

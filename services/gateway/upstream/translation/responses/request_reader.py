@@ -141,7 +141,7 @@ def _read_limits(fields: Fields) -> OutputLimits:
         hosted_calls=_read(fields, "max_tool_calls", WHOLE),
     )
     if limits.output_tokens is not None and limits.output_tokens < 1:
-        raise invalid("max_output_tokens", "this is at least 1")
+        raise invalid("max_output_tokens", "must be at least 1")
     if _is_prewarm(fields):
         return msgspec.structs.replace(limits, output_tokens=0)
     return limits
@@ -175,7 +175,7 @@ def _read_thinking(
         _note(f"reasoning.{name}", members[name], extra, hints)
     effort = reasoning.effort
     if effort is not None and effort not in _EFFORTS:
-        raise invalid("reasoning.effort", f"this is none of {', '.join(_EFFORTS)}")
+        raise invalid("reasoning.effort", f"must be one of {', '.join(_EFFORTS)}")
     return Wish(
         effort=effort,  # type: ignore[arg-type]  # one of its words, as proven
         summary=reasoning.summary or reasoning.generate_summary,
@@ -201,11 +201,11 @@ def _read_format(raw: msgspec.Raw) -> Shape | None:
     if form.type == "json_object":
         return Shape(kind="json_object")
     if form.type != "json_schema":
-        raise invalid("text.format.type", "this is none of text, json_object, json_schema")
+        raise invalid("text.format.type", "must be text, json_object or json_schema")
     if not form.name:
-        raise invalid("text.format.name", "a schema has a name")
+        raise invalid("text.format.name", "a schema requires a name")
     if not bytes(form.schema).startswith(b"{"):
-        raise invalid("text.format.schema", "a JSON schema is an object")
+        raise invalid("text.format.schema", "a JSON schema must be an object")
     return Shape(
         kind="json_schema",
         name=form.name,

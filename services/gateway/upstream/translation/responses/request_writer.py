@@ -87,7 +87,7 @@ def _refuse_prefill(turns: tuple[Turn, ...], report: Report, *, is_own: bool) ->
     if is_own or not turns or turns[-1].role != "assistant":
         return
     if any(type(part) is Text and part.text for part in turns[-1].parts[-1:]):
-        why = "the model's provider does not go on with a turn that the client began"
+        why = "the model's provider does not continue a turn that the client began"
         raise unsupported(report.paths.of(turns[-1].at), why)
 
 
@@ -96,7 +96,7 @@ def _write_limits(body: dict[str, Any], request: Request, profile: Profile, repo
     tokens = limits.output_tokens
     if tokens == 0:
         if profile.family != FAMILY:
-            raise unsupported(paths.field("limits.prewarm"), "this is at least 1")
+            raise unsupported(paths.field("limits.prewarm"), "must be at least 1")
         body["prompt_cache_options"] = {"prewarm": True}
     elif tokens is not None:
         if profile.family == FAMILY and tokens < _MIN_OUTPUT_TOKENS:
@@ -109,7 +109,7 @@ def _write_limits(body: dict[str, Any], request: Request, profile: Profile, repo
     if limits.stop:
         report.unsupported(paths.field("limits.stop"))
     if limits.answers != 1:
-        raise unsupported(paths.field("limits.answers"), "the provider gives one answer a call")
+        raise unsupported(paths.field("limits.answers"), "the provider gives one answer per call")
 
 
 def _write_sampling(body: dict[str, Any], sampling: Sampling, report: Report) -> None:

@@ -119,7 +119,7 @@ def _read(members: Members, raw: msgspec.Raw, path: str, at: At) -> Iterator[Too
     elif kind in _SEARCHES or kind in _PREVIEWS:
         yield _read_search(members, path, at, is_preview=kind in _PREVIEWS)
     elif not kind:
-        raise invalid(f"{path}.type", "a tool has a type, such as `function`")
+        raise invalid(f"{path}.type", "a tool requires a type, such as `function`")
     else:
         yield HostedTool(kind=kind, at=at, raw=raw, family=FAMILY)
 
@@ -129,7 +129,7 @@ def _read_named(
 ) -> Function | Freeform:
     name = _text(members, "name", path)
     if not name:
-        raise invalid(f"{path}.name", "a tool has a name")
+        raise invalid(f"{path}.name", "a tool requires a name")
     space, space_description = namespace or (None, None)
     description = _text(members, "description", path)
     if kind == "custom":
@@ -146,7 +146,7 @@ def _read_named(
         )
     schema = said(members, "parameters")
     if schema is not None and not bytes(schema).startswith(b"{"):
-        raise invalid(f"{path}.parameters", "a JSON schema is an object")
+        raise invalid(f"{path}.parameters", "a JSON schema must be an object")
     strict = said(members, "strict")
     return Function(
         name=name,
@@ -168,7 +168,7 @@ def _read_grammar(members: Members, path: str) -> tuple[str | None, str | None]:
     if grammar.type == "text":
         return None, None
     if grammar.type != "grammar" or grammar.syntax is None or grammar.definition is None:
-        raise invalid(f"{path}.format", "this is neither `text` nor a whole `grammar`")
+        raise invalid(f"{path}.format", "must be `text` or a complete `grammar`")
     return grammar.syntax, grammar.definition
 
 
@@ -176,16 +176,16 @@ def _read_namespace(members: Members, path: str, at: At) -> Iterator[Tool]:
     name = _text(members, "name", path)
     raw = said(members, "tools")
     if not name or raw is None:
-        raise invalid(path, "a namespace has a name and tools")
+        raise invalid(path, "a namespace requires a name and tools")
     for member in _rest(members, _NAMESPACE):
-        raise invalid(f"{path}.{member}", "this is not a member of a namespace")
+        raise invalid(f"{path}.{member}", "a namespace does not have this field")
     namespace = (name, _text(members, "description", path) or "")
     listed: list[dict[str, msgspec.Raw]] = decoded(TOOLS, raw, f"{path}.tools")
     for index, inner in enumerate(listed):
         place = f"{path}.tools[{index}]"
         kind = _text(inner, "type", place)
         if kind not in _NAMED:
-            raise invalid(f"{place}.type", "a namespace holds tools of type `function` or `custom`")
+            raise invalid(f"{place}.type", "a namespace holds only `function` and `custom` tools")
         yield _read_named(kind, inner, place, (*at, index), namespace)
 
 
@@ -199,7 +199,7 @@ def _read_search(members: Members, path: str, at: At, *, is_preview: bool) -> Se
         extra |= {f"filters.{name}": inside[name] for name in inside if name != "allowed_domains"}
     location = said(members, "user_location")
     if location is not None and bytes(location)[:1] != b"{":
-        raise invalid(f"{path}.user_location", "this is an object")
+        raise invalid(f"{path}.user_location", "must be an object")
     return Search(
         at=at,
         domains=domains,
@@ -235,24 +235,24 @@ def read_choice(raw: msgspec.Raw) -> ToolChoice | None:
     if isinstance(choice, str):
         if choice in _MODES:
             return ToolChoice(mode=_MODES[choice])
-        raise invalid("tool_choice", f"this is none of {', '.join(_MODES)}, nor an object")
+        raise invalid("tool_choice", f"must be one of {', '.join(_MODES)}, or an object")
     if choice.type in _NAMED:
         if not choice.name:
-            raise invalid("tool_choice.name", "the tool has a name")
+            raise invalid("tool_choice.name", "the tool requires a name")
         for name in decoded(MEMBERS, raw, "tool_choice").keys() - {"type", "name"}:
             raise unsupported(f"tool_choice.{name}")
         return ToolChoice(mode="required", names=(choice.name,))
     if choice.type == "allowed_tools":
         return _allowed(choice)
     if not choice.type:
-        raise invalid("tool_choice.type", "a choice has a type, such as `function`")
+        raise invalid("tool_choice.type", "a choice requires a type, such as `function`")
     return None
 
 
 def _allowed(choice: WireChoice) -> ToolChoice | None:
     tools: Sequence[WireChoice] = choice.tools or ()
     if not tools:
-        raise invalid("tool_choice.tools", "this names no tool")
+        raise invalid("tool_choice.tools", "must name at least one tool")
     if any(tool.type not in _NAMED or not tool.name for tool in tools):
         return None
     names = tuple(tool.name for tool in tools if tool.name)
