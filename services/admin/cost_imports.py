@@ -231,7 +231,7 @@ def _read(price_map: PriceMap, body: ImportBody) -> CostMapReading:
     refused = None if body.model is None else price_map.read(body.model)
     if isinstance(refused, NotPriced):
         field = "" if refused.field is None else f"{refused.field} "
-        message = f"'{body.model}' is no price of tokens: {field}{refused.message}."
+        message = f"'{body.model}' is not a price of tokens: {field}{refused.message}."
         raise NotFound(message, param="model")
     whose = "LiteLLM's price map" if body.price_map is None else "The price_map"
     raise NotFound(

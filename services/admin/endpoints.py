@@ -44,7 +44,7 @@ class Answer(msgspec.Struct, Generic[T], frozen=True):
     headers: Mapping[str, str] = {}
 
 
-# Whatever is no JSON: an export, a page.
+# Whatever is not JSON: an export, a page.
 Served = Answer[Any] | Response
 EndpointHandler = Callable[..., Awaitable[Served]]
 
@@ -70,7 +70,7 @@ class Endpoint(msgspec.Struct, frozen=True, dict=True):
     """A row of the table. `role` is the least that may call it; None is anybody, without a key.
 
     `statuses` are those of its answers, the usual one first; `errors` those that not every endpoint
-    may have; `media` is the type of an answer that is no struct, `also` are others that a
+    may have; `media` is the type of an answer that is not a struct, `also` are others that a
     request may ask for. `writes` tells what the method does not: a POST that changes nothing.
     Without a `scope` it is closed to actors with accounts in scope; else this check keeps them to
     these.
@@ -110,7 +110,7 @@ class Endpoint(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def answer(self) -> Any:
-        """The type of the answer's content; None where it has none, or is no JSON."""
+        """The type of the answer's content; None where it has none, or is not JSON."""
         returned = self._hints["return"]
         for option in (returned, *typing.get_args(returned)):
             if typing.get_origin(option) is Answer:

@@ -48,7 +48,7 @@ class LineView(msgspec.Struct, frozen=True, kw_only=True):
 class EntryView(msgspec.Struct, frozen=True, kw_only=True):
     """An entry; `usage` leaves out what was not reported.
 
-    `key_id` is null where it is no key's: a credit to the account.
+    `key_id` is null where it is not a key's: a credit to the account.
     """
 
     entry_id: str

@@ -174,7 +174,7 @@ def _version(
 
 
 def _steps(value: Any) -> Sequence[tuple[int, Decimal]] | None:
-    """A rate from each number of input tokens on; None where it is no price."""
+    """A rate from each number of input tokens on; None where it is not a price."""
     if not isinstance(value, dict):
         usd = _usd(value)
         return None if usd is None else [(0, usd)]

@@ -101,8 +101,8 @@ async def _begun(call: EndpointCall, made_by: bytes, vaults: Sequence[Vault]) ->
         if before.ends_at > now:
             if before.digest not in digests:
                 message = (
-                    "This was done before, with other parameters and the same Idempotency-Key. "
-                    "Send it again with another one to do both."
+                    "An earlier request with this Idempotency-Key had other parameters. "
+                    "Send this one with another key to do both."
                 )
                 raise Conflict(message, param=HEADER)
             if before.answer is not None:

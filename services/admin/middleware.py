@@ -97,7 +97,7 @@ class RequireActor:
         if throttle.wait_s is None:
             return error_response(Request(scope), reason)
         error = RateLimited(
-            "Too many requests without an admin key that is right. Those with one are not limited. "
+            "Too many requests without a valid admin key. Requests with one are not limited. "
             f"{reason.message}",
             retry_after_s=throttle.wait_s,
         )

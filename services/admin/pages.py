@@ -29,7 +29,7 @@ _MAX_CURSOR = 2048
 _MAX_SEQUENCE = 2**53
 
 _encode = msgspec.json.Encoder().encode
-# Without a rule: `place_of` refuses alike whatever is no cursor of its list.
+# Without a rule: `place_of` refuses alike whatever is not a cursor of its list.
 ListCursor = Annotated[str, described(minLength=1, maxLength=_MAX_CURSOR)]
 
 

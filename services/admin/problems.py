@@ -49,12 +49,12 @@ KINDS: dict[str, ProblemKind] = {
     ),
     "forbidden": ProblemKind(
         403,
-        "Who asks may not do this",
+        "The caller may not do this",
         "Ask an owner for a role that may, or for the account in your scope.",
     ),
     "not_found": ProblemKind(
         404,
-        "There is nothing by that name",
+        "Nothing has that name",
         "The list of its kind shows what there is.",
     ),
     "method_not_allowed": ProblemKind(
@@ -85,7 +85,7 @@ KINDS: dict[str, ProblemKind] = {
         413, "The body is too large", "Send less at a time; the detail names the bound."
     ),
     "unsupported_media_type": ProblemKind(
-        415, "The body is not said to be JSON", "Send `content-type: application/json`."
+        415, "The content type of the body is not JSON", "Send `content-type: application/json`."
     ),
     "unsupported_content_encoding": ProblemKind(
         415, "The body is compressed", "Send it as it is, without `content-encoding`."

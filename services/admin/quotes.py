@@ -42,7 +42,7 @@ _MESSAGES: dict[PriceNote, str] = {
     "region_unknown": "the price has no surcharge for this region: rates as they are",
     "cache_write_rate_missing": "the rate of another kind of cache write",
     "tool_fee_missing": "a tool without a fee: it costs nothing here, and such calls are refused",
-    "provider_cost_missing": "the usage has no cost of the provider's: rates count",
+    "provider_cost_missing": "the usage has no cost reported by the provider: rates apply",
 }
 
 

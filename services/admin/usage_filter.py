@@ -45,7 +45,7 @@ def field_problem(name: str) -> str | None:
     """What is wrong with a field to group by, or None."""
     if name in _FIELDS or (name.startswith(TAG) and len(name) > len(TAG)):
         return None
-    return f"{name[:64]!r} is none of {', '.join(_FIELDS)} and tag:NAME"
+    return f"{name[:64]!r} is not one of {', '.join(_FIELDS)} and tag:NAME"
 
 
 async def rollup_filter(state: State, query: SumsQuery, by: Sequence[Grouping]) -> RollupFilter:
@@ -85,7 +85,7 @@ async def rollup_filter(state: State, query: SumsQuery, by: Sequence[Grouping]) 
 def _rolled_up(state: State, tag: str | None, by: Sequence[Grouping]) -> tuple[str, str] | None:
     """The tag to filter by, with its name. Raises ValidationFailed if there are no sums of it."""
     known = state["rollup_tags"]
-    problem = f"names no tag of ROLLUP_TAGS ({', '.join(known) or 'which is empty'})"
+    problem = f"is not a tag of ROLLUP_TAGS ({', '.join(known) or 'which is empty'})"
     if any(name.startswith(TAG) and name.removeprefix(TAG) not in known for name in by):
         raise ValidationFailed([FieldError("group_by", problem)])
     if tag is not None and name_of(tag) not in known:

@@ -31,7 +31,7 @@ Interval = Literal["hour", "day", "week", "month"]
 
 def _line_by(name: str, _: datetime) -> str | None:
     """Of a series: what lasts longer than a point."""
-    return "must be no time and no status" if name in {*TIMES, "status"} else field_problem(name)
+    return "must not be a time or the status" if name in {*TIMES, "status"} else field_problem(name)
 
 
 class SeriesQuery(SumsQuery, frozen=True, kw_only=True):

@@ -215,7 +215,7 @@ class _Reader:
 
 
 def _of_text(text: str, annotation: Any) -> Any:
-    """The value of a parameter. A number is no time, and `null` is no way to leave one out."""
+    """The value of a parameter. A number is not a time, and `null` is no way to leave one out."""
     numeric = any(kind in _parts(annotation) for kind in (int, float, bool))
     value = msgspec.convert(text, annotation, strict=not numeric)
     if value is None:

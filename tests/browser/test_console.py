@@ -188,7 +188,7 @@ def test_a_receiver_of_alerts_is_made_changed_and_removed(page: Page, stack: Loc
     expect(page.get_by_text("budget.exhausted, key.expiring")).to_be_visible()
     expect(page.get_by_role("button", name="Send a test")).to_have_count(0)
     page.get_by_role("button", name="Remove this receiver").click()
-    expect(page.get_by_text("Nobody is told of anything yet")).to_be_visible()
+    expect(page.get_by_text("No receivers yet")).to_be_visible()
 
 
 def test_a_viewer_can_write_nothing(page: Page, stack: LocalStack, admin: Client) -> None:
@@ -209,7 +209,7 @@ def test_reading_needs_no_script(chromium: Browser, stack: LocalStack) -> None:
             page.goto(path)
             expect(page.get_by_role("heading", level=1)).to_be_visible()
         page.goto("/console")
-        page.get_by_role("link", name="Look which budgets do not last").click()
+        page.get_by_role("link", name="See which budgets will run out").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Budgets at risk")
 
 
@@ -223,7 +223,7 @@ def test_what_is_asked_for_later_and_fails_leaves_its_link(
         with page.expect_response("**/console/budgets/first"):
             page.goto("/console")
         page.wait_for_load_state("networkidle")
-        expect(page.get_by_role("link", name="Look which budgets do not last")).to_be_visible()
+        expect(page.get_by_role("link", name="See which budgets will run out")).to_be_visible()
         expect(page.get_by_text("away", exact=True)).to_have_count(0)
 
 

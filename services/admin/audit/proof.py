@@ -43,7 +43,7 @@ async def verify_audit(request: Request[State], query: AuditProofQuery) -> Answe
     """Checks 10,000 records at most; `next_cursor` goes on."""
     log = request.state["audit_log"]
     if (query.seq is UNSET) is not (query.hash is UNSET):
-        raise ValidationFailed([FieldError("hash", "is of a head: give its seq and its hash")])
+        raise ValidationFailed([FieldError("hash", "needs the other: give a head's seq and hash")])
     start = place_by(_KIND, query.cursor, sequence_of) or 0
     # Read before the records: those that come meanwhile are after it.
     noted = [head for head in (await log.noted_head(), _given_head(query)) if head is not None]

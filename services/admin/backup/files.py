@@ -88,7 +88,7 @@ def make_directory(path: Path) -> None:
 async def write_collection(
     path: Path, name: str, documents: AsyncIterator[bytes], indexes: list[dict[str, Any]]
 ) -> CollectionPart:
-    """Raises WrongBackup for a name that is no file's."""
+    """Raises WrongBackup for a name that is not a file's."""
     if not _NAME.fullmatch(name):
         raise WrongBackup(f"the collection {name!r} has a name that no file may have")
     total = _Sum()

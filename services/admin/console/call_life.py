@@ -35,7 +35,7 @@ def life_table(entry: ExplainedEntryView) -> Node:
         [each.name, _bar(each, whole), count(each.start), count(each.length), each.detail]
         for each in spans
     ]
-    return rows_table("Life", _COLUMNS, rows, empty=p["Nothing is known of its times."])
+    return rows_table("Life", _COLUMNS, rows, empty=p["Its times are not known."])
 
 
 def _spans(entry: ExplainedEntryView) -> list[_Span]:
@@ -62,7 +62,7 @@ def _within(entry: ExplainedEntryView, whole: int) -> list[_Span]:
         at = at if entry.asked_after_ms is None else entry.asked_after_ms
         tries += _answer(entry, at, whole)
     if not tries:
-        return [_Span("Admission", 0, whole, "it was asked of no deployment")]
+        return [_Span("Admission", 0, whole, "no deployment was asked")]
     first = tries[0].start
     return [_Span("Admission", 0, first, "authentication, limits, hold")] * bool(first) + tries
 

@@ -60,6 +60,6 @@ async def save(
 
 def _raced(noun: str) -> PreconditionFailed:
     return PreconditionFailed(
-        f"Somebody changed this {noun} while you did. Nothing of yours was saved. What is "
+        f"Somebody else changed this {noun} while you edited it, so nothing was saved. What is "
         "stored now stands below each field that differs: save again to replace it."
     )

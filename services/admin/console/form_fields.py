@@ -48,7 +48,7 @@ class FieldGroup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def body_of(fields: Sequence[Field], typed: Typed) -> dict[str, Any]:
-    """The JSON body, nested by the paths. What is no number stays text, which the API refuses."""
+    """The JSON body, nested by the paths. A malformed number stays text, which the API refuses."""
     body: dict[str, Any] = {}
     for field in fields:
         value = _value(field, typed.get(field.path, "").strip())

@@ -176,7 +176,7 @@ async def typed_fields(request: Request[Any]) -> dict[str, str]:
             content.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS
         )
     except ValueError:
-        raise InvalidRequest("The form could not be read: it is no UTF-8, or too long.") from None
+        raise InvalidRequest("The form could not be read: it is not UTF-8, or too long.") from None
     typed: dict[str, str] = {}
     for name, sent in pairs:
         # As browsers send the lines of a text.

@@ -24,7 +24,7 @@ from services.admin.wrong_keys import WrongKeys, count_guess
 HOME = "/console"
 _PATH = "/console/sign-in"
 ENDED = "Your session has ended. Sign in again: what you typed is kept; nothing was done yet."
-# Fields of forms that are no typed text.
+# Fields of forms that are not typed text.
 _NOT_TYPED = frozenset({"csrf", "admin_key", "then", "typed"})
 
 
@@ -52,7 +52,7 @@ def sign_in_page(
 ) -> Response:
     """`typed` is what a form held when its session had ended: it is kept through the sign-in.
 
-    None is no form; one without fields, such as a button, is a form too.
+    None is not a form; one without fields, such as a button, is a form too.
     """
     kept = {name: text for name, text in (typed or {}).items() if name not in _NOT_TYPED}
     sign_on = f"/console/sign-on?{urlencode({'then': then})}"

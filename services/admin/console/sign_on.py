@@ -85,7 +85,7 @@ async def _finish(request: Request[State]) -> Response:
     begun = _cipher(request).decrypted(request.cookies.get(_COOKIE, ""), state["now"]())
     if begun is None:
         raise Unauthenticated(
-            "This sign-on was not begun in this browser, or longer than ten minutes ago. "
+            "This sign-on was not begun in this browser, or was begun more than ten minutes ago. "
             "Begin again."
         )
     actor = await flow.finish(begun.pending, urlsplit(str(request.url)).query)

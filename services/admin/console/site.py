@@ -60,7 +60,7 @@ _NAMES: Mapping[int, str] = {
 }
 _ADVICE: Mapping[int, str] = {
     403: "Owners give roles and accounts, on the page People.",
-    404: "It may have been removed, or the address is mistyped. The lists have what there is.",
+    404: "It may have been removed, or the address is mistyped. The lists show what exists.",
     412: "Somebody changed it meanwhile. Go back and load it again to see what it is now.",
     422: "Go back, correct it, and send it again.",
     429: "Wait a moment, then load the page again.",

@@ -74,7 +74,7 @@ class Verbs:
     async def file(
         self, handler: Callable[..., Any], *, query: Query | None = None, **path: str
     ) -> Response:
-        """An answer that is no JSON, such as an export, to be passed on as it is."""
+        """An answer that is not JSON, such as an export, to be passed on as it is."""
         return cast("Response", await self._serve(handler, query, b"", None, path))
 
     async def _serve(

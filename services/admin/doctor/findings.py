@@ -22,7 +22,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def worst(findings: Sequence[Finding]) -> Verdict:
-    """What could not be looked at is no fault by itself."""
+    """What could not be looked at is not a fault by itself."""
     found = {finding.verdict for finding in findings}
     return next((verdict for verdict in _WORST if verdict in found), "ok")
 

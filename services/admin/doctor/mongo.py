@@ -47,7 +47,7 @@ def _set(facts: MongoFacts) -> Finding:
     if facts.members % 2 == 0:
         return AREA.warn(
             "replica set",
-            f"{facts.set_name} has {facts.members} members: half of them is no majority",
+            f"{facts.set_name} has {facts.members} members: an even number gains nothing",
             "mongosh --eval 'rs.add(\"HOST:27017\")' or rs.remove, for an odd number",
         )
     return AREA.ok("replica set", f"{facts.set_name} with {facts.members} members")
@@ -68,7 +68,7 @@ def _version(facts: MongoFacts) -> Finding:
     parts = tuple(int(part) for part in numbers[:2] if part.isdecimal())
     if len(parts) == 2 and parts < _OLDEST:
         return AREA.warn(
-            "version", f"{facts.version} is not tried; 5.0 is the oldest", "upgrade MongoDB"
+            "version", f"{facts.version} is not tested; 5.0 is the oldest", "upgrade MongoDB"
         )
     return AREA.ok("version", facts.version)
 
@@ -77,7 +77,7 @@ def _rights(facts: MongoFacts) -> list[Finding]:
     if not facts.users:
         return [
             AREA.warn(
-                "rights", "it asks for no password: everybody who reaches it may do all", _ROLES
+                "rights", "it requires no password: whoever reaches it may do everything", _ROLES
             )
         ]
     who = ", ".join(facts.users)

@@ -66,7 +66,7 @@ async def count_at_providers(request: Request[State]) -> Answer[ProvidersView]:
                 *(_count(state, secret, target, at_once) for target in targets)
             )
     else:
-        reason = "there are no routes and no calls lately, so none was asked"
+        reason = "there are no routes or recent calls, so none was asked"
         findings = [AREA.unknown("asked", reason, "gatewayctl models create")]
     return Answer(ProvidersView(verdict=worst(findings), findings=tuple(findings), more=more))
 

@@ -89,7 +89,7 @@ def _memory(info: dict[str, Any]) -> Finding:
     if not limit:
         return AREA.warn(
             "memory",
-            f"{_mib(used)} used, without a limit: the machine's own end kills it",
+            f"{_mib(used)} used, without a limit: it is killed when the machine's memory is full",
             "valkey-cli CONFIG SET maxmemory 768mb, and in its configuration",
         )
     text = f"{_mib(used)} of {_mib(limit)} used"

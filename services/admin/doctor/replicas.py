@@ -21,7 +21,7 @@ def replica_findings(notes: Sequence[ReplicaNote], *, version: str, redis_ms: in
         if not running:
             found.append(
                 area.fail(
-                    "replicas", "none says that it runs", f"start a {service.replace('_', ' ')}"
+                    "replicas", "none reports that it runs", f"start a {service.replace('_', ' ')}"
                 )
             )
         for note in own:
@@ -32,7 +32,7 @@ def replica_findings(notes: Sequence[ReplicaNote], *, version: str, redis_ms: in
 def _of(area: Area, note: ReplicaNote, version: str, redis_ms: int) -> list[Finding]:
     silent_s = (redis_ms - note.noted_ms) / _MS
     if silent_s > _SILENT_S:
-        reason = f"says nothing since {silent_s:,.0f} s: it was killed, or cannot reach Redis"
+        reason = f"has reported nothing for {silent_s:,.0f} s: it was killed, or cannot reach Redis"
         return [
             area.warn(note.name, reason, "start it again; what is gone is forgotten after an hour")
         ]

@@ -47,5 +47,5 @@ def check_global(actor: Actor) -> None:
     """Raises Forbidden for an actor with accounts in scope: others' accounts depend on this too."""
     if actor.accounts is not None:
         raise Forbidden(
-            "This is not of one account: it is closed to you, since you have accounts in scope."
+            "This reaches beyond single accounts, and your scope is limited to some of them."
         )

@@ -160,7 +160,7 @@ def _check_change(actor: Actor, before: Person, changes: Mapping[str, Any]) -> N
     check_role(actor, before.role)
     check_role(actor, changes.get("role", before.role))
     if actor.id == before.person_id and changes.keys() - {"name"}:
-        raise Forbidden("Nobody changes their own access: ask another owner, or the root.")
+        raise Forbidden("You cannot change your own access: ask another owner, or the root.")
     if before.status == "revoked" and changes.get("status") == "active":
         message = "A revoked key stays revoked: create another one with POST /admin/people."
         raise Conflict(message, param="status")

@@ -45,7 +45,7 @@ class Proxy(msgspec.Struct, frozen=True, kw_only=True):
                 f"The header {self.user_header} is the proxy's, and this request is not from it."
             )
         if scope["method"] not in _READS and headers.get("sec-fetch-site") in _FOREIGN:
-            raise Forbidden("Another site sent this from your browser. Nothing was done.")
+            raise Forbidden("Another site sent this from your browser, so nothing was done.")
         name = named[0].strip()
         if len(named) > 1 or not name or len(name) > _MAX_CHARS or not name.isprintable():
             raise Unauthenticated(f"The header {self.user_header} must name one person.")
@@ -56,7 +56,7 @@ class Proxy(msgspec.Struct, frozen=True, kw_only=True):
         ]
         role = self.roles.role_of(groups)
         if role is None:
-            raise Forbidden("None of your groups has a role here. Ask an owner for one.")
+            raise Forbidden("None of your groups has a role here. Ask an owner for a role.")
         return Actor(id=f"proxy:{name}", name=name, role=role)
 
     def _sent(self, scope: Scope, headers: Headers) -> bool:

@@ -25,7 +25,7 @@ def role_map(variable: str, text: str) -> RoleMap:
     pairs = [part.rpartition("=") for part in text.split(",") if part.strip()]
     roles = tuple((group.strip(), _role(variable, role.strip())) for group, _, role in pairs)
     if not roles or not all(group for group, _ in roles):
-        raise SettingsError(f"{variable} is wrong: it must be GROUP=ROLE, several with commas")
+        raise SettingsError(f"{variable} is wrong: it must be GROUP=ROLE, separated by commas")
     return RoleMap(roles)
 
 

@@ -47,7 +47,7 @@ async def of_query(call: EndpointCall, actor: Actor) -> None:
 
 
 async def of_body(call: EndpointCall, actor: Actor) -> None:
-    """What is no JSON, or names no account, is refused by the endpoint itself."""
+    """What is not JSON, or names no account, is refused by the endpoint itself."""
     try:
         members: dict[str, Any] = msgspec.json.decode(call.content, type=dict[str, msgspec.Raw])
         user_id = msgspec.json.decode(members[_FIELD], type=str)

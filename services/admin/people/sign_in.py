@@ -71,7 +71,7 @@ class SignIn:
         try:
             person = await self._people.get_by_hash(hashed)
         except PyMongoError as error:
-            message = "MongoDB does not answer, so it cannot be said who you are; retry shortly."
+            message = "MongoDB does not answer, so your key cannot be checked; retry shortly."
             raise Unavailable(message, retry_after_s=2) from error
         if person is None:
             raise Unauthenticated(_UNKNOWN)

@@ -40,7 +40,7 @@ class SignOnSettings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxy_roles: str = ""
     trusted_proxy_secret: Secret | None = None
     trusted_proxy_secret_header: str = "x-proxy-secret"
-    # Addresses or networks, with commas between them.
+    # Addresses or networks, separated by commas.
     trusted_proxy_addresses: str = ""
 
 

@@ -66,7 +66,7 @@ class Tokens:
         try:
             header = jws.extract_compact(token.encode()).headers()
             if str(header.get("typ", "")).lower() in _NO_SIGN_ON:
-                raise _refused("it is no token of a sign-on")
+                raise _refused("it is not a sign-on token")
             kid = header.get("kid")
             known = await self._issuer.known(kid if isinstance(kid, str) else None)
             if not known.keys.keys:
@@ -117,7 +117,7 @@ def is_token(credential: str) -> bool:
 
 
 def _refused(why: str) -> Unauthenticated:
-    return Unauthenticated(f"The token cannot be taken: {why}. Sign on again for another one.")
+    return Unauthenticated(f"The token was rejected: {why}. Sign on again for another one.")
 
 
 def _at(claims: Mapping[str, Any], path: str) -> Any:

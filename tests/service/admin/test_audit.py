@@ -271,7 +271,7 @@ async def test_the_chain_tells_what_was_done_to_it(
     await records.update_one({"_id": 3}, {"$set": {"actor": "person_x"}})
     assert (await verified(admin))["fault"]["seq"] == 3
     await records.update_one({"_id": 3}, {"$unset": {"phase": 1}})
-    assert "cannot be read" in (await verified(admin))["fault"]["problem"]
+    assert "no longer readable" in (await verified(admin))["fault"]["problem"]
     await records.delete_one({"_id": 3})
     missing = await verified(admin)
     assert (missing["ok"], missing["fault"]["seq"]) == (False, 3)

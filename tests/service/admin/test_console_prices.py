@@ -26,7 +26,7 @@ async def test_what_an_override_takes_away_is_told(
     del fields["inherit"]
     told = await browser.post(NEW, data=fields)
     assert told.status_code == 200, told.text
-    assert "What it takes away" in told.text
+    assert "Terms that it lacks" in told.text
     assert "cached read: " in told.text
     kept = forms_of(await browser.get(NEW))[NEW] | {"model": "gpt-4.1", **RATES}
     assert (await browser.post(NEW, data=kept)).status_code == 303

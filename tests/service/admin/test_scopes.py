@@ -122,7 +122,7 @@ async def test_entries_and_recordings_of_others_do_not_exist(
         assert answer.status_code == 404, (method, path)
         assert (await world.admin.request(method, path.format(MINE))).status_code in (200, 204)
     assert await RecordingStore(database).get(ids[OTHERS]) is not None
-    # Without a user_id it is no list, so nothing fills the one in scope in.
+    # Without a user_id it is not a list, so nothing fills the one in scope in.
     assert (await world.admin.delete("/admin/recordings")).status_code == 422
 
 

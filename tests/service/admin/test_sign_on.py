@@ -100,7 +100,7 @@ NOW = int(time.time())
         ({"sub": None}, "its sub is"),
         ({"sub": "a\nb"}, "sub"),
         ({"sub": "x" * 201}, "sub"),
-        ({"typ": "logout+jwt"}, "no token of a sign-on"),
+        ({"typ": "logout+jwt"}, "not a sign-on token"),
     ],
 )
 async def test_a_token_with_wrong_claims_is_refused(

@@ -70,7 +70,7 @@ def test_missing_indexes_of_a_large_ledger_are_built_by_a_command(
 
 def test_a_replica_set_is_not_sharded(environment: Environment, mongo_uri: str) -> None:
     line = refusal(environment(), "--shard-collections")
-    assert line == "services.admin: MONGO_URI is not that of a sharded cluster's mongos"
+    assert line == "services.admin: MONGO_URI does not name a sharded cluster's mongos"
     with MongoClient[Any](mongo_uri) as client:
         assert client.get_default_database().list_collection_names() == []
 

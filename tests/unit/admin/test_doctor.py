@@ -154,7 +154,7 @@ def test_of_valkeys_mode() -> None:
 def test_of_what_redis_does_not_tell() -> None:
     fsync = msgspec.structs.replace(REDIS, fsync="everysec")
     assert verdicts(redis_findings(fsync, NOW)) == {"persistence": "warn"}
-    # A managed service has no CONFIG, which is no fault.
+    # A managed service has no CONFIG, which is not a fault.
     assert verdicts(redis_findings(msgspec.structs.replace(REDIS, fsync=None), NOW)) == {}
     nothing = msgspec.structs.replace(REDIS, info={}, user=None)
     assert verdicts(redis_findings(nothing, NOW)) == {"info": "unknown", "rights": "unknown"}

@@ -20,7 +20,7 @@ _SETTINGS = (
         path="status", label="Status", kind="choice", choices=get_args(AccountStatus),
         required=True,
     ),
-    Field(path="time_zone", label="Time zone", help="Days, weeks and months of its budgets."),
+    Field(path="time_zone", label="Time zone", help="Its budget periods begin in it."),
     *LIMITS,
 )  # fmt: skip
 _BUDGET = budget_fields(

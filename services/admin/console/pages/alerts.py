@@ -70,7 +70,7 @@ async def show_page(view: View) -> Shown:
     again = confirm_form(
         f"/console/alerts/{segment(alert.alert_id)}/replay", view.session.csrf,
         submit="Send it again",
-        asks="Sends the same message with the id that it had, whatever became of it.",
+        asks="Sends the same message again, with the same id.",
         danger=False,
     )  # fmt: skip
     return ConsolePage(

@@ -27,7 +27,7 @@ def later_part(user_id: str | None) -> Node:
     # What fails leaves the link, whose page says why.
     kept = {"hx-status:4xx": "swap:none", "hx-status:5xx": "swap:none"}
     asked = div(kept, hx_get=_address(_FIRST, user_id), hx_trigger="load", hx_swap="outerHTML")
-    return asked[p[link(_address(_PATH, user_id), "Look which budgets do not last")]]
+    return asked[p[link(_address(_PATH, user_id), "See which budgets will run out")]]
 
 
 def _address(path: str, user_id: str | None) -> str:

@@ -35,7 +35,7 @@ async def new_page(view: View, error: AppError | None = None) -> Shown:
         "/console/new/correction", view.session.csrf, _FIELDS, submit="Post the correction",
         typed=view.typed or named, error=error, hidden=view.once(error),
     )  # fmt: skip
-    said = p["It is an entry of its own: no entry is ever changed, and no correction taken back."]
+    said = p["A correction is a separate entry. Entries are never changed or removed."]
     return ConsolePage(
         name="New correction", content=panel("Entry", said, form), status=status_of(error)
     )

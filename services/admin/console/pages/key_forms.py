@@ -129,7 +129,7 @@ def _body(fields: tuple[Field, ...], typed: Typed, before: KeyView | None = None
     """
     body = body_of(fields, typed)
     if before is not None and body.get("expires_at") == _typed(before)["expires_at"]:
-        # The time of an expired key lies in the past, which is no time to set.
+        # The time of an expired key lies in the past, which is not a time to set.
         del body["expires_at"]
     if any(field.path == "budget.limit_usd" for field in fields):
         budget = body.pop("budget", {})

@@ -72,7 +72,7 @@ async def show_page(view: View) -> Shown:
     ]
     revoke = confirm_form(
         f"{at}/revoke", view.session.csrf, submit="Revoke this key",
-        asks="Calls with it are refused within a second, for ever: a revoked key stays revoked.",
+        asks="Calls with it are refused within a second. A revoked key stays revoked.",
     )  # fmt: skip
     return ConsolePage(
         name=key.name or "Key",

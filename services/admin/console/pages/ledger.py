@@ -122,7 +122,7 @@ def _waiting(view: View, health: LedgerHealthView) -> list[Node]:
         return [away, said, p["What gateways spool is not known: the master that has it is away."]]
     table = rows_table(
         "Spools", _SPOOLS, [_spool(view, each) for each in health.spools],
-        empty=p["No gateway has said that usage waits on its disk: Redis took all of it."],
+        empty=p["No gateway reports usage waiting on its disk: Redis has taken all of it."],
     )  # fmt: skip
     return [away, said, table]
 
@@ -258,7 +258,7 @@ def _replay_all(view: View, waiting: int) -> Node:
     return confirm_form(
         f"{_AT}/replay", view.session.csrf, submit="Put them all back on the queue",
         asks=f"The worker tries {counted(waiting, 'delivery', 'deliveries')} again, a thousand at "
-        "a time; what fails comes back here. First mend what they failed of.",
+        "a time; what fails comes back here. First fix what made them fail.",
         danger=False,
     )  # fmt: skip
 

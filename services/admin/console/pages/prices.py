@@ -43,7 +43,7 @@ _NEW = (
     Field(path="provider", label="Provider", help="Empty: whatever serves the model."),
     Field(
         path="inherit", label="Keep what I leave empty as it is now", kind="flag",
-        help="Otherwise the empty rates are none, and those of LiteLLM's map are lost.",
+        help="Otherwise an empty rate means no rate, and LiteLLM's is dropped.",
     ),
     Field(path=f"input{_RATE}", label="Input, USD per million tokens", kind="amount"),
     Field(path=f"output{_RATE}", label="Output, USD per million tokens", kind="amount"),
@@ -156,7 +156,7 @@ def _beside(bundled: BundledView) -> Node:
         [term_name(name), term_lines(change.before), term_lines(change.after)]
         for name, change in bundled.differences.items()
     ]
-    table = rows_table("Differences", columns, rows, empty=p["It says the same."])
+    table = rows_table("Differences", columns, rows, empty=p["Nothing differs."])
     return panel("Beside LiteLLM's map", table)
 
 
@@ -197,10 +197,10 @@ def _losses(at: str, losses: Sequence[ReplacedView]) -> ConsolePage:
     ]  # fmt: skip
     return ConsolePage(
         name="The price is set",
-        notice="It takes terms away that the price before had. Calls that use them now cost what "
-        "the terms that are left say.",
+        notice="The new price lacks terms that the earlier one had. Calls that use them are now "
+        "charged by the remaining terms.",
         content=panel(
-            "What it takes away",
+            "Terms that it lacks",
             rows_table("Lost terms", columns, rows, empty=None),
             p["To keep them, set the price again and tick “Keep what I leave empty”."],
             p[link(at, "Go on to the price")],
@@ -235,7 +235,7 @@ async def quote(view: View) -> Shown:
         msgspec.json.decode(body["usage"], type=dict[str, msgspec.Raw])
     except UNREADABLE as error:
         return await quote_page(
-            view, InvalidRequest(f"It is no JSON object: {error}", param="usage")
+            view, InvalidRequest(f"It is not a JSON object: {error}", param="usage")
         )
     try:
         answer = await view.api.call(quotes.quote, body=body)

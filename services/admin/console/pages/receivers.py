@@ -46,7 +46,7 @@ _ALL_FIELDS = (
     *_FIELDS,
     Field(
         path="enabled", label="Send to it", kind="flag",
-        help="Unticked, it is told of nothing until it is ticked again.",
+        help="While unticked, it gets no alerts.",
     ),
 )  # fmt: skip
 _GRACE = (
@@ -76,9 +76,7 @@ def receivers_table(shown: Sequence[ReceiverView]) -> Node:
         ]
         for each in shown
     ]
-    empty = p[
-        "Nobody is told of anything yet. A receiver is an address that gets webhooks, signed."
-    ]
+    empty = p["No receivers yet. A receiver is a URL that gets alerts as signed webhooks."]
     return rows_table("Receivers", _COLUMNS, rows, empty=empty)
 
 
@@ -115,7 +113,7 @@ def _secret_page(made: NewReceiverView, said: str) -> ConsolePage:
         content=panel(
             "Signing secret",
             secret_text(made.secret),
-            p["With it the receiver checks that a message is from here, by Standard Webhooks."],
+            p["The receiver uses it to verify messages (Standard Webhooks)."],
             p[link(_path(made.receiver_id), "I have it: go on to the receiver")],
         ),
     )
@@ -169,13 +167,13 @@ def _deeds(view: View, shown: ReceiverView) -> list[Node]:
     at, csrf, name = _path(shown.receiver_id), view.session.csrf, shown.name or shown.url
     test = confirm_form(
         f"{at}/test", csrf, submit="Send a test",
-        asks=f"Sends one alert of the kind receiver.test to {shown.url}, whatever it is told of.",
+        asks=f"Sends one alert of the kind receiver.test to {shown.url}, whatever kinds it gets.",
         hidden=view.once(), danger=False,
     )  # fmt: skip
     remove = confirm_form(
         f"{at}/remove", csrf, submit="Remove this receiver",
-        asks=f"{name} is told of nothing any more, and what waits for it is given up. Its secret "
-        "is forgotten: made anew, it gets another.",
+        asks=f"{name} gets no more alerts, and its pending deliveries are dropped. Its secret "
+        "is deleted.",
     )  # fmt: skip
     return [
         shown.enabled and view.api.may(receivers.test_receiver) and panel("Test", test),
@@ -223,8 +221,8 @@ async def rotate_page(view: View, error: AppError | None = None) -> Shown:
         name="Rotate the signing secret",
         content=panel(
             "Rotate",
-            p["The receiver gets a new secret. Until the old one ends, messages have a signature "
-              "of each, so that nothing is refused while you change it over there."],
+            p["The receiver gets a new secret. Until the old one ends, messages carry a "
+              "signature by each, so that none is rejected while you change it at the receiver."],
             form,
         ),
         status=status_of(error),
