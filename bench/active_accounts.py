@@ -104,7 +104,7 @@ def main() -> None:
     count = parser.parse_args().accounts
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as directory,
-        # The file that a call waits for is no part of this.
+        # The file that a call waits for is not part of this.
         running(redis_server(Path(directory), "--appendonly", "no")) as server,
     ):
         asyncio.run(_measure(server, count))

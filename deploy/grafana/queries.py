@@ -1,6 +1,6 @@
 """The forms that queries of the dashboard have. All ask for the jobs and instances that are chosen.
 
-`by` are labels to keep, with commas between them; `where` are further matchers of labels.
+`by` are labels to keep, separated by commas; `where` are further matchers of labels.
 """
 
 # Of the worker's series, by the words of each kind.

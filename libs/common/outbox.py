@@ -103,7 +103,7 @@ def delivery_of(alert: Alert, receiver_id: str) -> Delivery:
 
 
 def _id_of(alert: Alert, receiver_id: str) -> str:
-    """A hash of the fact's name and the receiver, so that a repeated fact is no new message."""
+    """A hash of the fact's name and the receiver, so that a repeated fact is not a new message."""
     digest = hashlib.sha256(f"{alert.kind}\0{alert.name}\0{receiver_id}".encode()).hexdigest()
     return f"msg_{digest[:32]}"
 

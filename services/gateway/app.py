@@ -37,7 +37,7 @@ _METHOD_NOT_ALLOWED = 405
 _ENDPOINTS = {
     client_format.path: GenerationEndpoint(client_format) for client_format in FORMATS.values()
 }
-# Where the order matters, the first that fits: `input_tokens` is no response's id.
+# Where the order matters, the first that fits: `input_tokens` is not a response's id.
 _OTHER_ENDPOINTS = (
     CountEndpoint(MESSAGES, "/count_tokens"),
     CountEndpoint(RESPONSES, "/input_tokens"),
@@ -65,7 +65,7 @@ class GatewayApp(Starlette):
         await (endpoint or super().__call__)(scope, receive, send)
 
     def _other_endpoint(self, scope: Scope) -> ASGIApp | None:
-        """For paths that are written in another way, and for what is no call."""
+        """For paths that are written in another way, and for what is not a call."""
         path = scope["path"] = canonical(scope["path"])
         if not path.isprintable():
             # A route would pass over a line break at the end.

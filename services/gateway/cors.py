@@ -41,7 +41,7 @@ def origins_of(value: str) -> tuple[str, ...]:
         if origin != "*" and not _is_origin(origin):
             raise SettingsError(
                 "CORS_ALLOW_ORIGINS is wrong: it must be *, or origins such as "
-                "https://app.example.com, in lower case, with commas between them"
+                "https://app.example.com, in lower case, separated by commas"
             )
     return origins
 

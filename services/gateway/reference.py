@@ -76,7 +76,7 @@ _CALL = _REQUEST_ID | {
     "x-gateway-budget-warning": "A budget that is past its soft limit",
     "x-gateway-dropped-params": "Fields that a translation left out",
     "x-gateway-adapted-params": "Fields that a translation weakened",
-    "x-gateway-dropped-content": "Parts of the answer that the format has no word for",
+    "x-gateway-dropped-content": "Parts of the answer that the format cannot express",
 }
 _EVENTS = "text/event-stream"
 _TAGS = Parameter(
@@ -194,7 +194,7 @@ OPERATIONS: tuple[Operation, ...] = (
     _call(
         "/v1/responses/input_tokens",
         "count_response_tokens",
-        "Count the tokens of a response's input, free",
+        "Count the tokens of a response's input, free of charge",
         "OpenAI",
         "responses",
         _open({"input_tokens": {"type": "integer"}}, {}),
@@ -222,7 +222,7 @@ OPERATIONS: tuple[Operation, ...] = (
     _call(
         "/v1/messages/count_tokens",
         "count_message_tokens",
-        "Count the tokens of a message's input, free",
+        "Count the tokens of a message's input, free of charge",
         "Anthropic",
         "count",
         _open({"input_tokens": {"type": "integer"}}, {}),
@@ -245,7 +245,7 @@ OPERATIONS: tuple[Operation, ...] = (
     _read(
         "/v1/budget",
         "show_budget",
-        "Show how the key and its account stand",
+        "Show the budgets of the key and its account",
         "Gateway",
         OwnBudgetsView,
     ),
@@ -262,7 +262,7 @@ def describe() -> Service:
         version="1",
         description=(
             "OpenAI's and Anthropic's APIs in front of any model: the bodies, answers and errors "
-            "are those of the format of the path. Described are the fields that the gateway reads."
+            "are those of the format of the path. The fields that the gateway reads are described."
         ),
         keys={
             "key": {"type": "http", "scheme": "bearer"},

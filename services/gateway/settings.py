@@ -69,7 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     spool_dir: str = "spool"
     spool_max_bytes: Positive = 1024 * 1024 * 1024
     shutdown_grace_s: Positive = 60
-    # Origins with commas between them, or `*`; empty is none.
+    # Origins separated by commas, or `*`; empty is none.
     cors_allow_origins: str = ""
 
     def __post_init__(self) -> None:

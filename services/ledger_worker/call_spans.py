@@ -17,7 +17,7 @@ from libs.common.schemas.usage import FailedAttempt, TokenUsage
 
 Attribute = str | int | float | bool
 _NS_PER_MS = 1_000_000
-# A client that hangs up is no fault, nor is a correction's status that of a call.
+# A client that hangs up is not a fault, nor is a correction's status that of a call.
 _GOOD = frozenset({"ok", "client_closed", "unpriced"})
 
 

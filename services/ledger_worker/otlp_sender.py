@@ -29,7 +29,7 @@ _SCOPE = InstrumentationScope(_SERVICE, VERSION)
 
 
 class OtlpSender:
-    """Sends to `endpoint` + `/v1/traces`; `headers` are `name=value` with commas between them."""
+    """Sends to `endpoint` + `/v1/traces`; `headers` are `name=value` separated by commas."""
 
     def __init__(
         self, endpoint: str, headers: Secret | None = None, *, timeout_s: float = _TIMEOUT_S

@@ -85,4 +85,4 @@ def _check_otlp_headers(headers: Secret | None) -> None:
     check_header(variable, headers)
     parts = "" if headers is None else headers.reveal()
     if not all(part.partition("=")[0].strip() and "=" in part for part in parts.split(",") if part):
-        raise SettingsError(f"{variable} is wrong: it must be name=value, with commas between them")
+        raise SettingsError(f"{variable} is wrong: it must be name=value, separated by commas")

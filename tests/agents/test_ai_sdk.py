@@ -21,7 +21,7 @@ THINKING = {
     "chat": {"openai": EFFORT},
 }
 # The pairs in which thinking is asked for, and reaches a client that reads it: of items it
-# reads the summary alone, and what a server thinks is no summary.
+# reads the summary alone, and what a server thinks is not a summary.
 TOLD = {
     ("messages", "messages"),
     ("messages", "messages-adaptive"),

@@ -22,7 +22,7 @@ def check_key(key: ApiKey, now: datetime) -> AppError | None:
     if key.expires_at is not None and key.expires_at <= now:
         if any(key.secret_hash == old.secret_hash for old in key.old_secrets):
             return KeyExpired(
-                f"Another secret replaced this one, which worked until "
+                f"This secret was replaced, and worked until "
                 f"{key.expires_at.isoformat()}. Use the new one, or ask your administrator for it."
             )
         return KeyExpired(

@@ -12,7 +12,7 @@ import msgspec
 from libs.common.schemas.audit import AuditHead, AuditRecord
 
 _LAST_MEMBER = b',"hash":"'
-_UNREADABLE = "was changed: it cannot be read any more"
+_UNREADABLE = "was changed: it is no longer readable"
 EMPTY = AuditHead(seq=0, hash="")
 
 
@@ -58,9 +58,9 @@ def checked(
 
 def _problem(record: AuditRecord, head: AuditHead) -> str | None:
     if record.seq != head.seq + 1:
-        return f"is missing: the next record there is has the number {record.seq}"
+        return f"is missing: the next record is number {record.seq}"
     if record.previous != head.hash:
         return "does not follow the record before it: one of the two was changed or replaced"
     if record.hash != hash_of(record):
-        return "was changed: it does not have its hash any more"
+        return "was changed: its hash no longer matches"
     return None

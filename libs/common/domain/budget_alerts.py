@@ -1,7 +1,7 @@
 """When operators are told of a budget.
 
 Invariants: a threshold that is reached stays reached while spend does not fall; a budget of 0,
-which blocks on purpose, is no news.
+which blocks on purpose, is not news.
 """
 
 from collections.abc import Iterator

@@ -63,7 +63,7 @@ def usage_of_message(report: Report) -> TokenUsage:
 
 
 def usage_in_message(raw: bytes) -> TokenUsage | None:
-    """Of a whole message, by its `usage` as JSON; None where that is no object."""
+    """Of a whole message, by its `usage` as JSON; None where that is not an object."""
     usage = plain_message_usage_in(raw)
     if usage is not None:
         return usage

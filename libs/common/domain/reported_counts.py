@@ -24,14 +24,14 @@ Counts = dict[str, Any]
 MAX_TOKENS = 1_000_000_000
 _MAX_DIGITS = 12
 _MAX_USD = 1_000_000
-# The one number that is no count and larger than any: xAI's 1e-10 USD.
+# The one number that is not a count and larger than any: xAI's 1e-10 USD.
 _TICKS, _MOST_TICKS = "cost_in_usd_ticks", _MAX_USD * 10**10
 
 _decode = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
 
 
 def decode_report(raw: bytes) -> Report | None:
-    """None where it is no object."""
+    """None where it is not an object."""
     try:
         return _decode(raw)
     except UNREADABLE:
@@ -53,7 +53,7 @@ class ReportReader:
     def counts(self, members: Any, names: Mapping[str, str]) -> Counts:
         """Of the members, those in `names`, by the names given there; of several the largest.
 
-        Empty where `members` is no object. What cannot be read is noted, and counts as absent.
+        Empty where `members` is not an object. What cannot be read is noted, and counts as absent.
         """
         found: Counts = {}
         if not isinstance(members, dict):

@@ -92,7 +92,7 @@ def surcharges_for(version: PriceVersion, usage: TokenUsage) -> dict[str, Decima
 
 
 def regional_surcharges(surcharges: Mapping[str, Decimal], region: str) -> dict[str, Decimal]:
-    """Those that a call can have which runs there: the region's own, and what is no region's."""
+    """Those that a call can have which runs there: the region's own, and what is not a region's."""
     usage = TokenUsage(inference_geo=region)
     name = _region(usage)
     factor = surcharges.get(name or "", surcharges.get(REGIONAL) if name else None)

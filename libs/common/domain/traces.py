@@ -58,7 +58,7 @@ def trace_of(call_id: str, traceparent: str | None) -> str:
 
 
 def call_id_of(trace_id: str) -> str | None:
-    """The inverse of `trace_id_of`; None for what is no trace's id."""
+    """The inverse of `trace_id_of`; None for what is not a trace's id."""
     if not _TRACE_ID.fullmatch(trace_id):
         return None
     parts = (trace_id[:8], trace_id[8:12], trace_id[12:16], trace_id[16:20], trace_id[20:])

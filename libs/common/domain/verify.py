@@ -14,7 +14,7 @@ import msgspec
 
 # The length of `2026-11-24`. Keys of other periods are shorter.
 _DAY_CHARS = 10
-# Stands for a value that is no amount, which only tampering leaves. No sum is as small.
+# Stands for a value that is not an amount, which only tampering leaves. No sum is as small.
 NO_AMOUNT = -(1 << 63)
 
 

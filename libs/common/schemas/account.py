@@ -25,7 +25,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Within any 60 seconds, and at a time. None is no limit."""
+    """Within any 60 seconds, and at a time. None means unlimited."""
 
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None

@@ -68,7 +68,7 @@ class BudgetForecast(BudgetPayload, frozen=True, kw_only=True):
 
 
 class LedgerDrifted(AlertPayload, frozen=True, kw_only=True):
-    """`found` is null where it is no amount; `unit` says what both are in."""
+    """`found` is null where it is not an amount; `unit` says what both are in."""
 
     user_id: str
     where: str

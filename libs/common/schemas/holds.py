@@ -20,7 +20,7 @@ class PeriodLimit(msgspec.Struct, frozen=True):
 
 
 class LimitScope(msgspec.Struct, frozen=True, kw_only=True):
-    """What an account (key_id None), or one of its API keys, is limited to; -1 is no limit."""
+    """What an account (key_id None), or one of its API keys, is limited to; -1 means unlimited."""
 
     key_id: str | None = None
     requests: int = NO_LIMIT

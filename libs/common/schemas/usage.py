@@ -24,7 +24,7 @@ UsageNote = Literal[
     "output_from_total",
     # Details were larger than their totals: they count up to them.
     "details_clamped",
-    # A count was no whole number from 0 to what any call can have: it counts as not reported.
+    # A count was not a whole number from 0 to what any call can have: it counts as not reported.
     "count_unreadable",
     # A run of a kind that this version does not know: it counts as one beside the others.
     "run_unknown",

@@ -91,7 +91,7 @@ def allowed_hosts(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if "/" in name or " " in name or not is_line(name):
-            message = "it must be hosts, or host:port, with commas between them"
+            message = "it must be hosts, or host:port, separated by commas"
             raise SettingsError(f"ALERT_ALLOWED_HOSTS is wrong: {message}")
     return names
 

@@ -246,7 +246,7 @@ def _plain(told: Any) -> Any:
 
 
 def _plain_schema(told: Json) -> Json:
-    """Also of what is no schema: then nothing applies."""
+    """Also of what is not a schema: then nothing applies."""
     if isinstance(told.get("$ref"), str):
         told["$ref"] = _readable(told["$ref"])
     if told.get("format") == "decimal":

@@ -67,7 +67,7 @@ def sent_headers(further: str = "") -> Mapping[ClientFormat, frozenset[bytes]]:
     names = {name.strip().lower() for name in further.split(",")} - {""}
     for name in sorted(names):
         if not _NAME.fullmatch(name):
-            raise ValueError("it must be names of headers, with commas between them")
+            raise ValueError("it must be header names separated by commas")
         if name.encode() in _NEVER_SENT or name.startswith("x-gateway-"):
             raise ValueError(f"'{name}' is never sent to a provider")
     extra = {name.encode() for name in names}

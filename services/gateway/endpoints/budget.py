@@ -45,7 +45,7 @@ class LimitView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LimitsView(msgspec.Struct, frozen=True, kw_only=True):
-    """null is no limit."""
+    """null means unlimited."""
 
     requests_per_minute: LimitView | None
     tokens_per_minute: LimitView | None

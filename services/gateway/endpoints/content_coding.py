@@ -98,7 +98,7 @@ class DecodedBody:
                 self._decompressor = _CODINGS[self._coding](data)
             if self._has_ended():
                 if data:
-                    raise self._invalid("there is more behind its end")
+                    raise self._invalid("data follows its end")
                 return
             try:
                 piece = self._decompressor.decompress(data, _PIECE_BYTES)

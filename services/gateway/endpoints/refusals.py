@@ -33,7 +33,7 @@ def wants_websocket(scope: Scope) -> bool:
 def upgrade_required(path: str) -> Response:
     """Codex tries a WebSocket first: by a 426 it knows at once that there is none to be had.
 
-    It is no call yet: nobody is asked for a key, and the ledger gets no entry.
+    It is not a call yet: nobody is asked for a key, and the ledger gets no entry.
     """
     error = UpgradeRequired(f"WebSockets are not supported: send a POST to {path}.")
     response = refuse(path, error)

@@ -263,7 +263,7 @@ def type_of(frame: bytes) -> bytes:
 
 
 def is_garbled(frame: bytes) -> bool:
-    """Whether its data is no JSON; as good as every frame is told to be sound by its end alone."""
+    """Whether its data is not JSON; as good as every frame is told to be sound by its end alone."""
     if frame.endswith(_SOUND_ENDS):
         return False
     payload = data_of(frame).strip()

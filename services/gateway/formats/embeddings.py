@@ -85,7 +85,7 @@ class Embeddings:
         return NOTHING_MADE
 
     def reader(self, request: CallRequest) -> StreamReader:
-        raise UpstreamFailed("The provider answered with a stream, which embeddings do not have.")
+        raise UpstreamFailed("The provider answered with a stream instead of embeddings.")
 
     def error(self, error: AppError, request_id: str) -> ErrorAnswer:
         return openai_answer(error)

@@ -14,7 +14,7 @@ from libs.common.storage.redis.spool_notes import SpoolNote, SpoolNoteStore
 from services.gateway.spool.backlog import Backlog
 
 _LOOK_S = 1.0
-# A shorter hiccup of Redis is no news.
+# A shorter hiccup of Redis is not news.
 _LEAST_S = 5.0
 _AGAIN_S = 10.0
 _MS = 1000

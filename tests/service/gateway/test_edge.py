@@ -129,7 +129,7 @@ async def test_websockets_are_rejected(gateway: Client, books: Books, path: str)
             assert "POST to /v1/responses" in error["message"]
         await client.send(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
         assert (await client.answer())[0] == 405
-    # What was asked for is no call.
+    # What was asked for is not a call.
     assert await books.events(secret) == []
 
 

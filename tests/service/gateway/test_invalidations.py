@@ -79,7 +79,7 @@ async def test_old_secrets_of_a_key_work_until_their_time(
     assert len(keys) == 1
     refused = await gateway.post(CHAT.path, f"ended-{account}", CHAT.body())
     assert (refused.status_code, refused.json()["error"]["code"]) == (401, "api_key_expired")
-    assert "Another secret replaced this one" in refused.text
+    assert "This secret was replaced" in refused.text
 
 
 async def test_a_key_created_after_its_first_use_is_accepted(

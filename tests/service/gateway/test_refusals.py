@@ -38,7 +38,7 @@ def counted_as(reason: str) -> float:
 REFUSALS = {
     "invalid JSON": Refused(400, "invalid_json", body=lambda _: b'{"model": '),
     "nesting without end": Refused(400, "invalid_json", body=lambda _: b'{"x":' + b"[" * 90_000),
-    "text that is no UTF-8": Refused(
+    "text that is not UTF-8": Refused(
         400, "invalid_json", body=lambda _: b'{"model": "m", "input": "\xff\xfe"}'
     ),
     "half a character": Refused(

@@ -230,7 +230,7 @@ async def test_a_posting_that_is_rolled_back_tells_nothing(stage: Stage, told: A
     assert await stage.entry_ids() == []
     await post(stage, *events, watch=watch)
     assert await percents(told) == [25]
-    # Delivered again, they are no new entries.
+    # Delivered again, they are not new entries.
     await post(stage, *events, watch=watch)
     assert await percents(told) == [25]
 

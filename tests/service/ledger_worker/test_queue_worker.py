@@ -157,7 +157,7 @@ async def test_stopping_waits_for_running_jobs(stage: Stage) -> None:
 
 
 async def test_a_failed_main_loop_is_restarted(stage: Stage) -> None:
-    """Ids that are no text end arq's main loop; jobs behind them are still done in time."""
+    """Ids that are not text end arq's main loop; jobs behind them are still done in time."""
 
     async def succeed(_tries: int) -> None:
         return

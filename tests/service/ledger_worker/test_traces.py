@@ -230,7 +230,7 @@ def test_calls_without_a_parent_are_exported_by_share(share: float, exported: in
     metrics = Metrics()
     export = TraceExport(lambda _: True, metrics, share=share)
     export.offer(entries(2))
-    # Corrections are no calls.
+    # Corrections are not calls.
     export.offer([builders.entry("other", kind="refund")])
     export.close(within_s=30.0)
     assert counts(metrics)["exported"] == exported

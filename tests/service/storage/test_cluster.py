@@ -208,7 +208,7 @@ async def test_the_scheme_must_fit_the_server(emptied_cluster: Cluster, redis_ur
         with pytest.raises(RedisUnsuitable, match=r"write redis\+cluster://"):
             await redis.ping()
     async with open_redis(redis_url.replace("redis://", "redis+cluster://")) as redis:
-        with pytest.raises(RedisUnsuitable, match="no node of a Redis Cluster: write redis://"):
+        with pytest.raises(RedisUnsuitable, match="not a node of a Redis Cluster: write redis://"):
             await redis.ping()
 
 

@@ -89,6 +89,6 @@ async def test_a_redelivered_refund_is_not_refused(ledger: LedgerStore) -> None:
 async def test_a_batch_redelivered_after_its_account_is_gone_stays_posted(
     ledger: LedgerStore, database: Database
 ) -> None:
-    """Nobody deletes accounts, but if somebody does: what is in the ledger is no dead letter."""
+    """Nobody deletes accounts, but if somebody does: what is in the ledger is not a dead letter."""
     await database["accounts"].delete_one({"_id": "acme"})
     assert await ledger.post([entry("call", cost_nusd=10), entry("other", cost_nusd=100)]) == 0

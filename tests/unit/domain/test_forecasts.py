@@ -40,7 +40,7 @@ def of(period: BudgetPeriod, limit: int, spent: int, recent: int, **fields: Any)
         (of("weekly", 100, 100, 0), "exhausted", 100, None),
         (of("total", 10_000, 1_000, 360), "lasts", None, None),
         (of("total", 8_199, 1_000, 360), "runs_out", None, NOW + timedelta(minutes=6 * 7_199)),
-        # Refunds are no pace.
+        # Refunds do not count towards the pace.
         (of("monthly", 2_000, 1_000, -50), "lasts", 1_000, None),
         (of("daily", 1, 0, 0), "lasts", 0, None),
         # Made two hours ago, or just now: an hour at least.

@@ -63,7 +63,7 @@ def test_each_holder_has_the_key_until_its_secret_ends() -> None:
     assert (first.key_id, first.expires_at) == (key.key_id, NOW)
     error = check_key(first, NOW)
     assert isinstance(error, KeyExpired)
-    assert "Another secret replaced this one" in error.message
+    assert "This secret was replaced" in error.message
     assert check_key(second, NOW) is None
     assert check_key(second, NOW + HOUR) is not None
     assert check_key(key, NOW + HOUR) is None

@@ -27,7 +27,7 @@ _SURCHARGES = {"us": Decimal("1.1"), "fast": Decimal(2)}
         ({"inference_geo": "us"}, ["us"]),
         ({"inference_geo": "US"}, ["us"]),
         ({"speed": "fast", "inference_geo": "us"}, ["us", "fast"]),
-        # What the price knows nothing of is no reason to charge more, nor is one for the other.
+        # What the price knows nothing of is not a reason to charge more, nor is one for the other.
         ({"inference_geo": "eu"}, []),
         ({"speed": "us", "inference_geo": "fast"}, []),
     ],

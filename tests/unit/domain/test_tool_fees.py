@@ -68,7 +68,7 @@ def test_fees_without_one_of_their_own() -> None:
     assert fee_of(price(tool_fees={"container": Decimal(1)}), "container_4g") == 1
     assert fee_of(price(), "web_search") is None
     assert fee_of(_MINI, "web_fetch") is None
-    # A name that a price uses for requests is no tool's.
+    # A name that a price uses for requests is not a tool's.
     assert fee_of(price(), "request") is None
 
 

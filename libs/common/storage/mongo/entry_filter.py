@@ -178,7 +178,7 @@ def trace_of_entry(entry: LedgerEntry) -> str | None:
 def _traced(trace_id: str) -> list[tuple[Document, Document]]:
     """Lead and rest: of a client's trace, and the call whose own trace it is.
 
-    None for what is no trace's id.
+    None for what is not a trace's id.
     """
     call_id = call_id_of(trace_id)
     if call_id is None:

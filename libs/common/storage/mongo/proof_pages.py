@@ -96,7 +96,7 @@ def fingerprint(account: Document) -> str:
 
 
 def amount_of(value: object) -> int:
-    """A value that is no whole number, which only tampering leaves, differs from every true amount.
+    """A value other than a whole number, a sign of tampering, differs from every true amount.
 
     Rounding a fraction to a whole amount beside it could hide it.
     """

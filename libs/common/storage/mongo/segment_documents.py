@@ -34,7 +34,7 @@ LARGEST = (CELLS, *WHOLE)
 # A segment is folded with all smaller ones where it is small, or at most so many times as large as
 # they are together.
 _RATIO, _SMALL_BYTES = 4, 16_384
-# Of cells that are folded together; the other levels are no larger. MongoDB takes 16 MiB.
+# Of cells that are folded together; the other levels are not larger. MongoDB takes 16 MiB.
 _MAX_BYTES, _MOST_AT_ONCE = 2_000_000, 1_000
 # Beside the level `hours`, which lacks them: the names of models that its calls asked for.
 _MAX_ASKED = 200

@@ -34,7 +34,7 @@ SHARD_KEYS: Mapping[str, tuple[str, ...]] = {
     "rollup_values": ("_id",),
     "rollup_segments": ("_id",),
 }
-NO_CLUSTER = "MONGO_URI is not that of a sharded cluster's mongos"
+NO_CLUSTER = "MONGO_URI does not name a sharded cluster's mongos"
 _ZONE = "gateway-"
 # Accounts a zone.
 _FEW = 100

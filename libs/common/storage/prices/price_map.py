@@ -70,7 +70,7 @@ class MapModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NotPriced(msgspec.Struct, frozen=True):
-    """Why a row is no price of tokens; `field` is the unreadable member, where it is known."""
+    """Why a row is not a price of tokens; `field` is the unreadable member, where it is known."""
 
     reason: Literal["unreadable", "no_provider", "not_by_tokens", "no_rates"]
     message: str

@@ -28,9 +28,7 @@ def read_hours(card: Row) -> tuple[Hours, ...]:
     """Raises RowFieldError where the hours are not such."""
     zone = decoded(card, "weekday_timezone", str | None) if "weekday_timezone" in card else None
     if zone not in _AHEAD:
-        raise RowFieldError(
-            f"{OFF_PEAK}.weekday_timezone", "is a zone whose days are not known here"
-        )
+        raise RowFieldError(f"{OFF_PEAK}.weekday_timezone", "is in an unsupported time zone")
     windows: list[_HoursRow] = []
     if "hours_utc" in card:
         windows.append(_HoursRow(decoded(card, "hours_utc", str | list[str])))

@@ -31,7 +31,7 @@ async def all_of(asked: Iterable[Awaitable[T]]) -> list[T]:
 
 
 def first_answer(answers: Sequence[T | RedisError | OSError]) -> T:
-    """The first that is no error. Raises the first error if all are, or nobody was asked."""
+    """The first that is not an error. Raises the first error if all are, or nobody was asked."""
     errors: list[RedisError | OSError] = []
     for answer in answers:
         if not isinstance(answer, RedisError | OSError):

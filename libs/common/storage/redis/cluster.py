@@ -169,7 +169,7 @@ class _Tries:
     async def pause(self, error: Exception, *, at_once: bool) -> None:
         """Raises RedisConnectionError if the time is over. The first pause may be none."""
         if self.are_over():
-            raise RedisConnectionError(f"the cluster does not take the command: {error!r}")
+            raise RedisConnectionError(f"the cluster rejects the command: {error!r}")
         if self._count or not at_once:
             pause_s = min(_FIRST_PAUSE_S * 2**self._count, _LONGEST_PAUSE_S)
             # Spread, so that the commands of a slot do not all come at once.

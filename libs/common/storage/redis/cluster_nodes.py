@@ -145,7 +145,7 @@ class ClusterNodes:
         except (RedisError, OSError) as error:
             self._failure = RedisConnectionError(f"the cluster's slots cannot be read: {error}")
         except TimeoutError:
-            self._failure = RedisTimeoutError("the cluster did not tell its slots in time")
+            self._failure = RedisTimeoutError("the cluster did not report its slots in time")
         else:
             self.slots = slots
             await self._leave_unused(set(slots))

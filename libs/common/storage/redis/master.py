@@ -126,7 +126,7 @@ def _check_mode(pool: MasterPool, mode: bytes | None) -> None:
         )
     if mode == b"standalone" and pool.in_cluster:
         raise RedisUnsuitable(
-            "REDIS_URL names a server that is no node of a Redis Cluster: write redis:// (with "
+            "REDIS_URL names a server that is not a node of a Redis Cluster: write redis:// (with "
             "TLS, rediss://) instead of redis+cluster://"
         )
 

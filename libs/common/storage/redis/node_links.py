@@ -51,7 +51,7 @@ class NodeLinks:
         """
         if recorded != self._count:
             self._cluster.nodes.refresh_soon()
-            raise ShardsChanged("the cluster does not hold the number of shards any more")
+            raise ShardsChanged("the cluster no longer holds the number of shards")
 
     async def exchange(self, slot: int, exchange: Callable[[Wire], Awaitable[T]]) -> T:
         """Has the slot's node do it."""

@@ -11,7 +11,7 @@ from libs.common.storage.redis.client import Redis, RedisError
 from libs.common.storage.redis.shards import shards_of
 
 _READ_AT_ONCE = 500
-# Of a copy that is no figure, later than any: the ledger will not replace it.
+# Of a copy that is not a figure, later than any: the ledger will not replace it.
 _NO_SPEND = PeriodSpend(NO_AMOUNT, 1 << 62)
 
 

@@ -129,7 +129,7 @@ def parse_cluster_url(url: str) -> ClusterUrl:
     """Raises WrongRedisUrl."""
     parts = _Parts(url)
     if parts.path.strip("/") not in ("", "0"):
-        raise WrongRedisUrl("a cluster has no databases but 0: end the address with its last host")
+        raise WrongRedisUrl("a cluster has only database 0: end the address with its last host")
     shards = parts.given.pop("shards", str(_SHARDS))
     if not _is_number(shards, MAX_SHARDS):
         raise WrongRedisUrl(f"shards must be a number from 1 to {MAX_SHARDS}")
