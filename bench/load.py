@@ -150,7 +150,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("job", help="a Job as JSON")
     job = msgspec.json.decode(parser.parse_args().job, type=Job)
-    os.write(1, msgspec.json.encode(uvloop.run(run(job))))
+    result = msgspec.json.encode(uvloop.run(run(job)))
+    # Buffered even if Python's own output is not: a raw write that is interrupted ends early.
+    with open(1, "wb", closefd=False) as output:
+        output.write(result)
 
 
 if __name__ == "__main__":
