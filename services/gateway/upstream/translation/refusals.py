@@ -8,6 +8,7 @@ import msgspec
 
 from libs.common.decode_errors import UNREADABLE
 from libs.common.errors import InvalidRequest, UnsupportedField
+from libs.common.schemas.usage import ClientFormat
 from services.gateway.upstream.translation.parts import At
 
 # They stand for content that the provider keeps, or say where an answer is kept: never left out.
@@ -47,6 +48,7 @@ class Paths(msgspec.Struct, frozen=True, kw_only=True):
     fields, such as `limits.stop`, in the format's words.
     """
 
+    format: ClientFormat
     turns: str
     parts: tuple[str, ...]
     fields: Mapping[str, str]

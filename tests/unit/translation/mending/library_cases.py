@@ -145,7 +145,7 @@ OF_BEDROCK = [
     ),
     case(
         name="one call at a time is for Claude alone",
-        rule=bedrock.parallel_calls,
+        rule=library.parallel_tool_calls,
         profile=NOVA,
         request=asked(tools=(TOOL,), parallel=False),
         sent=asked(tools=(TOOL,)),
@@ -191,7 +191,7 @@ OF_GEMINI = [
     ),
     case(
         name="one call at a time",
-        rule=gemini.parallel_calls,
+        rule=library.parallel_tool_calls,
         profile=GEMINI_3,
         request=asked(tools=(TOOL,), parallel=False),
         sent=asked(tools=(TOOL,)),

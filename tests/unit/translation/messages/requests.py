@@ -15,6 +15,7 @@ CLAUDE = Profile(
 )
 # Of a client of another format, in whose words refusals are.
 CHAT_PATHS = Paths(
+    format="chat",
     turns="messages",
     parts=("content",),
     fields={"shape": "response_format", "limits.answers": "n", "limits.hosted_calls": "tool_calls"},

@@ -24,7 +24,10 @@ OPENAI = Profile(
 )
 # Of a client of another format.
 MESSAGES_PATHS = Paths(
-    turns="messages", parts=("content", "content"), fields={"limits.stop": "stop_sequences"}
+    format="messages",
+    turns="messages",
+    parts=("content", "content"),
+    fields={"limits.stop": "stop_sequences"},
 )
 USER = {"role": "user", "content": "go on"}
 # As Codex sends one.

@@ -86,6 +86,6 @@ _OLDER_LIMIT = {
     "limits.prewarm": "max_tokens",
 }
 _PARTS = ("content",)
-PATHS = ChatPaths(turns="messages", parts=_PARTS, fields=_FIELDS)
+PATHS = ChatPaths(format="chat", turns="messages", parts=_PARTS, fields=_FIELDS)
 # For those whose body has the older word for its limit.
-_OLDER_PATHS = ChatPaths(turns="messages", parts=_PARTS, fields=_OLDER_LIMIT)
+_OLDER_PATHS = ChatPaths(format="chat", turns="messages", parts=_PARTS, fields=_OLDER_LIMIT)

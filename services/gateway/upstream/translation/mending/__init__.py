@@ -105,7 +105,7 @@ OF_GEMINI: tuple[Rule, ...] = (
     turns.billing_line,
     turns.a_users_turn,
     gemini.sent_pictures,
-    gemini.parallel_calls,
+    library.parallel_tool_calls,
     gemini.shape_beside_tools,
     gemini.always_strict_shape,
     options.unnamed_shape,
@@ -123,7 +123,7 @@ OF_BEDROCK: tuple[Rule, ...] = (
 OF_BEDROCKS_OTHERS: tuple[Rule, ...] = (
     *OF_OTHERS,
     turns.a_users_turn,
-    bedrock.parallel_calls,
+    library.parallel_tool_calls,
     options.json_mode,
 )
 # What only some targets need, by the field of the profile that says so.

@@ -25,10 +25,7 @@ class Aim(msgspec.Struct, frozen=True):
     @property
     def client(self) -> ClientFormat:
         """The format that the client wrote."""
-        paths = self.report.paths
-        if paths.turns == "input":
-            return "responses"
-        return "messages" if paths.field("labels.user") == "metadata.user_id" else "chat"
+        return self.report.paths.format
 
     @property
     def from_messages(self) -> bool:

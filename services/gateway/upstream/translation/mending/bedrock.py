@@ -52,15 +52,6 @@ def tools_of_history(request: Request, aim: Aim) -> Request:
     return request
 
 
-def parallel_calls(request: Request, aim: Aim) -> Request:
-    """Of Bedrock's models Claude alone can be told to make one call at a time."""
-    if request.parallel is None:
-        return request
-    if not request.parallel and request.tools:
-        aim.unsupported("parallel", "the model cannot be limited to one call at a time")
-    return replace(request, parallel=None)
-
-
 def parts_of(request: Request) -> Iterator[Part]:
     """Those in results of tools as well."""
     for turn in request.turns:

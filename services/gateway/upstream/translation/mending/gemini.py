@@ -52,15 +52,6 @@ def sent_pictures(request: Request, aim: Aim) -> Request:
     return request
 
 
-def parallel_calls(request: Request, aim: Aim) -> Request:
-    """Gemini cannot be told to make one call at a time."""
-    if request.parallel is None:
-        return request
-    if not request.parallel and request.tools:
-        aim.unsupported("parallel", "the model cannot be limited to one call at a time")
-    return replace(request, parallel=None)
-
-
 def shape_beside_tools(request: Request, aim: Aim) -> Request:
     """Gemini up to 2.5 answers in a form, or calls tools."""
     if request.shape is None or not request.tools or not _is_older(aim.profile):

@@ -43,3 +43,12 @@ def _whole(part: Part, aim: Aim) -> Part:
 def default_choice(request: Request, _: Aim) -> Request:
     """What holds without being said, and some providers have no word for."""
     return replace(request, choice=None) if request.choice == _AUTO else request
+
+
+def parallel_tool_calls(request: Request, aim: Aim) -> Request:
+    """Gemini, and all of Bedrock's models but Claude, cannot be told to make one call at a time."""
+    if request.parallel is None:
+        return request
+    if not request.parallel and request.tools:
+        aim.unsupported("parallel", "the model cannot be limited to one call at a time")
+    return replace(request, parallel=None)

@@ -191,8 +191,7 @@ def _loosened(tool: Tool, aim: Aim) -> Tool:
     why = _not_strict(tool.schema, aim)
     if why is None:
         return tool
-    member = "function.strict" if aim.client == "chat" else "strict"
-    aim.report.unsupported(aim.report.paths.tool(tool.at, member), why)
+    aim.report.unsupported(aim.report.paths.tool(tool.at, "strict"), why)
     return replace(tool, strict=None)
 
 

@@ -43,9 +43,11 @@ _FIELDS = {
 }
 _OLDER = {"shape": "output_format", "shape.schema": "output_format.schema"}
 
-PATHS = MessagesPaths(turns="messages", parts=("content",), fields=_FIELDS)
+PATHS = MessagesPaths(format="messages", turns="messages", parts=("content",), fields=_FIELDS)
 # Structured answers as their first clients ask for them.
-_OLDER_PATHS = MessagesPaths(turns="messages", parts=("content",), fields=_FIELDS | _OLDER)
+_OLDER_PATHS = MessagesPaths(
+    format="messages", turns="messages", parts=("content",), fields=_FIELDS | _OLDER
+)
 
 
 def is_own(paths: Paths) -> bool:

@@ -23,6 +23,7 @@ class ResponsesPaths(Paths, frozen=True):
 
 
 PATHS = ResponsesPaths(
+    format="responses",
     turns="input",
     parts=("content",),
     fields={
