@@ -6,7 +6,7 @@ holds the cost of tests. Only the gateway ever receives the key's secret.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal
@@ -32,6 +32,7 @@ from services.admin.models import find_route
 from services.admin.state import State
 
 _PROMPT = "Reply with OK."
+_TURNS = ({"role": "user", "content": _PROMPT},)
 # Enough for two letters after some thought.
 _OUTPUT_TOKENS = 64
 _AT_ONCE = 8
@@ -39,12 +40,6 @@ _AT_ONCE = 8
 _KEY_LIFETIME = timedelta(minutes=10)
 _MAX_ERROR = 1_000
 _OK = 200
-_PATHS: dict[ClientFormat, str] = {
-    "chat": "/v1/chat/completions",
-    "messages": "/v1/messages",
-    "responses": "/v1/responses",
-    "embeddings": "/v1/embeddings",
-}
 
 
 class TestBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,16 +129,16 @@ async def secret_for(state: State, name: str) -> AsyncIterator[str]:
 async def _result(
     state: State, secret: str, route: Route, deployment: Deployment, at_once: asyncio.Semaphore
 ) -> TestResult:
-    client_format = _format_of(deployment)
+    form = _FORMS[_format_of(deployment)]
     headers = [
         (b"authorization", b"Bearer " + secret.encode()),
         (PIN_HEADER, deployment.deployment_id.encode()),
     ]
-    body = msgspec.json.encode({"model": route.model, **_fields(deployment, client_format)})
+    body = msgspec.json.encode({"model": route.model, **form.fields(deployment)})
     async with at_once:
         started = perf_counter()
         try:
-            answer = await state["gateway"].post(_PATHS[client_format], headers, body)
+            answer = await state["gateway"].post(form.path, headers, body)
         except HttpUnreachable as error:
             return TestResult(
                 deployment_id=deployment.deployment_id,
@@ -180,21 +175,31 @@ def _format_of(deployment: Deployment) -> ClientFormat:
     return "messages" if deployment.model.startswith("anthropic/") else "chat"
 
 
-def _fields(deployment: Deployment, client_format: ClientFormat) -> dict[str, Any]:
-    messages = [{"role": "user", "content": _PROMPT}]
-    match client_format:
-        case "messages":
-            return {"messages": messages, "max_tokens": _OUTPUT_TOKENS}
-        case "responses":
-            return {"input": _PROMPT, "max_output_tokens": _OUTPUT_TOKENS}
-        case "embeddings":
-            return {"input": _PROMPT}
-        case "chat":
-            # OpenAI's reasoning models reject `max_tokens`, which all other models accept.
-            is_openai = deployment.model.startswith("openai/") and deployment.api_base is None
-            own = is_openai or deployment.model.startswith("azure/")
-            limit = "max_completion_tokens" if own else "max_tokens"
-            return {"messages": messages, limit: _OUTPUT_TOKENS}
+def _chat_fields(deployment: Deployment) -> dict[str, Any]:
+    """OpenAI's reasoning models reject `max_tokens`, which all other models accept."""
+    is_openai = deployment.model.startswith("openai/") and deployment.api_base is None
+    own = is_openai or deployment.model.startswith("azure/")
+    limit = "max_completion_tokens" if own else "max_tokens"
+    return {"messages": _TURNS, limit: _OUTPUT_TOKENS}
+
+
+class _TestForm(msgspec.Struct, frozen=True):
+    """How a format is called: its path at the gateway, and what a body has beside the model."""
+
+    path: str
+    fields: Callable[[Deployment], dict[str, Any]]
+
+
+_FORMS: Mapping[ClientFormat, _TestForm] = {
+    "chat": _TestForm("/v1/chat/completions", _chat_fields),
+    "messages": _TestForm(
+        "/v1/messages", lambda _: {"messages": _TURNS, "max_tokens": _OUTPUT_TOKENS}
+    ),
+    "responses": _TestForm(
+        "/v1/responses", lambda _: {"input": _PROMPT, "max_output_tokens": _OUTPUT_TOKENS}
+    ),
+    "embeddings": _TestForm("/v1/embeddings", lambda _: {"input": _PROMPT}),
+}
 
 
 def error_of(body: bytes) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from libs.common.web.openapi import JSON, Json, Operation, OperationReply, Parameter, Service
 from services.gateway.endpoints.budget import OwnBudgetsView
 from services.gateway.endpoints.usage import UsageView
+from services.gateway.formats import FORMATS
 
 _TEXT: Json = {"type": "string"}
 _COUNT: Json = {"type": "integer", "minimum": 1}
@@ -79,6 +80,7 @@ _CALL = _REQUEST_ID | {
     "x-gateway-dropped-content": "Parts of the answer that the format cannot express",
 }
 _EVENTS = "text/event-stream"
+_STREAMED = frozenset(row.path for row in FORMATS.values() if row.generates)
 _TAGS = Parameter(
     name="x-gateway-tags",
     place="header",
@@ -118,7 +120,7 @@ def _replies(
 
 
 def _call(path: str, name: str, summary: str, whose: str, body: str, answer: Json) -> Operation:
-    streams = body in ("chat", "messages", "responses")
+    streams = path in _STREAMED
     return Operation(
         method="POST",
         path=path,

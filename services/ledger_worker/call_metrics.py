@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from libs.common.domain.token_classes import total_input, total_output, used_classes
 from libs.common.schemas.entry import LedgerEntry
+from services.ledger_worker.gen_ai_operations import GEN_AI_OPERATIONS
 
 # Of routes, and of calls without one: these must not use up the room of those.
 MAX_ROUTED = 200
@@ -137,7 +138,7 @@ class CallMetrics:
             self._count_operation(entry, labels, added)
 
     def _count_operation(self, entry: LedgerEntry, labels: Labels, added: _Increments) -> None:
-        of = self._operation("embeddings" if entry.format == "embeddings" else "chat", labels)
+        of = self._operation(GEN_AI_OPERATIONS[entry.format], labels)
         if entry.latency_ms is not None:
             of.seconds.observe(entry.latency_ms / 1000)
         if entry.stream and entry.first_byte_ms is not None:

@@ -14,6 +14,7 @@ from libs.common.domain.token_classes import total_input, total_output
 from libs.common.domain.traces import read_traceparent, span_id_of, trace_id_of
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.usage import FailedAttempt, TokenUsage
+from services.ledger_worker.gen_ai_operations import GEN_AI_OPERATIONS
 
 Attribute = str | int | float | bool
 _NS_PER_MS = 1_000_000
@@ -156,7 +157,7 @@ def _has_answer(entry: LedgerEntry) -> bool:
 def _operation(entry: LedgerEntry) -> str:
     if entry.operation != "create":
         return entry.operation
-    return "embeddings" if entry.format == "embeddings" else "chat"
+    return GEN_AI_OPERATIONS[entry.format]
 
 
 def _named(operation: str, model: str | None) -> str:

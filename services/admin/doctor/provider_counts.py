@@ -6,6 +6,7 @@ revoked after them. A provider that has no such call is not asked: the gateway w
 """
 
 import asyncio
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from starlette.requests import Request
 
 from libs.common.domain.route_tests import PIN_HEADER
 from libs.common.schemas.route import Deployment
+from libs.common.schemas.usage import ClientFormat
 from libs.common.storage.mongo.rollup_filter import RollupFilter
 from libs.common.web.http_client import HttpUnreachable
 from services.admin.doctor.findings import Area, Finding, Verdict, worst
@@ -28,11 +30,27 @@ _MAX_ROUTES = 200
 _MAX_ASKED = 50
 _OK = 200
 _REFUSED = (401, 403)
-_PATHS = {"messages": "/v1/messages/count_tokens", "responses": "/v1/responses/input_tokens"}
-# The providers that count, and in which format.
-_FREE = {"anthropic": "messages", "openai": "responses"}
 _LATELY = timedelta(days=30)
 _PROMPT = "Count me."
+
+
+class _FreeCount(msgspec.Struct, frozen=True):
+    """A call that costs nothing, in the format in which its provider counts."""
+
+    client_format: ClientFormat
+    path: str
+    prompt: Mapping[str, Any]
+
+
+# The providers that count.
+_FREE: Mapping[str, _FreeCount] = {
+    "anthropic": _FreeCount(
+        "messages",
+        "/v1/messages/count_tokens",
+        {"messages": [{"role": "user", "content": _PROMPT}]},
+    ),
+    "openai": _FreeCount("responses", "/v1/responses/input_tokens", {"input": _PROMPT}),
+}
 
 
 class ProvidersView(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,11 +62,11 @@ class ProvidersView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Target(msgspec.Struct, frozen=True, kw_only=True):
-    """`model` is what is called; `client_format` None has no call that costs nothing."""
+    """`model` is what is called; without `count`, there is no call that costs nothing."""
 
     check: str
     model: str
-    client_format: str | None
+    count: _FreeCount | None
     deployment_id: str | None = None
 
 
@@ -81,7 +99,7 @@ async def _targets(state: State) -> tuple[list[_Target], bool]:
             target = _Target(
                 check=f"{each.model} of {route.model}",
                 model=route.model,
-                client_format=_counts(each),
+                count=_count_of(each),
                 deployment_id=each.deployment_id,
             )
             places.setdefault(place, target)
@@ -94,7 +112,7 @@ async def _targets(state: State) -> tuple[list[_Target], bool]:
             target = _Target(
                 check=f"{provider}/{model}",
                 model=f"{provider}/{model}",
-                client_format=_FREE[provider],
+                count=_FREE[provider],
             )
             places.setdefault((provider, None, None), target)
     chosen = list(places.values())[:_MAX_ASKED]
@@ -102,19 +120,17 @@ async def _targets(state: State) -> tuple[list[_Target], bool]:
 
 
 async def _count(state: State, secret: str, target: _Target, at_once: asyncio.Semaphore) -> Finding:
-    if target.client_format is None:
+    count = target.count
+    if count is None:
         mend = f"gatewayctl models test {target.model}"
         return AREA.unknown(target.check, "has no call that costs nothing", mend)
     headers = [(b"authorization", b"Bearer " + secret.encode())]
     if target.deployment_id is not None:
         headers.append((PIN_HEADER, target.deployment_id.encode()))
-    said: dict[str, Any] = {"input": _PROMPT}
-    if target.client_format == "messages":
-        said = {"messages": [{"role": "user", "content": _PROMPT}]}
-    body = msgspec.json.encode({"model": target.model, **said})
+    body = msgspec.json.encode({"model": target.model, **count.prompt})
     async with at_once:
         try:
-            answer = await state["gateway"].post(_PATHS[target.client_format], headers, body)
+            answer = await state["gateway"].post(count.path, headers, body)
         except HttpUnreachable as error:
             mend = "set GATEWAY_URL, and see that a gateway runs"
             return AREA.fail(target.check, str(error), mend)
@@ -127,10 +143,12 @@ async def _count(state: State, secret: str, target: _Target, at_once: asyncio.Se
     return AREA.fail(target.check, reason, mend)
 
 
-def _counts(deployment: Deployment) -> str | None:
-    """The format in which its provider counts tokens itself."""
+def _count_of(deployment: Deployment) -> _FreeCount | None:
+    """None where its provider does not count tokens itself."""
     found = _FREE.get(_provider(deployment.model))
-    if found is None or (deployment.formats is not None and found not in deployment.formats):
+    if found is None or (
+        deployment.formats is not None and found.client_format not in deployment.formats
+    ):
         return None
     # What is at another address may speak the format and yet not count.
     return found if deployment.api_base is None else None

@@ -1,4 +1,4 @@
-"""Which of a client's headers reach a provider; all others are dropped.
+"""Which of a client's headers reach a provider: those of its format; all others are dropped.
 
 Dropped are credentials; the names of organisations, projects and workspaces, since the provider's
 key is the operator's; what proxies and tracing add (`baggage` too; `calls.tracing` writes the
@@ -11,25 +11,8 @@ from collections.abc import Mapping
 
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.calls.headers import CREDENTIAL_HEADERS
+from services.gateway.formats import FORMATS
 
-_FROM_EVERY_CLIENT = frozenset({b"accept", b"user-agent"})
-_TO_OPENAI = _FROM_EVERY_CLIENT | {
-    b"openai-beta",
-    b"originator",
-    b"x-client-request-id",
-}
-_TO_ANTHROPIC = _FROM_EVERY_CLIENT | {
-    b"anthropic-version",
-    b"anthropic-beta",
-    b"anthropic-dangerous-direct-browser-access",
-    b"x-app",
-}
-_SENT: Mapping[ClientFormat, frozenset[bytes]] = {
-    "chat": _TO_OPENAI,
-    "responses": _TO_OPENAI,
-    "embeddings": _TO_OPENAI,
-    "messages": _TO_ANTHROPIC,
-}
 # No setting may add these: headers that the gateway sets itself, headers of one connection, and
 # headers that would be shared by all who use the provider's key.
 _NEVER_SENT = CREDENTIAL_HEADERS | {
@@ -71,4 +54,4 @@ def sent_headers(further: str = "") -> Mapping[ClientFormat, frozenset[bytes]]:
         if name.encode() in _NEVER_SENT or name.startswith("x-gateway-"):
             raise ValueError(f"'{name}' is never sent to a provider")
     extra = {name.encode() for name in names}
-    return {client_format: sent | extra for client_format, sent in _SENT.items()}
+    return {name: row.headers.sent | extra for name, row in FORMATS.items()}

@@ -17,16 +17,14 @@ from libs.common.domain.tags import (
     name_of,
 )
 from libs.common.errors import InvalidRequest
-from libs.common.schemas.usage import ClientFormat
 from services.gateway.calls.headers import Headers
+from services.gateway.formats.base import Format
 
 _SHOWN = "x-gateway-tags"
 _HEADER = _SHOWN.encode()
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/@+=-]*(:[A-Za-z0-9._/@+=:-]+)?")
 # What OpenAI allows is smaller, however it is escaped.
 _MAX_METADATA_BYTES = 64 * 1024
-# Anthropic's name for the end user, whom the entry has already.
-_END_USER = "user_id"
 
 _metadata = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text = msgspec.json.Decoder(str)
@@ -39,7 +37,7 @@ def tags_of(headers: Headers) -> tuple[str, ...]:
 
 
 def with_metadata(
-    tags: tuple[str, ...], metadata: msgspec.Raw, client_format: ClientFormat
+    tags: tuple[str, ...], metadata: msgspec.Raw, client_format: Format
 ) -> tuple[str, ...]:
     """A name that the header has stays as it is there."""
     if len(bytes(metadata)) > _MAX_METADATA_BYTES:
@@ -48,12 +46,12 @@ def with_metadata(
         pairs = _metadata.decode(metadata)
     except UNREADABLE:
         return tags
-    if client_format == "messages":
-        pairs.pop(_END_USER, None)
     own = (
         f"{name}:{text}" if text else name
         for name, raw in pairs.items()
-        if ":" not in name and (text := _text_in(raw)) is not None
+        if ":" not in name
+        and name not in client_format.untagged
+        and (text := _text_in(raw)) is not None
     )
     return kept_tags((*tags, *own), len(tags) + MAX_TAGS_OF_EACH)
 

@@ -9,6 +9,7 @@ from libs.common.schemas.profile import ProfileFields
 from libs.common.schemas.route import AnswerModel, Route, Timeouts, Translation
 from libs.common.schemas.usage import ClientFormat
 from libs.common.settings import Secret
+from services.gateway.formats import FORMATS
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +51,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     def speaks(self, client_format: ClientFormat) -> bool:
         """Whether the client's bytes can pass unchanged."""
-        return client_format in self.paths and (self.relays or client_format == "embeddings")
+        return client_format in self.paths and (self.relays or not FORMATS[client_format].generates)
 
     @property
     def name(self) -> str:

@@ -10,10 +10,10 @@ from services.gateway.directory.library_rows import library_target
 from services.gateway.directory.provider_endpoints import Provider, completed, read_providers
 from services.gateway.directory.provider_rows import ANTHROPIC_PATHS, OPENAI_PATHS
 from services.gateway.directory.regions import region_of
+from services.gateway.formats import CHAT
 from services.gateway.settings import Settings
 
 _PATHS = OPENAI_PATHS | ANTHROPIC_PATHS
-_CHAT_ENDPOINT = "/v1/chat/completions"
 
 
 class ModelDirectory:
@@ -70,7 +70,7 @@ class ModelDirectory:
     def _served(self, native: Provider, model: str) -> dict[ClientFormat, str]:
         """OpenAI's models without a chat API are called by Responses."""
         row = self._price_map.abilities(native.name, model) or {}
-        is_chatless = row.get("mode") == "responses" and _CHAT_ENDPOINT not in (
+        is_chatless = row.get("mode") == "responses" and CHAT.path not in (
             row.get("supported_endpoints") or ()
         )
         paths = dict(native.paths)

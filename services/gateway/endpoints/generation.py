@@ -49,7 +49,7 @@ class GenerationEndpoint:
         arrival = arrive(
             self._format,
             now_ms=parts.clock.now_ms(),
-            resource=query_of_call(self._format.name, scope["query_string"]),
+            resource=query_of_call(self._format, scope["query_string"]),
         )
         return _CallHandler(parts, arrival, receive, send).handle(scope)
 

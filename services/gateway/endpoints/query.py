@@ -3,20 +3,18 @@
 from collections.abc import Set
 from urllib.parse import parse_qsl, urlencode
 
-from libs.common.schemas.usage import ClientFormat
+from services.gateway.formats.base import Format
 
-# Anthropic's SDK asks for beta features so; OpenAI's endpoints that take a body have no query.
-_OF_CALLS: dict[ClientFormat, Set[str]] = {"messages": {"beta"}}
 OF_STORED_RESPONSES = frozenset(
     {"after", "include", "include[]", "include_obfuscation", "limit", "order", "starting_after"}
 )
 
 
-def query_of_call(client_format: ClientFormat, query_string: bytes) -> str:
+def query_of_call(client_format: Format, query_string: bytes) -> str:
     """With its question mark; empty without a parameter that may pass."""
     if not query_string:
         return ""
-    return passed_query(query_string, _OF_CALLS.get(client_format, frozenset()))
+    return passed_query(query_string, client_format.query_parameters)
 
 
 def passed_query(query_string: bytes, names: Set[str]) -> str:

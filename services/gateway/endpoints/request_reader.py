@@ -75,7 +75,7 @@ class RequestReader:
             capture.model, capture.is_stream = request.model, request.stream
         if "metadata" in request.fields:
             metadata = request.fields["metadata"]
-            writer.tags = with_metadata(writer.tags, metadata, call.format.name)
+            writer.tags = with_metadata(writer.tags, metadata, call.format)
         refusal = check_model(call.principal.key, request.model)
         if refusal is not None:
             raise refusal

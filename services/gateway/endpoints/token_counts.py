@@ -31,7 +31,7 @@ class CountEndpoint:
             self._format,
             now_ms=parts.clock.now_ms(),
             operation="count",
-            resource=self._resource + query_of_call(self._format.name, scope["query_string"]),
+            resource=self._resource + query_of_call(self._format, scope["query_string"]),
         )
         await _CountHandler(parts, arrival, receive, send).handle(scope)
 

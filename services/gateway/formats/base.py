@@ -139,6 +139,14 @@ class Format(Protocol):
     # What a stream's client is sent while the provider thinks before its first byte.
     keep_alive: bytes
     headers: FormatHeaders
+    # Whether its answers are text, which has output tokens.
+    generates: bool
+    # Errors that its clients do not know, and get as 400.
+    unknown_statuses: frozenset[int]
+    # Members of `metadata` that are no tags.
+    untagged: frozenset[str]
+    # Parameters of the query that reach a provider.
+    query_parameters: frozenset[str]
 
     def decode(self, body: bytes) -> CallRequest:
         """Raises InvalidJSON or InvalidRequest, which name what is wrong."""

@@ -30,7 +30,11 @@ from services.gateway.formats.chat_wire import (
     texts_of,
     with_search,
 )
-from services.gateway.formats.errors import openai_answer, openai_error
+from services.gateway.formats.errors import (
+    OPENAI_UNKNOWN_STATUSES,
+    openai_answer,
+    openai_error,
+)
 from services.gateway.formats.headers import OPENAI_HEADERS, FormatHeaders
 from services.gateway.formats.named_models import named_models
 from services.gateway.formats.objects import brought_objects, is_disguised, named_objects
@@ -63,6 +67,10 @@ class Chat:
     path: str = "/v1/chat/completions"
     keep_alive: bytes = KEEP_ALIVE_COMMENT
     headers: FormatHeaders = OPENAI_HEADERS
+    generates: bool = True
+    unknown_statuses: frozenset[int] = OPENAI_UNKNOWN_STATUSES
+    untagged: frozenset[str] = frozenset()
+    query_parameters: frozenset[str] = frozenset()
 
     def decode(self, body: bytes) -> CallRequest:
         fields = decode_fields(body)

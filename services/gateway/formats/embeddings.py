@@ -22,7 +22,11 @@ from services.gateway.formats.base import (
     decode_known,
     report_in,
 )
-from services.gateway.formats.errors import openai_answer, openai_error
+from services.gateway.formats.errors import (
+    OPENAI_UNKNOWN_STATUSES,
+    openai_answer,
+    openai_error,
+)
 from services.gateway.formats.headers import OPENAI_HEADERS, FormatHeaders
 from services.gateway.formats.named_models import named_models
 from services.gateway.formats.objects import is_disguised
@@ -50,6 +54,10 @@ class Embeddings:
     path: str = "/v1/embeddings"
     keep_alive: bytes = KEEP_ALIVE_COMMENT
     headers: FormatHeaders = OPENAI_HEADERS
+    generates: bool = False
+    unknown_statuses: frozenset[int] = OPENAI_UNKNOWN_STATUSES
+    untagged: frozenset[str] = frozenset()
+    query_parameters: frozenset[str] = frozenset()
 
     def decode(self, body: bytes) -> CallRequest:
         fields = decode_fields(body)

@@ -15,6 +15,8 @@ from services.gateway.formats.base import ErrorAnswer
 
 _encode = msgspec.json.encode
 
+# OpenAI's clients know no 402, and send a whole prompt six times over a 413 or 422.
+OPENAI_UNKNOWN_STATUSES = frozenset({402, 413, 422})
 _OPENAI_TYPES = {
     401: "authentication_error",
     403: "permission_error",

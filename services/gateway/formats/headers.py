@@ -7,6 +7,7 @@ import msgspec
 
 from libs.common.errors import RateLimit
 
+_FROM_EVERY_CLIENT = frozenset({b"accept", b"user-agent"})
 _KINDS = ("requests", "tokens")
 _PARTS = ("limit", "remaining", "reset")
 _OPENAI = {kind: [f"x-ratelimit-{part}-{kind}".encode() for part in _PARTS] for kind in _KINDS}
@@ -16,10 +17,13 @@ _ANTHROPIC = {
 
 
 class FormatHeaders(msgspec.Struct, frozen=True, kw_only=True):
-    """`required` are those that a provider must get, with the values for clients without them."""
+    """`sent` are those of a client that reach a provider, `required` those that a provider must
+    get, with the values for clients without them.
+    """
 
     credential: Callable[[str], tuple[bytes, bytes]]
     rate_limit: Callable[[RateLimit, datetime], list[tuple[bytes, bytes]]]
+    sent: frozenset[bytes]
     required: tuple[tuple[bytes, bytes], ...] = ()
 
 
@@ -45,9 +49,20 @@ def _rate_limit(names: list[bytes], found: RateLimit, reset: bytes) -> list[tupl
     return list(zip(names, (b"%d" % found.limit, b"%d" % found.left, reset), strict=True))
 
 
-OPENAI_HEADERS = FormatHeaders(credential=_bearer, rate_limit=_openai_rate_limit)
+OPENAI_HEADERS = FormatHeaders(
+    credential=_bearer,
+    rate_limit=_openai_rate_limit,
+    sent=_FROM_EVERY_CLIENT | {b"openai-beta", b"originator", b"x-client-request-id"},
+)
 ANTHROPIC_HEADERS = FormatHeaders(
     credential=_api_key,
     rate_limit=_anthropic_rate_limit,
+    sent=_FROM_EVERY_CLIENT
+    | {
+        b"anthropic-version",
+        b"anthropic-beta",
+        b"anthropic-dangerous-direct-browser-access",
+        b"x-app",
+    },
     required=((b"anthropic-version", b"2023-06-01"),),
 )

@@ -62,6 +62,12 @@ class Messages:
     path: str = "/v1/messages"
     keep_alive: bytes = frame(b'{"type":"ping"}', event="ping")
     headers: FormatHeaders = ANTHROPIC_HEADERS
+    generates: bool = True
+    unknown_statuses: frozenset[int] = frozenset()
+    # The end user, whom the entry has already.
+    untagged: frozenset[str] = frozenset({"user_id"})
+    # Anthropic's SDK asks for beta features so; OpenAI's endpoints that take a body have no query.
+    query_parameters: frozenset[str] = frozenset({"beta"})
 
     def decode(self, body: bytes) -> CallRequest:
         fields = decode_fields(body)

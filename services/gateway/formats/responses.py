@@ -29,7 +29,11 @@ from services.gateway.formats.base import (
     type_of,
 )
 from services.gateway.formats.billable_features import billable_features
-from services.gateway.formats.errors import openai_answer, openai_error
+from services.gateway.formats.errors import (
+    OPENAI_UNKNOWN_STATUSES,
+    openai_answer,
+    openai_error,
+)
 from services.gateway.formats.headers import OPENAI_HEADERS, FormatHeaders
 from services.gateway.formats.kept_frames import KeptFrames
 from services.gateway.formats.named_models import named_models
@@ -106,6 +110,10 @@ class Responses:
     path: str = "/v1/responses"
     keep_alive: bytes = KEEP_ALIVE_COMMENT
     headers: FormatHeaders = OPENAI_HEADERS
+    generates: bool = True
+    unknown_statuses: frozenset[int] = OPENAI_UNKNOWN_STATUSES
+    untagged: frozenset[str] = frozenset()
+    query_parameters: frozenset[str] = frozenset()
 
     def decode(self, body: bytes) -> CallRequest:
         fields = decode_fields(body)

@@ -222,10 +222,10 @@ class Dispatcher:
         try:
             answer = _raise_or_return(outcome)
         except AppError as error:
-            raise signalled(error, call.format.name) from error.__cause__
+            raise signalled(error, call.format) from error.__cause__
         if isinstance(answer, Stream):
             return answer
-        return with_signals(answer, call.format.name, self._clock())
+        return with_signals(answer, call.format, self._clock())
 
     def _remember(
         self,

@@ -19,7 +19,7 @@ from services.gateway.upstream.headers import changed_headers
 from services.gateway.upstream.library_calls import LibraryCalls
 from services.gateway.upstream.relay import Relay, RelayedRequest
 from services.gateway.upstream.translation.counting import (
-    COUNT_PATHS,
+    COUNT_FORMS,
     count_body,
     count_in,
     counted_fields,
@@ -134,7 +134,7 @@ class Forwarder:
                 return answer
         asked = _asked(attempt)
         asked = msgspec.structs.replace(asked, fields=readable(client, request.fields))
-        counting = [name for name in closest(client, tuple(target.paths)) if name in COUNT_PATHS]
+        counting = [name for name in closest(client, tuple(target.paths)) if name in COUNT_FORMS]
         if not counting or target.speaks(client):
             LANGUAGES[client].read_request(asked.fields)
             tokens = await estimated(self._tokenizer, request.fields)
@@ -145,7 +145,7 @@ class Forwarder:
         sent = msgspec.structs.replace(
             sent,
             fields=counted_fields(translation.format, translation.fields),
-            resource=COUNT_PATHS[translation.format],
+            resource=COUNT_FORMS[translation.format].path,
         )
         answer = await self._relay.call(sent)
         if isinstance(answer, Stream) or answer.status in _NOT_THERE:

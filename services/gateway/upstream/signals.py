@@ -11,8 +11,8 @@ from math import ceil
 import msgspec
 
 from libs.common.errors import AppError, QuotaExhausted, UpstreamRefused
-from libs.common.schemas.usage import ClientFormat
 from services.gateway.calls.headers import Header
+from services.gateway.formats.base import Format
 from services.gateway.upstream.answer import Answer
 from services.gateway.upstream.early_failures import message_of
 from services.gateway.upstream.translation.failures import is_out_of_credit
@@ -20,7 +20,6 @@ from services.gateway.upstream.verdict import retry_after_s
 
 _TOO_MANY_REQUESTS = 429
 _PAYMENT_REQUIRED = 402
-_AS_BAD_REQUEST = frozenset({413, 422})
 _BAD_REQUEST = 400
 _PAUSES = frozenset({b"retry-after", b"retry-after-ms"})
 _NO_RETRY: Header = (b"x-should-retry", b"false")
@@ -29,7 +28,7 @@ _PAUSE_S = 5
 _MAX_PAUSE_S = 60
 
 
-def with_signals(answer: Answer, client_format: ClientFormat, now_s: float) -> Answer:
+def with_signals(answer: Answer, client_format: Format, now_s: float) -> Answer:
     """A provider's answer as the clients of the format understand it; `now_s` is Unix time.
 
     Raises QuotaExhausted for OpenAI's formats, whose word for that is a code.
@@ -37,13 +36,12 @@ def with_signals(answer: Answer, client_format: ClientFormat, now_s: float) -> A
     status = answer.status
     if status < _BAD_REQUEST:
         return answer
-    is_openai = client_format != "messages"
-    if is_openai and status in _AS_BAD_REQUEST:
+    if status in client_format.unknown_statuses:
+        if status == _PAYMENT_REQUIRED:
+            raise QuotaExhausted(message_of(answer.body))
         return msgspec.structs.replace(answer, status=_BAD_REQUEST)
     if status not in (_TOO_MANY_REQUESTS, _PAYMENT_REQUIRED):
         return answer
-    if is_openai and status == _PAYMENT_REQUIRED:
-        raise QuotaExhausted(message_of(answer.body))
     kept = [header for header in answer.headers if header[0] not in _PAUSES]
     pause_s = retry_after_s(answer, now_s)
     pause_s = _PAUSE_S if pause_s is None else pause_s
@@ -55,11 +53,11 @@ def with_signals(answer: Answer, client_format: ClientFormat, now_s: float) -> A
     return msgspec.structs.replace(answer, headers=kept)
 
 
-def signalled(error: AppError, client_format: ClientFormat) -> AppError:
+def signalled(error: AppError, client_format: Format) -> AppError:
     """The same of an error that a translation has told."""
     if not isinstance(error, UpstreamRefused) or isinstance(error, QuotaExhausted):
         return error
-    if client_format != "messages" and error.status in _AS_BAD_REQUEST:
+    if error.status in client_format.unknown_statuses:
         error.status = _BAD_REQUEST
     if error.status != _TOO_MANY_REQUESTS:
         return error

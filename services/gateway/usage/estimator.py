@@ -76,7 +76,7 @@ class Estimator:
 
 def _is_believed(client_format: Format, reported: TokenUsage, text: bytes) -> bool:
     """A prompt has tokens, and text has output tokens; vectors have no text."""
-    if client_format.name == "embeddings":
+    if not client_format.generates:
         return total_input(reported) > 0
     if total_output(reported):
         return total_input(reported) > 0

@@ -32,6 +32,17 @@ async def test_every_path_is_described(gateway: Client, settings_with: SettingsW
                     jsonschema_rs.meta.validate({"$schema": _DIALECT, **content["schema"]})
 
 
+async def test_only_generations_stream(gateway: Client) -> None:
+    told = (await gateway.http.get("/openapi.json")).json()
+    streamed = {
+        path
+        for path, operations in told["paths"].items()
+        for operation in operations.values()
+        if "text/event-stream" in operation["responses"]["200"].get("content", {})
+    }
+    assert streamed == {"/v1/chat/completions", "/v1/messages", "/v1/responses"}
+
+
 async def test_the_page_loads_nothing(gateway: Client) -> None:
     answer = await gateway.http.get("/docs")
     assert answer.headers["content-type"] == "text/html; charset=utf-8"

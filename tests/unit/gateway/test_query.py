@@ -4,6 +4,7 @@ import pytest
 
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.endpoints.query import OF_STORED_RESPONSES, passed_query, query_of_call
+from services.gateway.formats import FORMATS
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,7 @@ from services.gateway.endpoints.query import OF_STORED_RESPONSES, passed_query, 
 def test_the_query_of_a_call_is_filtered(
     client_format: ClientFormat, query: bytes, passed: str
 ) -> None:
-    assert query_of_call(client_format, query) == passed
+    assert query_of_call(FORMATS[client_format], query) == passed
 
 
 def test_the_query_of_a_stored_response_is_filtered() -> None:

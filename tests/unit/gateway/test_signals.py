@@ -5,6 +5,7 @@ import pytest
 from libs.common.errors import QuotaExhausted, Unavailable, UpstreamRefused
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.calls.headers import Header
+from services.gateway.formats import FORMATS
 from services.gateway.upstream.answer import Answer
 from services.gateway.upstream.signals import signalled, with_signals
 
@@ -37,36 +38,38 @@ def answer(status: int, *headers: Header, body: bytes = b'{"error":{"message":"m
 def test_a_provider_can_ask_for_a_wait(
     client_format: ClientFormat, given: list[Header], told: list[Header]
 ) -> None:
-    assert with_signals(answer(429, *given), client_format, NOW_S) == answer(429, *told)
+    assert with_signals(answer(429, *given), FORMATS[client_format], NOW_S) == answer(429, *told)
 
 
 @pytest.mark.parametrize("client_format", ["chat", "responses", "messages"])
 def test_no_time_cures_an_exhausted_quota(client_format: ClientFormat) -> None:
     body = b'{"error":{"code":"insufficient_quota","message":"m"}}'
-    found = with_signals(answer(429, (b"retry-after", b"1"), body=body), client_format, NOW_S)
+    found = with_signals(
+        answer(429, (b"retry-after", b"1"), body=body), FORMATS[client_format], NOW_S
+    )
     assert found == answer(429, STOP, body=body)
 
 
 @pytest.mark.parametrize("client_format", ["chat", "responses", "embeddings"])
 def test_openai_s_clients_know_no_402(client_format: ClientFormat) -> None:
     with pytest.raises(QuotaExhausted, match=r"^m$"):
-        with_signals(answer(402), client_format, NOW_S)
+        with_signals(answer(402), FORMATS[client_format], NOW_S)
 
 
 def test_anthropics_clients_get_the_header_to_stop() -> None:
-    assert with_signals(answer(402), "messages", NOW_S) == answer(402, STOP)
+    assert with_signals(answer(402), FORMATS["messages"], NOW_S) == answer(402, STOP)
 
 
 @pytest.mark.parametrize("status", [413, 422])
 def test_openais_clients_repeat_a_prompt_over_some_statuses(status: int) -> None:
-    assert with_signals(answer(status), "responses", NOW_S) == answer(400)
-    assert with_signals(answer(status), "messages", NOW_S) == answer(status)
+    assert with_signals(answer(status), FORMATS["responses"], NOW_S) == answer(400)
+    assert with_signals(answer(status), FORMATS["messages"], NOW_S) == answer(status)
 
 
 @pytest.mark.parametrize("status", [200, 400, 404, 500, 529])
 def test_other_answers_pass_as_they_are(status: int) -> None:
     given = answer(status, (b"retry-after", b"900"))
-    assert with_signals(given, "chat", NOW_S) is given
+    assert with_signals(given, FORMATS["chat"], NOW_S) is given
 
 
 def refused(status: int, retry_after_s: int | None) -> UpstreamRefused:
@@ -80,18 +83,18 @@ def refused(status: int, retry_after_s: int | None) -> UpstreamRefused:
 def test_the_same_holds_for_translated_errors(
     status: int, asked_s: int | None, told_s: int | None, should_retry: bool | None
 ) -> None:
-    error = signalled(refused(status, asked_s), "chat")
+    error = signalled(refused(status, asked_s), FORMATS["chat"])
     assert (error.retry_after_s, error.should_retry) == (told_s, should_retry)
 
 
 def test_an_exhausted_quota_and_the_gateway_s_own_errors_stay_as_they_are() -> None:
-    quota = signalled(QuotaExhausted("m"), "chat")
+    quota = signalled(QuotaExhausted("m"), FORMATS["chat"])
     assert (quota.retry_after_s, quota.should_retry) == (None, False)
     away = Unavailable("m")
-    assert signalled(away, "chat") is away
+    assert signalled(away, FORMATS["chat"]) is away
 
 
 @pytest.mark.parametrize("status", [413, 422])
 def test_a_translated_413_is_no_reason_to_repeat_a_prompt(status: int) -> None:
-    assert signalled(refused(status, None), "chat").status == 400
-    assert signalled(refused(status, None), "messages").status == status
+    assert signalled(refused(status, None), FORMATS["chat"]).status == 400
+    assert signalled(refused(status, None), FORMATS["messages"]).status == status

@@ -11,6 +11,7 @@ from libs.common.domain.tags import MAX_TAG_CHARS, MAX_TAGS, MAX_TAGS_OF_EACH, k
 from libs.common.errors import InvalidRequest
 from libs.common.schemas.usage import ClientFormat, UsageEvent
 from services.gateway.calls.tags import tags_of, with_metadata
+from services.gateway.formats import FORMATS
 from tests.unit.builders import NOW, event
 
 CALL_ID = "0194f5d2-8f6a-7000-8000-000000000001"
@@ -23,7 +24,7 @@ def told(*values: bytes) -> tuple[str, ...]:
 
 def kept(metadata: Any, tags: tuple[str, ...] = (), name: ClientFormat = "chat") -> tuple[str, ...]:
     raw = metadata if isinstance(metadata, bytes) else json.dumps(metadata).encode()
-    return with_metadata(tags, msgspec.Raw(raw), name)
+    return with_metadata(tags, msgspec.Raw(raw), FORMATS[name])
 
 
 @pytest.mark.parametrize(

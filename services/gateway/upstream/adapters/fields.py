@@ -22,11 +22,11 @@ def carried(client_format: ClientFormat, body: Mapping[str, Any]) -> dict[str, A
     kept = {
         name: value
         for name, value in body.items()
-        if value is not None and _is_carried(fields, client_format, name, value)
+        if value is not None and _is_carried(fields, name, value)
     }
     _check_messages(kept.get("messages"))
-    if client_format == "responses":
-        _check_input(kept.get("input"))
+    if fields.items is not None:
+        _check_items(fields.items, kept.get(fields.items))
     _check_tools(fields, kept.get("tools"))
     _check_choice(fields, kept.get("tool_choice"))
     return kept
@@ -41,15 +41,24 @@ def check_provider(
     """
     if target.provider != "anthropic" or target.drop_params:
         return
-    text = fields.get("text") if client_format == "responses" else None
-    if isinstance(text, dict) and text.get("verbosity") not in (None, "medium"):
-        raise _unsupported("text.verbosity: this field cannot be carried to the model's provider")
-    name = "text.format" if client_format == "responses" else "response_format"
-    shape = text.get("format") if isinstance(text, dict) else fields.get("response_format")
+    known = FIELDS[client_format]
+    if _at(known.verbosity, fields) not in (None, "medium"):
+        name = ".".join(known.verbosity)
+        raise _unsupported(f"{name}: this field cannot be carried to the model's provider")
+    shape = _at(known.shape, fields)
     if isinstance(shape, dict) and shape.get("type") == "json_object":
+        name = ".".join(known.shape)
         raise _unsupported(
             f"{name}: json_object cannot be carried to the model's provider; json_schema can"
         )
+
+
+def _at(path: tuple[str, ...], fields: Mapping[str, Any]) -> Any:
+    """None for a format that has no such field."""
+    found: Any = fields if path else None
+    for name in path:
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
 
 
 def sifted(
@@ -65,7 +74,7 @@ def sifted(
     for name, value in body.items():
         try:
             if value is not None:
-                _is_carried(fields, client_format, name, value)
+                _is_carried(fields, name, value)
         except TranslationRefused:
             dropped.append(name)
         else:
@@ -82,20 +91,20 @@ def sifted(
     return kept, tuple(dropped)
 
 
-def _is_carried(fields: FormatFields, client_format: ClientFormat, name: str, value: Any) -> bool:
+def _is_carried(fields: FormatFields, name: str, value: Any) -> bool:
     # The route decides the model, and the method whether the answer is a stream.
     if name in ("model", "stream") or name in fields.dropped:
         return False
     if value in fields.neutral.get(name, ()):
         return False
-    if client_format == "messages" and name == "context_management":
-        return _keeps_context(value)
+    if name == fields.edits:
+        return _keeps_context(name, value)
     if name not in fields.carried:
         raise _unsupported(f"{name}: this field cannot be carried to the model's provider")
     return True
 
 
-def _keeps_context(value: Any) -> bool:
+def _keeps_context(name: str, value: Any) -> bool:
     """Thinking is not carried to other providers, so an edit that clears it has nothing to do.
 
     Others are refused: LiteLLM would summarise with a second call, which nobody would pay for.
@@ -104,9 +113,7 @@ def _keeps_context(value: Any) -> bool:
     for edit in edits if isinstance(edits, list) else [None]:
         kind = edit.get("type") if isinstance(edit, dict) else None
         if not (isinstance(kind, str) and kind.startswith("clear_thinking_")):
-            raise _unsupported(
-                f"context_management: {kind} cannot be carried to the model's provider"
-            )
+            raise _unsupported(f"{name}: {kind} cannot be carried to the model's provider")
     return False
 
 
@@ -122,17 +129,17 @@ def _check_messages(messages: Any) -> None:
             raise _invalid(f"messages[{index}].content: must be text or a list")
 
 
-def _check_input(items: Any) -> None:
+def _check_items(name: str, items: Any) -> None:
     if items is None or isinstance(items, str):
         return
     if not isinstance(items, list):
-        raise _invalid("input: must be text or a list")
+        raise _invalid(f"{name}: must be text or a list")
     for index, item in enumerate(items):
         if not isinstance(item, dict):
-            raise _invalid(f"input[{index}]: an object is required")
+            raise _invalid(f"{name}[{index}]: an object is required")
         if item.get("type") in ("item_reference", "additional_tools", "mcp_call"):
             raise _unsupported(
-                f"input[{index}]: {item['type']} cannot be carried to the model's provider; "
+                f"{name}[{index}]: {item['type']} cannot be carried to the model's provider; "
                 "send the whole items of the conversation",
             )
 

@@ -26,6 +26,12 @@ class FormatFields(msgspec.Struct, frozen=True, kw_only=True):
     # Which tool the model has to use: a word, or the `type` of an object.
     choices: frozenset[str] = frozenset()
     choice_types: frozenset[str] = frozenset()
+    # The field with the items of a conversation, and the one with edits of it.
+    items: str | None = None
+    edits: str | None = None
+    # Where the answer's form stands, and how wordy it is to be, by the names on the way.
+    shape: tuple[str, ...] = ()
+    verbosity: tuple[str, ...] = ()
 
 
 def _names(text: str) -> frozenset[str]:
@@ -64,6 +70,7 @@ _CHAT = FormatFields(
     tools=frozenset({"function"}),
     choices=_names("auto none required"),
     choice_types=_names("allowed_tools custom function"),
+    shape=("response_format",),
 )
 
 _MESSAGES = FormatFields(
@@ -85,6 +92,7 @@ _MESSAGES = FormatFields(
     },
     tools=frozenset({"", "custom", "web_search_"}),
     choice_types=_names("any auto none tool"),
+    edits="context_management",
 )
 
 _RESPONSES = FormatFields(
@@ -109,6 +117,9 @@ _RESPONSES = FormatFields(
     tools=frozenset({"custom", "function", "namespace", "web_search", "web_search_preview"}),
     choices=_names("auto none required"),
     choice_types=_names("allowed_tools custom function web_search web_search_preview"),
+    items="input",
+    shape=("text", "format"),
+    verbosity=("text", "verbosity"),
 )
 
 _EMBEDDINGS = FormatFields(

@@ -1,6 +1,6 @@
 """The gateway's side of a translated call: a client's body in, bytes in the client's format out."""
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -33,9 +33,9 @@ class Translator:
         self, client_format: ClientFormat, target: TranslationTarget, body: Mapping[str, Any]
     ) -> tuple[str, ...]:
         """The fields of a chat call that LiteLLM leaves out where `drop_params` lets it."""
-        if client_format != "chat":
+        if not _ADAPTERS[client_format].has_library_names:
             return ()
-        return await self._not_supported(target, carried("chat", body))
+        return await self._not_supported(target, carried(client_format, body))
 
     async def unknown(self, target: TranslationTarget, body: Mapping[str, Any]) -> tuple[str, ...]:
         """The fields of the engine's chat body that LiteLLM has no word for at the provider."""
@@ -78,20 +78,9 @@ class Translator:
         check_provider(client_format, target, fields)
         library = await self._library.get()
         with refusals(target):
-            if client_format == "embeddings":
-                asked = embeddings.embedding_request(library, target, fields)
-                answer = await library.aembedding(**asked, **_control(target))
-                return embeddings.embedding_list(answer, fields, target)
-            if client_format == "messages":
-                request = messages.chat_request(library, target, fields)
-                answer = await _complete(library, target, request.fields)
-                return messages.message(library, answer, request)
-            if client_format == "responses":
-                called = responses.chat_request(library, target, fields)
-                answer = await _complete(library, target, called)
-                return responses.response(answer, body, responses.flattened_tools(library, fields))
-            answer = await _complete(library, target, chat.chat_request(fields))
-            return chat.chat_completion(answer)
+            adapter = _ADAPTERS[client_format]
+            call = adapter.call(library, target, fields, body)
+            return call.answer(await adapter.ask(library, target, call.fields))
 
     async def stream(
         self, client_format: ClientFormat, target: TranslationTarget, body: Mapping[str, Any]
@@ -105,19 +94,9 @@ class Translator:
         check_provider(client_format, target, fields)
         library = await self._library.get()
         with refusals(target):
-            if client_format == "messages":
-                request = messages.chat_request(library, target, fields)
-                stream = await _stream(library, target, request.fields)
-                frames = messages.message_frames(library, stream, request, target)
-            elif client_format == "responses":
-                called = responses.chat_request(library, target, fields)
-                stream = await _stream(library, target, called)
-                tools = responses.flattened_tools(library, fields)
-                frames = responses.response_frames(stream, body, tools)
-            else:
-                stream = await _stream(library, target, chat.chat_request(fields))
-                frames = chat.chat_frames(stream)
-        return LibraryStream(stream, frames, target)
+            call = _ADAPTERS[client_format].call(library, target, fields, body)
+            stream = await _stream(library, target, call.fields)
+        return LibraryStream(stream, call.frames(stream), target)
 
     async def close(self) -> None:
         """Closes the connections to providers."""
@@ -155,8 +134,83 @@ class LibraryStream:
         await self._source.aclose()
 
 
+class _LibraryCall(msgspec.Struct, frozen=True, kw_only=True):
+    """One call in LiteLLM's words, and its answers in the client's format."""
+
+    fields: Mapping[str, Any]
+    answer: Callable[[Any], bytes]
+    frames: Callable[[ChatStream], AsyncGenerator[bytes, None]]
+
+
+class _Adapter(msgspec.Struct, frozen=True, kw_only=True):
+    """How the calls of a format go through LiteLLM: with the fields that are carried, and the body.
+
+    If `has_library_names`, what LiteLLM lists as a provider's parameters are the format's fields.
+    """
+
+    call: Callable[[Library, TranslationTarget, Mapping[str, Any], Mapping[str, Any]], _LibraryCall]
+    ask: Callable[[Library, TranslationTarget, Mapping[str, Any]], Awaitable[Any]]
+    has_library_names: bool = False
+
+
+def _chat(
+    _: Library, target: TranslationTarget, fields: Mapping[str, Any], body: Mapping[str, Any]
+) -> _LibraryCall:
+    del target, body
+    return _LibraryCall(
+        fields=chat.chat_request(fields), answer=chat.chat_completion, frames=chat.chat_frames
+    )
+
+
+def _messages(
+    library: Library, target: TranslationTarget, fields: Mapping[str, Any], body: Mapping[str, Any]
+) -> _LibraryCall:
+    del body
+    request = messages.chat_request(library, target, fields)
+    return _LibraryCall(
+        fields=request.fields,
+        answer=lambda answer: messages.message(library, answer, request),
+        frames=lambda stream: messages.message_frames(library, stream, request, target),
+    )
+
+
+def _responses(
+    library: Library, target: TranslationTarget, fields: Mapping[str, Any], body: Mapping[str, Any]
+) -> _LibraryCall:
+    called = responses.chat_request(library, target, fields)
+    tools = responses.flattened_tools(library, fields)
+    return _LibraryCall(
+        fields=called,
+        answer=lambda answer: responses.response(answer, body, tools),
+        frames=lambda stream: responses.response_frames(stream, body, tools),
+    )
+
+
+def _embeddings(
+    library: Library, target: TranslationTarget, fields: Mapping[str, Any], body: Mapping[str, Any]
+) -> _LibraryCall:
+    del body
+    return _LibraryCall(
+        fields=embeddings.embedding_request(library, target, fields),
+        answer=lambda answer: embeddings.embedding_list(answer, fields, target),
+        frames=chat.chat_frames,
+    )
+
+
+async def _embed(library: Library, target: TranslationTarget, fields: Mapping[str, Any]) -> Any:
+    return await library.aembedding(**fields, **_control(target))
+
+
 async def _complete(library: Library, target: TranslationTarget, fields: Mapping[str, Any]) -> Any:
     return await library.acompletion(**fields, **_chat_control(target), stream=False)
+
+
+_ADAPTERS: Mapping[ClientFormat, _Adapter] = {
+    "chat": _Adapter(call=_chat, ask=_complete, has_library_names=True),
+    "messages": _Adapter(call=_messages, ask=_complete),
+    "responses": _Adapter(call=_responses, ask=_complete),
+    "embeddings": _Adapter(call=_embeddings, ask=_embed),
+}
 
 
 async def _stream(

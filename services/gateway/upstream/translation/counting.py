@@ -11,32 +11,54 @@ from libs.common.errors import UpstreamFailed
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.usage.estimator import Tokenizer
 
-# Each format's path of counts, below its own, and what of a body a count takes.
-COUNT_PATHS: Mapping[ClientFormat, str] = {
-    "messages": "/count_tokens",
-    "responses": "/input_tokens",
-}
-_COUNTED: Mapping[ClientFormat, frozenset[str]] = {
-    "messages": frozenset(
-        {"model", "messages", "system", "tools", "tool_choice", "thinking", "output_config"}
-    ),
-    "responses": frozenset(
-        {
-            "model",
-            "input",
-            "instructions",
-            "tools",
-            "tool_choice",
-            "parallel_tool_calls",
-            "reasoning",
-            "text",
-        }
-    ),
-}
 # What of a client's body is read by the model.
 _PROMPT = ("system", "instructions", "messages", "input", "tools", "output_config", "text")
-# A count has no answer to limit, and the format's reader asks for a limit.
-_ANY_LIMIT = msgspec.Raw(b"1")
+
+
+class CountForm(msgspec.Struct, frozen=True, kw_only=True):
+    """How a format counts: a row of the table.
+
+    `path` is below the format's own, `fields` are what of a body a count takes, `defaults` what the
+    format's reader asks of a body and a count may lack, and `labels` what an answer has beside the
+    count. If `has_nulls`, the reader judges them; else a null is a field that is not there.
+    """
+
+    path: str
+    fields: frozenset[str]
+    defaults: Mapping[str, msgspec.Raw]
+    has_nulls: bool = False
+    labels: Mapping[str, str] = {}
+
+
+COUNT_FORMS: Mapping[ClientFormat, CountForm] = {
+    "messages": CountForm(
+        path="/count_tokens",
+        fields=frozenset(
+            {"model", "messages", "system", "tools", "tool_choice", "thinking", "output_config"}
+        ),
+        # A count has no answer to limit.
+        defaults={"max_tokens": msgspec.Raw(b"1")},
+        has_nulls=True,
+    ),
+    "responses": CountForm(
+        path="/input_tokens",
+        fields=frozenset(
+            {
+                "model",
+                "input",
+                "instructions",
+                "tools",
+                "tool_choice",
+                "parallel_tool_calls",
+                "reasoning",
+                "text",
+            }
+        ),
+        # A count may be of tools or instructions alone.
+        defaults={"input": msgspec.Raw(b'""')},
+        labels={"object": "response.input_tokens"},
+    ),
+}
 
 
 class _Count(msgspec.Struct, frozen=True):
@@ -48,16 +70,16 @@ _decode = msgspec.json.Decoder(_Count).decode
 
 def readable(client: ClientFormat, fields: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
     """The body of a count as that of a call."""
-    if client == "messages":
-        return {"max_tokens": _ANY_LIMIT, **fields}
-    # A count may be of tools or instructions alone.
+    form = COUNT_FORMS[client]
+    if form.has_nulls:
+        return {**form.defaults, **fields}
     given = {name: value for name, value in fields.items() if value != b"null"}
-    return {"input": msgspec.Raw(b'""'), **given}
+    return {**form.defaults, **given}
 
 
 def counted_fields(target: ClientFormat, fields: Mapping[str, Any]) -> dict[str, Any]:
     """What of a translated body the target's count takes."""
-    return {name: value for name, value in fields.items() if name in _COUNTED[target]}
+    return {name: value for name, value in fields.items() if name in COUNT_FORMS[target].fields}
 
 
 def count_in(body: bytes) -> int:
@@ -69,8 +91,7 @@ def count_in(body: bytes) -> int:
 
 
 def count_body(client: ClientFormat, tokens: int) -> bytes:
-    kind = {"object": "response.input_tokens"} if client == "responses" else {}
-    return msgspec.json.encode({**kind, "input_tokens": tokens})
+    return msgspec.json.encode({**COUNT_FORMS[client].labels, "input_tokens": tokens})
 
 
 async def estimated(tokenizer: Tokenizer, fields: Mapping[str, msgspec.Raw]) -> int:

@@ -26,19 +26,6 @@ LANGUAGES: dict[ClientFormat, Language] = {
     "messages": MESSAGES,
     "responses": RESPONSES,
 }
-# Which of a target's formats comes closest to a client's. Its own is one where the target's bytes
-# differ in more than the format says.
-_CLOSEST: dict[ClientFormat, tuple[ClientFormat, ...]] = {
-    "chat": ("chat", "responses", "messages"),
-    "messages": ("messages", "responses", "chat"),
-    "responses": ("responses", "chat", "messages"),
-}
-# What each calls the list of an answer's parts.
-_PARTS: dict[ClientFormat, str] = {
-    "chat": "choices",
-    "messages": "content",
-    "responses": "output",
-}
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,7 +112,8 @@ def translate(
 @cache
 def closest(client: ClientFormat, spoken: tuple[ClientFormat, ...]) -> tuple[ClientFormat, ...]:
     """Those formats that a call can be translated to, the closest first."""
-    return tuple(name for name in _CLOSEST.get(client, ()) if name in spoken)
+    language = LANGUAGES.get(client)
+    return () if language is None else tuple(name for name in language.closest if name in spoken)
 
 
 def _translated(
@@ -143,7 +131,7 @@ def _translated(
         created=asked.created,
         family=profile.family,
         names=names,
-        parts=_PARTS[target.name],
+        parts=target.parts,
     )
     translation = Translation(
         client=client,

@@ -5,7 +5,6 @@ gateway's; a provider refuses those of another. All else of the body stays byte 
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -14,24 +13,6 @@ from libs.common.decode_errors import UNREADABLE
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.upstream.translation.thought_signatures import MARK
 
-_FIELD: Mapping[ClientFormat, str] = {
-    "chat": "messages",
-    "messages": "messages",
-    "responses": "input",
-}
-# Where they can be, by words that are longer than the mark and found the faster for it.
-_PLACES: Mapping[ClientFormat, tuple[bytes, ...]] = {
-    "chat": (b'"thinking_blocks"', b'"extra_content"'),
-    "messages": (MARK.encode(), b'"signature"'),
-    "responses": (b'"encrypted_content"',),
-}
-# Before there were envelopes, thinking that no provider had signed had an empty signature, and
-# Anthropic's blocks stood as JSON in OpenAI's place for its own.
-_SIGNS: Mapping[ClientFormat, tuple[bytes, ...]] = {
-    "chat": (MARK.encode(), b'"extra_content"', b'"thinking_blocks"'),
-    "messages": (MARK.encode(), b'"signature":""', b'"signature": ""'),
-    "responses": (MARK.encode(), b'"encrypted_content":"[', b'"encrypted_content": "['),
-}
 _GOOGLE = frozenset({"gemini", "vertex_ai"})
 _OFF = {"type": "disabled"}
 _THOUGHTS = ("thinking", "redacted_thinking")
@@ -57,15 +38,14 @@ def without_foreign_signatures(
     `is_elsewhere`: the base URL is not the provider's own. Behind OpenAI's format there may be
     another gateway with Claude's models, which takes their thinking in chat.
     """
-    name = _FIELD.get(client_format)
-    raw = fields.get(name) if name is not None else None
-    if name is None or raw is None:
+    history = _HISTORIES.get(client_format)
+    raw = None if history is None else fields.get(history.field)
+    if history is None or raw is None:
         return fields
     said = bytes(raw)
-    if client_format != "messages" and b"_" not in said:
-        # The other formats' places have one. A byte is found soonest, and prose lacks it.
+    if history.hint not in said:
         return fields
-    if not (_has_one(said, _PLACES[client_format]) and _has_one(said, _SIGNS[client_format])):
+    if not (_has_one(said, history.places) and _has_one(said, history.signs)):
         return fields
     try:
         turns = msgspec.json.decode(said)
@@ -73,18 +53,12 @@ def without_foreign_signatures(
         return fields
     if not isinstance(turns, list):
         return fields
-    if client_format == "responses":
-        kept = [item for item in turns if not _is_foreign_item(item)]
-    else:
-        clean: Callable[[dict[str, Any]], dict[str, Any]] = _clean_message
-        if client_format == "chat":
-            may_be_claude = provider == "openai" and is_elsewhere
-            clean = partial(_clean_chat, provider=provider, may_be_claude=may_be_claude)
-        kept = [clean(turn) if isinstance(turn, dict) else turn for turn in turns]
+    may_be_claude = provider == "openai" and is_elsewhere
+    kept = history.clean(turns, provider, may_be_claude)
     if kept == turns:
         return fields
-    cleaned = {**fields, name: kept}
-    if client_format == "messages" and _wants_thinking_amid_tools(fields, kept):
+    cleaned = {**fields, history.field: kept}
+    if history.has_budgets and _wants_thinking_amid_tools(fields, kept):
         cleaned["thinking"] = _OFF
     return cleaned
 
@@ -115,11 +89,19 @@ def _has_one(said: bytes, signs: tuple[bytes, ...]) -> bool:
     return False
 
 
+def _clean_items(items: list[Any], *_: object) -> list[Any]:
+    return [item for item in items if not _is_foreign_item(item)]
+
+
 def _is_foreign_item(item: Any) -> bool:
     if not isinstance(item, dict) or item.get("type") != "reasoning":
         return False
     encrypted = item.get("encrypted_content")
     return isinstance(encrypted, str) and encrypted.startswith((MARK, _MINTED_BLOCKS))
+
+
+def _clean_messages(turns: list[Any], *_: object) -> list[Any]:
+    return [_clean_message(turn) if isinstance(turn, dict) else turn for turn in turns]
 
 
 def _clean_message(turn: dict[str, Any]) -> dict[str, Any]:
@@ -160,7 +142,16 @@ def _is_foreign_citation(citation: Any) -> bool:
     return isinstance(citation, dict) and _is_envelope(citation.get("encrypted_index"))
 
 
-def _clean_chat(turn: dict[str, Any], *, provider: str, may_be_claude: bool) -> dict[str, Any]:
+def _clean_chat(turns: list[Any], provider: str, may_be_claude: bool) -> list[Any]:
+    return [
+        _clean_turn(turn, provider=provider, may_be_claude=may_be_claude)
+        if isinstance(turn, dict)
+        else turn
+        for turn in turns
+    ]
+
+
+def _clean_turn(turn: dict[str, Any], *, provider: str, may_be_claude: bool) -> dict[str, Any]:
     blocks, calls = turn.get("thinking_blocks"), turn.get("tool_calls")
     changed = dict(turn)
     if isinstance(blocks, list):
@@ -190,3 +181,45 @@ def _holds_envelope(value: Any) -> bool:
 
 def _is_envelope(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(MARK)
+
+
+class _History(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a format keeps earlier turns, and how they are rid of another provider's signatures.
+
+    `clean` gets the turns, the provider, and whether it may be Claude behind OpenAI's format.
+    `places` are where signatures can be, by words that are longer than the mark and found the
+    faster for it. All of them have the `hint`: a byte is found soonest, and prose lacks it. `signs`
+    tell a foreign signature. Before there were envelopes, thinking that no provider had signed had
+    an empty signature, and Anthropic's blocks stood as JSON in OpenAI's place for its own.
+    """
+
+    field: str
+    hint: bytes = b"_"
+    places: tuple[bytes, ...]
+    signs: tuple[bytes, ...]
+    clean: Callable[[list[Any], str, bool], list[Any]]
+    has_budgets: bool = False
+
+
+_HISTORIES: Mapping[ClientFormat, _History] = {
+    "chat": _History(
+        field="messages",
+        places=(b'"thinking_blocks"', b'"extra_content"'),
+        signs=(MARK.encode(), b'"extra_content"', b'"thinking_blocks"'),
+        clean=_clean_chat,
+    ),
+    "messages": _History(
+        field="messages",
+        hint=b"",
+        places=(MARK.encode(), b'"signature"'),
+        signs=(MARK.encode(), b'"signature":""', b'"signature": ""'),
+        clean=_clean_messages,
+        has_budgets=True,
+    ),
+    "responses": _History(
+        field="input",
+        places=(b'"encrypted_content"',),
+        signs=(MARK.encode(), b'"encrypted_content":"[', b'"encrypted_content": "['),
+        clean=_clean_items,
+    ),
+}

@@ -23,6 +23,10 @@ from services.gateway.upstream.translation.reply import (
 class Language(msgspec.Struct, frozen=True, kw_only=True):
     """A format in both directions: a row of the engine's table.
 
+    `closest` are the formats that a target may be asked in for a client of this one, the closest
+    first. Its own is one where the target's bytes differ in more than the format says. `parts` is
+    what the format calls the list of an answer's parts.
+
     `family` is the one whose signatures the format shows bare; the one that a function is given is
     the provider's.
 
@@ -37,6 +41,8 @@ class Language(msgspec.Struct, frozen=True, kw_only=True):
     name: ClientFormat
     family: Family
     paths: Paths
+    closest: tuple[ClientFormat, ...]
+    parts: str
     read_request: Callable[[Mapping[str, msgspec.Raw]], Request]
     write_request: Callable[[Request, str, Profile, Report], dict[str, Any]]
     read_answer: Callable[[bytes, Family], Reply | ReportedError]

@@ -10,17 +10,13 @@ from libs.common.schemas.profile import EffortLevel, ProfileFields
 from libs.common.schemas.usage import ClientFormat
 from libs.common.storage.prices.price_map import PriceMap
 from services.gateway.calls.target import Target
+from services.gateway.formats import FORMATS, RESPONSES
 from services.gateway.upstream.translation.profile import Profile
 
 _MAX_KEPT = 10_000
 _LEVELS: tuple[EffortLevel, ...] = get_args(EffortLevel)
 # The one that carries most comes first; no client is translated to its own.
 _PREFERRED: tuple[ClientFormat, ...] = ("responses", "chat", "messages")
-_ENDPOINTS: dict[ClientFormat, str] = {
-    "responses": "/v1/responses",
-    "chat": "/v1/chat/completions",
-    "messages": "/v1/messages",
-}
 # OpenAI's chat refuses functions of models from 5.4 on while they think.
 _CHAT_OR_TOOLS = re.compile(r"gpt-(5\.([4-9]|\d\d)|[6-9]|\d\d)(?![\d])")
 _GOOGLE = "google"
@@ -104,7 +100,7 @@ def _formats(target: Target, row: Mapping[str, Any] | None) -> tuple[ClientForma
     spoken = _spoken(target)
     endpoints = row and (row.get("supported_endpoints") or _by_mode(row))
     if isinstance(endpoints, list):
-        served = tuple(name for name in spoken if _ENDPOINTS[name] in endpoints)
+        served = tuple(name for name in spoken if FORMATS[name].path in endpoints)
         spoken = served or spoken
     return spoken or ("chat",)
 
@@ -114,7 +110,7 @@ def _spoken(target: Target) -> tuple[ClientFormat, ...]:
 
 
 def _by_mode(row: Mapping[str, Any]) -> list[str] | None:
-    return [_ENDPOINTS["responses"]] if row.get("mode") == "responses" else None
+    return [RESPONSES.path] if row.get("mode") == "responses" else None
 
 
 def _said(fields: ProfileFields) -> dict[str, Any]:

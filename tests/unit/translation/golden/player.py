@@ -185,7 +185,7 @@ async def _streamed(call: Given, translation: Translation, events: Sequence[Any]
 
 
 def _error(call: Given, error: AppError) -> dict[str, Any]:
-    error = signalled(error, call.client)
+    error = signalled(error, FORMATS[call.client])
     told = FORMATS[call.client].error(error, "call-1")
     headers = _headers(error_headers(error, "call-1", len(told.body)))
     return {"status": told.status, "headers": headers, "body": _shown(told.body)}
