@@ -15,7 +15,7 @@ import msgspec
 import uvloop
 
 from bench.admission import admission_lines, measure_admission
-from bench.scenarios import Row, Scenario, load, measure, scenarios
+from bench.scenarios import Scenario, ScenarioRow, load, measure, scenarios
 from bench.systems import BARE, System, synced_each_second, systems
 from bench.whole import WHOLE, example_body, measure_whole
 from deploy.local.state import StackInfo
@@ -32,7 +32,7 @@ _TRANSLATED_MODEL = "claude-haiku-4-5"
 _NAME_WIDTH = len(_EACH_SECOND)
 
 
-def report(scenario: Scenario, rows: dict[str, list[Row]]) -> list[str]:
+def report(scenario: Scenario, rows: dict[str, list[ScenarioRow]]) -> list[str]:
     """Medians over the rounds, one line per system, and the ratios of gateway to bare relay."""
     lines = [f"\n{scenario.name} ({scenario.requests} requests a round)"]
     direct = rows.get("direct", [])
@@ -89,7 +89,7 @@ def soak(system: System, requests: int) -> Iterator[str]:
 def _compare(scenario: Scenario, info: StackInfo, measured: list[System], rounds: int) -> list[str]:
     """A report of interleaved rounds."""
     compared = _compared(scenario, measured)
-    rows: defaultdict[str, list[Row]] = defaultdict(list)
+    rows: defaultdict[str, list[ScenarioRow]] = defaultdict(list)
     for system in compared:
         measure(system, scenario, max(100, scenario.requests // 10))
     for _ in range(rounds):

@@ -22,7 +22,7 @@ import pymongo
 from redis import Redis
 
 from bench.accounts_seed import seeded
-from bench.load import Job, run_job
+from bench.load import LoadJob, run_job
 from bench.systems import System, systems
 from bench.whole import example_body, posted
 from deploy.local.state import StackInfo
@@ -113,7 +113,7 @@ def _calls(mongo_uri: str, gateway: System, secrets: Sequence[str]) -> Iterator[
     url = f"{gateway.url}/v1/chat/completions"
     with pymongo.MongoClient[Document](mongo_uri) as client:
         for caches in ("cold", "warm"):
-            job = Job(
+            job = LoadJob(
                 url=url,
                 api_key="",
                 api_keys=list(secrets),

@@ -33,7 +33,7 @@ _ONE_SHARD = 0
 _LEASE_S = 24 * 3600
 
 
-class Accounts:
+class ActiveAccounts:
     """As many as that, each with a monthly budget."""
 
     def __init__(self, redis: Redis, count: int) -> None:
@@ -113,7 +113,7 @@ def main() -> None:
 async def _measure(process: ServerProcess, count: int) -> None:
     server = psutil.Process(process.pid)
     async with open_redis(process.url) as redis:
-        accounts = Accounts(redis, count)
+        accounts = ActiveAccounts(redis, count)
         await HoldStore(redis).load_scripts()
         empty = await _used(redis)
 

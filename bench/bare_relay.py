@@ -14,15 +14,15 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 
-class State(TypedDict):
+class RelayState(TypedDict):
     session: aiohttp.ClientSession
 
 
 @asynccontextmanager
-async def _lifespan(_app: Starlette) -> AsyncIterator[State]:
+async def _lifespan(_app: Starlette) -> AsyncIterator[RelayState]:
     connector = aiohttp.TCPConnector(limit=1000)
     async with aiohttp.ClientSession(connector=connector) as session:
-        yield State(session=session)
+        yield RelayState(session=session)
 
 
 async def relay(request: Request) -> Response:

@@ -47,7 +47,7 @@ LOADS = (
 )
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
+class LedgerResult(msgspec.Struct, frozen=True, kw_only=True):
     """Rates in events per second, CPU time in µs per event."""
 
     rate: float
@@ -59,7 +59,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     rss_mb: float
 
 
-async def measure(ledger: Ledger, load: Load, count: int) -> Result:
+async def measure(ledger: Ledger, load: Load, count: int) -> LedgerResult:
     await ledger.create_accounts()
     if load.pace is None:
         with ledger.paused():
@@ -76,7 +76,7 @@ async def measure(ledger: Ledger, load: Load, count: int) -> Result:
     raw_bare, _ = await asyncio.to_thread(ledger.raw_limit, count, indexed=False)
     half = rate / 2
     _, waits_s = await _paced(ledger, max(EVENTS_PER_JOB, int(half * _PACED_S)), half)
-    return Result(
+    return LedgerResult(
         rate=rate,
         raw=raw,
         raw_bare=raw_bare,
@@ -96,7 +96,7 @@ async def _paced(ledger: Ledger, count: int, rate: float) -> tuple[list[float], 
     return done, [at - since for since, at in zip(sent.result(), done, strict=False)]
 
 
-def run(load: Load, count: int) -> Result:
+def run(load: Load, count: int) -> LedgerResult:
     with tempfile.TemporaryDirectory(prefix="bench-ledger-") as directory:
         stack = LocalStack(
             Path(directory),
@@ -111,7 +111,7 @@ def run(load: Load, count: int) -> Result:
             stack.stop()
 
 
-def summary(results: Sequence[Result]) -> str:
+def summary(results: Sequence[LedgerResult]) -> str:
     """Medians."""
 
     def of(name: str) -> float:
@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="loads whose name contains this")
     arguments = parser.parse_args()
     loads = [load for load in LOADS if arguments.only in load.name]
-    results: dict[str, list[Result]] = {load.name: [] for load in loads}
+    results: dict[str, list[LedgerResult]] = {load.name: [] for load in loads}
     for _ in range(arguments.rounds):
         for load in loads:
             results[load.name].append(run(load, arguments.events))

@@ -24,7 +24,7 @@ _LIMIT_S = 120.0
 _LEAD_S = 0.2
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
+class LoadJob(msgspec.Struct, frozen=True, kw_only=True):
     """What to send, and how much of it: `requests` in all, `concurrency` at a time.
 
     `api_keys` are taken in turn; without any, all calls are those of `api_key`. With `per_s`,
@@ -40,7 +40,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     per_s: float | None = None
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
+class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
     """Latencies in seconds; `cpu_s` is the load generator's own."""
 
     latencies_s: list[float]
@@ -101,7 +101,7 @@ class _Connection(asyncio.Protocol):
         self._transport.write(next(self._requests))
 
 
-async def run(job: Job) -> Result:
+async def run(job: LoadJob) -> LoadResult:
     """Raises where an answer is not a 200: a benchmark of errors says nothing."""
     url = urlsplit(job.url)
     if url.hostname is None or url.port is None:
@@ -132,24 +132,24 @@ async def run(job: Job) -> Result:
     ]
     async with asyncio.timeout(_LIMIT_S):
         await asyncio.gather(*(connection.done for connection in connections))
-    return Result(
+    return LoadResult(
         latencies_s=latencies_s,
         elapsed_s=perf_counter() - started,
         cpu_s=sum(os.times()[:2]) - cpu,
     )
 
 
-def run_job(job: Job) -> Result:
+def run_job(job: LoadJob) -> LoadResult:
     """In a process of its own."""
     command = [sys.executable, "-m", "bench.load", msgspec.json.encode(job).decode()]
     output = subprocess.run(command, check=True, capture_output=True).stdout
-    return msgspec.json.decode(output, type=Result)
+    return msgspec.json.decode(output, type=LoadResult)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("job", help="a Job as JSON")
-    job = msgspec.json.decode(parser.parse_args().job, type=Job)
+    parser.add_argument("job", help="a LoadJob as JSON")
+    job = msgspec.json.decode(parser.parse_args().job, type=LoadJob)
     result = msgspec.json.encode(uvloop.run(run(job)))
     # Buffered even if Python's own output is not: a raw write that is interrupted ends early.
     with open(1, "wb", closefd=False) as output:

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from bench.scenarios import Row, Scenario, measure, scenarios
+from bench.scenarios import Scenario, ScenarioRow, measure, scenarios
 from bench.systems import BARE, System, start_beside, systems
 from deploy.local import ports
 from deploy.local.environment import without_settings
@@ -118,7 +118,7 @@ def _requests(system: System, scenario: Scenario) -> int:
 
 
 def _compare(scenario: Scenario, compared: list[System], rounds: int) -> Iterator[str]:
-    rows: defaultdict[str, list[Row]] = defaultdict(list)
+    rows: defaultdict[str, list[ScenarioRow]] = defaultdict(list)
     for system in compared:
         measure(system, scenario, max(_LEAST, _requests(system, scenario) // 10))
     for _ in range(rounds):
@@ -138,7 +138,7 @@ def _compare(scenario: Scenario, compared: list[System], rounds: int) -> Iterato
         )
 
 
-def _own_us(rows: list[Row]) -> float:
+def _own_us(rows: list[ScenarioRow]) -> float:
     """A gateway's worker and databases are not its own."""
     return median(next(iter(row.cpu_us.values())) for row in rows)
 

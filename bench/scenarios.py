@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from bench.load import Job, Result, run_job
+from bench.load import LoadJob, LoadResult, run_job
 from bench.systems import System
 from tests.support.agent_calls import agent_call
 
@@ -27,7 +27,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     per_s: float | None = None
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class ScenarioRow(msgspec.Struct, frozen=True, kw_only=True):
     """One system in one round of one scenario."""
 
     requests_per_s: float
@@ -72,14 +72,14 @@ def scenarios(requests: int) -> list[Scenario]:
     )
 
 
-def measure(system: System, scenario: Scenario, requests: int) -> Row:
+def measure(system: System, scenario: Scenario, requests: int) -> ScenarioRow:
     """One process of load against one system."""
     before = system.cpu_s()
     result = load(system, scenario, requests)
     after = system.cpu_s()
     cuts = quantiles(result.latencies_s, n=100)
     count = len(result.latencies_s)
-    return Row(
+    return ScenarioRow(
         requests_per_s=count / result.elapsed_s,
         p50_ms=cuts[49] * _MS,
         p99_ms=cuts[98] * _MS,
@@ -88,14 +88,14 @@ def measure(system: System, scenario: Scenario, requests: int) -> Row:
     )
 
 
-def load(system: System, scenario: Scenario, requests: int) -> Result:
+def load(system: System, scenario: Scenario, requests: int) -> LoadResult:
     script = "[[stand-in chunks=20]]" if scenario.stream else ""
     body: dict[str, Any] = {"messages": [{"role": "user", "content": f"{script} {_PADDING}"}]}
     if scenario.is_agents:
         body = msgspec.json.decode(agent_call("chat", system.model))
         body["messages"][-1]["content"] += script
     body |= {"model": system.model, "stream": scenario.stream}
-    job = Job(
+    job = LoadJob(
         url=f"{system.url}/v1/chat/completions",
         api_key=system.api_key,
         body=msgspec.json.encode(body).decode(),

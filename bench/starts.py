@@ -34,7 +34,7 @@ _LIMIT_S = 60.0
 _MB = 1e6
 
 
-class Start(msgspec.Struct, frozen=True):
+class TimedStart(msgspec.Struct, frozen=True):
     taken_s: float
     cpu_s: float
     rss_mb: float
@@ -47,7 +47,7 @@ def main() -> None:
     options = parser.parse_args()
     with systems(directory=options.database) as (info, [*_, gateway]):
         environment = psutil.Process(gateway.pids["gateway"]).environ()
-        started: defaultdict[str, list[Start]] = defaultdict(list)
+        started: defaultdict[str, list[TimedStart]] = defaultdict(list)
         for n in range(options.rounds):
             for name in ("gateway", "admin", "ledger_worker"):
                 started[name].append(_start(name, n, info, environment))
@@ -56,7 +56,7 @@ def main() -> None:
     print(f"load {os.getloadavg()[0]:.1f}")
 
 
-def _summary(starts: Sequence[Start]) -> str:
+def _summary(starts: Sequence[TimedStart]) -> str:
     taken = sorted(each.taken_s for each in starts)
     cpu = sorted(each.cpu_s for each in starts)
     return (
@@ -65,7 +65,7 @@ def _summary(starts: Sequence[Start]) -> str:
     )
 
 
-def _start(name: str, n: int, info: StackInfo, environment: dict[str, str]) -> Start:
+def _start(name: str, n: int, info: StackInfo, environment: dict[str, str]) -> TimedStart:
     port, worker = free_port(), f"bench-{n}"
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         own = {
@@ -89,7 +89,7 @@ def _start(name: str, n: int, info: StackInfo, environment: dict[str, str]) -> S
         return _timed(process, is_ready)
 
 
-def _timed(process: ServerProcess, is_ready: Callable[[], bool]) -> Start:
+def _timed(process: ServerProcess, is_ready: Callable[[], bool]) -> TimedStart:
     began = time.perf_counter()
     process.start()
     try:
@@ -100,7 +100,7 @@ def _timed(process: ServerProcess, is_ready: Callable[[], bool]) -> Start:
         taken_s = time.perf_counter() - began
         of = psutil.Process(process.pid)
         times = of.cpu_times()
-        return Start(taken_s, times.user + times.system, of.memory_info().rss / _MB)
+        return TimedStart(taken_s, times.user + times.system, of.memory_info().rss / _MB)
     finally:
         process.stop()
 

@@ -16,7 +16,7 @@ from statistics import median
 import msgspec
 
 from bench.example_account import example_account
-from bench.load import Job, Result, run_job
+from bench.load import LoadJob, LoadResult, run_job
 from bench.systems import System
 from deploy.local.state import StackInfo
 from libs.common.domain.ids import new_secret
@@ -73,7 +73,7 @@ def one_round(
     requests: int,
 ) -> dict[str, float]:
     """CPU time per call in µs, by process."""
-    job = Job(
+    job = LoadJob(
         url=f"{gateway.url}/v1/chat/completions",
         api_key="",
         api_keys=secrets,
@@ -82,7 +82,7 @@ def one_round(
         requests=requests,
     )
     before = gateway.cpu_s()
-    result: Result = run_job(job)
+    result: LoadResult = run_job(job)
     asyncio.run(posted(info.redis_url))
     after = gateway.cpu_s()
     count = len(result.latencies_s)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gatewayctl.commands import Session
+from gatewayctl.commands import CommandSession
 from gatewayctl.errors import Misused
 from gatewayctl.terminal import Terminal
 from gatewayctl.values import Row, decoded, picked
@@ -95,7 +95,7 @@ def _text_of(path: Path) -> str:
         raise Misused(f"{path} cannot be read: {error}") from None
 
 
-def edit(session: Session, path: str, patch: Row, *, dry_run: bool) -> None:
+def edit(session: CommandSession, path: str, patch: Row, *, dry_run: bool) -> None:
     """Reads the object and patches the revision that it read. Raises CommandError."""
     if not patch:
         raise Misused("There is nothing to change.", way_out="give an option, --set or --from")
@@ -106,7 +106,7 @@ def edit(session: Session, path: str, patch: Row, *, dry_run: bool) -> None:
     session.output.one(session.client.change(path, patch, etag=before.etag))
 
 
-def show_changes(session: Session, before: Row, patch: Row) -> None:
+def show_changes(session: CommandSession, before: Row, patch: Row) -> None:
     """The fields of a merge patch, before and after it."""
     rows = [
         {"field": path, "before": picked(before, path), "after": after}

@@ -39,7 +39,7 @@ Query = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Answer:
+class ApiAnswer:
     """`content` is None where there is none. `etag` is the revision of what is shown."""
 
     content: Any
@@ -52,7 +52,7 @@ def at(pattern: str, *names: str) -> str:
     return pattern.format(*(quote(name, safe="") for name in names))
 
 
-class Client:
+class ApiClient:
     """`idempotency_key` replaces a random one, for one who repeats a whole command.
 
     `has_changed` once a request that changes something was answered.
@@ -133,7 +133,7 @@ class Client:
         query: Query | None = None,
         body: Any = None,
         etag: str | None = None,
-    ) -> Answer:
+    ) -> ApiAnswer:
         """Raises CommandError for whatever is not a success."""
         headers = {} if etag is None else {"if-match": etag}
         if method == "POST":
@@ -149,7 +149,7 @@ class Client:
                 content=None if body is None else encoded(body),
             )
             pause_s = self._tried(request, last=left == 0)
-            if isinstance(pause_s, Answer):
+            if isinstance(pause_s, ApiAnswer):
                 self.has_changed = self.has_changed or _changes(method, path, body)
                 return pause_s
             self._terminal.sleep(pause_s)
@@ -161,7 +161,7 @@ class Client:
         suffix = "" if self._posts == 1 else f".{self._posts}"
         return self.idempotency_key + suffix
 
-    def _tried(self, request: "httpx.Request", *, last: bool) -> "Answer | float":
+    def _tried(self, request: "httpx.Request", *, last: bool) -> "ApiAnswer | float":
         """What came, or after how long to ask again. Raises CommandError."""
         import httpx
 
@@ -178,7 +178,7 @@ class Client:
             if isinstance(content, str) and "/admin/" in request.url.path:
                 # A page, as a proxy or another program would show.
                 raise self._explained(request, response)
-            return Answer(content, response.status_code, response.headers.get("etag"))
+            return ApiAnswer(content, response.status_code, response.headers.get("etag"))
         code = content.get("code") if isinstance(content, dict) else None
         if last or not (response.status_code in _TRY_AGAIN or code == _UNDER_WAY) or not repeatable:
             raise self._refused(request, response, content)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperOption
 
-from gatewayctl.client import Client
+from gatewayctl.client import ApiClient
 from gatewayctl.errors import DONE, CommandError
 from gatewayctl.output import Output
 from gatewayctl.profiles import connection_of
@@ -101,7 +101,7 @@ class Command(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         names = [name for name in ctx.params if name.startswith(OF_ALL)]
         taken = {name.removeprefix(OF_ALL): ctx.params.pop(name) for name in names}
-        session = Session(terminal=ctx.obj, options=Options(**taken))
+        session = CommandSession(terminal=ctx.obj, options=Options(**taken))
         ctx.obj = session
         try:
             if session.options.query is not None:
@@ -126,7 +126,7 @@ class WritingCommand(Command):
         self.params.append(TyperOption(**_IDEMPOTENCY_KEY))  # type: ignore[arg-type]
 
 
-class Session:
+class CommandSession:
     """What a command works with. Nothing connects before the first request."""
 
     def __init__(self, *, terminal: Terminal, options: Options) -> None:
@@ -140,10 +140,10 @@ class Session:
         )
 
     @cached_property
-    def client(self) -> Client:
+    def client(self) -> ApiClient:
         """Raises CommandError where there is no key."""
         options = self.options
-        return Client(
+        return ApiClient(
             connection_of(self.terminal.environ, url=options.url, profile=options.profile),
             self.terminal,
             timeout_s=options.timeout,
@@ -155,9 +155,9 @@ class Session:
             self.client.close()
 
 
-def session_of(ctx: typer.Context) -> Session:
+def session_of(ctx: typer.Context) -> CommandSession:
     session = ctx.obj
-    assert isinstance(session, Session)  # noqa: S101 - set by `Command.invoke`
+    assert isinstance(session, CommandSession)  # noqa: S101 - set by `Command.invoke`
     return session
 
 

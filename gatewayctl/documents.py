@@ -25,7 +25,7 @@ Path_ = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
-class Document:
+class YamlDocument:
     """`lines` are those of every value by its path, counted from 1."""
 
     name: str
@@ -39,7 +39,7 @@ class Document:
         return f"{self.name}:{self.lines.get(path, 1)}"
 
 
-def read_document(path: Path) -> Document:
+def read_document(path: Path) -> YamlDocument:
     """Raises Misused, with the line, for what cannot be read."""
     try:
         with path.open("rb") as file:
@@ -49,7 +49,7 @@ def read_document(path: Path) -> Document:
     return parse_document(raw, str(path))
 
 
-def parse_document(raw: bytes, name: str) -> Document:
+def parse_document(raw: bytes, name: str) -> YamlDocument:
     """Raises Misused, with the line."""
     import yaml
 
@@ -72,7 +72,7 @@ def parse_document(raw: bytes, name: str) -> Document:
         raise Misused(f"{name}: is not YAML: {reason}") from None
     reading = _Reading(name)
     content = None if root is None else reading.value(root, ())
-    return Document(name, content, reading.lines)
+    return YamlDocument(name, content, reading.lines)
 
 
 class _Reading:

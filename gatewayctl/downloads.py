@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gatewayctl.commands import Session
+from gatewayctl.commands import CommandSession
 from gatewayctl.errors import CommandError, Misused
 from gatewayctl.files import replace_file
 from gatewayctl.progress import progress
@@ -28,7 +28,7 @@ def target_of(to: str, *, force: bool) -> Path | None:
 
 
 def download(
-    session: Session,
+    session: CommandSession,
     path: str,
     query: Mapping[str, Any],
     *,
@@ -69,7 +69,7 @@ def download(
     session.output.done(f"{target}: {size:,} bytes.")
 
 
-def _print(session: Session, path: str, query: Mapping[str, Any], accept: str) -> None:
+def _print(session: CommandSession, path: str, query: Mapping[str, Any], accept: str) -> None:
     out = session.terminal.stdout
     with session.client.download(path, query, accept) as pieces:
         # A terminal may break in the middle of a character, a file must not be changed.

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from gatewayctl.amounts import time_of
-from gatewayctl.commands import Session
+from gatewayctl.commands import CommandSession
 from gatewayctl.errors import Misused
 
 Account = Annotated[
@@ -44,7 +44,7 @@ def where_of(texts: Sequence[str] | None, **given: Any) -> dict[str, Any]:
 
 
 def query_of(
-    session: Session,
+    session: CommandSession,
     texts: Sequence[str] | None,
     *,
     since: str | None = None,

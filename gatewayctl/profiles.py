@@ -35,7 +35,7 @@ class Connection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Profiles:
+class SavedProfiles:
     """By name; `current` is the one that is used where none is named."""
 
     current: str | None = None
@@ -49,13 +49,13 @@ def file_of(environ: Mapping[str, str]) -> Path:
     return Path(base).expanduser() / "gatewayctl" / "profiles.json"
 
 
-def read_profiles(path: Path) -> Profiles:
+def read_profiles(path: Path) -> SavedProfiles:
     """None where there is no file. Raises Misused, and Refused for one that others can read."""
     try:
         text = path.read_text(encoding="utf-8")
         mode = path.stat().st_mode
     except FileNotFoundError:
-        return Profiles()
+        return SavedProfiles()
     except (OSError, UnicodeDecodeError) as error:
         raise Misused(f"{path} cannot be read: {error}") from None
     if os.name == "posix" and mode & _OTHERS:
@@ -70,17 +70,17 @@ def read_profiles(path: Path) -> Profiles:
         ) from None
 
 
-def _profiles(content: Any, path: Path) -> Profiles:
+def _profiles(content: Any, path: Path) -> SavedProfiles:
     named = {
         name: Connection(
             url=str(one["url"]), key=str(one["key"]), source=f"profile {name} of {path}"
         )
         for name, one in content["profiles"].items()
     }
-    return Profiles(current=content["current"], named=named)
+    return SavedProfiles(current=content["current"], named=named)
 
 
-def write_profiles(path: Path, profiles: Profiles) -> None:
+def write_profiles(path: Path, profiles: SavedProfiles) -> None:
     """Raises Misused."""
     content = {
         "current": profiles.current,

@@ -7,12 +7,12 @@ from typing import Protocol
 from gatewayctl.terminal import Terminal
 
 
-class Bar(Protocol):
+class ProgressBar(Protocol):
     def __call__(self, done: int, text: str = "") -> None: ...
 
 
 @contextmanager
-def progress(terminal: Terminal, title: str, total: int | None = None) -> Iterator[Bar]:
+def progress(terminal: Terminal, title: str, total: int | None = None) -> Iterator[ProgressBar]:
     """Call what it yields with how much is done. `total` may be a guess, or unknown."""
     if not terminal.stderr.isatty():
         yield lambda done, text="": None

@@ -1,6 +1,6 @@
 """What clients see: traffic, time, failures and refusals."""
 
-from deploy.grafana.panels import Panel, Query, Row
+from deploy.grafana.panels import Panel, PanelRow, Query
 from deploy.grafana.queries import GEN_AI, OF_MODEL, gauge, quantile, rate, ratio
 
 _CALLS = "gateway_calls_total"
@@ -18,7 +18,7 @@ def quantiles(histogram: str, by: str = "", where: str = "") -> tuple[Query, ...
     )
 
 
-OVERVIEW = Row(
+OVERVIEW = PanelRow(
     "Overview",
     (
         Panel(
@@ -84,7 +84,7 @@ OVERVIEW = Row(
     ),
 )
 
-TRAFFIC = Row(
+TRAFFIC = PanelRow(
     "Traffic",
     (
         Panel(
@@ -136,7 +136,7 @@ TRAFFIC = Row(
     ),
 )
 
-ERRORS = Row(
+ERRORS = PanelRow(
     "Errors and refusals",
     (
         Panel(

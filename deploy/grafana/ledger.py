@@ -1,10 +1,10 @@
 """What becomes of usage: the spool, the queue, posting, the proof, and what comes of entries."""
 
 from deploy.grafana.calls import quantiles
-from deploy.grafana.panels import Panel, Query, Row
+from deploy.grafana.panels import Panel, PanelRow, Query
 from deploy.grafana.queries import gauge, increase, rate
 
-LEDGER = Row(
+LEDGER = PanelRow(
     "Ledger",
     (
         Panel(
@@ -93,7 +93,7 @@ LEDGER = Row(
     ),
 )
 
-SPOOL = Row(
+SPOOL = PanelRow(
     "Spool",
     (
         Panel(
@@ -127,7 +127,7 @@ SPOOL = Row(
     ),
 )
 
-OUTGOING = Row(
+OUTGOING = PanelRow(
     "Recordings, alerts and traces",
     (
         Panel(

@@ -1,12 +1,12 @@
 """What models and providers do, and what it costs."""
 
-from deploy.grafana.panels import Panel, Query, Row
+from deploy.grafana.panels import Panel, PanelRow, Query
 from deploy.grafana.queries import GEN_AI, OF_MODEL, gauge, mean, quantile, rate
 
 _TTFT = "gen_ai_client_operation_time_to_first_chunk_seconds"
 _DURATION = "gen_ai_client_operation_duration_seconds"
 
-MODELS = Row(
+MODELS = PanelRow(
     "Models and providers",
     (
         Panel(
@@ -75,7 +75,7 @@ MODELS = Row(
     ),
 )
 
-COST = Row(
+COST = PanelRow(
     "Cost, tokens and budgets",
     (
         Panel(

@@ -50,7 +50,7 @@ class Panel(NamedTuple):
     top: float | None = None
 
 
-class Row(NamedTuple):
+class PanelRow(NamedTuple):
     title: str
     panels: tuple[Panel, ...]
 

@@ -1,7 +1,7 @@
 """What the services stand on: databases, caches, connections, memory, versions."""
 
 from deploy.grafana.calls import quantiles
-from deploy.grafana.panels import Panel, Query, Row
+from deploy.grafana.panels import Panel, PanelRow, Query
 from deploy.grafana.queries import gauge, quantile, rate, ratio, series
 
 _SERVICES = ("gateway", "ledger", "admin")
@@ -20,7 +20,7 @@ def of_each_service(metric: str, how: str) -> tuple[Query, ...]:
     )
 
 
-DATABASES = Row(
+DATABASES = PanelRow(
     "MongoDB and Redis",
     (
         Panel(
@@ -83,7 +83,7 @@ DATABASES = Row(
     ),
 )
 
-ADMIN = Row(
+ADMIN = PanelRow(
     "Admin service",
     (
         Panel(
@@ -109,7 +109,7 @@ ADMIN = Row(
     ),
 )
 
-PROCESSES = Row(
+PROCESSES = PanelRow(
     "Processes",
     (
         Panel(

@@ -13,7 +13,7 @@ from deploy.local.errors import StackError
 TIMEOUT_S = 30.0
 
 
-class Client:
+class StackClient:
     def __init__(self, base_url: str, api_key: str) -> None:
         self._base_url = base_url
         self._headers = {"authorization": f"Bearer {api_key}", "content-type": "application/json"}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.errors import StackError
 from deploy.local.state import StackInfo
 
@@ -20,8 +20,8 @@ the entries is what was spent."]]"""
 
 
 def run_demo(info: StackInfo, model: str) -> None:
-    gateway = Client(info.gateway_url, info.demo_api_key)
-    admin = Client(info.admin_url, info.admin_api_key)
+    gateway = StackClient(info.gateway_url, info.demo_api_key)
+    admin = StackClient(info.admin_url, info.admin_api_key)
     if info.provider_url:
         print("No provider key is set: the answers come from the scripted local stand-in.")
     seen = {entry["entry_id"] for entry in _entries(admin, info.demo_user_id)}
@@ -73,13 +73,13 @@ def _pieces(chunks: Iterator[Any]) -> Iterator[str]:
             yield choice["delta"].get("content") or ""
 
 
-def _entries(admin: Client, user_id: str) -> list[dict[str, Any]]:
+def _entries(admin: StackClient, user_id: str) -> list[dict[str, Any]]:
     answer = admin.expect("GET", f"/admin/usage/user/{user_id}?limit=20")
     entries: list[dict[str, Any]] = answer["data"]
     return entries
 
 
-def _await_entries(admin: Client, user_id: str, seen: set[str]) -> list[dict[str, Any]]:
+def _await_entries(admin: StackClient, user_id: str, seen: set[str]) -> list[dict[str, Any]]:
     """The entries of this tour, oldest first, once the worker has posted them."""
     deadline = time.monotonic() + POST_TIMEOUT_S
     while True:

@@ -22,7 +22,7 @@ GRACE_S = 10
 HIGHEST_PORT = 65_535
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class StackPlan(msgspec.Struct, frozen=True, kw_only=True):
     """The services start once the backing servers answer, and stop before them."""
 
     backing: list[Server]
@@ -45,7 +45,7 @@ def make_plan(
     gateways: int,
     workers: int,
     port_of: Callable[[str], int],
-) -> Plan:
+) -> StackPlan:
     """Settings in the environment win. A database that it names replaces the stack's own."""
     machine = without_settings(environment)
     values = {
@@ -80,7 +80,7 @@ def make_plan(
     to_gateway = {"GATEWAY_URL": served[0].url} if served else {}
     services.append(http_service("admin", "admin", values | to_gateway, port_of("admin")))
     services += served
-    return Plan(
+    return StackPlan(
         backing=backing,
         services=services,
         mongo_uri=values["MONGO_URI"],

@@ -39,7 +39,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 0
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class ProcessRecord(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     created: float
     digest: str
@@ -67,7 +67,7 @@ class Supervisor:
     def names(self) -> list[str]:
         return sorted(path.stem for path in self._run.glob("*.json"))
 
-    def find(self, name: str) -> Record | None:
+    def find(self, name: str) -> ProcessRecord | None:
         """The record of a living process, or None."""
         record = self._read(name)
         if record is None or self._process(record) is None:
@@ -139,7 +139,7 @@ class Supervisor:
         return "\n".join(text.splitlines()[-lines:])
 
     def _register(self, launch: Launch, log_offset: int, pid: int) -> None:
-        record = Record(
+        record = ProcessRecord(
             pid=pid,
             created=_created(pid),
             digest=launch.digest,
@@ -175,14 +175,14 @@ class Supervisor:
     def _record_path(self, name: str) -> Path:
         return self._run / f"{name}.json"
 
-    def _read(self, name: str) -> Record | None:
+    def _read(self, name: str) -> ProcessRecord | None:
         try:
-            return msgspec.json.decode(self._record_path(name).read_bytes(), type=Record)
+            return msgspec.json.decode(self._record_path(name).read_bytes(), type=ProcessRecord)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 
     @staticmethod
-    def _process(record: Record) -> psutil.Process | None:
+    def _process(record: ProcessRecord) -> psutil.Process | None:
         try:
             process = psutil.Process(record.pid)
             if abs(process.create_time() - record.created) > CREATED_TOLERANCE_S:

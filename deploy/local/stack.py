@@ -10,12 +10,12 @@ from pathlib import Path
 
 from deploy.local import ports
 from deploy.local.errors import StackError
-from deploy.local.plan import Plan, chosen_port, make_plan
+from deploy.local.plan import StackPlan, chosen_port, make_plan
 from deploy.local.process import Supervisor
 from deploy.local.readiness import await_ready
 from deploy.local.seed import DEMO_USER_ID, seed_demo
 from deploy.local.servers import Server
-from deploy.local.state import StackInfo, State, load_state, save_state, write_private
+from deploy.local.state import StackInfo, StackState, load_state, save_state, write_private
 
 START_TIMEOUT_S = 60.0
 STOP_DEADLINE_S = 20.0
@@ -52,7 +52,7 @@ class LocalStack:
         self._gateways = gateways
         self._workers = workers
         self._free_ports = free_ports
-        self._state = State()
+        self._state = StackState()
         self._servers: dict[str, Server] = {}
         self._info: StackInfo | None = None
 
@@ -190,7 +190,7 @@ class LocalStack:
             return []
         return [(name, self._servers[name].launch.port) for name in CHOSEN_PORTS]
 
-    def _seed(self, plan: Plan) -> StackInfo:
+    def _seed(self, plan: StackPlan) -> StackInfo:
         self._state.demo_api_key = seed_demo(
             gateway_url=self.url("gateway"),
             admin_url=self.url("admin"),

@@ -10,7 +10,7 @@ import msgspec
 Kind = Literal["docker", "local"]
 
 
-class State(msgspec.Struct, kw_only=True):
+class StackState(msgspec.Struct, kw_only=True):
     kind: Kind | None = None
     ports: dict[str, int] = {}
     admin_api_key: str = ""
@@ -35,17 +35,17 @@ class StackInfo(msgspec.Struct, frozen=True, kw_only=True):
         return "".join(f"{name.upper()}={value}\n" for name, value in values.items())
 
 
-def load_state(directory: Path) -> State:
+def load_state(directory: Path) -> StackState:
     try:
-        state = msgspec.json.decode((directory / "state.json").read_bytes(), type=State)
+        state = msgspec.json.decode((directory / "state.json").read_bytes(), type=StackState)
     except FileNotFoundError:
-        state = State()
+        state = StackState()
     if not state.admin_api_key:
         state.admin_api_key = new_admin_key()
     return state
 
 
-def save_state(directory: Path, state: State) -> None:
+def save_state(directory: Path, state: StackState) -> None:
     write_private(directory / "state.json", msgspec.json.format(msgspec.json.encode(state)))
 
 

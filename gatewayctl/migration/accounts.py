@@ -15,7 +15,7 @@ from gatewayctl.migration.conversions import (
     period_of,
     usd,
 )
-from gatewayctl.migration.plan import Fields, Plan
+from gatewayctl.migration.plan import Fields, MigrationPlan
 from gatewayctl.values import Row
 
 # The account's metadata that tells whether it is the one that a migration made.
@@ -175,7 +175,9 @@ def bounds_of(fields: Fields, *, spent: Decimal | None = None) -> Row:
     return bounds if limits is None else bounds | {"limits": limits}
 
 
-def first_models(plan: Plan, fields: Fields, name: str, models: Sequence[str]) -> list[str]:
+def first_models(
+    plan: MigrationPlan, fields: Fields, name: str, models: Sequence[str]
+) -> list[str]:
     """As many as a key can have."""
     if len(models) > _MAX_MODELS:
         said = f"the key is allowed the first {_MAX_MODELS} of them"

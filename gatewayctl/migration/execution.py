@@ -8,10 +8,10 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
-from gatewayctl.client import Client
+from gatewayctl.client import ApiClient
 from gatewayctl.errors import CommandError
 from gatewayctl.migration.accounts import ORIGIN, printable
-from gatewayctl.migration.plan import Plan, Spend
+from gatewayctl.migration.plan import EarlierSpend, MigrationPlan
 from gatewayctl.state.declaration import Declared
 from gatewayctl.state.kinds import ACCOUNTS, KEYS, PRICES, ROUTES, Kind
 from gatewayctl.state.reconciliation import Step, apply_all, step_of
@@ -22,7 +22,7 @@ _QUEUED = 202
 _MAX_KEY = 256
 
 
-def carry_out(client: Client, plan: Plan) -> Iterator[Row]:
+def carry_out(client: ApiClient, plan: MigrationPlan) -> Iterator[Row]:
     """What was done about each object. Raises CommandError where the API does not answer."""
     refused: set[str] = set()
     for row in _made(client, ACCOUNTS, plan.accounts):
@@ -41,7 +41,7 @@ def carry_out(client: Client, plan: Plan) -> Iterator[Row]:
             yield _row("wrong", KEYS.name, KEYS.named(key), "its account could not be made")
 
 
-def _made(client: Client, kind: Kind, bodies: Iterable[Row]) -> Iterator[Row]:
+def _made(client: ApiClient, kind: Kind, bodies: Iterable[Row]) -> Iterator[Row]:
     steps = (_step(client, kind, body) for body in bodies)
     for step, error in apply_all(client, steps):
         if error is not None:
@@ -51,7 +51,7 @@ def _made(client: Client, kind: Kind, bodies: Iterable[Row]) -> Iterator[Row]:
             yield _row(step.action, kind.name, step.name, step.said or _kept(step))
 
 
-def _step(client: Client, kind: Kind, body: Row) -> Step:
+def _step(client: ApiClient, kind: Kind, body: Row) -> Step:
     step = step_of(client, Declared(kind, body, ""), creates_only=True)
     origin = body.get("metadata", {}).get(ORIGIN)
     if kind is ACCOUNTS and origin is not None and step.there is not None:
@@ -68,7 +68,7 @@ def _kept(step: Step) -> str:
     return f"exists already, with other {', '.join(step.differences)}"
 
 
-def _spent(client: Client, spend: Spend) -> Row:
+def _spent(client: ApiClient, spend: EarlierSpend) -> Row:
     """What the source counted since the last time is added to what was carried then."""
     reason = f"Spent before it came here ({printable(spend.source)})"
     query = {"user_id": spend.user_id, "kind": "adjustment"}
@@ -99,7 +99,7 @@ def _spent(client: Client, spend: Spend) -> Row:
     return _row("create", "spend", spend.user_id, said)
 
 
-def _key_of(spend: Spend, carried: Decimal) -> str:
+def _key_of(spend: EarlierSpend, carried: Decimal) -> str:
     """The same as long as neither the source nor the ledger has changed."""
     said = f"{spend.source}|{carried.normalize():f}|{spend.amount_usd:f}"
     return f"migration {hashlib.sha256(said.encode()).hexdigest()}"[:_MAX_KEY]

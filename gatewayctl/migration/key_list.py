@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from gatewayctl.errors import Misused
 from gatewayctl.migration.accounts import named, shown
 from gatewayctl.migration.conversions import count, number, usd
-from gatewayctl.migration.plan import Fields, Plan
+from gatewayctl.migration.plan import Fields, MigrationPlan
 from gatewayctl.values import Row
 
 COLUMNS = (
@@ -22,9 +22,9 @@ _UNREAD = dict.fromkeys(COLUMNS, "cannot be read") | {"limit_usd": _BUDGET, "per
 _LEAST_SECRET = 16
 
 
-def read_keys(rows: Iterable[Row], name: str, now: datetime) -> Plan:
+def read_keys(rows: Iterable[Row], name: str, now: datetime) -> MigrationPlan:
     """Secrets stay here: only their hashes are sent. Raises Misused without the columns."""
-    plan = Plan()
+    plan = MigrationPlan()
     accounts: set[str] = set()
     hashes: set[str] = set()
     for place, row in enumerate(rows, 1):

@@ -24,7 +24,7 @@ from gatewayctl.migration.accounts import (
 from gatewayctl.migration.columns import names
 from gatewayctl.migration.litellm_columns import REASONS
 from gatewayctl.migration.litellm_config import Config
-from gatewayctl.migration.plan import Fields, Plan, Spend
+from gatewayctl.migration.plan import EarlierSpend, Fields, MigrationPlan
 from gatewayctl.values import Row
 
 _ALL_MODELS = {"all-proxy-models", "all-team-models", "*"}
@@ -33,10 +33,12 @@ _UNASSIGNED = "litellm-keys"
 _MAX_MODEL = 256
 
 
-class Accounts:
+class LiteLLMAccounts:
     """Adds to the plan. `organizations` are their names."""
 
-    def __init__(self, plan: Plan, organizations: Mapping[str, str], config: Config) -> None:
+    def __init__(
+        self, plan: MigrationPlan, organizations: Mapping[str, str], config: Config
+    ) -> None:
         self._plan = plan
         self._organizations = organizations
         self._config = config
@@ -98,7 +100,7 @@ class Accounts:
     def _spend(self, fields: Fields, user_id: str, origin: str) -> None:
         spent = spend_of(fields)
         if spent:
-            self._plan.spends.append(Spend(user_id, origin, spent))
+            self._plan.spends.append(EarlierSpend(user_id, origin, spent))
             fields.adapted("spend", said="is an adjustment, which counts in all current periods")
         else:
             fields.carried("spend")
@@ -158,4 +160,4 @@ class Accounts:
         """Of the accounts that have no row, what their keys spent."""
         for (user_id, origin), spent in self._key_spends.items():
             if spent:
-                self._plan.spends.append(Spend(user_id, origin, spent))
+                self._plan.spends.append(EarlierSpend(user_id, origin, spent))

@@ -4,13 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gatewayctl.documents import Document
+from gatewayctl.documents import YamlDocument
 from gatewayctl.errors import Misused
 from gatewayctl.migration.conversions import weights
 from gatewayctl.migration.deployments import SecretVariables, texts_of
-from gatewayctl.migration.litellm_models import ENVIRON, Served, Variables, read_model, share_by
-from gatewayctl.migration.litellm_settings import Settings, read_settings
-from gatewayctl.migration.plan import Fields, Plan
+from gatewayctl.migration.litellm_models import (
+    ENVIRON,
+    ServedModel,
+    Variables,
+    read_model,
+    share_by,
+)
+from gatewayctl.migration.litellm_settings import LiteLLMSettings, read_settings
+from gatewayctl.migration.plan import Fields, MigrationPlan
 from gatewayctl.values import Row
 
 Groups = dict[str, tuple[str, ...]]
@@ -26,12 +32,12 @@ _TOP_REASONS = {
 
 
 class _Reader:
-    def __init__(self, plan: Plan, variables: Variables) -> None:
+    def __init__(self, plan: MigrationPlan, variables: Variables) -> None:
         self.plan = plan
         self.groups: dict[str, list[str]] = {}
         self.aliases: dict[str, list[str]] = {}
         self._variables = variables
-        self._served: dict[str, list[Served]] = {}
+        self._served: dict[str, list[ServedModel]] = {}
         self._costs: dict[tuple[str, str], Row] = {}
 
     def read(self, rows: list[Any], credentials: Mapping[str, Mapping[str, Any]]) -> None:
@@ -54,7 +60,7 @@ class _Reader:
             if served is not None:
                 self._add(name, served)
 
-    def _add(self, name: str, served: Served) -> None:
+    def _add(self, name: str, served: ServedModel) -> None:
         others = self._served.setdefault(name, [])
         if len(others) == _MAX_DEPLOYMENTS:
             said = f"a route has at most {_MAX_DEPLOYMENTS} deployments"
@@ -96,7 +102,7 @@ class _Reader:
         row.inner("model_info").rest(said="a model without a route has no settings of its own")
         row.rest(said="a route has one name, without wildcards")
 
-    def routes(self, settings: Settings) -> None:
+    def routes(self, settings: LiteLLMSettings) -> None:
         names = [*self._served]
         for name, served in self._served.items():
             route: Row = {"model": name, "deployments": _deployments(served, settings)}
@@ -129,14 +135,14 @@ class Config:
     """`allowed` is what each name allows that is more than one model; `time_zone` that of budgets,
     None for UTC."""
 
-    plan: Plan = field(default_factory=Plan)
+    plan: MigrationPlan = field(default_factory=MigrationPlan)
     allowed: Groups = field(default_factory=dict)
     time_zone: str | None = None
 
 
-def read_config(document: Document, environ: Mapping[str, str]) -> Config:
+def read_config(document: YamlDocument, environ: Mapping[str, str]) -> Config:
     """Raises Misused, with the line."""
-    plan = Plan()
+    plan = MigrationPlan()
     content = _mapping_of(document)
     top = Fields(plan, "config", "config.yaml", content)
     set_there = top.mapping("environment_variables")
@@ -152,18 +158,18 @@ def read_config(document: Document, environ: Mapping[str, str]) -> Config:
     reader = _Reader(plan, variables)
     reader.read(_rows(document, "model_list"), credentials)
     reader.routes(settings)
-    top.skip("model_list", "credential_list", *Settings.SECTIONS)
+    top.skip("model_list", "credential_list", *LiteLLMSettings.SECTIONS)
     top.rest(_TOP_REASONS)
     return Config(plan, reader.allowed(), settings.time_zone)
 
 
-def _mapping_of(document: Document) -> Mapping[str, Any]:
+def _mapping_of(document: YamlDocument) -> Mapping[str, Any]:
     if not isinstance(document.content, Mapping):
         raise Misused(f"{document.where()}: is not a mapping with a model_list.")
     return document.content
 
 
-def _rows(document: Document, name: str) -> list[Any]:
+def _rows(document: YamlDocument, name: str) -> list[Any]:
     rows = document.content.get(name)
     if rows is None:
         return []
@@ -175,7 +181,7 @@ def _rows(document: Document, name: str) -> list[Any]:
     return rows
 
 
-def _credentials(plan: Plan, rows: list[Any]) -> dict[str, Mapping[str, Any]]:
+def _credentials(plan: MigrationPlan, rows: list[Any]) -> dict[str, Mapping[str, Any]]:
     found: dict[str, Mapping[str, Any]] = {}
     for place, row in enumerate(rows):
         fields = Fields(plan, "credential_list", f"credential_list[{place}]", row)
@@ -190,7 +196,7 @@ def _credentials(plan: Plan, rows: list[Any]) -> dict[str, Mapping[str, Any]]:
     return found
 
 
-def _deployments(served: list[Served], settings: Settings) -> list[Row]:
+def _deployments(served: list[ServedModel], settings: LiteLLMSettings) -> list[Row]:
     shares = [each.shares for each in served]
     given = [each for each in shares if each is not None]
     # Where some have a share, LiteLLM gives those without one nothing; the least here is 1.

@@ -61,7 +61,7 @@ class Variables:
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedModel:
     """`shares` is what calls are shared out by; None where nothing says it."""
 
     deployment: Row
@@ -76,7 +76,7 @@ def read_model(
     credentials: Mapping[str, Mapping[str, Any]],
     variables: Variables,
     share_by: str | None,
-) -> Served | None:
+) -> ServedModel | None:
     """None, and said why, for what cannot be served here. `share_by` is that of all its rows."""
     params, info = row.inner("litellm_params"), row.inner("model_info")
     params = _with_credential(params, credentials)
@@ -109,7 +109,7 @@ def read_model(
     params.rest(_PARAM_REASONS)
     row.carried("model_name")
     row.rest(_PARAM_REASONS)
-    return Served(deployment, cost, shares, order, groups)
+    return ServedModel(deployment, cost, shares, order, groups)
 
 
 def _with_credential(params: Fields, known: Mapping[str, Mapping[str, Any]]) -> Fields:

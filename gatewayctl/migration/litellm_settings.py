@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from gatewayctl.migration.conversions import count, number
-from gatewayctl.migration.plan import Fields, Plan, has_value
+from gatewayctl.migration.plan import Fields, MigrationPlan, has_value
 from gatewayctl.values import Row
 
 _MAX_ATTEMPTS = 10
@@ -49,7 +49,7 @@ _REASONS = {
 
 
 @dataclass
-class Settings:
+class LiteLLMSettings:
     """What every route and every deployment gets, unless its own row says otherwise."""
 
     SECTIONS: ClassVar = ("litellm_settings", "router_settings", "general_settings")
@@ -86,11 +86,11 @@ class Settings:
         return own | ({"timeouts": timeouts} if timeouts else {})
 
 
-def read_settings(plan: Plan, content: Mapping[str, Any]) -> Settings:
+def read_settings(plan: MigrationPlan, content: Mapping[str, Any]) -> LiteLLMSettings:
     """LiteLLM's router has its own settings, and takes the proxy's for those that it lacks."""
-    settings = Settings()
+    settings = LiteLLMSettings()
     models = _names(content.get("model_list"))
-    for section in Settings.SECTIONS:
+    for section in LiteLLMSettings.SECTIONS:
         values = content.get(section)
         if not isinstance(values, Mapping):
             if has_value(values):
@@ -112,7 +112,9 @@ def _names(rows: Any) -> set[Any]:
     return {name for name in names if isinstance(name, str)}
 
 
-def _read_fallbacks(plan: Plan, fields: Fields, settings: Settings, models: set[Any]) -> None:
+def _read_fallbacks(
+    plan: MigrationPlan, fields: Fields, settings: LiteLLMSettings, models: set[Any]
+) -> None:
     for name, known in (
         ("fallbacks", settings.fallbacks),
         ("context_window_fallbacks", settings.context_fallbacks),
@@ -132,7 +134,7 @@ def _read_fallbacks(plan: Plan, fields: Fields, settings: Settings, models: set[
 
 
 def _read_rule(
-    plan: Plan, kind: str, rule: Any, known: dict[str, list[str]], models: set[Any]
+    plan: MigrationPlan, kind: str, rule: Any, known: dict[str, list[str]], models: set[Any]
 ) -> None:
     """A rule is `{model: [others]}`."""
     if not isinstance(rule, Mapping):
@@ -154,7 +156,7 @@ def _read_rule(
             plan.say("cannot", kind, str(model), "names no model of the list")
 
 
-def _read_numbers(fields: Fields, settings: Settings) -> None:
+def _read_numbers(fields: Fields, settings: LiteLLMSettings) -> None:
     for name in ("num_retries", "max_retries"):
         retries = count(fields.get(name))
         if retries is not None and fields.has(name):
@@ -186,7 +188,7 @@ def _read_numbers(fields: Fields, settings: Settings) -> None:
         fields.carried("default_max_parallel_requests", said="of every deployment")
 
 
-def _read_time_zone(fields: Fields, settings: Settings) -> None:
+def _read_time_zone(fields: Fields, settings: LiteLLMSettings) -> None:
     from zoneinfo import available_timezones
 
     zone = fields.get("timezone")
@@ -195,7 +197,7 @@ def _read_time_zone(fields: Fields, settings: Settings) -> None:
         fields.carried("timezone", said="is that of every account")
 
 
-def _read_aliases(plan: Plan, fields: Fields, settings: Settings) -> None:
+def _read_aliases(plan: MigrationPlan, fields: Fields, settings: LiteLLMSettings) -> None:
     given = fields.get("model_group_alias")
     if not isinstance(given, Mapping):
         return

@@ -13,7 +13,7 @@ from gatewayctl.migration.accounts import (
     spend_of,
 )
 from gatewayctl.migration.columns import typed
-from gatewayctl.migration.litellm_accounts import Accounts
+from gatewayctl.migration.litellm_accounts import LiteLLMAccounts
 from gatewayctl.migration.litellm_columns import (
     BUDGETS,
     HISTORY,
@@ -28,7 +28,7 @@ from gatewayctl.migration.litellm_columns import (
     USERS,
 )
 from gatewayctl.migration.litellm_config import Config
-from gatewayctl.migration.plan import Fields, Plan, has_value
+from gatewayctl.migration.plan import Fields, MigrationPlan, has_value
 from gatewayctl.values import Row
 
 Tables = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -48,15 +48,15 @@ def read_tables(
     config: Config,
     *,
     also: Iterable[str] = (),
-) -> Plan:
+) -> MigrationPlan:
     """`also` are the names of tables that were not read."""
-    plan = Plan()
+    plan = MigrationPlan()
     rows = {name: [typed(row, KINDS[name]) for row in tables.get(name, ())] for name in TABLES}
     organizations = {
         str(row.get("organization_id")): str(row.get("organization_alias") or "")
         for row in rows[ORGANIZATIONS]
     }
-    accounts = Accounts(plan, organizations, config)
+    accounts = LiteLLMAccounts(plan, organizations, config)
     for row in rows[TEAMS]:
         accounts.add("team", row)
     for row in rows[USERS]:
@@ -76,7 +76,11 @@ class _Keys:
     """Adds to the plan."""
 
     def __init__(
-        self, plan: Plan, accounts: Accounts, budgets: Mapping[str, Row], now: datetime
+        self,
+        plan: MigrationPlan,
+        accounts: LiteLLMAccounts,
+        budgets: Mapping[str, Row],
+        now: datetime,
     ) -> None:
         self.shared_budgets: set[str] = set()
         self._plan = plan
@@ -143,7 +147,7 @@ class _Keys:
 
 
 def _tell_others(
-    plan: Plan, rows: Mapping[str, Sequence[Row]], shared_budgets: Collection[str]
+    plan: MigrationPlan, rows: Mapping[str, Sequence[Row]], shared_budgets: Collection[str]
 ) -> None:
     for row in rows[BUDGETS]:
         fields = Fields(plan, "budget", shown(row.get("budget_id")), row)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from gatewayctl.documents import Document
+from gatewayctl.documents import YamlDocument
 from gatewayctl.migration.accounts import (
     NO_MODEL,
     UNREADABLE_MODELS,
@@ -22,7 +22,7 @@ from gatewayctl.migration.accounts import (
 from gatewayctl.migration.columns import Kind, names, typed
 from gatewayctl.migration.conversions import Period, count, period_of_seconds
 from gatewayctl.migration.otari_models import REASONS, Models
-from gatewayctl.migration.plan import Fields, Plan, Spend
+from gatewayctl.migration.plan import EarlierSpend, Fields, MigrationPlan
 from gatewayctl.values import Row
 
 USERS, BUDGETS, KEYS, ALIASES, PRICES = (
@@ -44,11 +44,11 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def read_otari(
-    document: Document | None,
+    document: YamlDocument | None,
     tables: Mapping[str, Sequence[Row]],
     now: datetime,
     also: Iterable[str],
-) -> Plan:
+) -> MigrationPlan:
     """Raises Misused, with the line."""
     reader = _Reader(now)
     models = Models(reader.plan)
@@ -75,7 +75,7 @@ def read_otari(
 
 class _Reader:
     def __init__(self, now: datetime) -> None:
-        self.plan = Plan()
+        self.plan = MigrationPlan()
         self._now = now
         self._ids = AccountIds()
         self._models: dict[str, Sequence[str] | None] = {}
@@ -100,7 +100,7 @@ class _Reader:
         body["metadata"] = metadata_of(fields, "metadata", origin, {})
         spent = spend_of(fields)
         if spent:
-            self.plan.spends.append(Spend(user_id, origin, spent))
+            self.plan.spends.append(EarlierSpend(user_id, origin, spent))
             fields.adapted("spend", said="is an adjustment, which counts in all current periods")
         fields.carried("spend")
         self._models[source_id] = self._allowed(fields)

@@ -8,12 +8,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gatewayctl.documents import Document
+from gatewayctl.documents import YamlDocument
 from gatewayctl.errors import Misused
 from gatewayctl.migration.accounts import shown
 from gatewayctl.migration.conversions import number
 from gatewayctl.migration.deployments import SecretVariables, add_base, texts_of
-from gatewayctl.migration.plan import Fields, Plan
+from gatewayctl.migration.plan import Fields, MigrationPlan
 from gatewayctl.values import Row
 
 _RATES = {
@@ -46,13 +46,13 @@ REASONS = {
 class Models:
     """Adds to the plan."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: MigrationPlan) -> None:
         self._plan = plan
         self._secrets = SecretVariables(())
         self._providers: dict[str, Row] = {}
         self._routes: dict[str, Row] = {}
 
-    def config(self, document: Document) -> None:
+    def config(self, document: YamlDocument) -> None:
         content = document.content
         if not isinstance(content, Mapping):
             raise Misused(f"{document.where()}: is not a mapping of settings.")

@@ -26,7 +26,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Spend:
+class EarlierSpend:
     """What an account had spent before it came here. `source` tells it from all others."""
 
     user_id: str
@@ -35,7 +35,7 @@ class Spend:
 
 
 @dataclass
-class Plan:
+class MigrationPlan:
     """Bodies of requests to the admin API. A key's body has `key_sha256`; a route's fallbacks may
     name one another."""
 
@@ -43,13 +43,13 @@ class Plan:
     keys: list[Row] = field(default_factory=list)
     costs: list[Row] = field(default_factory=list)
     routes: list[Row] = field(default_factory=list)
-    spends: list[Spend] = field(default_factory=list)
+    spends: list[EarlierSpend] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
 
     def say(self, verdict: Verdict, kind: str, of: str, said: str = "") -> None:
         self.lines.append(Line(verdict, kind, of, said))
 
-    def add(self, other: "Plan") -> None:
+    def add(self, other: "MigrationPlan") -> None:
         for name in ("accounts", "keys", "costs", "routes", "spends", "lines"):
             getattr(self, name).extend(getattr(other, name))
 
@@ -57,7 +57,7 @@ class Plan:
 class Fields:
     """One object of the source. Each of its fields is taken once, and `rest` takes all others."""
 
-    def __init__(self, plan: Plan, kind: str, of: str, values: Mapping[str, Any]) -> None:
+    def __init__(self, plan: MigrationPlan, kind: str, of: str, values: Mapping[str, Any]) -> None:
         self.kind = kind
         self.of = of
         self._plan = plan
@@ -65,7 +65,7 @@ class Fields:
         self._left = {name for name, value in values.items() if has_value(value)}
 
     @classmethod
-    def of_value(cls, plan: Plan, kind: str, of: str, value: Any) -> "Fields":
+    def of_value(cls, plan: MigrationPlan, kind: str, of: str, value: Any) -> "Fields":
         """Of what should be a mapping; what is none is told, and empty."""
         if isinstance(value, Mapping):
             return cls(plan, kind, of, value)

@@ -11,9 +11,9 @@ from gatewayctl.bodies import From, Set, body_of, edit
 from gatewayctl.client import at
 from gatewayctl.commands import (
     DEFAULT_LIMIT,
+    CommandSession,
     DryRun,
     Limit,
-    Session,
     Yes,
     noun,
     session_of,
@@ -135,7 +135,9 @@ def archive(
 UserIds = Annotated[list[str], typer.Argument(metavar="USER_ID...", help="Accounts' ids.")]
 
 
-def _set_status(session: Session, status: str, user_ids: list[str], *, dry_run: bool) -> None:
+def _set_status(
+    session: CommandSession, status: str, user_ids: list[str], *, dry_run: bool
+) -> None:
     body: Row = {"status": status, "filter": {"user_ids": user_ids}, "dry_run": dry_run}
     rows: list[dict[str, Any]] = []
     missed: list[str] = []
@@ -151,7 +153,7 @@ def _set_status(session: Session, status: str, user_ids: list[str], *, dry_run: 
         )
 
 
-def _refuse_unknown(session: Session, user_ids: set[str]) -> None:
+def _refuse_unknown(session: CommandSession, user_ids: set[str]) -> None:
     """Raises Refused. Of these nothing is said: they have the status already, or do not exist."""
     unknown = []
     for user_id in sorted(user_ids):

@@ -10,9 +10,9 @@ from gatewayctl.bodies import From, Set, body_of, object_of, read_values, show_c
 from gatewayctl.client import at
 from gatewayctl.commands import (
     DEFAULT_LIMIT,
+    CommandSession,
     DryRun,
     Limit,
-    Session,
     Yes,
     noun,
     session_of,
@@ -111,7 +111,7 @@ def set_cost(
         session.output.one(session.client.post("/admin/costs", body))
 
 
-def _show_change(session: Session, body: Row) -> None:
+def _show_change(session: CommandSession, body: Row) -> None:
     """Beside what it takes over from, whose other terms are named."""
     before = _replaced(session, body)
     rows = [
@@ -133,7 +133,7 @@ def _show_change(session: Session, body: Row) -> None:
         )
 
 
-def _replaced(session: Session, body: Row) -> Row:
+def _replaced(session: CommandSession, body: Row) -> Row:
     """The price in force for the same provider, else for all; of LiteLLM's map any provider's."""
     of = body.get("provider") or "*"
     found = [
@@ -199,7 +199,7 @@ def diff_costs(
         raise end_wrong()
 
 
-def _list_of(session: Session, file: str) -> list[Any]:
+def _list_of(session: CommandSession, file: str) -> list[Any]:
     values = read_values(session.terminal, file)
     if not isinstance(values, list):
         raise Misused(f"{file} is not a list, as genai-prices' data.json is.")

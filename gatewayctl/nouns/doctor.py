@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from gatewayctl.commands import Session, session_of, verb
+from gatewayctl.commands import CommandSession, session_of, verb
 from gatewayctl.errors import end_wrong
 from gatewayctl.values import Row
 from gatewayctl.version import VERSION
@@ -63,7 +63,7 @@ def _version(admin: str) -> Row:
     return {**finding, "mend": mend}
 
 
-def _print(session: Session, findings: list[Row]) -> None:
+def _print(session: CommandSession, findings: list[Row]) -> None:
     from rich.text import Text
 
     from gatewayctl.tables import console

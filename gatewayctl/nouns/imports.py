@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gatewayctl.commands import Session, noun, session_of, verb
+from gatewayctl.commands import CommandSession, noun, session_of, verb
 from gatewayctl.errors import Misused, end_wrong
 from gatewayctl.terminal import printable
 from gatewayctl.values import Row
 
 if TYPE_CHECKING:
-    from gatewayctl.migration.plan import Line, Plan
+    from gatewayctl.migration.plan import Line, MigrationPlan
     from gatewayctl.migration.table_files import Tables
 
 app = noun("import", "Move here: routes, prices, accounts, spend, and keys with their secrets.")
@@ -125,7 +125,7 @@ def _check_given(config: Path | None, database: str | None, export: Path | None)
 
 
 def _tables(
-    session: Session,
+    session: CommandSession,
     database: str | None,
     export: Path | None,
     wanted: Collection[str],
@@ -148,7 +148,7 @@ def _tables(
     return read_database(database, wanted, prefix, session.terminal.environ)
 
 
-def _finish(session: Session, plan: "Plan", *, apply: bool) -> None:
+def _finish(session: CommandSession, plan: "MigrationPlan", *, apply: bool) -> None:
     """On a terminal the fields are summed up, in a pipe each is a line."""
     from gatewayctl.migration.execution import carry_out
 
@@ -178,7 +178,7 @@ def _finish(session: Session, plan: "Plan", *, apply: bool) -> None:
         raise end_wrong()
 
 
-def _show(session: Session, result: Row) -> None:
+def _show(session: CommandSession, result: Row) -> None:
     """As it is done, so that an interrupted one tells how far it was."""
     if not session.output.is_table:
         session.output.rows([_NO_LINE | result], _DONE)

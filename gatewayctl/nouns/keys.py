@@ -10,9 +10,9 @@ from gatewayctl.bodies import From, Set, body_of, edit
 from gatewayctl.client import at
 from gatewayctl.commands import (
     DEFAULT_LIMIT,
+    CommandSession,
     DryRun,
     Limit,
-    Session,
     Yes,
     noun,
     session_of,
@@ -158,13 +158,13 @@ def revoke_key(ctx: typer.Context, key: Key, yes: Yes = False) -> None:
     session.output.one(session.client.delete(path))
 
 
-def show_secret(session: Session, made: Row, field: str) -> None:
+def show_secret(session: CommandSession, made: Row, field: str) -> None:
     session.output.one(made)
     if made[field] is not None:
         session.output.done(f"{field} is shown this once: keep it where secrets are kept.")
 
 
-def _named(session: Session, key: str) -> str:
+def _named(session: CommandSession, key: str) -> str:
     """Raises Misused for a secret that stands in the command line."""
     if key == "-":
         return session.terminal.secret("The key's secret: ")
@@ -177,7 +177,7 @@ def _named(session: Session, key: str) -> str:
 
 
 def _fields(
-    session: Session,
+    session: CommandSession,
     models: list[str] | None,
     expires: str | None,
     budget: Decimal | None,

@@ -9,9 +9,9 @@ from gatewayctl.amounts import Since, Until, amount
 from gatewayctl.client import at
 from gatewayctl.commands import (
     DEFAULT_LIMIT,
+    CommandSession,
     DryRun,
     Limit,
-    Session,
     Yes,
     noun,
     session_of,
@@ -61,7 +61,7 @@ def verify(
         raise end_wrong()
 
 
-def _accounts(session: Session) -> int | None:
+def _accounts(session: CommandSession) -> int | None:
     """How many there are is known once they are few; otherwise the bar has no end."""
     page = session.client.get("/admin/accounts", {"limit": 200})
     return len(page["data"]) if page["next_cursor"] is None else None
@@ -164,7 +164,7 @@ def adjust(
     _correct(session, body, dry_run=dry_run, yes=yes)
 
 
-def _correct(session: Session, body: Row, *, dry_run: bool, yes: bool) -> None:
+def _correct(session: CommandSession, body: Row, *, dry_run: bool, yes: bool) -> None:
     """The correction's own idempotency key is the command's, so that it is posted once."""
     value = body["amount_usd"]
     account = session.client.get(at("/admin/accounts/{}", body["user_id"]))
@@ -211,7 +211,7 @@ def reprice(
     session.output.one(_repriced(session, {**body, "dry_run": False}))
 
 
-def _repriced(session: Session, body: Row) -> Row:
+def _repriced(session: CommandSession, body: Row) -> Row:
     total: Row = {"entries_selected": 0, "entries_changed": 0, "difference_usd": Decimal(0)}
     with progress(session.terminal, "Pricing") as show:
         for page in session.client.answers("POST", "/admin/ledger/reprice", body):

@@ -9,7 +9,7 @@ import typer
 from gatewayctl.amounts import amount
 from gatewayctl.bodies import object_of, show_changes
 from gatewayctl.client import at
-from gatewayctl.commands import DEFAULT_LIMIT, DryRun, Limit, Session, Yes, session_of, verb
+from gatewayctl.commands import DEFAULT_LIMIT, CommandSession, DryRun, Limit, Yes, session_of, verb
 from gatewayctl.filters import Provider
 from gatewayctl.values import Row
 
@@ -59,7 +59,7 @@ def import_costs(
     session.output.one({name: value for name, value in made.items() if name != "changes"})
 
 
-def _dry(session: Session, body: Row) -> Row:
+def _dry(session: CommandSession, body: Row) -> Row:
     """Shows all changes, over their pages."""
     asked = {**body, "dry_run": True, "limit": 200}
     pages = session.client.answers("POST", "/admin/costs/import", asked)

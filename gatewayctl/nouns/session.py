@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from gatewayctl.client import Client
-from gatewayctl.commands import Session, session_of, verb
+from gatewayctl.client import ApiClient
+from gatewayctl.commands import CommandSession, session_of, verb
 from gatewayctl.errors import CommandError, Misused
 from gatewayctl.profiles import (
     PROFILE,
     URL,
     Connection,
-    Profiles,
+    SavedProfiles,
     checked_url,
     file_of,
     read_profiles,
@@ -75,12 +75,12 @@ def login(
     if not secret:
         raise Misused("No key was given.")
     connection = Connection(url=address, key=secret, source=f"profile {name} of {path}")
-    client = Client(replace(connection, source="login"), terminal, timeout_s=options.timeout)
+    client = ApiClient(replace(connection, source="login"), terminal, timeout_s=options.timeout)
     try:
         me = client.get("/admin/people/me")
     finally:
         client.close()
-    write_profiles(path, Profiles(current=name, named={**profiles.named, name: connection}))
+    write_profiles(path, SavedProfiles(current=name, named={**profiles.named, name: connection}))
     terminal.say(f"Profile {name}: {me['name']} ({me['role']}) at {address}, kept in {path}.")
 
 
@@ -94,7 +94,7 @@ def logout(ctx: typer.Context) -> None:
         raise Misused(f"There is no profile {name!r} in {path}.")
     named = {other: one for other, one in profiles.named.items() if other != name}
     current = next(iter(named), None) if profiles.current == name else profiles.current
-    write_profiles(path, Profiles(current=current, named=named))
+    write_profiles(path, SavedProfiles(current=current, named=named))
     session.terminal.say(f"Profile {name} was removed; the next one is {current or 'none'}.")
 
 
@@ -119,7 +119,7 @@ def list_profiles(
     if use is not None:
         if use not in profiles.named:
             raise Misused(f"There is no profile {use!r} in {path}.")
-        profiles = Profiles(current=use, named=profiles.named)
+        profiles = SavedProfiles(current=use, named=profiles.named)
         write_profiles(path, profiles)
     rows = [
         {"name": name, "url": one.url, "current": name == profiles.current}
@@ -134,7 +134,7 @@ def version(ctx: typer.Context) -> None:
     session.output.one({"gatewayctl": VERSION, "admin": _admin_version(session)})
 
 
-def _admin_version(session: Session) -> str | None:
+def _admin_version(session: CommandSession) -> str | None:
     try:
         metrics = session.client.get("/metrics")
     except CommandError as error:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gatewayctl.commands import DryRun, Session, Yes, session_of, verb
+from gatewayctl.commands import CommandSession, DryRun, Yes, session_of, verb
 from gatewayctl.downloads import Force, To, target_of
 from gatewayctl.errors import CommandError, Misused, end_wrong
 from gatewayctl.terminal import printable
@@ -113,7 +113,7 @@ def export(
         raise Misused(f"{target} cannot be written: {error.strerror}") from None
 
 
-def _read(session: Session, file: str) -> "Declaration":
+def _read(session: CommandSession, file: str) -> "Declaration":
     from gatewayctl.documents import parse_document, read_document
     from gatewayctl.state.declaration import read_declaration
 
@@ -129,7 +129,7 @@ def _result(step: "Step", error: CommandError | None) -> Row:
     return {**row, "action": "wrong", "said": "; ".join((error.message, *error.details))}
 
 
-def _shown(session: Session, rows: Iterable[Row]) -> set[str]:
+def _shown(session: CommandSession, rows: Iterable[Row]) -> set[str]:
     """The actions among them. On a terminal only what is not as it is declared, and whole."""
     actions: set[str] = set()
     if session.output.query is not None:

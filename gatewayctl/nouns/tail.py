@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gatewayctl.commands import Session, session_of
+from gatewayctl.commands import CommandSession, session_of
 from gatewayctl.filters import Account, Key, Model, Status, Where, where_of
 from gatewayctl.values import Row
 
@@ -57,7 +57,7 @@ def tail(
 
 
 def _fresh(
-    session: Session, query: dict[str, Any], seen: OrderedDict[str, None], *, first: bool
+    session: CommandSession, query: dict[str, Any], seen: OrderedDict[str, None], *, first: bool
 ) -> list[Row]:
     """The entries not seen yet, the newest first; bounded at each look."""
     # The first look begins with older ones, too.
@@ -80,7 +80,7 @@ def _fresh(
     return fresh
 
 
-def _print(session: Session, entry: Row, *, header: bool) -> None:
+def _print(session: CommandSession, entry: Row, *, header: bool) -> None:
     if not session.output.is_table:
         session.output.rows([entry], ())
         return

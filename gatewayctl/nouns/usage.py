@@ -7,7 +7,7 @@ import typer
 
 from gatewayctl.amounts import Since, SinceDay, Until, UntilDay, day_of, time_of
 from gatewayctl.client import at
-from gatewayctl.commands import DEFAULT_LIMIT, Limit, Session, noun, session_of, verb
+from gatewayctl.commands import DEFAULT_LIMIT, CommandSession, Limit, noun, session_of, verb
 from gatewayctl.downloads import Force, To, download
 from gatewayctl.errors import CommandError
 from gatewayctl.filters import Account, Key, Model, Status, Where, query_of, where_of
@@ -180,7 +180,7 @@ def export(
 
 
 def _sums(
-    session: Session,
+    session: CommandSession,
     where: list[str] | None,
     since: str | None,
     until: str | None,
@@ -213,7 +213,7 @@ def _by_ending(to: str) -> str:
 
 
 def _expected(
-    session: Session, account: str | None, since: str | None, until: str | None
+    session: CommandSession, account: str | None, since: str | None, until: str | None
 ) -> int | None:
     """About how many entries there are; None where nobody knows."""
     now = session.terminal.now()

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gatewayctl.documents import Document
+from gatewayctl.documents import YamlDocument
 from gatewayctl.errors import Misused
-from gatewayctl.state.fields import REQUIRED, Shape
+from gatewayctl.state.fields import REQUIRED, FieldShape
 from gatewayctl.state.kinds import BY_SECTION, Kind
 from gatewayctl.values import Row
 
@@ -38,7 +38,7 @@ class Declaration:
         return (each for each in self.objects if each.kind is kind)
 
 
-def read_declaration(document: Document) -> Declaration:
+def read_declaration(document: YamlDocument) -> Declaration:
     """Raises Misused with every problem, and the line of each."""
     content = document.content
     if content is None:
@@ -64,7 +64,7 @@ def read_declaration(document: Document) -> Declaration:
 
 
 def _section(
-    document: Document, section: str, rows: Any, problems: list[str]
+    document: YamlDocument, section: str, rows: Any, problems: list[str]
 ) -> Iterator[Declared]:
     kind = BY_SECTION[section]
     if rows is None:
@@ -92,10 +92,10 @@ def _identity_problems(kind: Kind, row: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _check(
-    document: Document,
+    document: YamlDocument,
     path: tuple[str | int, ...],
     value: Any,
-    shape: Shape,
+    shape: FieldShape,
     problems: list[str],
 ) -> None:
     """Names fields that are not known, and those that are missing."""

@@ -5,13 +5,15 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from gatewayctl.state.fields import REQUIRED, Shape
+from gatewayctl.state.fields import REQUIRED, FieldShape
 from gatewayctl.values import Row
 
 Differences = dict[str, tuple[Any, Any]]
 
 
-def differences_of(declared: Row, there: Row, shape: Shape, *, whole: bool = False) -> Differences:
+def differences_of(
+    declared: Row, there: Row, shape: FieldShape, *, whole: bool = False
+) -> Differences:
     """By field: what is there, and what is declared.
 
     A field that is not declared stays as it is; with `whole` it is declared to have its default.
@@ -27,7 +29,7 @@ def differences_of(declared: Row, there: Row, shape: Shape, *, whole: bool = Fal
     return found
 
 
-def _same(wanted: Any, present: Any, name: str, shape: Shape) -> bool:
+def _same(wanted: Any, present: Any, name: str, shape: FieldShape) -> bool:
     if name in shape.items and isinstance(wanted, list) and isinstance(present, list):
         inner = shape.items[name]
         return len(wanted) == len(present) and all(

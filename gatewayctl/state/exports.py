@@ -5,14 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from gatewayctl.client import Client
+from gatewayctl.client import ApiClient
 from gatewayctl.state.differences import equal
-from gatewayctl.state.fields import REQUIRED, Shape
+from gatewayctl.state.fields import REQUIRED, FieldShape
 from gatewayctl.state.kinds import Kind
 from gatewayctl.values import Row
 
 
-def exported(client: Client, kinds: Iterable[Kind]) -> Row:
+def exported(client: ApiClient, kinds: Iterable[Kind]) -> Row:
     """Without what is as it is by default. Raises CommandError."""
     return {
         "version": 1,
@@ -32,7 +32,7 @@ def _section(kind: Kind, rows: Sequence[Row]) -> list[Row]:
     return bodies
 
 
-def _declared(row: Mapping[str, Any], shape: Shape) -> Row:
+def _declared(row: Mapping[str, Any], shape: FieldShape) -> Row:
     body: Row = {}
     for name, default in shape.own.items():
         value = row.get(name)

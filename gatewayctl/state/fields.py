@@ -11,13 +11,13 @@ REQUIRED = object()
 
 
 @dataclass(frozen=True)
-class Shape:
+class FieldShape:
     """`own` are the fields with their defaults; `items` are shapes of the elements of lists, and
     `objects` those of objects."""
 
     own: Mapping[str, Any]
-    items: Mapping[str, "Shape"] = field(default_factory=dict)
-    objects: Mapping[str, "Shape"] = field(default_factory=dict)
+    items: Mapping[str, "FieldShape"] = field(default_factory=dict)
+    objects: Mapping[str, "FieldShape"] = field(default_factory=dict)
 
 
 _RATES: dict[str, Any] = {
@@ -35,17 +35,19 @@ _RATES: dict[str, Any] = {
     "output_image_cost_per_million": None,
     "citation_cost_per_million": None,
 }
-BUDGET = Shape(
+BUDGET = FieldShape(
     {"limit_usd": REQUIRED, "period": REQUIRED, "soft_limit_usd": None, "alert_percents": []}
 )
-LIMITS = Shape({"requests_per_minute": None, "tokens_per_minute": None, "parallel_calls": None})
-TIMEOUTS = Shape({"connect": None, "first_byte": None, "between_bytes": None, "total": None})
-HOURS = Shape({"from": REQUIRED, "to": REQUIRED, "weekdays": [1, 2, 3, 4, 5, 6, 7]})
-TIER = Shape(
+LIMITS = FieldShape(
+    {"requests_per_minute": None, "tokens_per_minute": None, "parallel_calls": None}
+)
+TIMEOUTS = FieldShape({"connect": None, "first_byte": None, "between_bytes": None, "total": None})
+HOURS = FieldShape({"from": REQUIRED, "to": REQUIRED, "weekdays": [1, 2, 3, 4, 5, 6, 7]})
+TIER = FieldShape(
     {"above_input_tokens": REQUIRED, "service_tier": None, "hours": [], **_RATES},
     items={"hours": HOURS},
 )
-ACCOUNT = Shape(
+ACCOUNT = FieldShape(
     {
         "user_id": REQUIRED,
         "name": None,
@@ -60,7 +62,7 @@ ACCOUNT = Shape(
     items={"budgets": BUDGET},
     objects={"limits": LIMITS},
 )
-KEY = Shape(
+KEY = FieldShape(
     {
         "user_id": REQUIRED,
         "key_id": None,
@@ -74,9 +76,9 @@ KEY = Shape(
         "key_sha256": None,
     },
     items={"budgets": BUDGET},
-    objects={"limits": LIMITS, "recording": Shape({"retention_days": REQUIRED})},
+    objects={"limits": LIMITS, "recording": FieldShape({"retention_days": REQUIRED})},
 )
-DEPLOYMENT = Shape(
+DEPLOYMENT = FieldShape(
     {
         "model": REQUIRED,
         "api_base": None,
@@ -95,7 +97,7 @@ DEPLOYMENT = Shape(
     },
     objects={"timeouts": TIMEOUTS},
 )
-ROUTE = Shape(
+ROUTE = FieldShape(
     {
         "model": REQUIRED,
         "deployments": REQUIRED,
@@ -109,7 +111,7 @@ ROUTE = Shape(
     },
     items={"deployments": DEPLOYMENT},
 )
-PRICE = Shape(
+PRICE = FieldShape(
     {
         "model": REQUIRED,
         "provider": "*",
@@ -126,7 +128,7 @@ PRICE = Shape(
     },
     items={"tiers": TIER},
 )
-RECEIVER = Shape(
+RECEIVER = FieldShape(
     {
         "receiver_id": None,
         "name": None,

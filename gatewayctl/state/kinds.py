@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from gatewayctl.client import Client, at
+from gatewayctl.client import ApiClient, at
 from gatewayctl.errors import Refused
-from gatewayctl.state.fields import ACCOUNT, KEY, PRICE, RECEIVER, ROUTE, Shape
+from gatewayctl.state.fields import ACCOUNT, KEY, PRICE, RECEIVER, ROUTE, FieldShape
 from gatewayctl.values import Row
 
 # Made by the admin service itself, for its tests of routes.
@@ -34,14 +34,14 @@ class Kind:
 
     name: str
     section: str
-    shape: Shape
+    shape: FieldShape
     identity: tuple[str, ...]
     found_by: tuple[str, ...]
-    find: Callable[[Client, Row], There | None]
-    listed: Callable[[Client], Iterator[Row]]
+    find: Callable[[ApiClient, Row], There | None]
+    listed: Callable[[ApiClient], Iterator[Row]]
     path: str
     removal: str
-    remove: Callable[[Client, Row], None]
+    remove: Callable[[ApiClient, Row], None]
     whole: bool = False
     id_field: str | None = None
 
@@ -50,16 +50,16 @@ class Kind:
         own_id = row.get(self.id_field or "") or ""
         return "/".join(str(row.get(part, "*") or own_id) for part in self.identity)
 
-    def create(self, client: Client, body: Row) -> Row:
+    def create(self, client: ApiClient, body: Row) -> Row:
         row: Row = client.post(self.path, body)
         return row
 
-    def change(self, client: Client, there: There, patch: Row) -> None:
+    def change(self, client: ApiClient, there: There, patch: Row) -> None:
         """Over the revision that the change was computed from. Raises CommandError."""
         client.change(there.path, patch, etag=there.etag)
 
 
-def shown(client: Client, path: str) -> There | None:
+def shown(client: ApiClient, path: str) -> There | None:
     try:
         answer = client.ask("GET", path)
     except Refused as error:
@@ -69,17 +69,17 @@ def shown(client: Client, path: str) -> There | None:
     return There(answer.content, path, answer.etag)
 
 
-def _account(client: Client, body: Row) -> There | None:
+def _account(client: ApiClient, body: Row) -> There | None:
     return shown(client, at("/admin/accounts/{}", body["user_id"]))
 
 
-def _accounts(client: Client) -> Iterator[Row]:
+def _accounts(client: ApiClient) -> Iterator[Row]:
     for row in client.pages("/admin/accounts", {}, _ALL):
         if row["user_id"] != TESTS:
             yield row
 
 
-def _key(client: Client, body: Row) -> There | None:
+def _key(client: ApiClient, body: Row) -> There | None:
     """By its id or the hash of its secret, else by its name within its account."""
     named = body.get("key_id") or body.get("key_sha256")
     if named:
@@ -99,17 +99,17 @@ def _key(client: Client, body: Row) -> There | None:
     return _only(client, rows, "key_id", "/admin/keys/{}", body["name"])
 
 
-def _keys(client: Client) -> Iterator[Row]:
+def _keys(client: ApiClient) -> Iterator[Row]:
     for row in client.pages("/admin/keys", {}, _ALL):
         if row["user_id"] != TESTS and row["status"] != "revoked":
             yield row
 
 
-def _route(client: Client, body: Row) -> There | None:
+def _route(client: ApiClient, body: Row) -> There | None:
     return shown(client, at("/admin/models/{}", body["model"]))
 
 
-def _price(client: Client, body: Row) -> There | None:
+def _price(client: ApiClient, body: Row) -> There | None:
     """The administrators' own that is in force."""
     provider = body.get("provider", "*")
     rows = client.pages("/admin/costs", {"model": body["model"], "source": "admin"}, _ALL)
@@ -119,22 +119,22 @@ def _price(client: Client, body: Row) -> There | None:
     return None
 
 
-def _prices(client: Client) -> Iterator[Row]:
+def _prices(client: ApiClient) -> Iterator[Row]:
     return client.pages("/admin/costs", {"source": "admin"}, _ALL)
 
 
-def _receiver(client: Client, body: Row) -> There | None:
+def _receiver(client: ApiClient, body: Row) -> There | None:
     if body.get("receiver_id"):
         return shown(client, at("/admin/alerts/receivers/{}", body["receiver_id"]))
     rows = [row for row in _receivers(client) if row["name"] == body["name"]]
     return _only(client, rows, "receiver_id", "/admin/alerts/receivers/{}", body["name"])
 
 
-def _receivers(client: Client) -> Iterator[Row]:
+def _receivers(client: ApiClient) -> Iterator[Row]:
     return client.pages("/admin/alerts/receivers", {}, _ALL)
 
 
-def _only(client: Client, rows: list[Row], id_field: str, path: str, name: str) -> There | None:
+def _only(client: ApiClient, rows: list[Row], id_field: str, path: str, name: str) -> There | None:
     if len(rows) > 1:
         ids = ", ".join(row[id_field] for row in rows[:5])
         raise Refused(
@@ -144,14 +144,14 @@ def _only(client: Client, rows: list[Row], id_field: str, path: str, name: str) 
     return shown(client, at(path, rows[0][id_field])) if rows else None
 
 
-def _deleter(pattern: str, id_field: str) -> Callable[[Client, Row], None]:
-    def delete(client: Client, row: Row) -> None:
+def _deleter(pattern: str, id_field: str) -> Callable[[ApiClient, Row], None]:
+    def delete(client: ApiClient, row: Row) -> None:
         client.delete(at(pattern, row[id_field]))
 
     return delete
 
 
-def _archive(client: Client, row: Row) -> None:
+def _archive(client: ApiClient, row: Row) -> None:
     client.change(at("/admin/accounts/{}", row["user_id"]), {"status": "archived"})
 
 

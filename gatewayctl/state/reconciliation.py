@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
-from gatewayctl.client import Client
+from gatewayctl.client import ApiClient
 from gatewayctl.errors import CommandError, Misused, Refused
 from gatewayctl.state.declaration import Declaration, Declared
 from gatewayctl.state.differences import Differences, differences_of
@@ -42,7 +42,7 @@ class Step:
         }
 
 
-def steps_of(client: Client, declaration: Declaration, *, prune: bool) -> Iterator[Step]:
+def steps_of(client: ApiClient, declaration: Declaration, *, prune: bool) -> Iterator[Step]:
     """In the order in which they can be done. Raises CommandError where the API does not answer."""
     for kind in KINDS:
         for declared in declaration.of(kind):
@@ -52,7 +52,7 @@ def steps_of(client: Client, declaration: Declaration, *, prune: bool) -> Iterat
             yield from _removals(client, kind, declaration.of(kind))
 
 
-def step_of(client: Client, declared: Declared, *, creates_only: bool = False) -> Step:
+def step_of(client: ApiClient, declared: Declared, *, creates_only: bool = False) -> Step:
     """With `creates_only`, what is there is kept as it is, and how it differs is told."""
     kind, body, name = declared.kind, declared.body, declared.name
     try:
@@ -94,7 +94,7 @@ def _why_not(kind: Kind, body: Row) -> str:
     return ""
 
 
-def _removals(client: Client, kind: Kind, declared: Iterable[Declared]) -> Iterator[Step]:
+def _removals(client: ApiClient, kind: Kind, declared: Iterable[Declared]) -> Iterator[Step]:
     kept: set[str] = set()
     ids: set[str] = set()
     for each in declared:
@@ -119,7 +119,7 @@ def _split(step: Step) -> tuple[Step, Row]:
     return replace(step, body=body, differences=left), later
 
 
-def _do(client: Client, step: Step) -> None:
+def _do(client: ApiClient, step: Step) -> None:
     """Raises CommandError."""
     if step.action == "create":
         step.kind.create(client, step.body)
@@ -129,14 +129,14 @@ def _do(client: Client, step: Step) -> None:
         step.kind.remove(client, step.body)
 
 
-def _add_fallbacks(client: Client, step: Step, fallbacks: Row) -> None:
+def _add_fallbacks(client: ApiClient, step: Step, fallbacks: Row) -> None:
     """Raises CommandError."""
     there = step.kind.find(client, step.body)
     if there is not None:
         step.kind.change(client, there, fallbacks)
 
 
-def _change(client: Client, step: Step) -> None:
+def _change(client: ApiClient, step: Step) -> None:
     assert step.there is not None  # noqa: S101 - a change is of something
     if step.kind is PRICES:
         # A price is never changed: a new version takes over from it.
@@ -169,7 +169,9 @@ def _is_alike(wanted: Row, present: Row) -> bool:
     return all(wanted.get(name) == present.get(name) for name in ("model", "api_base"))
 
 
-def apply_all(client: Client, steps: Iterable[Step]) -> Iterator[tuple[Step, CommandError | None]]:
+def apply_all(
+    client: ApiClient, steps: Iterable[Step]
+) -> Iterator[tuple[Step, CommandError | None]]:
     """Each step with why it failed; what the API refuses of one object stops no other.
 
     Raises CommandError where the API does not answer, or takes no more.

@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.environment import without_settings
 from deploy.local.stack import LocalStack
 from tests.agents.provider import Asked, Provider, Script
@@ -71,7 +71,7 @@ class Bench:
 
     def route_of(self, *deployments: dict[str, Any], **fields: Any) -> str:
         name = f"house-{next(_NUMBERS)}"
-        admin = Client(self.stack.info.admin_url, self.stack.info.admin_api_key)
+        admin = StackClient(self.stack.info.admin_url, self.stack.info.admin_api_key)
         body = {"model": name, "deployments": list(deployments), **fields}
         admin.expect("POST", "/admin/models", body)
         return name

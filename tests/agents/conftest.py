@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.environment import without_settings
 from deploy.local.stack import LocalStack
 from tests.agents.bench import SERVER, Bench
@@ -64,7 +64,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, provider: Provider) -> Itera
 
 @pytest.fixture(scope="session")
 def key(stack: LocalStack) -> str:
-    admin = Client(stack.info.admin_url, stack.info.admin_api_key)
+    admin = StackClient(stack.info.admin_url, stack.info.admin_api_key)
     admin.expect("POST", "/admin/accounts", {"user_id": "agents"})
     free = {"input_cost_per_million": 0, "output_cost_per_million": 0}
     admin.expect("POST", "/admin/costs", {"model": SERVER, **free})

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.environment import without_settings
 from deploy.local.stack import LocalStack
 
@@ -39,8 +39,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
 
 
 @pytest.fixture(scope="session")
-def admin(stack: LocalStack) -> Client:
-    return Client(stack.url("admin"), stack.info.admin_api_key)
+def admin(stack: LocalStack) -> StackClient:
+    return StackClient(stack.url("admin"), stack.info.admin_api_key)
 
 
 @pytest.fixture(scope="session")

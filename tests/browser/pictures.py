@@ -14,7 +14,7 @@ from random import Random
 
 from playwright.sync_api import sync_playwright
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.environment import without_settings
 from deploy.local.stack import LocalStack
 from libs.common.domain.periods import period_keys, zone_of
@@ -101,7 +101,7 @@ def main(directory: Path) -> None:
         stack = LocalStack(Path(directory_of_stack), without_settings(os.environ), free_ports=True)
         try:
             stack.start()
-            admin = Client(stack.info.admin_url, stack.info.admin_api_key)
+            admin = StackClient(stack.info.admin_url, stack.info.admin_api_key)
             keys = {}
             for team in TEAMS:
                 budget = {"limit_usd": 12, "period": "monthly"}

@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-unt
 from playwright.sync_api import Browser, Page, expect
 from redis import Redis
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.stack import LocalStack
 from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.queue.event_queue import enqueue_batch, queues_of
@@ -39,11 +39,13 @@ _CHAT = {"model": "gpt-4.1-mini", "messages": [{"role": "user", "content": "Hell
 
 
 def called(stack: LocalStack, secret: str) -> int:
-    status, _ = Client(stack.url("gateway"), secret).call("POST", "/v1/chat/completions", _CHAT)
+    status, _ = StackClient(stack.url("gateway"), secret).call(
+        "POST", "/v1/chat/completions", _CHAT
+    )
     return status
 
 
-def test_the_first_hour(page: Page, stack: LocalStack, admin: Client) -> None:
+def test_the_first_hour(page: Page, stack: LocalStack, admin: StackClient) -> None:
     sign_in(page, stack.info.admin_api_key)
 
     # An account, with a budget that lasts for some calls.
@@ -120,11 +122,11 @@ def deliver(redis_url: str, event: UsageEvent) -> None:
         pipeline.execute()
 
 
-def letters(admin: Client) -> int:
+def letters(admin: StackClient) -> int:
     return int(admin.expect("GET", "/admin/ledger/dead-letters")["count"])
 
 
-def test_a_dead_letter_is_replayed(page: Page, stack: LocalStack, admin: Client) -> None:
+def test_a_dead_letter_is_replayed(page: Page, stack: LocalStack, admin: StackClient) -> None:
     """Of a call whose account did not exist yet."""
     deliver(stack.info.redis_url, make_event("late", started_at=datetime.now(UTC)))
     block_until(lambda: letters(admin) == 1, PATIENCE_S)
@@ -191,7 +193,7 @@ def test_a_receiver_of_alerts_is_made_changed_and_removed(page: Page, stack: Loc
     expect(page.get_by_text("No receivers yet")).to_be_visible()
 
 
-def test_a_viewer_can_write_nothing(page: Page, stack: LocalStack, admin: Client) -> None:
+def test_a_viewer_can_write_nothing(page: Page, stack: LocalStack, admin: StackClient) -> None:
     _, person = admin.call("POST", "/admin/people", {"name": "Vera", "role": "viewer"})
     sign_in(page, person["admin_key"])
     for path in ("/console/accounts", "/console/accounts/demo", "/console/models", "/console/keys"):
@@ -251,7 +253,7 @@ def theme(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def filled(admin: Client) -> None:
+def filled(admin: StackClient) -> None:
     """What pages of one thing show: a route with an odd name, and an account named as a form."""
     admin.call("POST", "/admin/models", {"model": "a?b/c", "deployments": [_DEPLOYMENT]})
     admin.call("POST", "/admin/accounts", {"user_id": "new"})

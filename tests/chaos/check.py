@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pymongo
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.stack import LocalStack
 from tests.e2e import mixed_load
 
@@ -84,7 +84,7 @@ def _faults_of_whole(whole: Set[str], entries: Sequence[Mapping[str, Any]]) -> l
 
 
 def _faults_of_sums(stack: LocalStack, entries: Sequence[Mapping[str, Any]]) -> list[str]:
-    admin = Client(stack.info.admin_url, stack.info.admin_api_key)
+    admin = StackClient(stack.info.admin_url, stack.info.admin_api_key)
     faults = []
     verified = admin.expect("GET", "/admin/ledger/verify?full=true")
     if not verified["ok"]:
@@ -104,7 +104,7 @@ def _faults_of_sums(stack: LocalStack, entries: Sequence[Mapping[str, Any]]) -> 
 
 def _faults_of_pools(stack: LocalStack, entries: Sequence[Mapping[str, Any]]) -> list[str]:
     """What calls used after their gateway was paused for longer than a hold lives comes on top."""
-    admin = Client(stack.info.admin_url, stack.info.admin_api_key)
+    admin = StackClient(stack.info.admin_url, stack.info.admin_api_key)
     used: Counter[str] = Counter()
     for entry in entries:
         if entry["kind"] != "late_event":

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pymongo
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.stack import LocalStack
 from tests.chaos.check import Findings, check, user_ids
 from tests.chaos.harms import (
@@ -95,7 +95,7 @@ async def run(
 
 def _make_accounts(stack: LocalStack) -> list[str]:
     """Returns an API key of each account."""
-    admin = Client(stack.info.admin_url, stack.info.admin_api_key)
+    admin = StackClient(stack.info.admin_url, stack.info.admin_api_key)
     admin.expect("PATCH", f"/admin/accounts/{stack.info.demo_user_id}", _BUDGET)
     api_keys = [stack.info.demo_api_key]
     for number in range(1, _OTHER_ACCOUNTS + 1):
@@ -145,7 +145,7 @@ async def _load(
 
 def is_settled(stack: LocalStack) -> bool:
     """Nothing is held any more, so every call that was admitted has been posted."""
-    admin = Client(stack.info.admin_url, stack.info.admin_api_key)
+    admin = StackClient(stack.info.admin_url, stack.info.admin_api_key)
     for user_id in user_ids(stack):
         status, account = admin.call("GET", f"/admin/accounts/{user_id}")
         if status != 200 or account["spend"]["held_usd"] != 0:

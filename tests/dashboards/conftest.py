@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 import pytest
 
 from deploy.grafana.dashboard import VARIABLES
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.environment import without_settings
 from deploy.local.stack import LocalStack
 from tests.dashboards.traffic import Traffic
@@ -43,7 +43,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
 
 
 @pytest.fixture(scope="module")
-def prometheus(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def prometheus(
+    stack: LocalStack, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StackClient]:
     directory, port = tmp_path_factory.mktemp("prometheus"), free_port()
     targets = {job: stack.url(name).removeprefix("http://") for job, name in JOBS.items()}
     hasty = directory / "hasty.yml"
@@ -66,7 +68,7 @@ def prometheus(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> I
     ]
     server = ServerProcess(f"http://{HOST}:{port}", command, port, directory)
     with running(server):
-        yield Client(server.url, "")
+        yield StackClient(server.url, "")
 
 
 def in_seconds(rules: str) -> str:
@@ -80,7 +82,7 @@ def traffic(stack: LocalStack) -> Traffic:
     return Traffic(stack)
 
 
-def answer(prometheus: Client, query: str) -> list[dict[str, Any]]:
+def answer(prometheus: StackClient, query: str) -> list[dict[str, Any]]:
     """The series; raises StackError for a query that Prometheus does not take."""
     path = f"/api/v1/query?{urlencode({'query': query})}"
     found: list[dict[str, Any]] = prometheus.expect("GET", path)["data"]["result"]

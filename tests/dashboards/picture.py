@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from deploy.grafana.panels import Panel
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from tests.dashboards.conftest import with_everything_chosen
 
 COLUMNS, WIDTH, HEIGHT, MARGIN = 2, 440, 170, 34
@@ -31,7 +31,7 @@ class Shown(NamedTuple):
         return self.fired + AFTER_S
 
 
-def changed_lines(prometheus: Client, shown: Shown) -> dict[str, Points]:
+def changed_lines(prometheus: StackClient, shown: Shown) -> dict[str, Points]:
     """Of the panel, by their legend. Times are in seconds since the fault began."""
     lines: dict[str, Points] = {}
     times = {"start": shown.began - BEFORE_S, "end": shown.end, "step": 1}
@@ -53,7 +53,7 @@ def _named(legend: str, labels: dict[str, Any]) -> str:
     return legend
 
 
-def draw(prometheus: Client, faults: list[Shown]) -> str:
+def draw(prometheus: StackClient, faults: list[Shown]) -> str:
     rows = math.ceil(len(faults) / COLUMNS)
     size = f'width="{COLUMNS * WIDTH}" height="{rows * HEIGHT}"'
     parts = [

@@ -17,7 +17,7 @@ import pytest
 from redis import Redis
 
 from deploy.grafana.dashboard import ROWS
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.stack import LocalStack
 from tests.dashboards.conftest import answer, with_everything_chosen
 from tests.dashboards.picture import Shown, draw
@@ -102,7 +102,7 @@ FAULTS = {
 
 
 @pytest.fixture(scope="module")
-def seen(prometheus: Client) -> Iterator[list[Shown]]:
+def seen(prometheus: StackClient) -> Iterator[list[Shown]]:
     faults: list[Shown] = []
     yield faults
     if file := os.environ.get("FAULTS_PICTURE"):
@@ -123,7 +123,7 @@ def test_the_table_has_all_faults() -> None:
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_fires_its_alert_and_shows_on_its_panel(
-    name: str, stack: LocalStack, prometheus: Client, traffic: Traffic, seen: list[Shown]
+    name: str, stack: LocalStack, prometheus: StackClient, traffic: Traffic, seen: list[Shown]
 ) -> None:
     fault, (alert, panel) = FAULTS[name], table()[name]
     # What goes on may take longer than the alert is seen.
@@ -146,7 +146,7 @@ def test_a_fault_fires_its_alert_and_shows_on_its_panel(
         fault.ends(stack)
 
 
-def drawn(prometheus: Client, panel: str) -> list[tuple[dict[str, str], str]]:
+def drawn(prometheus: StackClient, panel: str) -> list[tuple[dict[str, str], str]]:
     return [
         (series["metric"], series["value"][1])
         for query in PANELS[panel].queries

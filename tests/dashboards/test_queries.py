@@ -5,7 +5,7 @@ import re
 from urllib.parse import urlencode
 
 from deploy.grafana.dashboard import ROWS, VARIABLES
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from tests.dashboards.conftest import answer, with_everything_chosen
 from tests.dashboards.traffic import Traffic
 from tests.support.polling import block_until
@@ -23,7 +23,7 @@ def queries() -> dict[str, str]:
 
 
 def test_every_query_is_answered_and_draws_what_happened(
-    prometheus: Client, traffic: Traffic
+    prometheus: StackClient, traffic: Traffic
 ) -> None:
     waiting = queries()
     assert len(waiting) > 60
@@ -43,7 +43,7 @@ def test_every_query_is_answered_and_draws_what_happened(
         assert waiting == {}
 
 
-def test_prometheus_takes_every_rule(prometheus: Client, traffic: Traffic) -> None:
+def test_prometheus_takes_every_rule(prometheus: StackClient, traffic: Traffic) -> None:
     def evaluated() -> list[dict[str, str]]:
         groups = prometheus.expect("GET", "/api/v1/rules")["data"]["groups"]
         return [rule for group in groups for rule in group["rules"]]
@@ -53,7 +53,7 @@ def test_prometheus_takes_every_rule(prometheus: Client, traffic: Traffic) -> No
     assert len(evaluated()) > 30
 
 
-def test_a_rule_asks_for_series_that_there_are(prometheus: Client, traffic: Traffic) -> None:
+def test_a_rule_asks_for_series_that_there_are(prometheus: StackClient, traffic: Traffic) -> None:
     groups = prometheus.expect("GET", "/api/v1/rules")["data"]["groups"]
     asked = " ".join(rule["query"] for group in groups for rule in group["rules"])
     named = re.sub(r"by \([^)]*\)", "", asked)
@@ -71,7 +71,7 @@ def test_a_rule_asks_for_series_that_there_are(prometheus: Client, traffic: Traf
         assert waiting == set()
 
 
-def test_every_variable_has_something_to_choose(prometheus: Client, traffic: Traffic) -> None:
+def test_every_variable_has_something_to_choose(prometheus: StackClient, traffic: Traffic) -> None:
     wanted = {"job": {"gateway", "admin", "ledger-worker"}, "provider": {"openai", "anthropic"}}
 
     def filled() -> bool:

@@ -2,7 +2,7 @@
 
 from itertools import count
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.stack import LocalStack
 from tests.servers import free_port
 
@@ -15,15 +15,15 @@ class Traffic:
 
     def __init__(self, stack: LocalStack) -> None:
         info = stack.info
-        self._client = Client(info.gateway_url, info.demo_api_key)
-        self._stranger = Client(info.gateway_url, "no-such-key")
-        self._admin = Client(info.admin_url, info.admin_api_key)
-        self._guess = Client(info.admin_url, "no-such-key-of-an-admin")
+        self._client = StackClient(info.gateway_url, info.demo_api_key)
+        self._stranger = StackClient(info.gateway_url, "no-such-key")
+        self._admin = StackClient(info.admin_url, info.admin_api_key)
+        self._guess = StackClient(info.admin_url, "no-such-key-of-an-admin")
         self._numbers = count()
         budget = {"limit_usd": 0, "period": "total"}
         self._admin.expect("POST", "/admin/accounts", {"user_id": "poor", "budget": budget})
         key = self._admin.expect("POST", "/admin/keys", {"user_id": "poor"})
-        self._poor = Client(info.gateway_url, key["api_key"])
+        self._poor = StackClient(info.gateway_url, key["api_key"])
         # Nobody listens there, so that the first deployment fails and then cools down.
         away = f"http://127.0.0.1:{free_port()}/v1"
         deployments = [

@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 import pymongo
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.stack import LocalStack
 
 # Only output costs: 10 USD per million tokens, so 0.001 for the 100 that each call may use.
@@ -30,8 +30,8 @@ class Caller(msgspec.Struct, frozen=True):
     key_id: str
     secret: str
 
-    def admin(self) -> Client:
-        return Client(self.stack.info.admin_url, self.stack.info.admin_api_key)
+    def admin(self) -> StackClient:
+        return StackClient(self.stack.info.admin_url, self.stack.info.admin_api_key)
 
     def set_limit(self, usd: float) -> None:
         budget = {"limit_usd": usd, "period": "total"}
@@ -59,7 +59,7 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 def new_caller(stack: LocalStack, user_id: str, limit_usd: float) -> Caller:
-    admin = Client(stack.info.admin_url, stack.info.admin_api_key)
+    admin = StackClient(stack.info.admin_url, stack.info.admin_api_key)
     budget = {"limit_usd": limit_usd, "period": "total"}
     admin.expect("POST", "/admin/accounts", {"user_id": user_id, "budget": budget})
     key = admin.expect("POST", "/admin/keys", {"user_id": user_id})
@@ -67,7 +67,7 @@ def new_caller(stack: LocalStack, user_id: str, limit_usd: float) -> Caller:
 
 
 def set_price(stack: LocalStack) -> None:
-    admin = Client(stack.info.admin_url, stack.info.admin_api_key)
+    admin = StackClient(stack.info.admin_url, stack.info.admin_api_key)
     price = {"input_cost_per_million": 0, "output_cost_per_million": 10}
     admin.expect("POST", "/admin/costs", {"model": MODEL, **price})
 

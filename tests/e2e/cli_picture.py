@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.environment import without_settings
 from deploy.local.stack import LocalStack
 from tests.support.command_line import run
@@ -50,13 +50,13 @@ def main() -> None:
 
 def taken(stack: LocalStack) -> str:
     info = stack.info
-    admin = Client(info.admin_url, info.admin_api_key)
+    admin = StackClient(info.admin_url, info.admin_api_key)
     wanted = sum(sum(models.values()) for models in CALLS.values())
     for user_id, models in CALLS.items():
         budget = {"limit_usd": 25, "period": "monthly"}
         admin.expect("POST", "/admin/accounts", {"user_id": user_id, "budget": budget})
         key = admin.expect("POST", "/admin/keys", {"user_id": user_id})
-        caller = Client(stack.gateway_urls[0], key["api_key"])
+        caller = StackClient(stack.gateway_urls[0], key["api_key"])
         for model, count in models.items():
             for _ in range(count):
                 message = {"role": "user", "content": "Summarise our week. " * 40}

@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.stack import LocalStack
 
 CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
@@ -88,7 +88,7 @@ async def send_all(
 
 def served(stack: LocalStack, after: int = 0) -> list[dict[str, Any]]:
     """The stand-in's record of each call since `after`."""
-    provider = Client(stack.info.provider_url, "oracle")
+    provider = StackClient(stack.info.provider_url, "oracle")
     calls: list[dict[str, Any]] = []
     while True:
         page = provider.expect("GET", f"/_stand-in/calls?after={after}&limit=1000")

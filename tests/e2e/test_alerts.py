@@ -2,7 +2,7 @@
 
 import asyncio
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from tests.e2e.callers import body, new_caller, send_all, set_price
 from tests.e2e.conftest import NewStack
 from tests.servers import HOST
@@ -12,7 +12,7 @@ from tests.support.receivers import HttpReceiver
 
 async def test_a_budget_that_calls_spend_is_told(new_stack: NewStack) -> None:
     stack = await asyncio.to_thread(new_stack, {"ALERT_ALLOWED_HOSTS": HOST})
-    admin = Client(stack.info.admin_url, stack.info.admin_api_key)
+    admin = StackClient(stack.info.admin_url, stack.info.admin_api_key)
     set_price(stack)
     caller = new_caller(stack, "told", 0.0105)
     budget = {"limit_usd": 0.0105, "period": "total", "alert_percents": [50, 90]}

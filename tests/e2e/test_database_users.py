@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from pymongo import MongoClient
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.environment import without_settings
 from deploy.local.process import Supervisor
 from deploy.local.readiness import await_ready
@@ -50,7 +50,7 @@ _OF_SHARDED_CLUSTERS = {"zones"}
 class Stack(msgspec.Struct, frozen=True, kw_only=True):
     """Two clients, the processes, and who sees all of MongoDB."""
 
-    admin: Client
+    admin: StackClient
     gateway_url: str
     supervisor: Supervisor
     root: MongoClient[Any]
@@ -82,7 +82,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             await_ready({s.name: s.probe for s in servers}, supervisor, timeout_s=60)
             urls = {server.name: server.url for server in servers}
             yield Stack(
-                admin=Client(urls["admin"], admin_key),
+                admin=StackClient(urls["admin"], admin_key),
                 gateway_url=urls["gateway"],
                 supervisor=supervisor,
                 root=root,
@@ -129,7 +129,7 @@ async def test_each_service_works_with_the_permissions_of_its_users(stack: Stack
     secret = _configure(admin)
     # As an earlier release left it: what it spent may be in a collection of its own.
     stack.root[DATABASE]["accounts"].update_one({"_id": USER_ID}, {"$set": {"entries": 0}})
-    gateway = Client(stack.gateway_url, secret)
+    gateway = StackClient(stack.gateway_url, secret)
     calls = _call(gateway)
     await eventually_in_thread(lambda: len(stack.entries()) == calls)
     _look_around(gateway)
@@ -155,7 +155,7 @@ def _granted(user: str) -> set[str]:
     return {collection for rule in ROLES[user] for collection in rule["collections"]}
 
 
-def _configure(admin: Client) -> str:
+def _configure(admin: StackClient) -> str:
     budgets = [{"limit_usd": 10, "period": period} for period in ("total", "daily")]
     admin.expect("POST", "/admin/accounts", {"user_id": USER_ID, "budgets": budgets})
     admin.expect("PATCH", f"/admin/accounts/{USER_ID}", {"name": "Alice"})
@@ -176,7 +176,7 @@ def _configure(admin: Client) -> str:
     return str(made["api_key"])
 
 
-def _watch(admin: Client) -> None:
+def _watch(admin: StackClient) -> None:
     """Nobody listens at the receivers' address."""
     path = "/admin/alerts/receivers"
     receiver = {"url": "https://127.0.0.1:9/", "kinds": ["entry.unpriced"]}
@@ -190,7 +190,7 @@ def _watch(admin: Client) -> None:
     admin.expect("DELETE", f"{path}/{other['receiver_id']}")
 
 
-def _call(gateway: Client) -> int:
+def _call(gateway: StackClient) -> int:
     """How many entries the calls will have."""
     chat = {"model": "fast", **CHAT}
     gateway.expect("POST", "/v1/chat/completions", chat)
@@ -204,7 +204,7 @@ def _call(gateway: Client) -> int:
     return 6
 
 
-def _look_around(gateway: Client) -> None:
+def _look_around(gateway: StackClient) -> None:
     """A response that only the ledger still knows, the models, the budget and the usage."""
     assert gateway.call("GET", "/v1/responses/resp_unknown")[0] == 404
     gateway.expect("GET", "/v1/models")
@@ -233,7 +233,7 @@ async def _correct(stack: Stack) -> None:
     assert admin.expect("GET", "/admin/ledger/health")["dead_letters"] == 0
 
 
-async def _lose_a_price(stack: Stack, gateway: Client) -> None:
+async def _lose_a_price(stack: Stack, gateway: StackClient) -> None:
     """As if gateway and worker did not agree: the entry waits until there is a price again."""
     price = {"model": UNPRICED, "input_cost_per_million": 1, "output_cost_per_million": 1}
     since = {"effective_from": "2026-01-01T00:00:00Z"}
@@ -248,7 +248,7 @@ async def _lose_a_price(stack: Stack, gateway: Client) -> None:
     await eventually_in_thread(lambda: any(entry["kind"] == "reprice" for entry in stack.entries()))
 
 
-async def _lose_an_account(stack: Stack, gateway: Client) -> None:
+async def _lose_an_account(stack: Stack, gateway: StackClient) -> None:
     """The call goes to the dead letters and is replayed once the account is there again."""
     accounts = stack.root[DATABASE]["accounts"]
     known = len(stack.entries())

@@ -8,7 +8,7 @@ from typing import Any
 import pymongo
 import pytest
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.stack import LocalStack
 from tests.e2e import mixed_load
 from tests.e2e.conftest import NewStack
@@ -21,7 +21,7 @@ BIG_BUDGET = {"budget": {"limit_usd": 100_000, "period": "monthly"}}
 def stack(new_stack: NewStack) -> LocalStack:
     """Its own, since every call to its provider is counted."""
     stack = new_stack({"WORKER_JOB_TIMEOUT_S": "5"})
-    admin = Client(stack.info.admin_url, stack.info.admin_api_key)
+    admin = StackClient(stack.info.admin_url, stack.info.admin_api_key)
     admin.expect("PATCH", f"/admin/accounts/{stack.info.demo_user_id}", BIG_BUDGET)
     return stack
 
@@ -58,8 +58,8 @@ async def assert_exact(stack: LocalStack, ids: list[str]) -> None:
     assert verified["ok"], verified
 
 
-def admin(stack: LocalStack) -> Client:
-    return Client(stack.info.admin_url, stack.info.admin_api_key)
+def admin(stack: LocalStack) -> StackClient:
+    return StackClient(stack.info.admin_url, stack.info.admin_api_key)
 
 
 def account(stack: LocalStack) -> dict[str, Any]:

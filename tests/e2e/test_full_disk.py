@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.environment import without_settings
 from deploy.local.stack import LocalStack
 from tests.e2e.callers import Caller, body, call, new_caller, session, set_price
@@ -80,7 +80,7 @@ async def streams_without_redis(caller: Caller) -> AsyncIterator[list[Stream]]:
 
 
 def waiting_in_memory(stack: LocalStack) -> int:
-    status, answer = Client(stack.url("gateway"), "").call("GET", "/ready")
+    status, answer = StackClient(stack.url("gateway"), "").call("GET", "/ready")
     assert status == 503
     found = re.match(r"NotDurable: (\d+) usage events", answer["checks"]["usage"])
     return int(found.group(1)) if found else 0

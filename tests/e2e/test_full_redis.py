@@ -4,7 +4,7 @@ import asyncio
 
 from redis import Redis
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.stack import LocalStack
 from libs.common.storage.queue.event_queue import QUEUE
 from tests.e2e.callers import Caller, body, call, new_caller, session, set_price
@@ -34,7 +34,7 @@ async def served(caller: Caller, count: int) -> list[str]:
 
 
 def redis_check(stack: LocalStack) -> str:
-    return str(Client(stack.url("gateway"), "").call("GET", "/ready")[1]["checks"]["redis"])
+    return str(StackClient(stack.url("gateway"), "").call("GET", "/ready")[1]["checks"]["redis"])
 
 
 def posted(caller: Caller, ids: list[str]) -> bool:

@@ -9,7 +9,7 @@ from codecs import getincrementaldecoder
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.stack import LocalStack
 from tests.e2e.callers import Caller, new_caller
 from tests.support.polling import PATIENCE_S, block_until
@@ -62,7 +62,7 @@ def on_terminal(
 def called(stack: LocalStack, caller: Caller) -> None:
     message = {"role": "user", "content": "Hello"}
     body = {"model": "gpt-4.1-mini", "messages": [message]}
-    Client(stack.gateway_urls[0], caller.secret).expect("POST", "/v1/chat/completions", body)
+    StackClient(stack.gateway_urls[0], caller.secret).expect("POST", "/v1/chat/completions", body)
 
 
 def test_a_call_is_seen_in_a_pipe_and_on_a_terminal(stack: LocalStack, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.stack import LocalStack
 from tests.e2e.callers import Caller, new_caller
 
@@ -33,7 +33,7 @@ def call(stack: LocalStack) -> Call:
 def test_a_deployment_that_fails_one_account_serves_another(
     stack: LocalStack, call: Call, status: int
 ) -> None:
-    admin = Client(stack.info.admin_url, stack.info.admin_api_key)
+    admin = StackClient(stack.info.admin_url, stack.info.admin_api_key)
     model = f"shared/{status}"
     deployments = [{"model": SECOND}, {"model": FIRST, "priority": 1}]
     route = {"model": model, "deployments": deployments, "max_attempts": 1, "cooldown_after": 3}

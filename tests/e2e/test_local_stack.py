@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.demo import run_demo
 from deploy.local.stack import LocalStack
 
@@ -22,7 +22,7 @@ def test_a_stack_can_be_restarted_repeatedly(new_stack: Callable[..., LocalStack
     running = pids(stack)
     assert None not in running.values()
     for url in stack.gateway_urls:
-        status, _ = Client(url, first.demo_api_key).call("GET", "/v1/models")
+        status, _ = StackClient(url, first.demo_api_key).call("GET", "/v1/models")
         assert status == 200
     stack_env = (stack.directory / "stack.env").read_text()
     assert stack_env == first.as_env()

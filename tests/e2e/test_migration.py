@@ -10,7 +10,7 @@ import anthropic
 import openai
 import pytest
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.stack import LocalStack
 from tests.support.command_line import Ran, run
 
@@ -25,8 +25,8 @@ QUESTION: Any = [{"role": "user", "content": "Hello"}]
 
 
 @pytest.fixture
-def admin(stack: LocalStack) -> Iterator[Client]:
-    client = Client(stack.info.admin_url, stack.info.admin_api_key)
+def admin(stack: LocalStack) -> Iterator[StackClient]:
+    client = StackClient(stack.info.admin_url, stack.info.admin_api_key)
     yield client
     for route in ROUTES:
         client.call("DELETE", f"/admin/models/{route}")
@@ -47,7 +47,7 @@ def done(ran: Ran) -> dict[str, str]:
     return {f"{row['kind']} {row['name']}": row["action"] for row in rows}
 
 
-def test_keys_of_a_litellm_proxy_go_on_working(stack: LocalStack, admin: Client) -> None:
+def test_keys_of_a_litellm_proxy_go_on_working(stack: LocalStack, admin: StackClient) -> None:
     dry = migrated(stack)
     assert (dry.code, done(dry)) == (0, {})
     assert admin.call("GET", f"/admin/accounts/{RESEARCH}")[0] == 404

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.stack import LocalStack
 from tests.support.polling import eventually_in_thread
 
@@ -21,13 +21,13 @@ class Recorded:
     """An account whose key records, or does not."""
 
     def __init__(self, stack: LocalStack, user_id: str, recording: Any) -> None:
-        self.admin = Client(stack.info.admin_url, stack.info.admin_api_key)
+        self.admin = StackClient(stack.info.admin_url, stack.info.admin_api_key)
         self.user_id = user_id
         self.admin.expect("POST", "/admin/accounts", {"user_id": user_id})
         key = self.admin.expect("POST", "/admin/keys", {"user_id": user_id, "recording": recording})
         self.key_path = f"/admin/keys/{key['key_id']}"
         self.secret = key["api_key"]
-        self.client = Client(stack.gateway_urls[0], self.secret)
+        self.client = StackClient(stack.gateway_urls[0], self.secret)
 
     def body(self, name: str, said: str, **fields: Any) -> dict[str, Any]:
         prompt = f"{said} My keys are {SECRET} and {self.secret}."

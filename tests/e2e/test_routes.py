@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.stack import LocalStack
 from tests.support.polling import eventually_in_thread
 
@@ -18,8 +18,8 @@ CALL = {"model": "house/default", "messages": [{"role": "user", "content": "Hell
 
 
 async def test_a_route_is_made_tested_used_and_removed(stack: LocalStack) -> None:
-    admin = Client(stack.info.admin_url, stack.info.admin_api_key)
-    client = Client(stack.gateway_urls[0], stack.info.demo_api_key)
+    admin = StackClient(stack.info.admin_url, stack.info.admin_api_key)
+    client = StackClient(stack.gateway_urls[0], stack.info.demo_api_key)
     admin.expect("POST", "/admin/models", ROUTE)
 
     results = admin.expect("POST", "/admin/models/house/default/test", {})["results"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.servers import stand_in_settings
 from deploy.local.stack import LocalStack
 from libs.common.version import VERSION
@@ -114,7 +114,7 @@ def test_a_gateway_serves_calls_of_both_kinds(stack: LocalStack) -> None:
     }
     with serving("gateway", settings):
         block_until(lambda: answers(f"http://{HOST}:{port}/ready"), START_LIMIT_S)
-        client = Client(f"http://{HOST}:{port}", stack.info.demo_api_key)
+        client = StackClient(f"http://{HOST}:{port}", stack.info.demo_api_key)
         for model in ("openai/gpt-4.1-mini", "anthropic/claude-haiku-4-5"):
             call = {"model": model, "messages": [{"role": "user", "content": "Hello"}]}
             assert client.expect("POST", "/v1/chat/completions", call)["usage"]
@@ -130,7 +130,7 @@ def test_an_admin_service_answers(stack: LocalStack) -> None:
     }
     with serving("admin", settings):
         block_until(lambda: answers(f"http://{HOST}:{port}/ready"), START_LIMIT_S)
-        admin = Client(f"http://{HOST}:{port}", stack.info.admin_api_key)
+        admin = StackClient(f"http://{HOST}:{port}", stack.info.admin_api_key)
         assert admin.expect("GET", "/admin/accounts")["data"]
 
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.environment import without_settings
 from deploy.local.servers import stand_in_settings
 from deploy.local.stack import LocalStack
@@ -84,7 +84,7 @@ async def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[R
         )
         try:
             await asyncio.gather(*(cluster.deploy(each) for each in rendered.values()))
-            admin = Client(stack.info.admin_url, stack.info.admin_api_key)
+            admin = StackClient(stack.info.admin_url, stack.info.admin_api_key)
             await asyncio.to_thread(
                 admin.expect, "PATCH", f"/admin/accounts/{stack.info.demo_user_id}", _BUDGET
             )

@@ -5,7 +5,7 @@ import itertools
 import msgspec
 
 from deploy.local.provider import directives
-from deploy.local.provider.directives import Script
+from deploy.local.provider.directives import CallScript
 
 LABEL = "[local stand-in]"
 THOUGHT = f"{LABEL} A scripted thought."
@@ -34,7 +34,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """The id of the answer whose conversation goes on."""
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class ScriptedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     pieces: tuple[str, ...]
     """The deltas of the text, or of the tool call's arguments. Joined, they are the whole."""
     tool: str | None = None
@@ -45,7 +45,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         return "".join(self.pieces)
 
 
-class TokenCounts(msgspec.Struct, frozen=True, kw_only=True):
+class ScriptedTokens(msgspec.Struct, frozen=True, kw_only=True):
     """Classes that do not overlap and sum to the totals."""
 
     input_text: int = 0
@@ -73,7 +73,7 @@ def measure(characters: int) -> int:
     return max(1, -(-characters // _CHARACTERS_PER_TOKEN))
 
 
-def compose(ask: Ask, script: Script) -> Answer:
+def compose(ask: Ask, script: CallScript) -> ScriptedAnswer:
     if script.tool_call is not None and ask.may_call_tools:
         return _call_tool(script.tool_call, ask, script)
     words = _words(ask, script)
@@ -82,10 +82,12 @@ def compose(ask: Ask, script: Script) -> Answer:
     if truncated:
         words = words[:limit]
     spaced = [words[0], *(f" {word}" for word in words[1:])]
-    return Answer(pieces=_group(spaced, script.chunks), truncated=truncated)
+    return ScriptedAnswer(pieces=_group(spaced, script.chunks), truncated=truncated)
 
 
-def count(ask: Ask, script: Script, answer: Answer, *, inclusive: bool) -> TokenCounts:
+def count(
+    ask: Ask, script: CallScript, answer: ScriptedAnswer, *, inclusive: bool
+) -> ScriptedTokens:
     """Tokens by class; `inclusive` when the format's input count contains the cached tokens."""
     cached, write_1h = script.cached_tokens, script.cache_write_1h_tokens
     write = max(script.cache_write_tokens, write_1h)
@@ -102,7 +104,7 @@ def count(ask: Ask, script: Script, answer: Answer, *, inclusive: bool) -> Token
     if output is None:
         output = reasoning + _output_tokens(answer)
     reasoning = min(reasoning, output)
-    return TokenCounts(
+    return ScriptedTokens(
         input_text=text,
         cache_read=cached,
         cache_write_5m=write - write_1h,
@@ -112,14 +114,14 @@ def count(ask: Ask, script: Script, answer: Answer, *, inclusive: bool) -> Token
     )
 
 
-def _output_tokens(answer: Answer) -> int:
+def _output_tokens(answer: ScriptedAnswer) -> int:
     """One for each word, so that a limit on tokens is a limit on words."""
     if answer.tool is not None:
         return measure(len(answer.tool) + len(answer.whole))
     return answer.whole.count(" ") + 1
 
 
-def _words(ask: Ask, script: Script) -> list[str]:
+def _words(ask: Ask, script: CallScript) -> list[str]:
     text = script.text
     if text is None:
         echo = directives.without(ask.prompt)[:_ECHO_CHARACTERS].strip()
@@ -141,8 +143,8 @@ def _group(parts: list[str], groups: int | None) -> tuple[str, ...]:
     return tuple("".join(parts[start:end]) for start, end in itertools.pairwise(edges))
 
 
-def _call_tool(name: str, ask: Ask, script: Script) -> Answer:
+def _call_tool(name: str, ask: Ask, script: CallScript) -> ScriptedAnswer:
     echo = directives.without(ask.prompt)[:_ECHO_CHARACTERS].strip()
     arguments = msgspec.json.encode({"stand_in": True, "echo": echo}).decode()
     groups = 2 if script.chunks is None else script.chunks
-    return Answer(pieces=_group(list(arguments), groups), tool=name)
+    return ScriptedAnswer(pieces=_group(list(arguments), groups), tool=name)

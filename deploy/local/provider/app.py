@@ -17,11 +17,11 @@ from deploy.local.provider import (
     messages,
     responses,
 )
-from deploy.local.provider.client import Client, ClientGoneError, Message, Receive, Send
+from deploy.local.provider.client import ClientGoneError, ConnectedClient, Message, Receive, Send
 from deploy.local.provider.exchange import JSON, STAND_IN, Exchange, require_credential
 from deploy.local.provider.oracle import Oracle
 from deploy.local.provider.threads import Threads
-from deploy.local.provider.wire import Family, Refusal, encode, error_body
+from deploy.local.provider.wire import Family, RequestRefused, encode, error_body
 
 ENDPOINTS = {
     row.path: row
@@ -36,10 +36,10 @@ class _Paging(msgspec.Struct, frozen=True):
     wait_ms: int = 0
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class OtherRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request to anything but the generating endpoints."""
 
-    client: Client
+    client: ConnectedClient
     headers: dict[bytes, bytes]
     query: str
 
@@ -48,7 +48,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         return "anthropic" if b"anthropic-version" in self.headers else "openai"
 
 
-Handler = Callable[[Request], Awaitable[Any]]
+Handler = Callable[[OtherRequest], Awaitable[Any]]
 
 
 class StandIn:
@@ -75,7 +75,7 @@ class StandIn:
             return
         if scope["type"] != "http":
             return
-        client = Client(receive, send)
+        client = ConnectedClient(receive, send)
         headers = dict(scope["headers"])
         endpoint = ENDPOINTS.get(scope["path"])
         if endpoint is None or scope["method"] != "POST":
@@ -92,16 +92,18 @@ class StandIn:
                 token=token,
             ).run()
 
-    async def _handle(self, scope: Message, client: Client, headers: dict[bytes, bytes]) -> None:
+    async def _handle(
+        self, scope: Message, client: ConnectedClient, headers: dict[bytes, bytes]
+    ) -> None:
         path, method = scope["path"], scope["method"]
-        request = Request(client=client, headers=headers, query=scope["query_string"].decode())
+        request = OtherRequest(client=client, headers=headers, query=scope["query_string"].decode())
         request_id = f"req_{self._run}{next(self._numbers):012x}"
         try:
             handler = self._handlers.get((method, path))
             if handler is None:
                 raise _unrouted(method, path, known=path in self._paths)
             status, body = 200, encode(await handler(request))
-        except Refusal as refusal:
+        except RequestRefused as refusal:
             anthropic = path.startswith("/v1/messages")
             family: Family = "anthropic" if anthropic else request.family
             status, body = refusal.status, error_body(family, refusal, request_id)
@@ -112,7 +114,7 @@ class StandIn:
         await client.start(status, [STAND_IN, JSON, length, *ids])
         await client.write(body, more=False)
 
-    async def _announce(self, _: Request) -> dict[str, Any]:
+    async def _announce(self, _: OtherRequest) -> dict[str, Any]:
         return {
             "name": "local provider stand-in",
             "stand_in": True,
@@ -122,47 +124,47 @@ class StandIn:
             "usage": "Put [[stand-in chunks=20 chunk_delay_ms=50]] into the last user message.",
         }
 
-    async def _health(self, _: Request) -> dict[str, Any]:
+    async def _health(self, _: OtherRequest) -> dict[str, Any]:
         return {"status": "ok", "stand_in": True}
 
-    async def _models(self, request: Request) -> dict[str, Any]:
+    async def _models(self, request: OtherRequest) -> dict[str, Any]:
         # Which format is asked for is told by the header, so either credential does.
         require_credential("anthropic", request.headers)
         if request.family == "anthropic":
             return catalog.anthropic_models()
         return catalog.openai_models()
 
-    async def _count_tokens(self, request: Request) -> dict[str, Any]:
+    async def _count_tokens(self, request: OtherRequest) -> dict[str, Any]:
         require_credential("anthropic", request.headers)
         try:
             ask = messages.count_tokens(await request.client.body(), request.headers)
             script = directives.parse(ask.prompt)
         except (msgspec.DecodeError, directives.InvalidDirectiveError) as error:
-            raise Refusal(400, f"invalid request: {error}") from error
-        nothing = answers.Answer(pieces=())
+            raise RequestRefused(400, f"invalid request: {error}") from error
+        nothing = answers.ScriptedAnswer(pieces=())
         tokens = answers.count(ask, script, nothing, inclusive=False)
         return {"input_tokens": tokens.input_total}
 
-    async def _calls(self, request: Request) -> dict[str, Any]:
+    async def _calls(self, request: OtherRequest) -> dict[str, Any]:
         try:
             paging = msgspec.convert(dict(parse_qsl(request.query)), _Paging, strict=False)
         except msgspec.ValidationError as error:
-            raise Refusal(400, f"query: {error}") from error
+            raise RequestRefused(400, f"query: {error}") from error
         wait_s = min(paging.wait_ms, _WAIT_LIMIT_MS) / 1000
         return await self._oracle.wait_page(paging.after, max(paging.limit, 1), wait_s)
 
-    async def _reset(self, _: Request) -> dict[str, Any]:
+    async def _reset(self, _: OtherRequest) -> dict[str, Any]:
         self._oracle.reset()
         return {"reset": True}
 
-    async def _totals(self, _: Request) -> dict[str, Any]:
+    async def _totals(self, _: OtherRequest) -> dict[str, Any]:
         return self._oracle.totals()
 
 
-def _unrouted(method: str, path: str, *, known: bool) -> Refusal:
+def _unrouted(method: str, path: str, *, known: bool) -> RequestRefused:
     if known:
-        return Refusal(405, f"{method} is not allowed on {path}")
-    return Refusal(404, f"{path} does not exist on this stand-in")
+        return RequestRefused(405, f"{method} is not allowed on {path}")
+    return RequestRefused(404, f"{path} does not exist on this stand-in")
 
 
 async def _live(receive: Receive, send: Send) -> None:

@@ -5,14 +5,14 @@ from typing import Any
 import msgspec
 
 from deploy.local.provider import content
-from deploy.local.provider.answers import Ask, TokenCounts
-from deploy.local.provider.content import Turn
+from deploy.local.provider.answers import Ask, ScriptedTokens
+from deploy.local.provider.content import PromptTurn
 from deploy.local.provider.wire import (
     SCRIPTED_MID_STREAM,
-    Call,
-    Endpoint,
-    Reply,
-    Served,
+    GenerationRoute,
+    ScriptedCall,
+    ScriptedReply,
+    ServedUsage,
     StreamPlan,
     encode,
     openai_error,
@@ -32,7 +32,7 @@ class _StreamOptions(msgspec.Struct, frozen=True):
 
 class _Request(msgspec.Struct, frozen=True):
     model: str
-    messages: list[Turn]
+    messages: list[PromptTurn]
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
     max_tokens: int | None = None
@@ -61,7 +61,7 @@ def read(body: bytes, headers: dict[bytes, bytes]) -> Ask:
     )
 
 
-def usage(tokens: TokenCounts) -> dict[str, Any]:
+def usage(tokens: ScriptedTokens) -> dict[str, Any]:
     details: dict[str, int] = {"cached_tokens": tokens.cache_read, "audio_tokens": 0}
     if tokens.cache_write:
         details["cache_write_tokens"] = tokens.cache_write
@@ -79,13 +79,13 @@ def usage(tokens: TokenCounts) -> dict[str, Any]:
     }
 
 
-def _serve(call: Call) -> Served | None:
+def _serve(call: ScriptedCall) -> ServedUsage | None:
     if call.script.no_usage:
         return None
-    return Served(usage=encode(usage(call.tokens)), tokens=call.tokens)
+    return ServedUsage(usage=encode(usage(call.tokens)), tokens=call.tokens)
 
 
-def _tool_call(call: Call, arguments: str) -> dict[str, Any]:
+def _tool_call(call: ScriptedCall, arguments: str) -> dict[str, Any]:
     return {
         "id": f"call_{call.id}",
         "type": "function",
@@ -93,13 +93,13 @@ def _tool_call(call: Call, arguments: str) -> dict[str, Any]:
     }
 
 
-def _finish_reason(call: Call) -> str:
+def _finish_reason(call: ScriptedCall) -> str:
     if call.answer.tool is not None:
         return "tool_calls"
     return "length" if call.answer.truncated else "stop"
 
 
-def reply(call: Call) -> Reply:
+def reply(call: ScriptedCall) -> ScriptedReply:
     called = call.answer.tool is not None
     message: dict[str, Any] = {
         "role": "assistant",
@@ -128,10 +128,10 @@ def reply(call: Call) -> Reply:
     }
     if served is not None:
         body["usage"] = msgspec.Raw(served.usage)
-    return Reply(body=encode(body), served=served)
+    return ScriptedReply(body=encode(body), served=served)
 
 
-def stream(call: Call) -> StreamPlan:
+def stream(call: ScriptedCall) -> StreamPlan:
     served = _serve(call) if call.ask.include_usage else None
     head = _CHUNK % (call.id.encode(), call.created, encode(call.ask.model))
     tail = b'],"usage":null}\n\n' if served is not None else b"]}\n\n"
@@ -170,7 +170,7 @@ def _error_frame(_deltas: int) -> bytes:
     return b"data: %b\n\n" % encode({"error": openai_error(500, SCRIPTED_MID_STREAM)})
 
 
-ENDPOINT = Endpoint(
+ENDPOINT = GenerationRoute(
     path="/v1/chat/completions",
     family="openai",
     id_prefix="chatcmpl-",

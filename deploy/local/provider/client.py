@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from deploy.local.provider.wire import Refusal
+from deploy.local.provider.wire import RequestRefused
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -18,7 +18,7 @@ class ClientGoneError(Exception):
     """The client closed the connection before the response was over."""
 
 
-class Client:
+class ConnectedClient:
     """The far end of one exchange, which may go away at any moment."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
@@ -36,7 +36,7 @@ class Client:
             chunk = message.get("body", b"")
             size += len(chunk)
             if size > BODY_LIMIT_BYTES:
-                raise Refusal(413, f"the body is larger than {BODY_LIMIT_BYTES} bytes")
+                raise RequestRefused(413, f"the body is larger than {BODY_LIMIT_BYTES} bytes")
             chunks.append(chunk)
             if not message.get("more_body", False):
                 return b"".join(chunks)

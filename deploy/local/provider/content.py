@@ -13,7 +13,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 Content = str | list[Part] | None
 
 
-class Turn(msgspec.Struct, frozen=True, kw_only=True):
+class PromptTurn(msgspec.Struct, frozen=True, kw_only=True):
     """A message, or an item without a role such as a tool's output."""
 
     role: str | None = None
@@ -34,7 +34,7 @@ def text_of(content: Content) -> str:
     return "\n".join(part.text for part in content if part.text is not None)
 
 
-def summarise(turns: list[Turn], *, system: Content, tools: Iterable[Any]) -> Conversation:
+def summarise(turns: list[PromptTurn], *, system: Content, tools: Iterable[Any]) -> Conversation:
     texts = [text_of(turn.content) for turn in turns]
     asked = [text for turn, text in zip(turns, texts, strict=True) if turn.role == "user"]
     tool_characters = sum(len(msgspec.json.encode(tool)) for tool in tools)

@@ -19,7 +19,7 @@ _DIRECTIVE = re.compile(r"\[\[stand-in\b((?:\"[^\"]*\"|'[^']*'|[^\"'\]]|\](?!\])
 _SETTING = re.compile(r"(\w+)(?:\s*=\s*(\"[^\"]*\"|'[^']*'|[^\s\"',;]+))?")
 
 
-class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CallScript(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One call's script. Token counts are in the format's own convention, as it writes them."""
 
     input_tokens: Tokens | None = None
@@ -56,14 +56,14 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tool_call: Annotated[str, msgspec.Meta(pattern=r"^[\w-]{1,64}$")] | None = None
 
 
-_UNSCRIPTED = Script()
+_UNSCRIPTED = CallScript()
 
 
 class InvalidDirectiveError(ValueError):
     """A directive is unknown or out of its bounds."""
 
 
-def parse(text: str) -> Script:
+def parse(text: str) -> CallScript:
     if OPENING not in text:
         return _UNSCRIPTED
     found = _DIRECTIVE.findall(text)
@@ -77,7 +77,7 @@ def parse(text: str) -> Script:
         for key, value in _SETTING.findall(directive):
             settings[key] = _unquote(value) if value else True
     try:
-        return msgspec.convert(settings, Script, strict=False)
+        return msgspec.convert(settings, CallScript, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidDirectiveError(f"stand-in directive: {error}") from error
 
@@ -92,4 +92,4 @@ def without(text: str) -> str:
 
 
 def describe() -> list[str]:
-    return list(Script.__struct_fields__)
+    return list(CallScript.__struct_fields__)

@@ -9,7 +9,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from deploy.local.provider.answers import Ask
-from deploy.local.provider.wire import Call, Endpoint, Refusal, Reply, Served, encode
+from deploy.local.provider.wire import (
+    GenerationRoute,
+    RequestRefused,
+    ScriptedCall,
+    ScriptedReply,
+    ServedUsage,
+    encode,
+)
 
 _INPUTS = 2048
 
@@ -35,7 +42,7 @@ def read(body: bytes, headers: dict[bytes, bytes]) -> Ask:
     request = _decoder.decode(body)
     texts = _texts(request.input)
     if not 1 <= len(texts) <= _INPUTS:
-        raise Refusal(400, f"input must hold 1 to {_INPUTS} texts", param="input")
+        raise RequestRefused(400, f"input must hold 1 to {_INPUTS} texts", param="input")
     return EmbeddingAsk(
         model=request.model,
         prompt=texts[-1],
@@ -67,14 +74,14 @@ def _embedding(ask: EmbeddingAsk, text: str) -> list[float] | str:
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
-def reply(call: Call) -> Reply:
+def reply(call: ScriptedCall) -> ScriptedReply:
     ask = call.ask
     if not isinstance(ask, EmbeddingAsk):
         raise TypeError("an embedding is asked for by an EmbeddingAsk")
     # An embedding has no output, so its tokens are the input's alone.
     tokens = msgspec.structs.replace(call.tokens, output_text=0, reasoning=0)
     usage = {"prompt_tokens": tokens.input_total, "total_tokens": tokens.input_total}
-    served = None if call.script.no_usage else Served(usage=encode(usage), tokens=tokens)
+    served = None if call.script.no_usage else ServedUsage(usage=encode(usage), tokens=tokens)
     body: dict[str, Any] = {
         "object": "list",
         "data": [
@@ -85,10 +92,10 @@ def reply(call: Call) -> Reply:
     }
     if served is not None:
         body["usage"] = msgspec.Raw(served.usage)
-    return Reply(body=encode(body), served=served)
+    return ScriptedReply(body=encode(body), served=served)
 
 
-ENDPOINT = Endpoint(
+ENDPOINT = GenerationRoute(
     path="/v1/embeddings",
     family="openai",
     id_prefix="embd_",

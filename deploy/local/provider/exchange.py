@@ -7,17 +7,17 @@ import msgspec
 
 from deploy.local.provider import answers, directives
 from deploy.local.provider.answers import Ask
-from deploy.local.provider.client import Client, ClientGoneError
-from deploy.local.provider.directives import InvalidDirectiveError, Script
+from deploy.local.provider.client import ClientGoneError, ConnectedClient
+from deploy.local.provider.directives import CallScript, InvalidDirectiveError
 from deploy.local.provider.oracle import Oracle, Outcome
 from deploy.local.provider.threads import Threads
 from deploy.local.provider.wire import (
-    Call,
-    Endpoint,
     Family,
-    Refusal,
-    Reply,
-    Served,
+    GenerationRoute,
+    RequestRefused,
+    ScriptedCall,
+    ScriptedReply,
+    ServedUsage,
     StreamPlan,
     error_body,
 )
@@ -39,7 +39,9 @@ def require_credential(family: Family, headers: dict[bytes, bytes]) -> None:
         return
     if family == "anthropic" and headers.get(b"x-api-key"):
         return
-    raise Refusal(401, "no credential: send Authorization: Bearer, or x-api-key to /v1/messages")
+    raise RequestRefused(
+        401, "no credential: send Authorization: Bearer, or x-api-key to /v1/messages"
+    )
 
 
 class _BreakOff(NamedTuple):
@@ -49,7 +51,7 @@ class _BreakOff(NamedTuple):
     outcome: Outcome
 
 
-def _break_off(script: Script) -> _BreakOff | None:
+def _break_off(script: CallScript) -> _BreakOff | None:
     """The earliest of the ends that the script asks for."""
     asked: tuple[tuple[int | None, Outcome], ...] = (
         (script.cut_after_chunks, "cut"),
@@ -66,10 +68,10 @@ class Exchange:
     def __init__(
         self,
         *,
-        endpoint: Endpoint,
+        endpoint: GenerationRoute,
         oracle: Oracle,
         threads: Threads,
-        client: Client,
+        client: ConnectedClient,
         headers: dict[bytes, bytes],
         token: str,
     ) -> None:
@@ -84,12 +86,12 @@ class Exchange:
         self._ask: Ask | None = None
         self._status = _CLIENT_CLOSED_REQUEST
         self._deltas = 0
-        self._served: Served | None = None
+        self._served: ServedUsage | None = None
 
     async def run(self) -> None:
         try:
             await self._answer()
-        except Refusal as refusal:
+        except RequestRefused as refusal:
             await self._refuse(refusal, retry_after=None)
         except ClientGoneError:
             self._record("client_gone")
@@ -103,24 +105,26 @@ class Exchange:
             await self._client.wait(script.delay_ms)
         if script.status is not None:
             message = f"[local stand-in] scripted status {script.status}"
-            await self._refuse(Refusal(script.status, message), retry_after=script.retry_after)
+            await self._refuse(
+                RequestRefused(script.status, message), retry_after=script.retry_after
+            )
         elif call.ask.stream and self._endpoint.stream is not None:
             await self._stream(self._endpoint.stream(call), script)
         else:
             await self._reply(self._endpoint.reply(call), script)
 
-    def _prepare(self, body: bytes) -> Call:
+    def _prepare(self, body: bytes) -> ScriptedCall:
         endpoint = self._endpoint
         require_credential(endpoint.family, self._headers)
         try:
             ask = self._ask = self._threads.resume(endpoint.read(body, self._headers))
             script = directives.parse(ask.prompt)
         except (msgspec.DecodeError, UnicodeDecodeError, InvalidDirectiveError) as error:
-            raise Refusal(400, f"invalid request: {error}") from error
+            raise RequestRefused(400, f"invalid request: {error}") from error
         answer = answers.compose(ask, script)
         if script.status is None:
             self._threads.keep(self._id, ask, answer)
-        return Call(
+        return ScriptedCall(
             id=self._id,
             created=self._started_at_ms // 1000,
             ask=ask,
@@ -133,7 +137,7 @@ class Exchange:
         name = b"request-id" if self._endpoint.family == "anthropic" else b"x-request-id"
         return [STAND_IN, (name, self._request_id.encode()), *more]
 
-    async def _refuse(self, refusal: Refusal, *, retry_after: int | None) -> None:
+    async def _refuse(self, refusal: RequestRefused, *, retry_after: int | None) -> None:
         body = error_body(self._endpoint.family, refusal, self._request_id)
         headers = self._response_headers(JSON, (b"content-length", b"%d" % len(body)))
         if retry_after is not None:
@@ -143,7 +147,7 @@ class Exchange:
         await self._client.start(refusal.status, headers)
         await self._client.write(body, more=False)
 
-    async def _reply(self, reply: Reply, script: Script) -> None:
+    async def _reply(self, reply: ScriptedReply, script: CallScript) -> None:
         body = _GARBAGE if script.garbage else reply.body
         length = (b"content-length", b"%d" % len(body))
         self._status = 200
@@ -158,7 +162,7 @@ class Exchange:
         await self._client.start(200, self._response_headers(JSON, length))
         await self._client.write(body, more=False)
 
-    async def _stream(self, plan: StreamPlan, script: Script) -> None:
+    async def _stream(self, plan: StreamPlan, script: CallScript) -> None:
         client = self._client
         self._status = 200
         await client.start(200, self._response_headers(_SSE, _NO_CACHE))
@@ -184,7 +188,9 @@ class Exchange:
             ending = plan.error_frame(self._deltas) if break_off.outcome == "errored" else b""
             await self._finish(ending, break_off.outcome)
 
-    async def _finish(self, ending: bytes, outcome: Outcome, served: Served | None = None) -> None:
+    async def _finish(
+        self, ending: bytes, outcome: Outcome, served: ServedUsage | None = None
+    ) -> None:
         await self._client.wait(0)
         if served is not None:
             self._served = served

@@ -5,15 +5,15 @@ from typing import Any, Literal
 import msgspec
 
 from deploy.local.provider import content
-from deploy.local.provider.answers import THOUGHT, Ask, TokenCounts
-from deploy.local.provider.content import Content, Turn
+from deploy.local.provider.answers import THOUGHT, Ask, ScriptedTokens
+from deploy.local.provider.content import Content, PromptTurn
 from deploy.local.provider.wire import (
     SCRIPTED_MID_STREAM,
-    Call,
-    Endpoint,
-    Refusal,
-    Reply,
-    Served,
+    GenerationRoute,
+    RequestRefused,
+    ScriptedCall,
+    ScriptedReply,
+    ServedUsage,
     StreamPlan,
     anthropic_error,
     encode,
@@ -35,7 +35,7 @@ class _Thread(msgspec.Struct, frozen=True):
 
 class _Request(msgspec.Struct, frozen=True):
     model: str
-    messages: list[Turn]
+    messages: list[PromptTurn]
     max_tokens: int | None = None
     system: Content = None
     stream: bool | None = None
@@ -52,7 +52,7 @@ _decoder = msgspec.json.Decoder(_Request)
 def read(body: bytes, headers: dict[bytes, bytes]) -> Ask:
     request = _decoder.decode(body)
     if request.max_tokens is None:
-        raise Refusal(400, "max_tokens: Field required")
+        raise RequestRefused(400, "max_tokens: Field required")
     _refuse_sampling(request, _version(headers))
     return _ask(request)
 
@@ -66,7 +66,7 @@ def count_tokens(body: bytes, headers: dict[bytes, bytes]) -> Ask:
 def _version(headers: dict[bytes, bytes]) -> bytes:
     version = headers.get(b"anthropic-version")
     if not version:
-        raise Refusal(400, "anthropic-version: header is required")
+        raise RequestRefused(400, "anthropic-version: header is required")
     return version
 
 
@@ -76,7 +76,7 @@ def _refuse_sampling(request: _Request, version: bytes) -> None:
         return
     for name in ("temperature", "top_p", "top_k"):
         if getattr(request, name) is not None:
-            raise Refusal(400, f"{name}: not supported under this anthropic-version")
+            raise RequestRefused(400, f"{name}: not supported under this anthropic-version")
 
 
 def _ask(request: _Request) -> Ask:
@@ -96,7 +96,7 @@ def _ask(request: _Request) -> Ask:
     )
 
 
-def usage(tokens: TokenCounts) -> dict[str, Any]:
+def usage(tokens: ScriptedTokens) -> dict[str, Any]:
     return {
         "input_tokens": tokens.input_text,
         "cache_creation_input_tokens": tokens.cache_write,
@@ -110,7 +110,7 @@ def usage(tokens: TokenCounts) -> dict[str, Any]:
     }
 
 
-def _final_usage(tokens: TokenCounts) -> dict[str, Any]:
+def _final_usage(tokens: ScriptedTokens) -> dict[str, Any]:
     """A message_delta's usage: cumulative, and the only one that tells thinking apart."""
     final = {
         "input_tokens": tokens.input_text,
@@ -123,22 +123,24 @@ def _final_usage(tokens: TokenCounts) -> dict[str, Any]:
     return final
 
 
-def _opening_tokens(tokens: TokenCounts) -> TokenCounts:
+def _opening_tokens(tokens: ScriptedTokens) -> ScriptedTokens:
     """message_start knows the input, and of the output only that it has begun."""
     return msgspec.structs.replace(tokens, output_text=min(1, tokens.output_total), reasoning=0)
 
 
-def _stop_reason(call: Call) -> str:
+def _stop_reason(call: ScriptedCall) -> str:
     if call.answer.tool is not None:
         return "tool_use"
     return "max_tokens" if call.answer.truncated else "end_turn"
 
 
-def _thinks(call: Call) -> bool:
+def _thinks(call: ScriptedCall) -> bool:
     return call.tokens.reasoning > 0
 
 
-def _message(call: Call, blocks: list[dict[str, Any]], stop_reason: str | None) -> dict[str, Any]:
+def _message(
+    call: ScriptedCall, blocks: list[dict[str, Any]], stop_reason: str | None
+) -> dict[str, Any]:
     return {
         "id": call.id,
         "type": "message",
@@ -150,7 +152,7 @@ def _message(call: Call, blocks: list[dict[str, Any]], stop_reason: str | None) 
     }
 
 
-def _tool_use(call: Call, arguments: bytes) -> dict[str, Any]:
+def _tool_use(call: ScriptedCall, arguments: bytes) -> dict[str, Any]:
     return {
         "type": "tool_use",
         "id": f"toolu_{call.id}",
@@ -159,7 +161,7 @@ def _tool_use(call: Call, arguments: bytes) -> dict[str, Any]:
     }
 
 
-def reply(call: Call) -> Reply:
+def reply(call: ScriptedCall) -> ScriptedReply:
     blocks: list[dict[str, Any]] = []
     if _thinks(call):
         blocks.append({"type": "thinking", "thinking": THOUGHT, "signature": _SIGNATURE})
@@ -169,23 +171,23 @@ def reply(call: Call) -> Reply:
         blocks.append({"type": "text", "text": call.answer.whole})
     body = _message(call, blocks, _stop_reason(call))
     if call.script.no_usage:
-        return Reply(body=encode(body), served=None)
+        return ScriptedReply(body=encode(body), served=None)
     told = usage(call.tokens)
     if _thinks(call):
         told["output_tokens_details"] = {"thinking_tokens": call.tokens.reasoning}
-    served = Served(usage=encode(told), tokens=call.tokens)
+    served = ServedUsage(usage=encode(told), tokens=call.tokens)
     body["usage"] = msgspec.Raw(served.usage)
-    return Reply(body=encode(body), served=served)
+    return ScriptedReply(body=encode(body), served=served)
 
 
-def stream(call: Call) -> StreamPlan:
+def stream(call: ScriptedCall) -> StreamPlan:
     opened_with, closed_with = None, None
     message = _message(call, [], None)
     ending: dict[str, Any] = {"delta": {"stop_reason": _stop_reason(call), "stop_sequence": None}}
     if not call.script.no_usage:
         started = _opening_tokens(call.tokens)
-        opened_with = Served(usage=encode(usage(started)), tokens=started)
-        closed_with = Served(usage=encode(_final_usage(call.tokens)), tokens=call.tokens)
+        opened_with = ServedUsage(usage=encode(usage(started)), tokens=started)
+        closed_with = ServedUsage(usage=encode(_final_usage(call.tokens)), tokens=call.tokens)
         message["usage"] = msgspec.Raw(opened_with.usage)
         ending["usage"] = msgspec.Raw(closed_with.usage)
     index = 1 if _thinks(call) else 0
@@ -208,13 +210,13 @@ def stream(call: Call) -> StreamPlan:
     )
 
 
-def _empty_block(call: Call) -> dict[str, Any]:
+def _empty_block(call: ScriptedCall) -> dict[str, Any]:
     if call.answer.tool is not None:
         return _tool_use(call, b"{}")
     return {"type": "text", "text": ""}
 
 
-def _deltas(call: Call, index: int) -> list[bytes]:
+def _deltas(call: ScriptedCall, index: int) -> list[bytes]:
     names = (b"text_delta", b"text")
     if call.answer.tool is not None:
         names = (b"input_json_delta", b"partial_json")
@@ -238,7 +240,7 @@ def _error_frame(_deltas: int) -> bytes:
     return event("error", anthropic_error(529, SCRIPTED_MID_STREAM, None))
 
 
-ENDPOINT = Endpoint(
+ENDPOINT = GenerationRoute(
     path="/v1/messages",
     family="anthropic",
     id_prefix="msg_",

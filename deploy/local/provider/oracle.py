@@ -13,7 +13,7 @@ from typing import IO, Any, Literal, Self, get_args
 
 import msgspec
 
-from deploy.local.provider.answers import TokenCounts
+from deploy.local.provider.answers import ScriptedTokens
 
 Outcome = Literal["served", "refused", "errored", "cut", "ended_early", "garbage", "client_gone"]
 
@@ -49,7 +49,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Handed to the connection; what a client that left has seen of them is not known here."""
     usage: msgspec.Raw | None
     """The last usage object written on the wire, in the format's own convention."""
-    tokens: TokenCounts | None
+    tokens: ScriptedTokens | None
     """The same by class; `None` when no usage was sent."""
     started_at_ms: int
 
@@ -93,14 +93,14 @@ class Oracle:
             name = OTHER_MODELS
         totals = self._totals.get(name)
         if totals is None:
-            classes = dict.fromkeys(TokenCounts.__struct_fields__, 0)
+            classes = dict.fromkeys(ScriptedTokens.__struct_fields__, 0)
             totals = {"calls": 0, **dict.fromkeys(OUTCOMES, 0), "with_usage": 0, **classes}
             self._totals[name] = totals
         totals["calls"] += 1
         totals[call.outcome] += 1
         if call.tokens is not None:
             totals["with_usage"] += 1
-            for token_class in TokenCounts.__struct_fields__:
+            for token_class in ScriptedTokens.__struct_fields__:
                 totals[token_class] += getattr(call.tokens, token_class)
 
     def totals(self) -> dict[str, Any]:

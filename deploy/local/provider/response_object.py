@@ -4,11 +4,11 @@ from typing import Any
 
 import msgspec
 
-from deploy.local.provider.answers import THOUGHT, TokenCounts
-from deploy.local.provider.wire import Call, Served, encode
+from deploy.local.provider.answers import THOUGHT, ScriptedTokens
+from deploy.local.provider.wire import ScriptedCall, ServedUsage, encode
 
 
-def usage(tokens: TokenCounts) -> dict[str, Any]:
+def usage(tokens: ScriptedTokens) -> dict[str, Any]:
     return {
         "input_tokens": tokens.input_total,
         "input_tokens_details": {
@@ -21,18 +21,18 @@ def usage(tokens: TokenCounts) -> dict[str, Any]:
     }
 
 
-def serve(call: Call) -> Served | None:
+def serve(call: ScriptedCall) -> ServedUsage | None:
     if call.script.no_usage:
         return None
-    return Served(usage=encode(usage(call.tokens)), tokens=call.tokens)
+    return ServedUsage(usage=encode(usage(call.tokens)), tokens=call.tokens)
 
 
-def status_of(call: Call) -> str:
+def status_of(call: ScriptedCall) -> str:
     return "incomplete" if call.answer.truncated else "completed"
 
 
 def response(
-    call: Call, status: str, output: list[dict[str, Any]], served: Served | None
+    call: ScriptedCall, status: str, output: list[dict[str, Any]], served: ServedUsage | None
 ) -> dict[str, Any]:
     incomplete = {"reason": "max_output_tokens"} if status == "incomplete" else None
     return {
@@ -68,7 +68,7 @@ def part(text: str) -> dict[str, Any]:
     return {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
 
 
-def item(call: Call, status: str) -> dict[str, Any]:
+def item(call: ScriptedCall, status: str) -> dict[str, Any]:
     """The message or the function call: empty while in progress, whole afterwards."""
     begun = status == "in_progress"
     if call.answer.tool is not None:
@@ -89,11 +89,11 @@ def item(call: Call, status: str) -> dict[str, Any]:
     }
 
 
-def reasoning(call: Call, summary: list[dict[str, Any]]) -> dict[str, Any]:
+def reasoning(call: ScriptedCall, summary: list[dict[str, Any]]) -> dict[str, Any]:
     return {"id": f"rs_{call.id}", "type": "reasoning", "summary": summary}
 
 
-def output(call: Call) -> list[dict[str, Any]]:
+def output(call: ScriptedCall) -> list[dict[str, Any]]:
     last = item(call, status_of(call))
     if call.tokens.reasoning:
         return [reasoning(call, [{"type": "summary_text", "text": THOUGHT}]), last]

@@ -6,12 +6,12 @@ import msgspec
 
 from deploy.local.provider import content, response_object
 from deploy.local.provider.answers import THOUGHT, Ask
-from deploy.local.provider.content import Turn
+from deploy.local.provider.content import PromptTurn
 from deploy.local.provider.wire import (
     SCRIPTED_MID_STREAM,
-    Call,
-    Endpoint,
-    Reply,
+    GenerationRoute,
+    ScriptedCall,
+    ScriptedReply,
     StreamPlan,
     encode,
     event,
@@ -32,7 +32,7 @@ _ARGUMENTS_DELTA = (
 
 class _Request(msgspec.Struct, frozen=True):
     model: str
-    input: str | list[Turn] | None = None
+    input: str | list[PromptTurn] | None = None
     instructions: str | None = None
     stream: bool | None = None
     max_output_tokens: int | None = None
@@ -47,7 +47,7 @@ def read(body: bytes, headers: dict[bytes, bytes]) -> Ask:
     request = _decoder.decode(body)
     turns = request.input if request.input is not None else []
     if isinstance(turns, str):
-        turns = [Turn(role="user", content=turns)]
+        turns = [PromptTurn(role="user", content=turns)]
     tools = request.tools if request.tools is not None else []
     talk = content.summarise(turns, system=request.instructions, tools=tools)
     return Ask(
@@ -60,18 +60,18 @@ def read(body: bytes, headers: dict[bytes, bytes]) -> Ask:
     )
 
 
-def reply(call: Call) -> Reply:
+def reply(call: ScriptedCall) -> ScriptedReply:
     served = response_object.serve(call)
     body = response_object.response(
         call, response_object.status_of(call), response_object.output(call), served
     )
-    return Reply(body=encode(body), served=served)
+    return ScriptedReply(body=encode(body), served=served)
 
 
 Events = list[tuple[str, dict[str, Any]]]
 
 
-def stream(call: Call) -> StreamPlan:
+def stream(call: ScriptedCall) -> StreamPlan:
     served = response_object.serve(call)
     index = 1 if call.tokens.reasoning else 0
     item = response_object.item(call, response_object.status_of(call))
@@ -114,7 +114,7 @@ def _number(events: Events, first: int) -> list[bytes]:
     ]
 
 
-def _deltas(call: Call, where: dict[str, Any], first: int) -> list[bytes]:
+def _deltas(call: ScriptedCall, where: dict[str, Any], first: int) -> list[bytes]:
     template = _TEXT_DELTA if call.answer.tool is None else _ARGUMENTS_DELTA
     head = template % (where["item_id"].encode(), where["output_index"])
     return [
@@ -123,7 +123,7 @@ def _deltas(call: Call, where: dict[str, Any], first: int) -> list[bytes]:
     ]
 
 
-def _item_done(call: Call, where: dict[str, Any]) -> Events:
+def _item_done(call: ScriptedCall, where: dict[str, Any]) -> Events:
     whole = call.answer.whole
     if call.answer.tool is not None:
         done = {**where, "name": call.answer.tool, "arguments": whole}
@@ -135,7 +135,7 @@ def _item_done(call: Call, where: dict[str, Any]) -> Events:
     ]
 
 
-def _reasoning_events(call: Call) -> Events:
+def _reasoning_events(call: ScriptedCall) -> Events:
     part = {"type": "summary_text", "text": THOUGHT}
     begun, done = response_object.reasoning(call, []), response_object.reasoning(call, [part])
     at = {"item_id": begun["id"], "output_index": 0, "summary_index": 0}
@@ -156,7 +156,7 @@ def _error_frame(number: int) -> bytes:
     return event("error", {**flat, "error": error, "sequence_number": number})
 
 
-ENDPOINT = Endpoint(
+ENDPOINT = GenerationRoute(
     path="/v1/responses",
     family="openai",
     id_prefix="resp_",

@@ -7,8 +7,8 @@ from collections import OrderedDict
 
 import msgspec
 
-from deploy.local.provider.answers import Answer, Ask
-from deploy.local.provider.wire import Refusal
+from deploy.local.provider.answers import Ask, ScriptedAnswer
+from deploy.local.provider.wire import RequestRefused
 
 _KEPT = 10_000
 
@@ -25,12 +25,12 @@ class Threads:
         self._threads: OrderedDict[str, _Thread] = OrderedDict()
 
     def resume(self, ask: Ask) -> Ask:
-        """Adds the thread's content to the request. Raises Refusal for an unknown thread."""
+        """Adds the thread's content to the request. Raises RequestRefused for an unknown thread."""
         if ask.continues is None:
             return ask
         thread = self._threads.get(ask.continues)
         if thread is None:
-            raise Refusal(404, f"thread.previous_message_id: {ask.continues} not found")
+            raise RequestRefused(404, f"thread.previous_message_id: {ask.continues} not found")
         return msgspec.structs.replace(
             ask,
             characters=ask.characters + thread.characters,
@@ -38,7 +38,7 @@ class Threads:
             may_call_tools=thread.has_tools and ask.ends_with_user,
         )
 
-    def keep(self, message_id: str, ask: Ask, answer: Answer) -> None:
+    def keep(self, message_id: str, ask: Ask, answer: ScriptedAnswer) -> None:
         """Stores the thread under the answer's id if the request asks for it."""
         if not ask.in_thread:
             return

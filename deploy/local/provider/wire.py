@@ -5,33 +5,33 @@ from typing import Any, Literal
 
 import msgspec
 
-from deploy.local.provider.answers import Answer, Ask, TokenCounts
-from deploy.local.provider.directives import Script
+from deploy.local.provider.answers import Ask, ScriptedAnswer, ScriptedTokens
+from deploy.local.provider.directives import CallScript
 
 encode = msgspec.json.Encoder().encode
 
 Family = Literal["openai", "anthropic"]
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
+class ScriptedCall(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     created: int
     ask: Ask
-    script: Script
-    answer: Answer
-    tokens: TokenCounts
+    script: CallScript
+    answer: ScriptedAnswer
+    tokens: ScriptedTokens
 
 
-class Served(msgspec.Struct, frozen=True, kw_only=True):
+class ServedUsage(msgspec.Struct, frozen=True, kw_only=True):
     """A usage object exactly as written on the wire, and the tokens that it states."""
 
     usage: bytes
-    tokens: TokenCounts
+    tokens: ScriptedTokens
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
+class ScriptedReply(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
-    served: Served | None
+    served: ServedUsage | None
 
 
 class StreamPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,13 +40,13 @@ class StreamPlan(msgspec.Struct, frozen=True, kw_only=True):
     opening: list[bytes]
     deltas: list[bytes]
     closing: list[bytes]
-    opened_with: Served | None = None
-    closed_with: Served | None
+    opened_with: ServedUsage | None = None
+    closed_with: ServedUsage | None
     error_frame: Callable[[int], bytes]
     """The format's mid-stream error, given how many deltas went before it."""
 
 
-class Refusal(Exception):
+class RequestRefused(Exception):
     """The request is answered with an error."""
 
     def __init__(self, status: int, message: str, *, param: str | None = None) -> None:
@@ -56,7 +56,7 @@ class Refusal(Exception):
         self.param = param
 
 
-class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+class GenerationRoute(msgspec.Struct, frozen=True, kw_only=True):
     """One route that generates. Adding a format is another row of these."""
 
     path: str
@@ -64,8 +64,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     id_prefix: str
     read: Callable[[bytes, dict[bytes, bytes]], Ask]
     """The request out of its body and headers."""
-    reply: Callable[[Call], Reply]
-    stream: Callable[[Call], StreamPlan] | None
+    reply: Callable[[ScriptedCall], ScriptedReply]
+    stream: Callable[[ScriptedCall], StreamPlan] | None
 
 
 def event(name: str, data: dict[str, Any]) -> bytes:
@@ -106,7 +106,7 @@ def anthropic_error(status: int, message: str, request_id: str | None) -> dict[s
     return body if request_id is None else {**body, "request_id": request_id}
 
 
-def error_body(family: Family, refusal: Refusal, request_id: str) -> bytes:
+def error_body(family: Family, refusal: RequestRefused, request_id: str) -> bytes:
     if family == "anthropic":
         return encode(anthropic_error(refusal.status, refusal.message, request_id))
     return encode({"error": openai_error(refusal.status, refusal.message, refusal.param)})

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.environment import without_settings
 from deploy.local.stack import LocalStack
 
@@ -50,7 +50,7 @@ def run_script() -> RunScript:
 @pytest.fixture(scope="session")
 def new_key(stack: LocalStack) -> NewKey:
     """Makes an account with those fields and a key for it."""
-    admin = Client(stack.info.admin_url, stack.info.admin_api_key)
+    admin = StackClient(stack.info.admin_url, stack.info.admin_api_key)
     numbers = iter(range(1_000))
 
     def make(account: Mapping[str, Any] | None = None, **key: Any) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.stack import LocalStack
 from tests.e2e.sdk.conftest import NewKey, RunScript
 
@@ -52,7 +52,7 @@ def key(new_key: NewKey) -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def routes(stack: LocalStack) -> None:
-    admin = Client(stack.info.admin_url, stack.info.admin_api_key)
+    admin = StackClient(stack.info.admin_url, stack.info.admin_api_key)
     for spoken in ("chat", "responses"):
         base = f"{stack.info.provider_url}/v1"
         deployment: dict[str, Any] = {

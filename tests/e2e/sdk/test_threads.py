@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from deploy.local.client import Client
+from deploy.local.client import StackClient
 from deploy.local.stack import LocalStack
 from tests.e2e.sdk.conftest import NewKey, RunScript
 
@@ -13,7 +13,7 @@ def _calls(stack: LocalStack) -> list[dict[str, Any]]:
     """What the provider was asked."""
     url = stack.info.provider_url
     assert url is not None
-    found: list[dict[str, Any]] = Client(url, "any").expect("GET", "/_stand-in/calls")["calls"]
+    found: list[dict[str, Any]] = StackClient(url, "any").expect("GET", "/_stand-in/calls")["calls"]
     return found
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewayctl.client import Client
+from gatewayctl.client import ApiClient
 from gatewayctl.errors import Failed
 from libs.common.domain.ids import secret_hash
 from libs.common.storage.mongo.driver import Database
@@ -90,9 +90,9 @@ async def test_one_that_was_interrupted_is_gone_on_with(
         "import", "litellm", "--config", str(source / "config.yaml"),
         "--export", str(source / "tables"), "--apply",
     )  # fmt: skip
-    ask, left = Client.ask, 0
+    ask, left = ApiClient.ask, 0
 
-    def breaking(self: Client, method: str, *args: object, **given: object) -> object:
+    def breaking(self: ApiClient, method: str, *args: object, **given: object) -> object:
         nonlocal left
         if method != "GET":
             left -= 1
@@ -100,7 +100,7 @@ async def test_one_that_was_interrupted_is_gone_on_with(
                 raise Failed("The connection broke.")
         return ask(self, method, *args, **given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Client, "ask", breaking)
+    monkeypatch.setattr(ApiClient, "ask", breaking)
     codes = []
     for attempt in range(9):
         left = 1 + attempt % 3

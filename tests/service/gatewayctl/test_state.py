@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gatewayctl.client import Client
+from gatewayctl.client import ApiClient
 from gatewayctl.errors import Failed
 from libs.common.storage.mongo.driver import Database
 from tests.support.command_line import CommandLine, Ran
@@ -201,13 +201,13 @@ async def test_a_change_that_came_meanwhile_is_not_overwritten(
 ) -> None:
     await ctl.done("apply", "-f", str(file))
     edited(file, ("name: Team Ä", "name: Team B"))
-    change = Client.change
+    change = ApiClient.change
 
-    def late(self: Client, path: str, patch: dict[str, Any], *, etag: str | None = None) -> Any:
+    def late(self: ApiClient, path: str, patch: dict[str, Any], *, etag: str | None = None) -> Any:
         change(self, path, {"name": "somebody else's"})
         return change(self, path, patch, etag=etag)
 
-    monkeypatch.setattr(Client, "change", late)
+    monkeypatch.setattr(ApiClient, "change", late)
     ran = await ctl("apply", "-f", str(file))
     assert ran.code == 1
     (wrong,) = [row for row in ran.rows if row["action"] == "wrong"]
@@ -264,16 +264,16 @@ async def test_an_account_that_is_declared_again_is_active_again(
 async def test_one_that_breaks_off_has_told_how_far_it_was(
     ctl: CommandLine, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    post, made = Client.post, 0
+    post, made = ApiClient.post, 0
 
-    def breaking(self: Client, path: str, body: Any = None) -> Any:
+    def breaking(self: ApiClient, path: str, body: Any = None) -> Any:
         nonlocal made
         made += 1
         if made > 3:
             raise Failed("The connection broke.")
         return post(self, path, body)
 
-    monkeypatch.setattr(Client, "post", breaking)
+    monkeypatch.setattr(ApiClient, "post", breaking)
     ran = await ctl("apply", "-f", str(file))
     assert ran.code == 4
     assert [row["name"] for row in ran.rows] == ["team-a", "team-b", "hosted_vllm/house-large"]

@@ -10,14 +10,14 @@ import msgspec
 import psutil
 import pytest
 
-from deploy.local.process import Launch, Record, Supervisor, lives
+from deploy.local.process import Launch, ProcessRecord, Supervisor, lives
 from tests.support.polling import block_until
 
 FOREVER = "signal.pause()"
 END_ON_TERM = "signal.signal(signal.SIGTERM, lambda *_: sys.exit())"
 IGNORE_TERM = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
 
-Spawn = Callable[..., Record]
+Spawn = Callable[..., ProcessRecord]
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
 
 @pytest.fixture
 def spawn(supervisor: Supervisor, tmp_path: Path) -> Spawn:
-    def start(*statements: str, name: str = "child", digest: str = "a") -> Record:
+    def start(*statements: str, name: str = "child", digest: str = "a") -> ProcessRecord:
         """Returns once the child has run its statements and is about to wait."""
         ready = tmp_path / f"{name}.ready"
         os.mkfifo(ready)

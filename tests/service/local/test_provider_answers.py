@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from deploy.local.provider import answers, chat, messages, responses
 from deploy.local.provider.answers import Ask
-from deploy.local.provider.directives import InvalidDirectiveError, Script, parse, without
-from deploy.local.provider.wire import Call, Endpoint, StreamPlan
+from deploy.local.provider.directives import CallScript, InvalidDirectiveError, parse, without
+from deploy.local.provider.wire import GenerationRoute, ScriptedCall, StreamPlan
 
 FORMATS = (chat.ENDPOINT, responses.ENDPOINT, messages.ENDPOINT)
 
 scripts = st.builds(
-    Script,
+    CallScript,
     chunks=st.none() | st.integers(1, 60),
     text=st.none() | st.text(min_size=1, max_size=80),
     tool_call=st.none() | st.just("look_up"),
@@ -38,13 +38,13 @@ asks = st.builds(
 )
 
 
-def call_of(endpoint: Endpoint, ask: Ask, script: Script) -> Call:
+def call_of(endpoint: GenerationRoute, ask: Ask, script: CallScript) -> ScriptedCall:
     answer = answers.compose(ask, script)
     tokens = answers.count(ask, script, answer, inclusive=endpoint.family == "openai")
-    return Call(id="id", created=0, ask=ask, script=script, answer=answer, tokens=tokens)
+    return ScriptedCall(id="id", created=0, ask=ask, script=script, answer=answer, tokens=tokens)
 
 
-def whole_of(endpoint: Endpoint, body: dict[str, Any]) -> str:
+def whole_of(endpoint: GenerationRoute, body: dict[str, Any]) -> str:
     """The text of a JSON answer, or its tool call's arguments."""
     if endpoint is chat.ENDPOINT:
         message = body["choices"][0]["message"]
@@ -62,7 +62,7 @@ def encode_compactly(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def joined_deltas(endpoint: Endpoint, plan: StreamPlan) -> str:
+def joined_deltas(endpoint: GenerationRoute, plan: StreamPlan) -> str:
     pieces: list[str] = []
     for frame in plan.deltas:
         data = json.loads(frame.decode().split("data: ", 1)[1])
@@ -81,7 +81,7 @@ def joined_deltas(endpoint: Endpoint, plan: StreamPlan) -> str:
 @pytest.mark.parametrize("endpoint", FORMATS, ids=lambda endpoint: endpoint.path)
 @given(ask=asks, script=scripts)
 def test_the_deltas_joined_are_the_json_answer(
-    endpoint: Endpoint, ask: Ask, script: Script
+    endpoint: GenerationRoute, ask: Ask, script: CallScript
 ) -> None:
     call = call_of(endpoint, ask, script)
     assert endpoint.stream is not None
@@ -92,7 +92,7 @@ def test_the_deltas_joined_are_the_json_answer(
 
 
 @given(ask=asks, script=scripts)
-def test_as_many_deltas_as_asked_for(ask: Ask, script: Script) -> None:
+def test_as_many_deltas_as_asked_for(ask: Ask, script: CallScript) -> None:
     answer = answers.compose(ask, script)
     if script.chunks is None or answer.tool is not None:
         return
@@ -101,7 +101,9 @@ def test_as_many_deltas_as_asked_for(ask: Ask, script: Script) -> None:
 
 
 @given(ask=asks, script=scripts, inclusive=st.booleans())
-def test_token_classes_sum_to_what_was_scripted(ask: Ask, script: Script, inclusive: bool) -> None:
+def test_token_classes_sum_to_what_was_scripted(
+    ask: Ask, script: CallScript, inclusive: bool
+) -> None:
     answer = answers.compose(ask, script)
     tokens = answers.count(ask, script, answer, inclusive=inclusive)
     assert all(number >= 0 for number in msgspec.structs.astuple(tokens))
@@ -125,15 +127,18 @@ def test_the_same_request_gets_the_same_answer() -> None:
 @pytest.mark.parametrize(
     ("text", "script"),
     [
-        ("Hello", Script()),
-        ("a [[stand-in chunks=3]] b", Script(chunks=3)),
-        ("[[stand-in chunks='3', text=\"two ]] words\"]]", Script(chunks=3, text="two ]] words")),
-        ("[[stand-in no_usage garbage=false]]", Script(no_usage=True)),
-        ("[[stand-in chunks=3]][[stand-in chunks=4 status=429]]", Script(chunks=4, status=429)),
-        ("[[stand-in\n  chunks = 3;\n  retry_after=1 ]]", Script(chunks=3, retry_after=1)),
+        ("Hello", CallScript()),
+        ("a [[stand-in chunks=3]] b", CallScript(chunks=3)),
+        (
+            "[[stand-in chunks='3', text=\"two ]] words\"]]",
+            CallScript(chunks=3, text="two ]] words"),
+        ),
+        ("[[stand-in no_usage garbage=false]]", CallScript(no_usage=True)),
+        ("[[stand-in chunks=3]][[stand-in chunks=4 status=429]]", CallScript(chunks=4, status=429)),
+        ("[[stand-in\n  chunks = 3;\n  retry_after=1 ]]", CallScript(chunks=3, retry_after=1)),
     ],
 )
-def test_directives_are_parsed(text: str, script: Script) -> None:
+def test_directives_are_parsed(text: str, script: CallScript) -> None:
     assert parse(text) == script
 
 

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from deploy.local.provider import oracle as oracles
-from deploy.local.provider.answers import TokenCounts
+from deploy.local.provider.answers import ScriptedTokens
 from deploy.local.provider.app import StandIn
 from deploy.local.provider.client import Message, Send
 from deploy.local.provider.oracle import Oracle
@@ -103,7 +103,7 @@ def test_totals_are_the_sum_of_what_was_served(provider: Provider) -> None:
     model = totals["models"]["m"]
     assert (model["calls"], model["served"], model["refused"], model["with_usage"]) == (4, 3, 1, 3)
     # Messages counts its cached tokens beside the input, the OpenAI formats inside it.
-    assert {name: model[name] for name in TokenCounts.__struct_fields__} == {
+    assert {name: model[name] for name in ScriptedTokens.__struct_fields__} == {
         "input_text": 50 + 50 + 100,
         "cache_read": 90,
         "cache_write_5m": 45,
@@ -181,7 +181,7 @@ def record(oracle: Oracle, model: str) -> None:
         completed=True,
         deltas=0,
         usage=None,
-        tokens=TokenCounts(input_text=2),
+        tokens=ScriptedTokens(input_text=2),
         started_at_ms=0,
     )
 

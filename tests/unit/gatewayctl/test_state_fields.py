@@ -8,7 +8,7 @@ import pytest
 from msgspec import UNSET
 
 from gatewayctl.state import fields
-from gatewayctl.state.fields import REQUIRED, Shape
+from gatewayctl.state.fields import REQUIRED, FieldShape
 from libs.common.schemas.price import PriceVersion
 from services.admin.accounts import NewAccount
 from services.admin.alerts.receivers import NewReceiver
@@ -50,7 +50,7 @@ NOT_DECLARED = {
     ],
 )
 def test_fields_and_their_defaults_are_those_of_the_bodies(
-    shape: Shape, body: type[msgspec.Struct]
+    shape: FieldShape, body: type[msgspec.Struct]
 ) -> None:
     taken = {each.encode_name: each for each in msgspec.structs.fields(body)}
     for name in NOT_DECLARED.get(body, ()):

@@ -2,13 +2,13 @@ from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 
-from deploy.local.plan import Plan, make_plan
+from deploy.local.plan import StackPlan, make_plan
 from deploy.local.servers import STAND_IN_KEY, launch_of
 
 
 def plan_of(
     data: Path, environment: Mapping[str, str], *, gateways: int = 1, workers: int = 1
-) -> Plan:
+) -> StackPlan:
     numbers = count(30_001)
     ports: dict[str, int] = {}
     return make_plan(

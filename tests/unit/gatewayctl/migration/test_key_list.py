@@ -8,14 +8,14 @@ import pytest
 
 from gatewayctl.errors import Misused
 from gatewayctl.migration.key_list import COLUMNS, read_keys
-from gatewayctl.migration.plan import Plan
+from gatewayctl.migration.plan import MigrationPlan
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SECRET = "sk-a-secret-of-clients"
 HASH = hashlib.sha256(SECRET.encode()).hexdigest()
 
 
-def planned(*rows: dict[str, Any]) -> Plan:
+def planned(*rows: dict[str, Any]) -> MigrationPlan:
     return read_keys([dict.fromkeys(COLUMNS) | row for row in rows], "keys.csv", NOW)
 
 

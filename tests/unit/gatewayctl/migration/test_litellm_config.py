@@ -11,21 +11,21 @@ import pytest
 from gatewayctl.documents import parse_document, read_document
 from gatewayctl.errors import Misused
 from gatewayctl.migration.litellm_config import read_config
-from gatewayctl.migration.plan import Plan
+from gatewayctl.migration.plan import MigrationPlan
 
 CONFIG = Path(__file__).parents[3] / "support/litellm/config.yaml"
 ENVIRON = {"AZURE_API_BASE": "https://x.openai.azure.com"}
 
 
-def planned(text: str, environ: Mapping[str, str] = ENVIRON) -> Plan:
+def planned(text: str, environ: Mapping[str, str] = ENVIRON) -> MigrationPlan:
     return read_config(parse_document(text.encode(), "config.yaml"), environ).plan
 
 
-def model(params: str, *, beside: str = "") -> Plan:
+def model(params: str, *, beside: str = "") -> MigrationPlan:
     return planned(f"model_list: [{{model_name: m, litellm_params: {{{params}}} {beside}}}]")
 
 
-def said(plan: Plan, kind: str) -> list[tuple[str, str]]:
+def said(plan: MigrationPlan, kind: str) -> list[tuple[str, str]]:
     return [(line.verdict, line.said) for line in plan.lines if line.kind == kind]
 
 

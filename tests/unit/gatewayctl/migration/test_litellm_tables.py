@@ -23,7 +23,7 @@ from gatewayctl.migration.litellm_columns import (
 )
 from gatewayctl.migration.litellm_config import Config
 from gatewayctl.migration.litellm_tables import read_tables
-from gatewayctl.migration.plan import Plan
+from gatewayctl.migration.plan import MigrationPlan
 from gatewayctl.migration.table_files import read_tables_of
 
 DUMP = Path(__file__).parents[3] / "support/litellm/dump.sql"
@@ -46,12 +46,12 @@ def sha(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def planned(**tables: list[dict[str, Any]]) -> Plan:
+def planned(**tables: list[dict[str, Any]]) -> MigrationPlan:
     config = Config(allowed={"beta": ("x", "y")}, time_zone="Europe/Berlin")
     return read_tables({KEYS: [], **tables}, NOW, config)
 
 
-def key(**columns: Any) -> Plan:
+def key(**columns: Any) -> MigrationPlan:
     row = {"token": sha("sk-1"), "user_id": "u", **columns}
     return planned(**{KEYS: [row], USERS: [{"user_id": "u"}]})
 

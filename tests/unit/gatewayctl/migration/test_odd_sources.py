@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatewayctl.documents import Document, parse_document
+from gatewayctl.documents import YamlDocument, parse_document
 from gatewayctl.errors import Misused
 from gatewayctl.migration.litellm_columns import KINDS, TABLES
 from gatewayctl.migration.litellm_config import Config, read_config
@@ -92,7 +92,7 @@ OTARI_ROWS = st.lists(
 )
 def test_any_configuration(content: dict[str, Any]) -> None:
     try:
-        plan = read_config(Document("f", content, {}), {"X": "v"}).plan
+        plan = read_config(YamlDocument("f", content, {}), {"X": "v"}).plan
     except Misused:
         return
     assert {line.verdict for line in plan.lines} <= {"carried", "adapted", "cannot"}
@@ -112,7 +112,7 @@ def test_any_rows_of_tables(tables: dict[str, list[dict[str, Any]]]) -> None:
 )
 def test_any_otari(content: Any, tables: dict[str, list[dict[str, Any]]]) -> None:
     try:
-        read_otari(Document("f", content, {}), tables, NOW, ())
+        read_otari(YamlDocument("f", content, {}), tables, NOW, ())
     except Misused:
         return
 
@@ -140,7 +140,7 @@ def test_any_damage_to_a_file(place: int, byte: int) -> None:
 def test_any_declaration(content: dict[str, Any]) -> None:
     told: Sequence[str] = ("nothing",)
     try:
-        read_declaration(Document("f", content, {}))
+        read_declaration(YamlDocument("f", content, {}))
     except Misused as error:
         told = error.details
     assert told

@@ -11,7 +11,7 @@ import pytest
 from gatewayctl.documents import parse_document
 from gatewayctl.errors import Misused
 from gatewayctl.migration.otari import read_otari
-from gatewayctl.migration.plan import Plan
+from gatewayctl.migration.plan import MigrationPlan
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 HASH = hashlib.sha256(b"gw-a-key").hexdigest()
@@ -33,7 +33,7 @@ KEY = {"id": "k1", "key_hash": HASH, "key_name": "ci", "user_id": "ada", "is_act
 BUDGET = {"budget_id": "b", "max_budget": "10", "reset_alignment": "calendar_month"}
 
 
-def planned(**tables: list[dict[str, Any]]) -> Plan:
+def planned(**tables: list[dict[str, Any]]) -> MigrationPlan:
     return read_otari(None, tables, NOW, ())
 
 
