@@ -1,12 +1,19 @@
-"""The admin app over ASGI, with real stores behind it and a clock that stands still."""
+"""The admin app over ASGI, with real stores behind it and a clock that stands still.
+
+- `admin` and `database`: a client and a database without documents, of one test.
+- `shared_admin` and `shared_database`: of all tests of a module that leave them as they were, such
+  as those of what is refused; they say `pytest.mark.asyncio(loop_scope="module")`.
+"""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import pytest
+import pytest_asyncio
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
@@ -16,6 +23,7 @@ from libs.common.storage.redis.client import Redis, open_redis
 from services.admin.app import create_app
 from services.admin.settings import Settings
 from services.admin.state import Resources
+from tests.servers import ServerProcess, database_url
 from tests.service.admin.documented import check_documented
 from tests.support.polling import PATIENCE_S
 
@@ -26,10 +34,13 @@ Open = Callable[..., AbstractAsyncContextManager[httpx2.AsyncClient]]
 
 
 @pytest.fixture
+def mongo_uri(emptied_mongo_uri: str) -> str:
+    return emptied_mongo_uri
+
+
+@pytest.fixture
 def settings(mongo_uri: str, redis_url: str) -> Settings:
-    return Settings(
-        mongo_uri=Secret(mongo_uri), redis_url=Secret(redis_url), admin_api_key=Secret(ADMIN_KEY)
-    )
+    return settings_of(mongo_uri, redis_url)
 
 
 @pytest.fixture
@@ -54,6 +65,32 @@ async def admin(app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
     """A client that holds the admin key."""
     async with client_of(app) as client:
         yield client
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_database(mongo_session: ServerProcess) -> AsyncIterator[Database]:
+    uri = database_url(mongo_session, f"test_{uuid4().hex}")
+    async with open_database(uri, operation_timeout_s=PATIENCE_S) as database:
+        yield database
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_admin(
+    shared_database: Database, redis_session: ServerProcess
+) -> AsyncIterator[httpx2.AsyncClient]:
+    """Other tests of the module empty its Redis."""
+    settings = settings_of("mongodb://unused", redis_session.url)
+    async with (
+        open_redis(redis_session.url) as redis,
+        client_of(app_with(settings, shared_database, redis)) as client,
+    ):
+        yield client
+
+
+def settings_of(mongo_uri: str, redis_url: str) -> Settings:
+    return Settings(
+        mongo_uri=Secret(mongo_uri), redis_url=Secret(redis_url), admin_api_key=Secret(ADMIN_KEY)
+    )
 
 
 def app_with(

@@ -165,16 +165,17 @@ async def test_a_limit_is_kept_to_the_last_digit(
         ("user_id", {"body"}),
     ],
 )
+@pytest.mark.asyncio(loop_scope="module")
 async def test_every_invalid_field_is_named(
-    admin: httpx2.AsyncClient, database: Database, body: object, fields: set[str]
+    shared_admin: httpx2.AsyncClient, shared_database: Database, body: object, fields: set[str]
 ) -> None:
-    answer = await admin.post("/admin/accounts", json=body)
+    answer = await shared_admin.post("/admin/accounts", json=body)
     assert answer.status_code == 422, answer.text
     error = problem(answer)
     assert error["code"] == "validation_failed"
     assert set(wrong_fields(answer)) == fields
     assert all(field in error["detail"] for field in fields)
-    assert await database["accounts"].count_documents({}) == 0
+    assert await shared_database["accounts"].count_documents({}) == 0
 
 
 async def test_accounts_are_listed_in_pages(admin: httpx2.AsyncClient) -> None:
@@ -203,10 +204,11 @@ async def test_accounts_are_listed_in_pages(admin: httpx2.AsyncClient) -> None:
         ("limit=1&limit=2", {"limit"}),
     ],
 )
+@pytest.mark.asyncio(loop_scope="module")
 async def test_every_invalid_parameter_is_named(
-    admin: httpx2.AsyncClient, query: str, fields: set[str]
+    shared_admin: httpx2.AsyncClient, query: str, fields: set[str]
 ) -> None:
-    answer = await admin.get(f"/admin/accounts?{query}")
+    answer = await shared_admin.get(f"/admin/accounts?{query}")
     assert answer.status_code == 422
     assert set(wrong_fields(answer)) == fields
 

@@ -368,6 +368,7 @@ async def test_what_cannot_be_recorded_is_not_done(
         await AuditTrail(store(database)).add(_record(1))
 
 
+@pytest.mark.new_database
 async def test_without_the_log_writes_are_refused_and_reads_served(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:

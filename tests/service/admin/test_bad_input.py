@@ -62,34 +62,37 @@ async def stored(database: Database) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("endpoint", named(_WITH_BODY))
+@pytest.mark.asyncio(loop_scope="module")
 async def test_a_body_that_is_none_of_its_own_changes_nothing(
-    admin: httpx2.AsyncClient, database: Database, endpoint: Endpoint
+    shared_admin: httpx2.AsyncClient, shared_database: Database, endpoint: Endpoint
 ) -> None:
-    before = await stored(database)
+    before = await stored(shared_database)
     for content, status in _BODIES:
-        answer = await asked(admin, endpoint, content=content)
+        answer = await asked(shared_admin, endpoint, content=content)
         assert answer.status_code == status, (content, answer.text)
         told = problem(answer)
         if b"$where" in content:
             assert "$where" in wrong_fields(answer)
             assert told["errors"][0]["allowed"]
-    assert await stored(database) == before
+    assert await stored(shared_database) == before
 
 
 @pytest.mark.parametrize("endpoint", named(_KEYED))
+@pytest.mark.asyncio(loop_scope="module")
 async def test_an_unknown_parameter_is_refused(
-    admin: httpx2.AsyncClient, endpoint: Endpoint
+    shared_admin: httpx2.AsyncClient, endpoint: Endpoint
 ) -> None:
-    answer = await asked(admin, endpoint, query="?$where=1")
+    answer = await asked(shared_admin, endpoint, query="?$where=1")
     assert answer.status_code == 422, answer.text
     assert "$where" in wrong_fields(answer)
 
 
 @pytest.mark.parametrize("endpoint", named(_WITH_ID))
-async def test_an_id_is_data(admin: httpx2.AsyncClient, endpoint: Endpoint) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_id_is_data(shared_admin: httpx2.AsyncClient, endpoint: Endpoint) -> None:
     """One that nothing has, whatever it looks like."""
     for value in _IDS:
-        answer = await asked(admin, endpoint, value=value)
+        answer = await asked(shared_admin, endpoint, value=value)
         if (endpoint.method, answer.status_code) == ("GET", 200):
             # A list of what belongs to an id may be empty.
             assert answer.json()["data"] == []

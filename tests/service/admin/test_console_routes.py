@@ -95,31 +95,27 @@ async def test_a_deployment_is_removed_and_the_others_keep_their_ids(
     assert "is required" in refused.text
 
 
-@pytest.mark.parametrize(
-    ("member", "text"),
-    [
-        ("model", "<b>"), ("weight", "0"), ("weight", "1,5"), ("priority", "x"),
-        ("api_base", "ftp://x"), ("credential", "sk-secret"), ("timeouts.connect", "1e3"),
-        ("timeouts.total", "0"), ("multiplier", "-1"), ("max_parallel", "9" * 30),
-        ("profile", "{"), ("profile", '{"odd": 1}'), ("profile", "[" * 5_000), ("formats", "odd"),
-        ("deployment_id", "dep_of_another"),
-    ],
+WRONG = (
+    ("model", "<b>"), ("weight", "0"), ("weight", "1,5"), ("priority", "x"),
+    ("api_base", "ftp://x"), ("credential", "sk-secret"), ("timeouts.connect", "1e3"),
+    ("timeouts.total", "0"), ("multiplier", "-1"), ("max_parallel", "9" * 30),
+    ("profile", "{"), ("profile", '{"odd": 1}'), ("profile", "[" * 5_000), ("formats", "odd"),
+    ("deployment_id", "dep_of_another"),
 )  # fmt: skip
+
+
 async def test_what_is_wrong_is_told_beside_its_field(
-    browser: httpx2.AsyncClient,
-    admin: httpx2.AsyncClient,
-    route: dict[str, Any],
-    member: str,
-    text: str,
+    browser: httpx2.AsyncClient, admin: httpx2.AsyncClient, route: dict[str, Any]
 ) -> None:
     fields = forms_of(await browser.get(EDIT))[EDIT]
     fields.setdefault("deployments[1].formats", "")
-    refused = await browser.post(EDIT, data=named(fields, 1, **{member: text}))
-    assert refused.status_code == 422
-    assert f"deployments[1].{member}" in refused.text
-    if member != "formats":
-        assert forms_of(refused)[EDIT][f"deployments[1].{member}"].strip() == text
-    assert await stored(admin) == route
+    for member, text in WRONG:
+        refused = await browser.post(EDIT, data=named(fields, 1, **{member: text}))
+        assert refused.status_code == 422, (member, text)
+        assert f"deployments[1].{member}" in refused.text
+        if member != "formats":
+            assert forms_of(refused)[EDIT][f"deployments[1].{member}"].strip() == text
+        assert await stored(admin) == route, (member, text)
 
 
 async def test_two_people_who_change_a_route_see_the_difference(

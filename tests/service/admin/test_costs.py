@@ -174,17 +174,18 @@ TIER = {"above_input_tokens": 1, "input_cost_per_million": 1, "output_cost_per_m
         ({"input_cost_per_token": 1, "source": "litellm"}, {"input_cost_per_token", "source"}),
     ],
 )
+@pytest.mark.asyncio(loop_scope="module")
 async def test_every_invalid_field_is_named(
-    admin: httpx2.AsyncClient,
-    database: Database,
+    shared_admin: httpx2.AsyncClient,
+    shared_database: Database,
     changes: dict[str, Any],
     fields: set[str] | None,
 ) -> None:
-    answer = await admin.post("/admin/costs", json={**BASE, **changes})
+    answer = await shared_admin.post("/admin/costs", json={**BASE, **changes})
     assert answer.status_code == 422, answer.text
     expected = {"tiers[1].output_cost_per_million"} if fields is None else fields
     assert set(wrong_fields(answer)) == expected
-    assert await database["prices"].count_documents({}) == 0
+    assert await shared_database["prices"].count_documents({}) == 0
 
 
 async def test_a_change_is_a_new_version(admin: httpx2.AsyncClient) -> None:

@@ -388,11 +388,12 @@ LISTS = (
 
 @pytest.mark.parametrize("path", LISTS)
 @pytest.mark.parametrize("cursor", ["zzz", "key_1", "é", cursor_of("another list", "a")])
+@pytest.mark.asyncio(loop_scope="module")
 async def test_a_cursor_of_another_list_is_refused(
-    admin: httpx2.AsyncClient, path: str, cursor: str
+    shared_admin: httpx2.AsyncClient, path: str, cursor: str
 ) -> None:
     """Else `verify` would prove nothing, and a list would seem to be at its end."""
     sign = "&" if "?" in path else "?"
-    answer = await admin.get(f"/admin/{path}{sign}cursor={quote(cursor)}")
+    answer = await shared_admin.get(f"/admin/{path}{sign}cursor={quote(cursor)}")
     assert answer.status_code == 400, answer.text
     assert set(wrong_fields(answer)) == {"cursor"}

@@ -54,12 +54,13 @@ DEFAULTS = {
 }
 
 
-@pytest.fixture(autouse=True)
-async def named_models(admin: httpx2.AsyncClient) -> None:
+@pytest.fixture
+async def admin(admin: httpx2.AsyncClient) -> httpx2.AsyncClient:
     """What these routes name has a price."""
     for model in ("gpt-4o-eu", "large", "other/route", "x"):
         body = {"model": model, "input_cost_per_million": 1, "output_cost_per_million": 2}
         assert (await admin.post("/admin/costs", json=body)).status_code == 201
+    return admin
 
 
 async def make(admin: httpx2.AsyncClient, model: str = "house", **fields: Any) -> dict[str, Any]:
@@ -266,13 +267,19 @@ def deployed(**fields: Any) -> dict[str, Any]:
         ),
     ],
 )
+@pytest.mark.asyncio(loop_scope="module")
 async def test_every_invalid_field_is_named(
-    admin: httpx2.AsyncClient, database: Database, fields: dict[str, Any], wrong: list[str]
+    shared_admin: httpx2.AsyncClient,
+    shared_database: Database,
+    fields: dict[str, Any],
+    wrong: list[str],
 ) -> None:
-    answer = await admin.post(PATH, json={"model": "house", "deployments": [PLAIN], **fields})
+    answer = await shared_admin.post(
+        PATH, json={"model": "house", "deployments": [PLAIN], **fields}
+    )
     assert answer.status_code == 422, answer.text
     assert sorted(wrong_fields(answer)) == wrong
-    assert await database["routes"].count_documents({}) == 0
+    assert await shared_database["routes"].count_documents({}) == 0
 
 
 async def test_a_secret_mistaken_for_a_name_is_not_echoed(

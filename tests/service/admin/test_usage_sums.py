@@ -30,8 +30,8 @@ def on(day: str, n: int, cost_nusd: int, **fields: Any) -> LedgerEntry:
     )
 
 
-@pytest.fixture(autouse=True)
-async def posted(admin: httpx2.AsyncClient, database: Database) -> None:
+@pytest.fixture
+async def admin(admin: httpx2.AsyncClient, database: Database) -> httpx2.AsyncClient:
     for user_id in ("a", "b"):
         await admin.post("/admin/accounts", json={"user_id": user_id})
     await LedgerStore(database).post(
@@ -44,6 +44,7 @@ async def posted(admin: httpx2.AsyncClient, database: Database) -> None:
             on("24", 5, -250_000_000, kind="refund", status="correction", usage=None, key_id=""),
         ]
     )
+    return admin
 
 
 async def summed(admin: httpx2.AsyncClient, **params: Any) -> Any:
@@ -131,25 +132,23 @@ async def test_the_rest_is_summed_apart(admin: httpx2.AsyncClient) -> None:
     assert answer["total"]["cost_usd"] == Decimal("8.250000001")
 
 
-@pytest.mark.parametrize(
-    ("params", "cost_usd"),
-    [
-        ({"user_id": "b"}, 2),
-        ({"model": "small"}, SMALL_USD),
-        ({"model": "other/small"}, 2),
-        ({"provider": "other"}, 2),
-        ({"since": "2026-11-23", "until": "2026-11-24"}, SMALL_USD),
-        ({"since": "2026-11-25"}, 0),
-        # The default is the last 30 days, today included.
-        ({}, Decimal("8.250000001")),
-        ({"until": "2026-12-22"}, Decimal("8.250000001")),
-        ({"until": "2026-12-23"}, Decimal("3.250000001")),
-    ],
-)
-async def test_sums_are_filtered(
-    admin: httpx2.AsyncClient, params: dict[str, str], cost_usd: Any
-) -> None:
-    assert (await summed(admin, **params))["total"]["cost_usd"] == cost_usd
+FILTERED: list[tuple[dict[str, str], Any]] = [
+    ({"user_id": "b"}, 2),
+    ({"model": "small"}, SMALL_USD),
+    ({"model": "other/small"}, 2),
+    ({"provider": "other"}, 2),
+    ({"since": "2026-11-23", "until": "2026-11-24"}, SMALL_USD),
+    ({"since": "2026-11-25"}, 0),
+    # The default is the last 30 days, today included.
+    ({}, Decimal("8.250000001")),
+    ({"until": "2026-12-22"}, Decimal("8.250000001")),
+    ({"until": "2026-12-23"}, Decimal("3.250000001")),
+]
+
+
+async def test_sums_are_filtered(admin: httpx2.AsyncClient) -> None:
+    for params, cost_usd in FILTERED:
+        assert (await summed(admin, **params))["total"]["cost_usd"] == cost_usd, params
 
 
 async def test_a_key_has_its_own_sums(admin: httpx2.AsyncClient, database: Database) -> None:
@@ -192,10 +191,11 @@ async def test_an_unknown_account_is_not_found(admin: httpx2.AsyncClient) -> Non
         ("series", {"limit": "21"}, "limit"),
     ],
 )
+@pytest.mark.asyncio(loop_scope="module")
 async def test_wrong_parameters_are_named(
-    admin: httpx2.AsyncClient, path: str, params: dict[str, str], field: str
+    shared_admin: httpx2.AsyncClient, path: str, params: dict[str, str], field: str
 ) -> None:
-    answer = await admin.get(f"/admin/usage/{path}", params=params)
+    answer = await shared_admin.get(f"/admin/usage/{path}", params=params)
     assert (answer.status_code, list(wrong_fields(answer))) == (422, [field])
 
 
