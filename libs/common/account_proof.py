@@ -21,7 +21,7 @@ STRETCH = 10_000
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one account: its last sound checkpoint, and its first difference.
+    """The result for one account: its last sound checkpoint, and its first difference.
 
     `amounts` are nano-USD by period, and `document` the fingerprint of the account's document, both
     of what the checkpoint agrees with. `is_cut`: there was no time for the rest of the entries.

@@ -1,4 +1,4 @@
-"""How much memory a process of many threads keeps.
+"""Limits the memory that a process of many threads keeps.
 
 glibc gives threads arenas of their own, up to eight for each core, and what was freed in one serves
 no other. Threads that read answers of some megabytes in turn then keep that much each.

@@ -1,4 +1,4 @@
-"""Spares each call the wait for a server that is known to be away."""
+"""Spares calls the wait for a server that is known to be away."""
 
 from collections.abc import Callable
 from time import monotonic
@@ -14,11 +14,11 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether the last word was a failure."""
+        """Whether the last try failed."""
         return self._open_until is not None
 
     def allows(self) -> bool:
-        """Whether to try. Whoever is told yes while it is half open is the one who tries."""
+        """Whether to try. While the breaker is half open, one caller gets True, and has to try."""
         if self._open_until is None:
             return True
         if self._clock() < self._open_until:

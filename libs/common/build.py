@@ -1,4 +1,4 @@
-"""What Prometheus is told of the program that runs."""
+"""Metrics about the running program."""
 
 import platform
 

@@ -1,4 +1,4 @@
-"""A bounded cache in memory that loads what it lacks, once, and obeys invalidations."""
+"""A bounded cache in memory that loads missing items, each once, and drops invalidated ones."""
 
 import asyncio
 import random
@@ -15,14 +15,14 @@ V = TypeVar("V")
 
 
 class Loaded(msgspec.Struct, Generic[V], frozen=True):
-    """A value, and for how long it may be kept at most."""
+    """A value, and the longest time for which it may be kept."""
 
     value: V
     for_s: float
 
 
 class Grace(msgspec.Struct, frozen=True):
-    """While the source is away, values are kept for `factor` times their time.
+    """While the source is away, values stay valid for `factor` times their TTL.
 
     `away` are the errors that say so; the breaker spares callers the wait for them. What was
     dropped is gone all the same.
@@ -34,7 +34,7 @@ class Grace(msgspec.Struct, frozen=True):
 
 
 class SourceAway(Exception):
-    """The source did not answer a moment ago, and is left alone for now."""
+    """The source did not answer a moment ago, so it is not asked now."""
 
 
 class _Kept(msgspec.Struct, Generic[V], frozen=True):
@@ -68,8 +68,8 @@ class LoadingCache(Generic[V]):
         self._max_items = max_items
         # Look-ups that were answered from memory, and others.
         self.hits = self.misses = 0
-        # The one that was not asked for longest comes first. cachetools, which is of Python, takes
-        # long for a look, and each call looks several times.
+        # The least recently used item comes first. cachetools is in pure Python and slow, and
+        # each call makes several look-ups.
         self._items: OrderedDict[str, _Kept[V]] = OrderedDict()
         self._loading: dict[str, asyncio.Task[V | None]] = {}
 
@@ -90,7 +90,7 @@ class LoadingCache(Generic[V]):
         return await asyncio.shield(task)
 
     def drop(self, key: str) -> None:
-        """Forgets the key, and whatever a load under way will say of it."""
+        """Drops the key, and the result of a load that is under way."""
         self._items.pop(key, None)
         self._loading.pop(key, None)
 
@@ -144,7 +144,7 @@ class LoadingCache(Generic[V]):
             value = loaded
         # Entries that were loaded together must not all expire together.
         ttl_s *= random.uniform(0.9, 1.0)
-        # Somebody who was not known a moment ago may be by now: that has no grace.
+        # An item that was missing a moment ago may exist by now, so misses have no grace.
         factor = 1 if self._grace is None or value is None else self._grace.factor
         now = self._clock()
         return value, _Kept(value, now + ttl_s, now + ttl_s * factor)

@@ -1,4 +1,4 @@
-"""When Python looks for objects that only each other know."""
+"""Settings of Python's collector of reference cycles."""
 
 import gc
 
@@ -6,7 +6,7 @@ _THRESHOLDS = (20_000, 20, 20)
 
 
 def collect_rarely() -> None:
-    """To be called once all that lives as long as the process has been made.
+    """Call this once all objects that live as long as the process exist.
 
     Collections then need not visit modules and tables. A request or a posting makes thousands of
     objects but hardly a cycle, so the default threshold of 700 collects too often.

@@ -11,7 +11,7 @@ from libs.common.schemas.spend import PeriodSpend
 from libs.common.storage.mongo.ledger_reader import LedgerReader
 from libs.common.storage.redis.spend import RedisSpendReader
 
-# Lagging copies are read again so often, at this interval.
+# Lagging copies are read again up to this many times, at this interval.
 _LOOKS = 4
 _PAUSE_S = 0.25
 

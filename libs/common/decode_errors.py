@@ -1,4 +1,4 @@
-"""What decoding bytes from elsewhere raises."""
+"""The exceptions that decoding foreign bytes raises."""
 
 import msgspec
 

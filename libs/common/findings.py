@@ -1,4 +1,4 @@
-"""What the proof found at accounts, and what is to be kept of it."""
+"""The results of the proof, and the checkpoints to store."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,7 +11,7 @@ from libs.common.storage.mongo.proofs import UnderWay
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
-    """Of all accounts that were looked at, of which some were `unchanged` and not read.
+    """The findings over all checked accounts; those that were `unchanged` were not read.
 
     `next_after` is None after the last account.
     """

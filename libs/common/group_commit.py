@@ -1,4 +1,4 @@
-"""Group commit: many small writes share one, without anybody lingering.
+"""Group commit: many small writes share one, without a timer.
 
 An item that arrives while nothing is under way is written at once. What arrives while a write is
 under way goes into the next one. Each `commit` returns when its own item is durable.
@@ -52,7 +52,7 @@ class GroupCommit(Generic[T, R]):
             self._room.release()
 
     def submit(self, item: T) -> asyncio.Future[R]:
-        """Hands in an item without waiting; for those who cannot, such as a cancelled task."""
+        """Hands in an item for a caller that cannot wait, such as a cancelled task."""
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if self._writer is None or self._writer.done():

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def hidden(package: str, *, half_made: str | None = None) -> Iterator[None]:
-    """What is imported in the block does not find the package, unless it is loaded already.
+    """Imports within the block do not find the package, unless it is loaded already.
 
     `half_made` is a library that works without it and keeps so: whoever imports that library later
     gets another copy, with all it can do.

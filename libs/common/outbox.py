@@ -34,7 +34,7 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outbox:
-    """Receivers that do not exist yet, or are disabled, miss what is told meanwhile."""
+    """A receiver that does not exist yet, or is disabled, misses the alerts of that time."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Outbox:
                     if alert_id not in self._known and alert_id not in wanted:
                         wanted[alert_id] = delivery_of(alert, receiver.receiver_id)
         for some in _parts(list(wanted.values())):
-            # Only what was committed is known: the transaction may yet be rolled back.
+            # The transaction may yet be rolled back, so its ids are not cached.
             known = await self._alerts.known([each.alert_id for each in some], session)
             self._known.update(dict.fromkeys(known, True))
             new = [delivery for delivery in some if delivery.alert_id not in known]
@@ -87,7 +87,7 @@ def outbox_of(database: Database) -> Outbox:
 
 
 def delivery_of(alert: Alert, receiver_id: str) -> Delivery:
-    """What tells of an endless fact, such as of a budget for ever, is kept for good."""
+    """The message of an endless fact, such as of a `total` budget, never expires."""
     body = encode_json(_Message(type=alert.kind, timestamp=alert.at, data=alert.data)).decode()
     until = alert.at if alert.until is None else max(alert.at, alert.until + _AFTER_PERIOD)
     return Delivery(

@@ -1,4 +1,4 @@
-"""Which accounts of a page are proved together, and where the proof of each starts."""
+"""Groups the accounts of a page for their proof, and finds where each proof starts."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Proves the ledger in pages of accounts: which of them, from where on, and with Redis' copies."""
+"""Proves the ledger in pages of accounts, with Redis' copies."""
 
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
@@ -23,7 +23,7 @@ from libs.common.storage.queue.event_queue import queue_is_empty
 from libs.common.storage.redis.client import Redis
 from libs.common.storage.redis.spend import RedisSpendReader
 
-# What a value of a type that the ledger never writes brings about, where it is not an amount.
+# Raised by a value of a type that the ledger never writes.
 _UNREADABLE = (AttributeError, TypeError, ValueError, msgspec.ValidationError)
 
 log = structlog.get_logger(__name__)

@@ -1,4 +1,4 @@
-"""What entries would cost by the prices that are valid for them now."""
+"""Prices entries again by the prices that are valid for them now."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 
 class Repricer:
-    """Says what to post; the ledger worker posts it."""
+    """Computes the corrections; the ledger worker posts them."""
 
     def __init__(self, entries: EntryStore, prices: PriceBook) -> None:
         self._entries = entries

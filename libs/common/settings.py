@@ -42,7 +42,7 @@ class Secret:
 
 
 def load_settings(settings_type: type[T], environ: Mapping[str, str]) -> T:
-    """Each field `name` of the struct is the variable `NAME`; an empty variable is an unset one.
+    """Reads each field `name` from the variable `NAME`; an empty variable counts as unset.
 
     White space around a value, such as the line break at the end of a secret's file, is none of it.
     Raises SettingsError where a variable is missing or wrong.
@@ -108,7 +108,7 @@ def is_line(text: str) -> bool:
 
 
 def _fault(field_type: Any, error: msgspec.ValidationError) -> str:
-    """Without the value, which may be a secret."""
+    """Omits the value, which may be a secret."""
     if get_origin(field_type) is Literal:
         return f"it must be {' or '.join(get_args(field_type))}"
     return str(error)

@@ -38,7 +38,7 @@ class Slots:
             raise
 
     def release(self) -> None:
-        """Hands the slot to whoever has waited longest."""
+        """Hands the slot to the caller that has waited longest."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():

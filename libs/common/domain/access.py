@@ -16,7 +16,7 @@ from libs.common.schemas.key import ApiKey
 
 
 def check_key(key: ApiKey, now: datetime) -> AppError | None:
-    """The key as the holder of its secret has it (`rotation.held_by`)."""
+    """`key` is the key for the holder of this secret (`rotation.held_by`)."""
     if key.status != "active":
         return KeyRevoked("This API key has been revoked. Ask your administrator for a new one.")
     if key.expires_at is not None and key.expires_at <= now:

@@ -1,7 +1,7 @@
-"""The chain of the audit log: each record holds the hash of the one before.
+"""The chain of the audit log: each record holds the previous record's hash.
 
 Invariants: numbers have no gap; a record that was changed, removed or put in does not fit any more
-to those after it. What was cut off at the end is told by a head that was noted before.
+to those after it. A head that was noted earlier shows whether the chain's end was cut off.
 """
 
 from collections.abc import Iterable
@@ -44,7 +44,7 @@ def checked(
 ) -> tuple[AuditHead, Fault | None]:
     """Follows the records from the head on, to their end or the first fault.
 
-    None is a record that cannot be read any more.
+    None stands for a record that is no longer readable.
     """
     for record in records:
         if record is None:

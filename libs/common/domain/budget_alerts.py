@@ -1,4 +1,4 @@
-"""When operators are told of a budget.
+"""Decides when operators are alerted about a budget.
 
 Invariants: a threshold that is reached stays reached while spend does not fall; a budget of 0,
 which blocks on purpose, is not news.

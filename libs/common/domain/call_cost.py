@@ -18,7 +18,7 @@ from libs.common.schemas.entry import Cost, CostLine
 from libs.common.schemas.price import AT_COST, PROVIDER_REPORTED, PriceVersion
 from libs.common.schemas.usage import ModelRun, RunRole, TokenCounts, TokenUsage
 
-# The price of a model by its name at the call's provider; of None, the model that was called.
+# Finds a price by a model's name at the call's provider; None means the model that was called.
 PriceOf = Callable[[str | None], PriceVersion | None]
 
 _CLASSES = TokenCounts.__struct_fields__
@@ -43,7 +43,7 @@ class CallCost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parts_of(usage: TokenUsage, model: str | None) -> list[CostPart]:
-    """Of a call of that model: its own counts, and each run beside them. Empty where it is free."""
+    """The call's own counts, and each run beside them. Empty if the call is free."""
     if not (usage.runs or usage.unbilled or usage.model):
         return [CostPart(usage=usage)]
     parts: list[CostPart] = []
@@ -58,7 +58,7 @@ def parts_of(usage: TokenUsage, model: str | None) -> list[CostPart]:
 
 
 def models_of(usage: TokenUsage, model: str, priced_as: str | None = None) -> list[str]:
-    """Those whose prices the call of that model needs; its own may go by another name."""
+    """The models whose prices the call needs; its own may go by another name."""
     return list({part.model or priced_as or model for part in parts_of(usage, model)})
 
 

@@ -26,7 +26,7 @@ _LATE = "The call's own event came after the call had been given up."
 
 
 class Posted(Protocol):
-    """What has to be known of an entry that is in the ledger."""
+    """The fields of a posted entry that corrections need."""
 
     @property
     def user_id(self) -> str: ...
@@ -172,7 +172,7 @@ def priced_models(entry: LedgerEntry) -> list[tuple[str, str]]:
 
 
 def net_nusd(entry: LedgerEntry, corrections: Iterable[LedgerEntry]) -> int:
-    """What the account was charged for the call in the end."""
+    """The account's charge for the call, with all corrections."""
     return entry.cost_nusd + sum(row.cost_nusd for row in corrections)
 
 

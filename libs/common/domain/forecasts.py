@@ -1,4 +1,4 @@
-"""Whether a budget lasts, at the pace of yesterday and today.
+"""Forecasts whether a budget lasts, at the pace of yesterday and today.
 
 Invariants: money is whole nano-USD, rounded down; what has been spent is never forecast to shrink.
 """
@@ -15,7 +15,7 @@ from libs.common.schemas.account import Budget, BudgetPeriod
 # `runs_out`: at this pace before the period ends, or where it never does within `TOTAL_HORIZON`.
 Outlook = Literal["lasts", "runs_out", "exhausted"]
 TOTAL_HORIZON = timedelta(days=30)
-# Of an owner who has just been made, so that the first call makes no pace.
+# The shortest time that makes a pace, so a new owner's first call makes none.
 _SHORTEST = timedelta(hours=1)
 _MICROSECOND = timedelta(microseconds=1)
 

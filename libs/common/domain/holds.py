@@ -1,4 +1,4 @@
-"""The most that a call can cost, as far as its request shows.
+"""Computes the most that a call can cost, as far as its request shows.
 
 Invariant: a call whose tokens and tool uses stay within the arguments never costs more than its
 hold, whichever token classes and service tier the provider reports.

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 SECRET_PREFIX = "sk-gw-"
-# Of the keys of the admin API.
+# The prefix of admin keys.
 ADMIN_SECRET_PREFIX = "sk-admin-"
-# Of keys whose secret was made elsewhere and is not known here.
+# The prefix of keys whose secret was made elsewhere and is not known here.
 HASH_PREFIX = "sha256:"
 _SHOWN = 6
 _KEY_ID = re.compile(r"key_[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -40,12 +40,12 @@ def secret_prefix(secret: str, prefix: str = SECRET_PREFIX) -> str:
 
 
 def hash_prefix(hashed: str) -> str:
-    """What recognises a secret of which only the hash is known."""
+    """The text that identifies a secret of which only the hash is known."""
     return HASH_PREFIX + hashed[:_SHOWN]
 
 
 def is_key_id(text: str) -> bool:
-    """Whether it is the id of a key, and so no secret."""
+    """Whether the text is a key's id rather than a secret."""
     return _KEY_ID.fullmatch(text) is not None
 
 

@@ -58,7 +58,7 @@ _GROUPS = (
 
 
 def usage_of_message(report: Report) -> TokenUsage:
-    """Of a whole message, or of all events of a stream, merged."""
+    """The usage of a whole message, or of all events of a stream, merged."""
     return plain_message_usage(report) or read_usage_of_message(report)
 
 

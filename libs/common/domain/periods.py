@@ -21,7 +21,7 @@ PERIOD_KEY = re.compile(r"[0-9]{4}-(?:[0-9]{2}(?:-[0-9]{2})?|W[0-9]{2})")
 
 
 def zone_of(name: str) -> tzinfo:
-    """An IANA time zone. Raises ValueError for an unknown zone."""
+    """Returns an IANA time zone. Raises ValueError for an unknown zone."""
     if name == "UTC":
         return UTC
     try:
@@ -61,7 +61,7 @@ def period_keys(at: datetime, zone: tzinfo = UTC) -> tuple[str, ...]:
     return _keys_of_day(at.astimezone(zone).date())
 
 
-# Calls are of a few days.
+# Concurrent calls belong to few days.
 @lru_cache(maxsize=64)
 def _keys_of_day(day: date) -> tuple[str, ...]:
     return tuple([_key_of_day(period, day) for period in PERIODS])
@@ -77,7 +77,7 @@ def longest_days(key: str) -> int | None:
 
 
 def present_periods(at: datetime) -> list[str]:
-    """The keys of the periods that contain `at` or the day before, in whichever zone."""
+    """The keys of the periods that contain `at` or the day before, in any zone."""
     first, last = at - _ANY_ZONE - timedelta(days=1), at + _ANY_ZONE
     days = range((last.date() - first.date()).days + 1)
     return sorted({key for day in days for key in period_keys(first + timedelta(days=day))})
@@ -121,7 +121,7 @@ def days_of(period: str) -> tuple[str, str] | None:
 
 
 def period_bounds(key: str) -> tuple[datetime, datetime]:
-    """From the start (inclusive) to the end (exclusive) of a period, in whichever zone.
+    """From the earliest start (inclusive) to the latest end (exclusive) of a period in any zone.
 
     Raises ValueError for what is not the key of a month, a week or a day.
     """

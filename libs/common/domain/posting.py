@@ -54,7 +54,7 @@ _FREE = Cost(cost_nusd=0, lines=())
 
 
 class Called(msgspec.Struct, frozen=True, kw_only=True):
-    """What a call's prices depend on. Its model may have the price of another name.
+    """The facts on which a call's prices depend. Its model may have another name's price.
 
     `multiplier` is the account's, times the deployment's; `at` is the call's start.
     """
@@ -73,7 +73,7 @@ class Unpostable(msgspec.Struct, frozen=True):
 
 
 def accept(event: UsageEvent, now: datetime) -> UsageEvent | Unpostable:
-    """The event within bounds and in whole milliseconds of UTC, or why it has no place here."""
+    """The event within bounds and in whole milliseconds of UTC, or why it cannot be posted."""
     fault = _fault(event)
     if fault is not None:
         return Unpostable(fault)
@@ -162,7 +162,7 @@ def entry_of(event: UsageEvent, prices: Prices, posted_at: datetime) -> LedgerEn
 
 
 def called_by(record: UsageEvent | LedgerEntry) -> Called:
-    """What the call of an event or an entry was priced by."""
+    """The facts by which the call of an event or an entry was priced."""
     return Called(
         provider=record.provider,
         model=record.model,
@@ -184,7 +184,7 @@ def _billed_usage(event: UsageEvent) -> TokenUsage | None:
 
 
 def bounded_cost(usage: TokenUsage, called: Called, prices: Prices) -> CallCost | Unpostable:
-    """The cost of a call that used that, unless it is one that no call has."""
+    """The call's cost, or why it cannot be posted."""
 
     def price_of(other: str | None) -> PriceVersion | None:
         name = other or called.priced_as or called.model
@@ -202,7 +202,7 @@ def bounded_cost(usage: TokenUsage, called: Called, prices: Prices) -> CallCost 
 
 
 def _fault(event: UsageEvent) -> str | None:
-    """What breaks the contract, named by its field."""
+    """The first violation of the contract, named by its field."""
     if event.v not in _KNOWN_VERSIONS:
         return f"version {event.v} is unknown"
     if not _is_uuid(event.call_id):
@@ -255,7 +255,7 @@ def _usage_fault(usage: TokenUsage) -> str | None:
 
 
 def _is_uuid(text: str) -> bool:
-    """In its one canonical spelling: another spelling would be another entry."""
+    """Accepts only the canonical form, since another form would be another entry."""
     return _UUID.fullmatch(text) is not None
 
 

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 
 from libs.common.schemas.price import PriceVersion
 
-# What the versions with a pattern are cached and announced as, all together.
+# The name under which all versions with a pattern are cached and announced.
 PATTERNS = "*"
 _WILDCARDS = "*?["
 _FINE_TUNED = "ft:"
@@ -29,7 +29,7 @@ def model_names(provider: str, model: str) -> tuple[str, ...]:
 
 
 def is_pattern(name: str) -> bool:
-    """Whether a price's name stands for many, by the wildcards that keys' `allowed_models` take."""
+    """Whether a price's name has the wildcards that keys' `allowed_models` accept."""
     return any(wildcard in name for wildcard in _WILDCARDS)
 
 

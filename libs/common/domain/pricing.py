@@ -1,4 +1,4 @@
-"""From tokens and a price version to an exact cost.
+"""Computes an exact cost from tokens and a price version.
 
 Invariants: cost is additive over token classes, never negative, monotone in tokens, and rounded
 once per call. A missing rate falls back, an explicit 0 is a price.
@@ -30,7 +30,7 @@ _UNKNOWN: dict[str, PriceNote] = {
 
 
 def multiplier_problem(multiplier: Decimal) -> str | None:
-    """What is wrong with a multiplier, or None. Within its bounds every product of it is exact."""
+    """The fault of a multiplier, or None. Within its bounds every product is exact."""
     if not multiplier.is_finite():
         return "must be a finite number"
     if multiplier == AT_COST:
@@ -85,7 +85,7 @@ def cost_nusd(
     *,
     at: datetime | None = None,
 ) -> int:
-    """What `cost_of` comes to, without its lines: for each call, before and after it is made."""
+    """The sum of `cost_of` without its lines, for the gateway, before and after each call."""
     reported = _reported_usd(usage, version)
     if reported is not None:
         return nusd_of(_FREE, reported, version, account_multiplier)
@@ -106,7 +106,7 @@ def _usd(
     surcharges: Iterable[Decimal],
     uses: Iterable[tuple[str, int]],
 ) -> tuple[Decimal, Decimal]:
-    """Of tokens in millionths of a USD, and of the uses of tools in USD."""
+    """Returns the cost of tokens in micro-USD, and of tool uses in USD."""
     micro_usd, usd = _FREE, _FREE
     for name, number in tokens:
         micro_usd = EXACT.fma(Decimal(number), rate_of(rates, name), micro_usd)
@@ -126,7 +126,7 @@ def nusd_of(
 
 
 def _reported_usd(usage: TokenUsage, version: PriceVersion) -> Decimal | None:
-    """What the provider says that the call cost, where that is its price."""
+    """The cost that the provider reports, if the price's basis is that."""
     return usage.provider_cost_usd if version.basis == PROVIDER_REPORTED else None
 
 

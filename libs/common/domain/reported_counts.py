@@ -51,9 +51,9 @@ class ReportReader:
             self.notes.append(note)
 
     def counts(self, members: Any, names: Mapping[str, str]) -> Counts:
-        """Of the members, those in `names`, by the names given there; of several the largest.
+        """The members in `names`, under the names given there; of several the largest.
 
-        Empty where `members` is not an object. What cannot be read is noted, and counts as absent.
+        Empty where `members` is not an object. An unreadable count is noted, and counts as absent.
         """
         found: Counts = {}
         if not isinstance(members, dict):
@@ -154,7 +154,7 @@ def _number_of(value: Any, most: int) -> Decimal | None:
 
 
 def _weight(value: Any) -> int:
-    """How much a member tells: what is empty or cannot be read takes nothing away."""
+    """A member's weight in a merge: an empty or unreadable one never replaces another."""
     if isinstance(value, Mapping | list):
         return 3 if value else 0
     if value is None or isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Replaces the secret of a key. The old one goes on working for a while.
+"""Replaces the secret of a key. The old secret works on for a while.
 
 Invariants: the current secret is none of the old ones; no rotation lets an old secret work longer
 than before it.
@@ -15,7 +15,7 @@ MAX_OLD_SECRETS = 4
 
 
 def old_secrets_after(key: ApiKey, until: datetime, now: datetime) -> tuple[OldSecret, ...] | None:
-    """Of the key with its next secret. None if too many of them still work."""
+    """The old secrets after a rotation. None if too many still work."""
     replaced = OldSecret(prefix=key.prefix, secret_hash=key.secret_hash, until=until)
     old = [msgspec.structs.replace(each, until=min(each.until, until)) for each in key.old_secrets]
     dropped, kept = old[: -MAX_OLD_SECRETS + 1], old[-MAX_OLD_SECRETS + 1 :]

@@ -1,4 +1,4 @@
-"""How the admin service has the gateway test a route, at the expense of an account for that.
+"""The account and the header by which the admin service has the gateway test a route.
 
 A test is a call like any other, with an entry in the ledger. Calls of this account, and of no
 other, may say in a header which deployment of the route has to serve them.

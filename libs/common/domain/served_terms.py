@@ -1,7 +1,7 @@
-"""Which of a price's rates and factors a call has, by how and when it was served.
+"""Selects the rates and factors of a price that apply to a call, by how and when it was served.
 
-Invariants: a service tier has one meaning under both of its names; what a price knows nothing of
-costs its rates, and is named.
+Invariants: a service tier has one meaning under both of its names; terms that a price lacks
+leave its rates unchanged, and are named.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from libs.common.schemas.usage import TokenCounts, TokenUsage
 
 # OpenAI sells one tier under two names, and which one an answer shows depends on the model.
 _OTHER_NAMES = {"fast": "priority", "priority": "fast"}
-# How providers call what a call is served as that asks for nothing.
+# Providers' names for the service of a call that asked for no tier.
 STANDARD_TIERS = frozenset({None, "default", "standard", "standard_only", "auto", "on_demand"})
 _STANDARD_SPEEDS = frozenset({None, "standard"})
 _NOWHERE = frozenset({None, "", GLOBAL, "not_available"})
@@ -78,7 +78,7 @@ def is_open(tier: Tier, at: datetime) -> bool:
 
 
 def surcharges_for(version: PriceVersion, usage: TokenUsage) -> dict[str, Decimal]:
-    """Those of the version that apply to the call as served; what it has none for costs as is."""
+    """The version's surcharges that apply to the call as served."""
     if not version.surcharges:
         return {}
     region = _region(usage)
@@ -92,7 +92,7 @@ def surcharges_for(version: PriceVersion, usage: TokenUsage) -> dict[str, Decima
 
 
 def regional_surcharges(surcharges: Mapping[str, Decimal], region: str) -> dict[str, Decimal]:
-    """Those that a call can have which runs there: the region's own, and what is not a region's."""
+    """The surcharges that a call in the region can have: its own, and those of no region."""
     usage = TokenUsage(inference_geo=region)
     name = _region(usage)
     factor = surcharges.get(name or "", surcharges.get(REGIONAL) if name else None)
@@ -101,7 +101,7 @@ def regional_surcharges(surcharges: Mapping[str, Decimal], region: str) -> dict[
 
 
 def unknown_terms(version: PriceVersion, usage: TokenUsage) -> Iterator[str]:
-    """What the provider says of how it served the call that the price has no terms for."""
+    """Service details that the provider reported and the price has no terms for."""
     tier = usage.service_tier
     if tier not in STANDARD_TIERS and not any(
         listed.service_tier in tier_names(tier) for listed in version.tiers

@@ -12,7 +12,7 @@ MAX_TAGS_OF_EACH = 16
 MAX_TAGS = 2 * MAX_TAGS_OF_EACH
 MAX_TAG_CHARS = 128
 _MAX_NAME_CHARS = 64
-# Each of them multiplies the rollups.
+# Each name multiplies the rollups.
 _MAX_ROLLED_UP = 4
 # Names of fields in MongoDB.
 _ROLLED_UP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -33,7 +33,7 @@ def is_tag(text: str) -> bool:
 
 
 def kept_tags(tags: Iterable[str], room: int = MAX_TAGS) -> tuple[str, ...]:
-    """Those that are tags, the first of each name, as many as there is room for."""
+    """The valid tags, the first of each name, up to the bound."""
     kept: dict[str, str] = {}
     for tag in tags:
         if len(kept) == room:

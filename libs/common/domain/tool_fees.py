@@ -1,4 +1,4 @@
-"""What a price charges for the use of tools, and for a request as such: USD each, not tokens.
+"""The fees of a price for tool uses, and for a request as such, in USD each.
 
 Invariants: an explicit 0 is a fee; a fee of one tool is never another's, but for those below that
 are sizes of one thing.

@@ -20,19 +20,19 @@ MAX_ATTEMPTS = 15
 
 
 class TraceContext(msgspec.Struct, frozen=True):
-    """What a call belongs to: its `trace_id`, the span that made it, and whether that is kept."""
+    """A call's trace: its `trace_id`, the parent span, and whether the trace is sampled."""
 
     trace_id: str
     parent_id: str
     sampled: bool
 
     def traceparent(self, span_id: str) -> str:
-        """The context of what is done in that span."""
+        """The context for work within that span."""
         return f"00-{self.trace_id}-{span_id}-{self.sampled:02x}"
 
 
 def read_traceparent(text: str | None) -> TraceContext | None:
-    """None for what is not well-formed, which by the standard counts as if it were not there."""
+    """None for a malformed header, which the standard says to ignore."""
     if text is None:
         return None
     found = _TRACEPARENT.fullmatch(text) if len(text) <= _MAX_TRACEPARENT else None

@@ -85,7 +85,7 @@ _XAI_TOOLS = {
     "code_interpreter_calls": "code_execution",
     "document_search_calls": "attachment_search",
 }
-# Paid for by their tokens alone.
+# Charged by their tokens alone.
 _FREE_CALLS = frozenset({"mcp_calls"})
 _MAX_NAMES, _OTHER = 63, "other"
 _TOOL_NAME = re.compile(r"[a-z0-9_]{1,64}")
@@ -135,7 +135,7 @@ def usage_of_embedding(report: Report) -> TokenUsage:
 
 
 def provider_cost(report: Report) -> Decimal | None:
-    """USD that the provider says it charges: xAI, OpenRouter, Perplexity. None = not reported."""
+    """The provider's reported charge in USD (xAI, OpenRouter, Perplexity). None = not reported."""
     ticks = usd_of(report.get("cost_in_usd_ticks"), _TICK_DECIMALS)
     if ticks is not None:
         return ticks
@@ -144,7 +144,7 @@ def provider_cost(report: Report) -> Decimal | None:
 
 
 def filled(reported: TokenUsage, estimated_input: int, uncounted_output: int) -> TokenUsage:
-    """With estimates of what is missing: the input, and the tokens of text that came uncounted.
+    """Fills in estimates of missing counts: the input, and the tokens of uncounted text.
 
     What was reported stays. Where one side was, the notes tell which one is estimated.
     """

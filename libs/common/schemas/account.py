@@ -58,7 +58,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AccountName(msgspec.Struct, frozen=True, kw_only=True):
-    """What accounts are searched by."""
+    """The fields by which accounts are searched."""
 
     user_id: str
     name: str
@@ -66,7 +66,7 @@ class AccountName(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BudgetedAccount(msgspec.Struct, frozen=True, kw_only=True):
-    """What of an account tells, with its spend, how its budgets will do."""
+    """The fields of an account that its forecast needs, beside its spend."""
 
     user_id: str
     budgets: tuple[Budget, ...]

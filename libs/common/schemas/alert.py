@@ -1,4 +1,4 @@
-"""Alerts: what operators are told by webhooks, who is told, and what became of each message.
+"""Alerts that operators get by webhooks, their receivers, and the outcome of each message.
 
 The name of a kind never changes. A payload may gain fields under its `version`; any other change
 is a new version.
@@ -154,7 +154,7 @@ PAYLOADS: dict[AlertKind, type[AlertPayload]] = {
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
-    """A fact to tell. `name` identifies it: a receiver is told once of a fact of that name.
+    """A fact to report. `name` identifies it: a receiver gets one alert of that name.
 
     `user_id` is the account that it is about, None for one about none. The same fact may be found
     again up to `until`, and where it is `endless` for ever.

@@ -42,7 +42,7 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditHead(msgspec.Struct, frozen=True, kw_only=True):
-    """The last record: whoever noted it can tell later whether the records up to it still stand."""
+    """The last record; whoever keeps it can check later that the records up to it are unchanged."""
 
     seq: int
     hash: str

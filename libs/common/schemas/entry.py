@@ -20,7 +20,7 @@ from libs.common.schemas.usage import (
 EntryStatus = CallStatus | Literal["unpriced", "correction"]
 EntryKind = Literal["call", "refund", "credit", "adjustment", "reprice", "late_event"]
 
-# What the price had no terms for, or no rate, and the cost therefore guesses.
+# Terms or rates that the price lacks, so that the cost is a guess.
 PriceNote = Literal[
     # The provider names a tier, speed or region that the price does not: the standard rates count.
     "service_tier_unknown",

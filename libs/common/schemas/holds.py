@@ -1,4 +1,4 @@
-"""What calls hold of budgets and limits, and what admission says to them.
+"""Holds on budgets and limits, and the answers of admission.
 
 Amounts are integers of nano-USD below 2^53, which Redis' scripts compute exactly.
 """

@@ -1,4 +1,4 @@
-"""What the admin service tells the gateways to forget."""
+"""The messages by which the admin service drops items from the gateways' caches."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""What a target can do: the fields that a provider's row or an administrator may state."""
+"""The abilities of a target that a provider's row or an administrator may state."""
 
 from typing import Annotated, Literal
 

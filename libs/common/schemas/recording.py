@@ -1,4 +1,4 @@
-"""What was said in a call, for keys whose owner wants it kept."""
+"""The text of a call, for keys that record."""
 
 from datetime import datetime
 

@@ -12,7 +12,7 @@ from libs.common.schemas.usage import ClientFormat
 Translation = Literal["native", "library"]
 AnswerModel = Literal["asked", "served"]
 
-# Those that the gateway has rows for; it knows those of LiteLLM's map, too.
+# The providers of the gateway's table; it also knows those of LiteLLM's map.
 NATIVE_PROVIDERS = frozenset(
     {
         "anthropic",
@@ -34,7 +34,7 @@ NATIVE_PROVIDERS = frozenset(
     }
 )
 
-# What the services themselves are told by their environment: no credential for a provider.
+# The services' own variables, which are not credentials for a provider.
 NOT_FOR_PROVIDERS = frozenset(
     {
         "MONGO_URI",

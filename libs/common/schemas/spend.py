@@ -1,4 +1,4 @@
-"""What a period has cost so far."""
+"""The spend of a period so far."""
 
 import msgspec
 

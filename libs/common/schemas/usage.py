@@ -1,4 +1,4 @@
-"""What a call used, and the event that carries it from the gateway to the ledger."""
+"""A call's usage, and the event that carries it from the gateway to the ledger."""
 
 from datetime import datetime
 from decimal import Decimal

@@ -16,7 +16,7 @@ from libs.common.storage.mongo import (
 )
 from libs.common.storage.queue import recordings
 
-# What a service that lacks indexes of large collections tells its operator to run.
+# The command that an operator runs if indexes of large collections are missing.
 BUILD_INDEXES = "python -m services.admin --build-indexes"
 WORKER_INDEXES = (
     *ledger.INDEXES,

@@ -1,6 +1,6 @@
-"""Whose an object is that a provider keeps: every account's lie under the same provider key.
+"""Finds the owner of an object at a provider, where all accounts share one key.
 
-The ledger knows for good. Until it has posted the call that made an object, Redis does, by a key
+The ledger keeps it for good. Until it has posted the call that made an object, Redis does, by a key
 that is written together with the call's event.
 """
 

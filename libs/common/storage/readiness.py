@@ -1,4 +1,4 @@
-"""What each service needs of the databases to be ready."""
+"""The conditions under which a service is ready."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -9,7 +9,7 @@ from libs.common.storage.redis.client import Redis, RedisError, names_at_nodes
 
 # Every service's user may look at these; neither has to exist.
 _COLLECTION, _KEY = "accounts", "gateway:ready"
-# Gone before anybody could miss it.
+# The probe's key expires within a second.
 _PROBE_MS = 1000
 
 

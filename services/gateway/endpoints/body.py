@@ -1,4 +1,4 @@
-"""Reads a request's body: whole, bounded in size and in time, and counted where it takes memory."""
+"""Reads a request's whole body, bounded in size and time, and counts the memory of large ones."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
@@ -15,20 +15,20 @@ from services.gateway.endpoints.content_coding import DecodedBody, coding_of
 
 # A body up to this size that arrives at once is not counted: a connection may hold as much anyway.
 UNCOUNTED_BYTES = 64 * 1024
-# A body may take so many times as long as it may be silent.
+# The whole body may take this many times the longest pause.
 _TOTAL_FACTOR = 10
 
 # Makes the lease of a body that is late or large, once nothing but the body can refuse the call.
-# Gets the announced size, if there is one, and whether more of the body is to come.
+# Gets the announced size, if any, and whether more of the body follows.
 Begin = Callable[[int | None, bool], Awaitable[BodyLease]]
 
 
 class ClientDisconnected(Exception):
-    """The client went away before its request was complete; there is nobody to answer."""
+    """The client disconnected before its request was complete, so nobody can be answered."""
 
 
 class BodyLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """`silence_s` is how long nothing may arrive."""
+    """`silence_s` is the longest pause."""
 
     max_bytes: int
     silence_s: float
@@ -41,7 +41,7 @@ class BodyLimits(msgspec.Struct, frozen=True, kw_only=True):
 async def read_body(receive: Receive, headers: Headers, limits: BodyLimits, begin: Begin) -> bytes:
     """The body's bytes. The head is checked before any of them is received.
 
-    It is decoded where its client compressed it; the bounds are for what comes of that.
+    A compressed body is decoded; the bounds apply to the decoded bytes.
 
     Raises UnsupportedMediaType, BodyTooLarge (without reading on), RequestTimeout,
     ClientDisconnected, InvalidRequest, and what `begin` and its lease raise.
@@ -71,7 +71,7 @@ async def read_body(receive: Receive, headers: Headers, limits: BodyLimits, begi
 async def _receive_rest(
     receive: Receive, limits: BodyLimits, lease: BodyLease, parts: list[bytes], *, is_last: bool
 ) -> None:
-    """Adds to the parts, of which there is one, until the body is whole."""
+    """Appends to `parts`, which has the first part, until the body is complete."""
     lease.take(len(parts[0]))
     ends_at = _now() + limits.total_s
     while not is_last:
@@ -84,7 +84,7 @@ async def _receive_rest(
 
 
 def _check_head(headers: Headers, limit: int) -> tuple[int | None, bytes | None]:
-    """The size that the client announces, if it does, and how the body is compressed, if it is."""
+    """The announced size, if any, and the body's compression, if any."""
     announced = encoding = None
     for name, value in headers:
         if name == b"content-type":
@@ -94,7 +94,7 @@ def _check_head(headers: Headers, limit: int) -> tuple[int | None, bytes | None]
             if announced > limit:
                 raise _too_large(limit)
         elif name == b"content-encoding":
-            # A second one is like a second name in the first one.
+            # A second header counts like a second name in the first one.
             encoding = value if encoding is None else encoding + b", " + value
     return announced, None if encoding is None else coding_of(encoding)
 
@@ -144,7 +144,7 @@ async def _within(seconds: float, receive: Receive) -> Message:
 
 @coroutine
 def _go_on(steps: Generator[Any, Any, Message], waits_for: Any) -> Generator[Any, Any, Message]:
-    """Awaits what has taken its first step, and waits for that."""
+    """Awaits a coroutine whose first step has run, and what that step waits for."""
     try:
         while True:
             try:

@@ -1,4 +1,4 @@
-"""The memory that request bodies take, bounded for the process and for each account.
+"""Bounds the memory of request bodies, for the process and for each account.
 
 A body is counted from its first bytes until its call has ended, since a call keeps its body for
 retries and fallbacks; once it is whole, with the copies that sending it on takes. Small bodies that
@@ -11,7 +11,7 @@ from libs.common.errors import BodiesTooLarge, Unavailable
 from libs.common.schemas.usage import Operation
 from services.gateway.metrics import BODIES_ARRIVING, BODIES_BYTES, BODIES_REFUSED
 
-# Other calls end within seconds, most of them.
+# Most other calls end within seconds.
 _RETRY_AFTER_S = 2
 
 # What a call takes of memory while it is sent, in sizes of its body, as measured: the body and its
@@ -19,12 +19,12 @@ _RETRY_AFTER_S = 2
 _RELAYED = 2
 _TRANSLATED = 7
 
-# What for, user_id, key_id; None for the account itself.
+# Purpose, user_id, key_id (None for the account itself).
 _Owner = tuple[Operation, str, str | None]
 
 
 class BodyMemory:
-    """What the bodies of this process' calls take. A body that is alone is always served."""
+    """Counts the bodies of this process's calls. A lone body is always served."""
 
     def __init__(self, *, max_bytes: int, max_account_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -36,7 +36,7 @@ class BodyMemory:
         BODIES_ARRIVING.set_function(self._count_arriving)
 
     def lease(self, operation: Operation, user_id: str, key_id: str) -> "BodyLease":
-        """Of a body that is late or large. Whoever has the lease releases it."""
+        """The lease of a body that is late or large. The caller releases it."""
         return BodyLease(self, operation, user_id, key_id)
 
     def _count_arriving(self) -> int:
@@ -66,7 +66,7 @@ class BodyLease:
         self._add(more)
 
     def check(self, more: int) -> None:
-        """Whether the body may take so much more. Raises BodiesTooLarge, or Unavailable."""
+        """Raises BodiesTooLarge or Unavailable if the body may not take this much more."""
         memory = self._memory
         of_account = memory.account_bytes[self._user_id]
         if of_account > self.taken and of_account + more > memory.max_account_bytes:
@@ -86,7 +86,7 @@ class BodyLease:
             )
 
     def take_copies(self, *, translated: bool) -> None:
-        """The call is going to be sent on. Raises as `check`."""
+        """Call this before the call is sent on. Raises as `check`."""
         self.take(self.taken * ((_TRANSLATED if translated else _RELAYED) - 1))
 
     def arrived(self) -> None:

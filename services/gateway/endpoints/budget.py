@@ -1,4 +1,4 @@
-"""`GET /v1/budget`: how the caller's account and key stand.
+"""`GET /v1/budget`: the budgets and limits of the caller's account and key.
 
 Amounts are exact JSON numbers in USD. What only Redis knows is null while it is away.
 """
@@ -24,7 +24,7 @@ _MS = 1000
 
 
 class OwnBudgetView(msgspec.Struct, frozen=True, kw_only=True):
-    """`remaining_usd` is below 0 where a limit was lowered under what is spent."""
+    """`remaining_usd` is below 0 where a limit was lowered below the amount spent."""
 
     period: BudgetPeriod
     current: str

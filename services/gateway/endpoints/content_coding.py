@@ -1,7 +1,6 @@
-"""Request bodies that their client compressed: decoded as they arrive, in pieces.
+"""Decodes compressed request bodies in pieces, as they arrive.
 
-Whoever reads the pieces counts them, and so stops a body that grows beyond its bound before it
-takes the memory.
+The reader counts the pieces, so it can stop before a body that exceeds its bound takes the memory.
 """
 
 import asyncio
@@ -15,7 +14,7 @@ from starlette.types import Message, Receive
 from libs.common.errors import InvalidRequest, UnsupportedContentCoding
 
 _PIECE_BYTES = 256 * 1024
-# What RFC 9659 allows in HTTP. A frame may ask for more memory than the body that it holds.
+# RFC 9659's bound for HTTP. A frame may demand more memory than its body needs.
 _ZSTD_WINDOW: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 23}
 _DEFLATED = 8
 
@@ -35,7 +34,7 @@ def _gzip(_: bytes) -> _Decompressor:
 
 
 def _deflate(first: bytes) -> _Decompressor:
-    """In zlib's format, as HTTP has it, or without, as some send it."""
+    """Decodes zlib's format, which HTTP requires, or the raw format, which some clients send."""
     return zlib.decompressobj(wbits=15 if first[0] & 15 == _DEFLATED else -15)
 
 
@@ -53,7 +52,7 @@ ACCEPTED = b"gzip, deflate, zstd"
 
 
 def coding_of(content_encoding: bytes) -> bytes | None:
-    """None where the body is as it is. Raises UnsupportedContentCoding."""
+    """None for an uncompressed body. Raises UnsupportedContentCoding."""
     coding = content_encoding.strip().lower()
     if coding in (b"", b"identity"):
         return None
@@ -88,7 +87,7 @@ class DecodedBody:
         if piece == b"" and not is_last:
             raise self._invalid("it ends too early")
         if not is_last:
-            # Few bytes may hold many, and the loop has other calls to serve.
+            # A few bytes may expand to many, and the event loop has other calls to serve.
             await asyncio.sleep(0)
         return {"type": "http.request", "body": piece, "more_body": not is_last}
 

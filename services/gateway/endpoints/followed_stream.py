@@ -1,4 +1,4 @@
-"""Follows one stream: what of it goes to the client, what ends it, and what it used.
+"""Follows one stream: which bytes go to the client, what ends it, and its usage.
 
 A relayed stream is read for that, frame by frame. A translated one knows it already, and is read
 only where the provider has left something out.
@@ -27,13 +27,13 @@ from services.gateway.upstream.answer import Stream, StreamTranslation
 
 
 class FollowedStream(Protocol):
-    """`error` is set by bytes that no client can read on after."""
+    """`error` is set by bytes after which no client can continue reading."""
 
     @property
     def error(self) -> AppError | None: ...
 
     def read(self, chunk: bytes) -> bytes:
-        """What to send now. What ends the stream is held back, and all after it."""
+        """The bytes to send now. The frame that ends the stream is held back, with all after it."""
         ...
 
     def is_over(self) -> bool: ...
@@ -50,7 +50,7 @@ class FollowedStream(Protocol):
         ...
 
     def error_frame(self, error: AppError) -> bytes:
-        """How the stream, which has begun, says that it failed."""
+        """The frame by which a stream that has begun reports an error."""
         ...
 
     def made(self) -> Made: ...
@@ -64,15 +64,15 @@ class FollowedStream(Protocol):
         ...
 
     def text(self) -> bytes:
-        """The text that no report counts, for estimating its tokens."""
+        """The uncounted text, for estimating its tokens."""
         ...
 
     def unkept_bytes(self) -> int:
-        """Bytes that were too many to keep."""
+        """The number of bytes beyond what was kept."""
         ...
 
     def estimate(self, input_tokens: int, output_tokens: int) -> TokenUsage:
-        """What was reported, with estimates of what that lacks."""
+        """The reported usage, with estimates of missing counts."""
         ...
 
     def model(self) -> str | None:
@@ -112,7 +112,7 @@ class _Relayed:
                 self._last_bytes += frame
                 continue
             if is_garbled(frame):
-                # No client can read on after it, and most would fail silently.
+                # No client can continue after it, and most would fail silently.
                 self.error = UpstreamFailed("The provider sent an event that cannot be read.")
                 break
             sent = reader.read(frame)
@@ -147,7 +147,7 @@ class _Relayed:
 
 
 class _Translated:
-    """What was written is kept as it is, for the few whose text has to be read."""
+    """Keeps the written frames, for the few streams whose text has to be read."""
 
     def __init__(self, call: Call, priced: PricedRequest, translation: StreamTranslation) -> None:
         self._call = call
@@ -187,11 +187,11 @@ class _Translated:
         return self._translation.error_frame(error)
 
     def made(self) -> Made:
-        """What a foreign provider keeps, no client can name."""
+        """Empty: a client cannot name an object of another format's provider."""
         return NOTHING_MADE
 
     def reported(self, *, is_whole: bool) -> TokenUsage | None:
-        """Only of a whole stream a report of both sides counts all of the text."""
+        """A report of both sides counts all of the text only if the stream is whole."""
         told = self._translation.usage()
         if told is None or told.unbilled:
             return told

@@ -183,14 +183,14 @@ class _CallHandler(Handler):
 
 
 def _has_both_sides(usage: TokenUsage) -> bool:
-    """Nearly every usage has text on both of them."""
+    """Whether input and output are both reported, as in nearly every usage."""
     return bool(
         (usage.input_text or total_input(usage)) and (usage.output_text or total_output(usage))
     )
 
 
 def _with_prices(plan: Plan, prices: Mapping[str, PriceVersion]) -> Plan:
-    """Without the deployments that have no price, since those may not be called."""
+    """Drops deployments without a price, since those may not be called."""
     if len(prices) == len(plan.targets) + len(plan.context_targets):
         return plan
     targets, context_targets = (

@@ -56,7 +56,7 @@ log = structlog.get_logger(__name__)
 _BAD_STATUS = 400
 _POST = frozenset({"POST"})
 _CRASHED = "The gateway failed to serve this call."
-# As nginx logs a client that hung up; no client receives it.
+# nginx logs this status for a client that hung up; no client receives it.
 CLIENT_CLOSED = 499
 
 
@@ -106,7 +106,7 @@ class Handler(ABC):
     async def handle(self, scope: Scope) -> None:
         """Raises only CancelledError: all other errors are answered and recorded."""
         parts, headers = self.parts, scope["headers"]
-        # Not left to the routes, since a call with a wrong method leaves a usage event too.
+        # The routes do not check it, since a call with a wrong method leaves a usage event too.
         wrong_method = None if scope["method"] in self._allowed else self._wrong_method(scope)
         with parts.open_calls:
             principal = await self._authenticate(headers, wrong_method)
@@ -166,7 +166,7 @@ class Handler(ABC):
             return None
 
     def _start_capture(self, call: Call) -> None:
-        """From here on, what the client sends and receives passes through the capture."""
+        """From here on, the client's bytes in both directions pass through the capture."""
         capture = self._capture = self.parts.recordings.start(call)
         if capture is not None:
             self.receive, self.send = (
@@ -175,7 +175,7 @@ class Handler(ABC):
             )
 
     def respond_by(self, relay: StreamRelay) -> None:
-        """From here on, what the client gets is the relay's stream, errors included."""
+        """From here on, the client gets the relay's stream, errors included."""
         self._relay = relay
         self._responding = True
 
@@ -190,7 +190,7 @@ class Handler(ABC):
     ) -> None:
         """Sends a provider's whole answer, or its error, once the usage event is durable.
 
-        `failed`: the answer itself says so, whatever its status.
+        `failed`: the answer reports a failure, whatever its status.
         """
         call = writer.call
         writer.progress.first_byte_ms = call.elapsed_ms()

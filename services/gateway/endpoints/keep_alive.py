@@ -19,7 +19,7 @@ class KeepAlive:
         self._timer = self._loop.call_later(every_s, self._begin)
 
     def stop(self) -> None:
-        """From the first byte on, or when there will be none."""
+        """Call this at the first byte, or once no byte can come."""
         self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
@@ -28,7 +28,7 @@ class KeepAlive:
         self._task = self._loop.create_task(self._run())
 
     async def _run(self) -> None:
-        """A client that is gone is noticed by whoever waits for its disconnect."""
+        """Another task waits for the client's disconnect."""
         while True:
             await self._send({"type": "http.response.body", "body": self._frame, "more_body": True})
             await asyncio.sleep(self._every_s)

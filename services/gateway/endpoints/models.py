@@ -39,7 +39,7 @@ async def list_models(request: Request) -> Response:
 
 
 async def show_model(request: Request) -> Response:
-    """Any that may be called, listed or not. Others do not exist, whatever the reason."""
+    """Shows any model that may be called, listed or not; any other is a 404."""
     parts: Parts = request.state.parts
     principal, at = await caller(request)
     name = request.path_params["model"]
@@ -55,7 +55,7 @@ async def show_model(request: Request) -> Response:
 
 
 async def caller(request: Request) -> tuple[Principal, datetime]:
-    """Who asks, and when. Raises AppError where they may not make calls."""
+    """The caller and the time. Raises AppError if the caller may not make calls."""
     parts: Parts = request.state.parts
     principal = await parts.directory.principal(secret_hash(secret_of(request.scope["headers"])))
     at = datetime.fromtimestamp(parts.clock.now_ms() / 1000, UTC)

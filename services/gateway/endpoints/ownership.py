@@ -23,7 +23,7 @@ _MAX_SHOWN = 256
 
 
 class Owned(msgspec.Struct, frozen=True, kw_only=True):
-    """What may serve a call, how many tokens it goes on from, and what it is allowed to name."""
+    """The plan for a call, the tokens that it continues, and the objects it may name."""
 
     plan: Plan
     input_tokens: int = 0
@@ -31,7 +31,7 @@ class Owned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ownership:
-    """Knows whose the objects are, and where they are kept."""
+    """Knows the owner of each object, and the deployment that keeps it."""
 
     def __init__(self, objects: ObjectStore, router: Router) -> None:
         self._objects = objects
@@ -40,7 +40,7 @@ class Ownership:
     async def check(
         self, principal: Principal, client_format: Format, request: CallRequest, plan: Plan
     ) -> Owned:
-        """The plan, left to the deployments that keep what the request names.
+        """The plan, reduced to the deployments that keep the objects which the request names.
 
         Raises NotFound or ObjectNotAllowed for what the caller may not name.
         """
@@ -74,7 +74,7 @@ class Ownership:
         )
 
     async def find_response(self, principal: Principal, response_id: str) -> KeptObject:
-        """Raises NotFound, or Unavailable where nobody can tell."""
+        """Raises NotFound, or Unavailable if neither store can answer."""
         kept = await self._find(principal, (response_id,))
         if response_id not in kept:
             raise NotFound(f"Response with id '{plain(response_id)}' not found.")
@@ -96,7 +96,7 @@ class Ownership:
         own: list[NamedObject],
         kept: dict[str, KeptObject],
     ) -> Plan:
-        """Raises NotFound where the model is not served by whoever keeps all of the objects."""
+        """Raises NotFound if no deployment of the model keeps all of the objects."""
         keepers = tuple(
             target
             for target in plan.targets + plan.context_targets
@@ -113,7 +113,7 @@ class Ownership:
     async def _at_the_same_place(
         self, targets: tuple[Target, ...], kept: KeptObject
     ) -> tuple[Target, ...]:
-        """Those that reach what the deployment reaches, such as another model's of its provider."""
+        """The deployments that reach the same objects, such as another model of the provider."""
         try:
             plan = await self._router.plan(kept.model)
         except NotFound:
@@ -125,7 +125,7 @@ class Ownership:
 
 
 def plain(text: str) -> str:
-    """What a client sent, fit to be shown: no endless id, and no character that has no bytes."""
+    """A client's text, fit to be shown: bounded, and without characters that cannot be encoded."""
     return text[:_MAX_SHOWN].encode("ascii", "backslashreplace").decode()
 
 

@@ -1,4 +1,4 @@
-"""The parts of the gateway that its endpoints work with."""
+"""The parts of the gateway that its endpoints share."""
 
 from concurrent.futures import Executor
 
@@ -40,13 +40,13 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     keepalive_s: float
 
     def invalidate(self, invalidation: Invalidation) -> None:
-        """Drops what is cached of what an administrator changed."""
+        """Drops the cached copies of an object that an administrator changed."""
         if invalidation.kind == "route":
             self.router.invalidate_all()
         else:
             self.directory.invalidate(invalidation)
 
     def invalidate_all(self) -> None:
-        """Drops all that is cached, since invalidations may have been missed."""
+        """Clears all caches, since invalidations may have been missed."""
         self.directory.invalidate_all()
         self.router.invalidate_all()

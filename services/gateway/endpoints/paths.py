@@ -1,6 +1,6 @@
-"""Which path of the API a request means, whatever its base URL has too much or too little.
+"""Finds the path of the API that a request means, whatever its base URL adds or lacks.
 
-Clients put their own paths behind a base URL, and people write that with `/v1`, without it, or
+Clients append their paths to a base URL, which people write with `/v1`, without it, or
 with a slash at its end.
 """
 
@@ -25,7 +25,7 @@ def canonical(path: str) -> str:
 
 
 def not_served(path: str) -> str:
-    """What a 404 says: the API has more paths than the gateway, or the base URL is wrong."""
+    """The message of a 404: the gateway lacks the path, or the base URL is wrong."""
     return (
         f"The gateway does not serve '{path[:_MAX_SHOWN]}'. It serves {_SERVED}. Set the client's "
         "base URL to the gateway's address, with /v1 at its end or without."

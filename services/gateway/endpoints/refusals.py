@@ -1,4 +1,4 @@
-"""Errors of requests that no call is made of, in the format of the path."""
+"""Errors of requests that do not become a call, in the format of the path."""
 
 import time
 from os import urandom
@@ -31,7 +31,7 @@ def wants_websocket(scope: Scope) -> bool:
 
 
 def upgrade_required(path: str) -> Response:
-    """Codex tries a WebSocket first: by a 426 it knows at once that there is none to be had.
+    """Codex tries a WebSocket first; a 426 makes it fall back to HTTP at once.
 
     It is not a call yet: nobody is asked for a key, and the ledger gets no entry.
     """

@@ -1,4 +1,4 @@
-"""Headers that the gateway adds to what it answers."""
+"""Headers that the gateway adds to its answers."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from services.gateway.usage.usage_event import UsageEventWriter
 
 
 def id_headers(request_id: str) -> list[Header]:
-    """Both names, since OpenAI's SDKs read the one and Anthropic's the other."""
+    """Has both names, since OpenAI's SDKs read one and Anthropic's the other."""
     value = request_id.encode()
     return [(b"x-request-id", value), (b"request-id", value)]
 
@@ -48,12 +48,12 @@ def rate_headers(call: Call, limits: Sequence[RateLimit]) -> list[Header]:
 
 
 def cost_headers(cost_nusd: int) -> list[Header]:
-    """In USD, exact, as the ledger is going to say it."""
+    """In USD, exact, as the ledger will have it."""
     return [(b"x-gateway-cost-usd", usd_text(cost_nusd).encode())]
 
 
 def stream_headers(writer: UsageEventWriter) -> list[Header]:
-    """Proxies on the way must neither keep nor hold back a stream."""
+    """They stop proxies from caching or buffering a stream."""
     return [
         *id_headers(writer.call.call_id),
         *call_headers(writer),
@@ -63,7 +63,7 @@ def stream_headers(writer: UsageEventWriter) -> list[Header]:
 
 
 def error_headers(error: AppError, request_id: str, body_bytes: int) -> list[Header]:
-    """With what the SDKs need to decide whether, and when, to try again."""
+    """With the headers by which SDKs decide whether, and when, to retry."""
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % body_bytes),

@@ -1,4 +1,4 @@
-"""Reads what a call asks for, within the memory that bodies may take."""
+"""Reads a call's body and its request, within the memory that bodies may take."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -99,7 +99,7 @@ class StreamRelay:
         await self._send({"type": "http.response.body", "body": last_bytes})
 
     def error_frame(self, error: AppError) -> bytes:
-        """How the stream, which has begun, says that it failed."""
+        """The frame by which a stream that has begun reports an error."""
         return self._followed.error_frame(error)
 
     def usage(self) -> tuple[TokenUsage | None, UsageSource]:

@@ -1,4 +1,4 @@
-"""What the gateway needs to know of a client format, and what each format implements."""
+"""The interface of a client format."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Protocol, TypeVar
@@ -34,7 +34,7 @@ class _Typed(msgspec.Struct):
     type: str = ""
 
 
-# No API has a hundred; and each takes far more memory than its bytes.
+# No API has a hundred fields, and each takes far more memory than its bytes.
 _MAX_FIELDS = 1_000
 # Of members, wherever they are: to make a table of so many takes long, and others have to wait.
 _MAX_COLONS = 1_000_000
@@ -69,7 +69,7 @@ class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Made(msgspec.Struct, frozen=True):
-    """Ids under which a provider keeps an answer, and what else the call made."""
+    """The ids of the answer and of other objects that the call made at the provider."""
 
     response_id: str | None = None
     objects: tuple[str, ...] = ()
@@ -86,7 +86,7 @@ class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StreamReader(Protocol):
-    """Follows one stream: what of it goes to the client, and what it says was used.
+    """Follows one stream: which frames go to the client, and the reported usage.
 
     `done` is set by the frame that ends a whole answer, `failed` by one that reports an error.
     """
@@ -95,7 +95,7 @@ class StreamReader(Protocol):
     failed: bool
 
     def read(self, frame: bytes) -> bytes:
-        """The frame as the client gets it; empty where the client did not ask for it."""
+        """The frame for the client; empty if the client did not ask for it."""
         ...
 
     def is_whole(self) -> bool:
@@ -107,15 +107,15 @@ class StreamReader(Protocol):
         ...
 
     def made(self) -> Made:
-        """What the call made, as far as the stream has told it."""
+        """The objects that the call made, as far as the stream has named them."""
         ...
 
     def text(self) -> bytes:
-        """The text that no report counts, and what could not be read, for estimating its tokens."""
+        """The text that no report counts, and unreadable data, for estimating their tokens."""
         ...
 
     def unkept_bytes(self) -> int:
-        """Bytes that were too many to keep; they are estimated with their framing."""
+        """The number of bytes beyond what was kept; estimates include their framing."""
         ...
 
     def estimate(self, input_tokens: int, output_tokens: int) -> TokenUsage:
@@ -123,7 +123,7 @@ class StreamReader(Protocol):
         ...
 
     def model(self) -> str | None:
-        """The model that answers, as the provider names it; None where it has not said so."""
+        """The model that answers, as the provider names it; None if not named yet."""
         ...
 
     def was_delivered(self) -> bool:
@@ -136,7 +136,7 @@ class Format(Protocol):
 
     name: ClientFormat
     path: str
-    # What a stream's client is sent while the provider thinks before its first byte.
+    # Sent to a stream's client until the provider sends its first byte.
     keep_alive: bytes
     headers: FormatHeaders
     # Whether its answers are text, which has output tokens.
@@ -153,7 +153,7 @@ class Format(Protocol):
         ...
 
     def upstream_fields(self, request: CallRequest, model: str) -> dict[str, Any]:
-        """The body for a provider that speaks this format: only what must change has changed."""
+        """The body for a provider that speaks this format, with only the necessary changes."""
         ...
 
     def usage_of_answer(self, body: bytes) -> TokenUsage | None:
@@ -169,7 +169,7 @@ class Format(Protocol):
         ...
 
     def has_failed(self, body: bytes) -> bool:
-        """Whether an answer says that it failed on the way, although its status is good."""
+        """Whether an answer reports a failure, although its status is good."""
         ...
 
     def made_by(self, request: CallRequest, body: bytes) -> Made:
@@ -183,7 +183,7 @@ class Format(Protocol):
     def error(self, error: AppError, request_id: str) -> ErrorAnswer: ...
 
     def error_frame(self, error: AppError, request_id: str) -> bytes:
-        """How a stream that has begun says that it failed."""
+        """The frame by which a stream that has begun reports an error."""
         ...
 
 
@@ -227,7 +227,7 @@ def decode_fields(body: bytes) -> dict[str, msgspec.Raw]:
         try:
             body.decode()
         except UnicodeDecodeError as error:
-            # What is kept as bytes would pass otherwise, and spoil a translation.
+            # Invalid text would otherwise pass as raw bytes, and break a translation.
             raise InvalidJSON(f"The request body is not valid JSON in UTF-8: {error}.") from None
     is_crowded = len(body) > _MAX_COLONS and body.count(b":") > _MAX_COLONS
     fields = {} if is_crowded else decode_body(body, _fields)
@@ -237,9 +237,9 @@ def decode_fields(body: bytes) -> dict[str, msgspec.Raw]:
 
 
 def decode_answer(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """Raises UpstreamFailed where the provider's answer has not the shape of its format.
+    """Raises UpstreamFailed if the provider's answer does not have its format's shape.
 
-    What is wrong with it is for the operator, and in the exception's cause.
+    The reason is for the operator, in the exception's cause.
     """
     try:
         return decoder.decode(body)
@@ -248,14 +248,14 @@ def decode_answer(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
 
 
 def report_in(raw: msgspec.Raw) -> Report | None:
-    """The `usage` object; None where nothing usable was reported."""
+    """The `usage` object; None if nothing usable was reported."""
     return None if raw in (ABSENT, NULL) else decode_report(raw)
 
 
 def tier_in_force(told: str | None, asked: str | None) -> str | None:
-    """Of a stream that broke off: what it told of its tier, else what the request asked for.
+    """The service tier of a stream that broke off: as reported, else as requested.
 
-    `auto` leaves the choice to the provider, and tells nothing.
+    A requested `auto` counts as unknown, since the provider chooses.
     """
     return asked if told in (None, "auto") and asked != "auto" else told
 

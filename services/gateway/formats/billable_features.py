@@ -20,7 +20,7 @@ def billable_features(
     *,
     disguised: bool,
 ) -> BillableFeatures:
-    """Errs on the side of more: whether the words are names or just text is not looked into."""
+    """Errs on the high side: a word counts whether it is a name or just text."""
     cache_writes = disguised or b"cache_control" in body
     audio_input = disguised or _is_said(b"input_audio", body, fields)
     if not (cache_writes or audio_input) and fields.keys() <= PLAIN_MEMBERS:
@@ -48,7 +48,7 @@ def billable_features(
 
 
 def _is_said(word: bytes, body: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
-    """Anywhere but in the tools, which are most of a long body, and say nothing."""
+    """Whether the word occurs outside of the tools, which make up most of a long body."""
     if "tools" not in fields:
         return word in body
     return any(word in bytes(raw) for name, raw in fields.items() if name != "tools")

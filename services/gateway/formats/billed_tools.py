@@ -41,7 +41,7 @@ FREE_TOOLS = frozenset(
         "tool_search_tool_regex",
     }
 )
-# Of a size that the request does not tell; it costs what the dearest does.
+# The request does not state the size, so it costs what the dearest does.
 CONTAINER = "container"
 _SMALLEST = "container_1g"
 _IN_CONTAINERS = frozenset({"code_interpreter", "shell"})
@@ -65,7 +65,7 @@ _DATE = re.compile(r"_\d{4}_?\d{2}_?\d{2}$")
 # Providers let a model use a tool as often as it likes where the request sets no limit. LiteLLM's
 # own tool for the largest context allows ten searches, and calls seldom come near.
 _ASSUMED_USES = 10
-# How many names of tools one request can hold for.
+# The most tool names that one hold covers.
 _MAX_NAMES, _MAX_NAME_CHARS = 64, 64
 
 
@@ -130,7 +130,7 @@ def _of_tools(tools: bytes) -> Iterator[tuple[str, int]]:
     try:
         found = _tools.decode(tools)
     except UNREADABLE:
-        # Nobody can tell what it allows; the provider rejects it.
+        # Its limit is unreadable; the provider rejects it.
         if b"_search" in tools:
             yield WEB_SEARCH, _ASSUMED_USES
         return
@@ -150,7 +150,7 @@ def _is_googles(tool: _Tool) -> bool:
 
 
 def _of_googles(tools: bytes) -> Iterator[tuple[str, int]]:
-    """Google's tools have no type: the name of their one member says what they are."""
+    """Google's tools have no type: the name of their only member identifies them."""
     for members in _members.decode(tools):
         if "type" not in members and "name" not in members and "function" not in members:
             for member in members:
@@ -160,7 +160,7 @@ def _of_googles(tools: bytes) -> Iterator[tuple[str, int]]:
 
 
 def _container(name: str, tool: _Tool) -> str:
-    """The fee's name; empty for what runs at the client's."""
+    """The fee's name; empty for a container that the client runs."""
     place = tool.environment if name == "shell" else tool.container
     if place is None:
         return _CODE_EXECUTION if name == "code_interpreter" else _SMALLEST

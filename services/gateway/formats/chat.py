@@ -76,7 +76,7 @@ class Chat:
         fields = decode_fields(body)
         known = decode_known(body, fields, _body)
         options = known.stream_options
-        # Which of the two counts is the provider's to say; some know only the older one.
+        # The provider decides which of the two counts; some know only the older one.
         limits = [n for n in (known.max_tokens, known.max_completion_tokens) if n is not None]
         disguised = is_disguised(body)
         return CallRequest(

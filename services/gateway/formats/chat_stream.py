@@ -41,7 +41,7 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 class ChatReader:
     """Ends at `[DONE]`; the usage comes in a chunk of its own with no choices.
 
-    Some servers report it in each chunk, for what has come so far.
+    Some servers report the usage so far in each chunk.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class ChatReader:
         return with_search(reported) if self._kept.contain(CITATION) else reported
 
     def _told_tier(self) -> str | None:
-        """All chunks tell it, where any does."""
+        """If any chunk names it, all do."""
         first = self._kept.first() if self._tier is None else b""
         if b'"service_tier"' in first:
             try:
@@ -139,7 +139,7 @@ class ChatReader:
         return self._tier
 
     def model(self) -> str | None:
-        """All chunks tell it."""
+        """All chunks name it."""
         try:
             return word_of(chat_answer.decode(data_of(self._kept.first())).model)
         except UNREADABLE:

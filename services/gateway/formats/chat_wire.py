@@ -1,4 +1,4 @@
-"""What is read of OpenAI's chat completions, whole and in chunks."""
+"""The members of OpenAI's chat completions, whole and in chunks, that are read."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -37,7 +37,7 @@ class _Choice(msgspec.Struct):
 
 
 class ChatAnswer(msgspec.Struct):
-    """A whole completion or a chunk of one, but for what it says."""
+    """A whole completion or a chunk of one, without its text."""
 
     model: Any = None
     usage: msgspec.Raw = ABSENT
@@ -47,7 +47,7 @@ class ChatAnswer(msgspec.Struct):
 
 
 class ChatTexts(msgspec.Struct):
-    """What a completion or a chunk says."""
+    """The text of a completion or a chunk."""
 
     choices: list[_Choice] = []
 

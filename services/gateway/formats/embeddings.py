@@ -83,7 +83,7 @@ class Embeddings:
         return word_of(decode_answer(body, _answer).model)
 
     def text_of_answer(self, body: bytes) -> bytes:
-        """Vectors are not made of tokens."""
+        """Empty, since vectors are not made of tokens."""
         return b""
 
     def has_failed(self, body: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""How the error tree is written in OpenAI's and in Anthropic's shape."""
+"""Writes the error tree in OpenAI's and in Anthropic's shape."""
 
 import re
 
@@ -61,7 +61,7 @@ def openai_answer(error: AppError) -> ErrorAnswer:
 def _openai_status(error: AppError) -> int:
     """OpenAI has no 402: its clients know an exhausted budget as 429 `insufficient_quota`.
 
-    And one of its clients sends the whole prompt six times before it believes a 403, but not a 400.
+    One of its clients repeats the whole prompt six times after a 403, but not after a 400.
     """
     if isinstance(error, BudgetExceeded | QuotaExhausted):
         return _TOO_MANY_REQUESTS
@@ -91,7 +91,7 @@ def _anthropic_status(error: AppError) -> int:
 
 
 def _anthropic_message(error: AppError) -> str:
-    """Claude Code makes a conversation shorter by these words alone, in any case."""
+    """Claude Code shortens a conversation only if it finds these words, in any case."""
     message = _with_param(error)
     if error.code != "context_length_exceeded" or _LIMIT_WORDS.search(message):
         return message
@@ -107,7 +107,7 @@ def _with_param(error: AppError) -> str:
 
 
 def _thread_details(error: AppError) -> dict[str, object] | None:
-    """By these, SDKs send a thread's whole history again, or go on without a thread."""
+    """The details by which SDKs resend a thread's whole history, or continue without a thread."""
     if isinstance(error, ThreadNotFound):
         return {"error_code": "thread_not_found"}
     if error.code == "unsupported_field" and error.message.startswith("thread: "):

@@ -1,4 +1,4 @@
-"""What OpenAI's and Anthropic's APIs call the same headers."""
+"""The names of equivalent headers in OpenAI's and Anthropic's APIs."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""The frames of a stream that carry text, for what no report of the provider's counts."""
+"""Keeps the frames of a stream that carry text, in case the provider does not count it."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -27,7 +27,7 @@ class KeptFrames:
         self._frames.append(frame)
 
     def mark_counted(self) -> None:
-        """The provider has reported the tokens of all that came until now."""
+        """Call this when the provider has reported the tokens of all text so far."""
         self._counted = (len(self._frames), self._beyond)
 
     def has_uncounted(self) -> bool:
@@ -45,7 +45,7 @@ class KeptFrames:
         return self._frames[0] if self._frames else b""
 
     def uncounted_beyond(self) -> int:
-        """Bytes that were too many to keep, and are not counted."""
+        """The number of uncounted bytes beyond what was kept."""
         return self._beyond - self._counted[1]
 
     def uncounted_text(self, texts_of: Callable[[bytes], Iterable[str | None]]) -> bytes:

@@ -49,9 +49,9 @@ class _Body(msgspec.Struct):
     metadata: _Metadata | None = None
 
 
-# What edits of the context are called that run the model for a summary.
+# Types of context edits that run the model for a summary.
 _COMPACTION = b"compact"
-# A call with one of them is named by the next one.
+# The next call may name a call that has one of these.
 _NAMED_LATER = ("thread", "diagnostics")
 
 _body = msgspec.json.Decoder(_Body)

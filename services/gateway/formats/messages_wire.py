@@ -1,4 +1,4 @@
-"""What is read of Anthropic's messages, whole and in a stream's events."""
+"""The members of Anthropic's messages, whole and in stream events, that are read."""
 
 import re
 from collections.abc import Iterator
@@ -61,7 +61,7 @@ _text_event = msgspec.json.Decoder(TextEvent)
 
 
 def objects_in(answer: bytes) -> tuple[str, ...]:
-    """Of a whole answer or of a frame: the container that it ran in, and files made there."""
+    """The container that a whole answer or a frame ran in, and files made there."""
     if b'"file_id"' not in answer and not (
         b'"container"' in answer and _HAS_CONTAINER.search(answer)
     ):

@@ -32,11 +32,11 @@ _NAMES_FOLLOW = re.compile(rb'\s*:\s*["\[]')
 _IMAGES = "image_generation"
 # Of the body itself `input` is what Responses calls the conversation.
 _CLIENTS_OWN = OPAQUE - {"input"}
-# What earlier answers said of themselves.
+# Records of earlier answers.
 RECORDS = frozenset({"from", "to", "usage", "svg_usage"})
 _NOT_RUN = OPAQUE | RECORDS | {"variables"}
 _MAX_NAMES, _MAX_NAME_CHARS = 64, 256
-# What is looked at in one request: the word, and the members and elements of what is parsed.
+# Bounds of one request's search: occurrences of the word; parsed members and elements.
 _MAX_LOOKS, _MAX_NODES = 10_000, 200_000
 # In a text about models, where the ends are looked for instead.
 _MAX_WORDS = 100
@@ -47,7 +47,7 @@ _ASSUMED_USES = 3
 class NamedModel(msgspec.Struct, frozen=True, kw_only=True):
     """A model that the call may run: in the place of its own or, up to `uses` times, beside it.
 
-    `max_tokens` and `fast` are what is asked of it there, where that differs from the call's.
+    `max_tokens` and `fast` are its own settings, where these differ from the call's.
     """
 
     path: str
@@ -97,7 +97,7 @@ def _is_head(name: str) -> bool:
 
 
 def _may_name_more(body: bytes) -> bool:
-    """Beside its own model, which is a member as well."""
+    """Whether the body may name models beside its own `model`."""
     at, members = -1, 0
     for _ in range(_MAX_WORDS):
         at = body.find(_WORD, at + 1)
@@ -219,7 +219,7 @@ def _default_image_model(path: str) -> NamedModel:
 
 
 def _of_member(value: Any, path: str, around: Members) -> Iterator[NamedModel]:
-    """What a member of such a name says; `around` are all members beside it."""
+    """The model that such a member names; `around` has all members beside it."""
     for name, at in _texts(value, path):
         uses, max_tokens = _count(around, "max_uses"), _count(around, "max_tokens")
         yield NamedModel(

@@ -28,7 +28,7 @@ ANY = "*"
 
 
 class ObjectRule(msgspec.Struct, frozen=True, kw_only=True):
-    """What a field names, and who may name it.
+    """The kind of object that a field names, and who may name it.
 
     `continues`: what the object holds becomes input of the call. `relayed_only`: a translation
     leaves the field out. `thread`: SDKs start a thread anew where theirs is not found.
@@ -44,7 +44,7 @@ class ObjectRule(msgspec.Struct, frozen=True, kw_only=True):
     unless: Callable[[Members], bool] | None = None
 
 
-# The client's own data, or an echo of what an answer said: nothing in there is looked up.
+# The client's own data, or a copy of an earlier answer: its names are not looked up.
 OPAQUE = frozenset(
     {
         "annotations",
@@ -160,7 +160,7 @@ _CONTENT = {
 
 
 def _is_whole(item: Members) -> bool:
-    """Whether the provider has nothing to look up for the item."""
+    """Whether the item is complete, so that the provider looks nothing up."""
     types = _values(item, "type")
     if types in ([], [None]):
         return any(role is not None for role in _values(item, "role"))

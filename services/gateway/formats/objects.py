@@ -56,7 +56,7 @@ class NamedObject(msgspec.Struct, frozen=True):
 
 
 def is_disguised(body: bytes) -> bool:
-    """Whether names in the body may be spelt so that a search does not find them."""
+    """Whether names in the body may be written so that a plain search misses them."""
     # Most bodies have no escape at all, which a single byte tells soonest. The expression looks for
     # that byte first, too, and so is faster than a search for four.
     return b"\\" in body and _DISGUISED.search(body) is not None
@@ -76,7 +76,7 @@ def named_objects(
         fields.keys() <= PLAIN_MEMBERS
         or (heads.isdisjoint(fields) and all(map(str.islower, fields)))
     ):
-        # As good as every body ends here, so that is said in few steps.
+        # Nearly every body ends here, so this check has few steps.
         return ()
     search = _ObjectSearch(table, everywhere=disguised)
     found = search.found
@@ -98,7 +98,7 @@ def named_objects(
 
 
 def brought_objects(client_format: ClientFormat, answer: bytes) -> tuple[str, ...]:
-    """Ids of what a call made, of its answer or an event of it; none where that cannot be read."""
+    """Ids of objects in an answer or an event; empty if it is unreadable."""
     search = _ObjectSearch(ANSWER_FIELDS[client_format])
     try:
         search.value(answer, "", "")

@@ -1,6 +1,6 @@
-"""Members of bodies that no look at a body is for: they name no object, model or billed feature.
+"""Members of bodies that no search concerns: they name no object, model or billed feature.
 
-Most bodies have no others, which one comparison tells. A test holds the names against each look.
+Most bodies have only these, which one comparison shows. A test checks them against each search.
 """
 
 PLAIN_MEMBERS = frozenset(

@@ -119,7 +119,7 @@ class Responses:
         fields = decode_fields(body)
         known = decode_known(body, fields, _body)
         if known.background:
-            # It is fetched later and past the gateway, which would never learn what it used.
+            # Clients fetch its answer later and past the gateway, which would never see its usage.
             raise InvalidRequest(
                 "Background responses are not supported: omit 'background'.",
                 param="background",
@@ -221,7 +221,7 @@ class ResponsesReader:
         return msgspec.structs.replace(self._made, objects=tuple(_ids_added(self._added)))
 
     def is_whole(self) -> bool:
-        """Only an event that ends it says what a response used."""
+        """Only the event that ends a response has its usage."""
         return False
 
     def usage(self) -> TokenUsage | None:

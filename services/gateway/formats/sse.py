@@ -1,4 +1,4 @@
-"""Server-sent events, taken apart only as far as metering needs."""
+"""Server-sent events, parsed only as far as metering needs."""
 
 import re
 
@@ -20,12 +20,12 @@ class FrameSplitter:
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that `data` completes."""
         if not self._rest and b"\r" not in data:
-            # As good as every read; and most hold one whole frame.
+            # Nearly every read; most hold exactly one frame.
             *whole, self._rest = data.split(b"\n\n")
             if not self._rest and len(whole) == 1:
                 return [data]
             return self._bounded([part + b"\n\n" for part in whole])
-        # What came before was searched already, but for a blank line that was cut in two.
+        # Earlier bytes were searched already, except for a blank line that was cut in two.
         searched = max(0, len(self._rest) - _FRAME_END_BYTES + 1)
         if self._rest:
             data = self._rest + data

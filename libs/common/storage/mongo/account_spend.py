@@ -1,4 +1,4 @@
-"""What accounts spent by period: kept in their own documents, and what is not, beside them.
+"""Spend of accounts by period: recent periods in the accounts' documents, others beside them.
 
 An account's document has `spend`, nano-USD by period, so that a posting changes one document for
 all periods of an account; `summed` is how many of the account's `entries` are in there. Periods

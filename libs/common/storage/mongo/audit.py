@@ -29,7 +29,7 @@ INDEXES = (
 
 
 class AuditStore:
-    """Records by their numbers. A number that is taken is taken: that keeps the chain one chain."""
+    """Records by their numbers. A number is used once, which keeps the chain whole."""
 
     def __init__(self, database: Database) -> None:
         self._records = database["audit"]
@@ -66,7 +66,7 @@ class AuditStore:
         return [from_document(document, AuditRecord) for document in await cursor.to_list(limit)]
 
     async def links(self, seq: int, *, limit: int) -> Sequence[AuditRecord | None]:
-        """As `after`; None stands for a record that cannot be read any more."""
+        """As `after`; None stands for a record that is no longer readable."""
         cursor = self._records.find({"_id": {"$gt": seq}}).sort("_id", ASCENDING).limit(limit)
         return [_read(document) for document in await cursor.to_list(limit)]
 
@@ -82,7 +82,7 @@ class AuditStore:
         return {record.seq: record for record in records}
 
     async def note_head(self, head: AuditHead) -> None:
-        """Apart from the records, so that it is told if the last of them are removed."""
+        """Stores the head apart from the records, so that removing the last ones shows."""
         try:
             await self._heads.update_one(
                 {"_id": _HEAD, "seq": {"$lt": head.seq}},

@@ -1,4 +1,4 @@
-"""What an index is, how those that are missing are found, and how they are built.
+"""Describes indexes, finds missing ones, and builds them.
 
 Each store has its `INDEXES`; `libs.common.storage.indexes` has them all.
 """

@@ -1,4 +1,4 @@
-"""Makes documents of entries."""
+"""Builds the documents of entries."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -13,7 +13,7 @@ from libs.common.storage.mongo.account_spend import FIELDS
 from libs.common.storage.mongo.driver import ASCENDING, Database, Document, bson_of
 
 _PAGE = 500
-# What postings write into an account's document.
+# The fields of an account's document that postings write.
 POSTED = (*FIELDS, "spent_nusd")
 # For a time that somebody wrote as something else.
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Which end users, tags and asked names of an account's day have sums of their own.
+"""Decides which end users, tags and asked names of an account's day have sums of their own.
 
 Clients choose these values, so their number is bounded: those that come first in a day have sums of
 their own, the others share one. What has a sum of its own keeps it.

@@ -1,4 +1,4 @@
-"""What MongoDB says of itself, as far as the service's user may ask."""
+"""Facts about the MongoDB server, as far as the service's user may read them."""
 
 from datetime import UTC, datetime
 from time import perf_counter

@@ -1,4 +1,4 @@
-"""Which price a call has: what an administrator set, over LiteLLM's bundled map."""
+"""Finds the price of a call: an administrator's, else that of LiteLLM's bundled map."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime

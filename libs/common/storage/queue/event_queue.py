@@ -61,7 +61,7 @@ class Queue(msgspec.Struct, frozen=True):
 class QueueState(msgspec.Struct, frozen=True, kw_only=True):
     """How many jobs wait or run, and the enqueue time (Unix ms) of the oldest in a sample.
 
-    Of all shards but `shards_away`, which did not answer.
+    Covers all shards except `shards_away`, which did not answer.
     """
 
     jobs: int

@@ -1,4 +1,4 @@
-"""The answers of several servers of Redis, some of which may be away."""
+"""Combines the answers of several Redis servers, some of which may be away."""
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Sequence

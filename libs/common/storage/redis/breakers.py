@@ -18,5 +18,5 @@ class Breakers:
         return self._only or self.by_shard[self._of(user_id)]
 
     def any_open(self) -> bool:
-        """Whether a server's last word was a failure."""
+        """Whether the last try at a server failed."""
         return self.shared.is_open or any(breaker.is_open for breaker in self.by_shard)

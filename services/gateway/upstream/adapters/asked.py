@@ -1,4 +1,4 @@
-"""What of the engine's chat bodies goes to LiteLLM's chat call, and what its answers tell truly.
+"""Which fields go from the engine's chat bodies to LiteLLM's chat call, and which answers to trust.
 
 Invariant: a field goes by its name, and no field is one of LiteLLM's own parameters.
 """
@@ -14,7 +14,7 @@ from services.gateway.upstream.adapters.target import TranslationTarget
 _ASKED = FIELDS["chat"].carried | {"thinking", "top_k"}
 _CLAUDE = "claude"
 _GOOGLES = frozenset({"gemini", "vertex_ai"})
-# LiteLLM says `stop` for these of Google's words.
+# LiteLLM reports these of Google's finish reasons as `stop`.
 _MALFORMED = frozenset(
     {
         "MALFORMED_FUNCTION_CALL",
@@ -32,7 +32,7 @@ def asked_fields(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Telling:
-    """How one provider's answers are to be read.
+    """How to read one provider's answers.
 
     `thinks_uncounted`: LiteLLM estimates what the model thought. `caches_as_claude`: caches are
     kept for five minutes where no time is told, which LiteLLM does not say.
@@ -45,7 +45,7 @@ class Telling:
             provider == "vertex_ai" and is_claude
         )
         self.caches_as_claude = is_claude or provider == "bedrock"
-        # An answer that says nothing stands for a call that broke.
+        # An empty answer means that the call broke.
         self._breaks_silently = not is_claude and provider in _GOOGLES | {"bedrock"}
         self._is_googles = not is_claude and provider in _GOOGLES
 

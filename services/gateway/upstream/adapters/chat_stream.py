@@ -29,7 +29,7 @@ class ChatStream:
         self._lines: Any = None
 
     async def open(self) -> None:
-        """Some providers' calls are made on the first chunk; make them now, so refusals show."""
+        """Some providers' calls start with the first chunk: start them, so refusals show."""
         if self._source.completion_stream is None:
             await self._source.fetch_stream()
         chunks = self._source.completion_stream
@@ -53,7 +53,7 @@ class ChatStream:
 
     @property
     def own_end(self) -> str | None:
-        """Google's own word for how the answer ended."""
+        """Google's own finish reason."""
         return None if self._google is None else self._google.end
 
     @property

@@ -17,7 +17,7 @@ _FORMATS = ("float", "base64")
 def embedding_request(
     library: Library, target: TranslationTarget, fields: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Numbers are always asked for: few providers know base64, which is ours to write.
+    """Always asks for numbers, since few providers know base64; the gateway writes base64 itself.
 
     Raises TranslationRefused for what the provider cannot do.
     """

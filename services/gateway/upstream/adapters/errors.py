@@ -1,4 +1,4 @@
-"""Turns whatever LiteLLM raises into a refusal with the provider's own status and words."""
+"""Turns LiteLLM's exceptions into a refusal with the provider's own status and message."""
 
 import re
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ _SUFFIX = re.compile(
     r"\s*(?:\. )?Handle with `litellm\.\w+`\.?$|\s*To drop these, set `litellm\.drop_params.*$",
     re.DOTALL,
 )
-# What LiteLLM says of a request before it calls the provider, under an error of connection.
+# LiteLLM's messages about a request before any call, which it raises as connection errors.
 _INVALID_REQUEST = re.compile(r"^Invalid \w+ message\b.*")
 # How LiteLLM and the SDKs inside it say, before any call, that they found no credential.
 _NO_CREDENTIAL = re.compile(
@@ -39,7 +39,7 @@ _LAST_ERROR = 599
 
 @contextmanager
 def refusals(target: TranslationTarget) -> Iterator[None]:
-    """Whatever is raised inside leaves as TranslationRefused."""
+    """Turns any exception inside into TranslationRefused."""
     try:
         yield
     except (TranslationRefused, StopAsyncIteration):
@@ -94,7 +94,7 @@ def truncated(target: TranslationTarget) -> TranslationRefused:
 def _unsaid(
     causes: list[BaseException], kinds: set[str], text: str, target: TranslationTarget
 ) -> TranslationRefused:
-    """No answer of the provider is behind it.
+    """For an exception without an answer of the provider.
 
     LiteLLM itself refuses what it cannot carry, and names it; what else there is has to do with
     connections and unreadable answers, whose words would show addresses and source lines.
@@ -126,7 +126,7 @@ def _unsaid(
 
 
 def _cause(causes: list[BaseException], kinds: set[str]) -> UpstreamCause | None:
-    """Of what is due to no connection, LiteLLM says that it is as well: its own mistakes, too."""
+    """LiteLLM also blames its own failures on the connection; this finds the true cause."""
     if any(is_unreachable(cause) for cause in causes):
         return "unreachable"
     return None if kinds & _CONNECTIONS else "translation"
@@ -169,7 +169,7 @@ def _answered_with_status(causes: list[BaseException]) -> int | None:
 
 
 def _stream_status(causes: list[BaseException]) -> int:
-    """Of an error event: LiteLLM knows it by the provider's own number."""
+    """The status of an error event, by the provider's own number."""
     status = getattr(causes[0], "status_code", None)
     return status if isinstance(status, int) and _FIRST_ERROR <= status <= _LAST_ERROR else 502
 

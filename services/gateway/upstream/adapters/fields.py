@@ -1,4 +1,4 @@
-"""Which fields of a client's body go into a translation; the rest is refused by name.
+"""Which fields of a client's body go into a translation; all others are refused by name.
 
 Invariant: only what a format's API documents reaches LiteLLM. Its own control parameters
 (`api_base`, `api_key`, `mock_response`, `extra_headers`, callbacks and so on) share one namespace
@@ -35,9 +35,9 @@ def carried(client_format: ClientFormat, body: Mapping[str, Any]) -> dict[str, A
 def check_provider(
     client_format: ClientFormat, target: TranslationTarget, fields: Mapping[str, Any]
 ) -> None:
-    """Refuses what LiteLLM would leave out for this provider without a word.
+    """Refuses fields that LiteLLM would silently drop for this provider.
 
-    A route that drops what cannot be carried lets it.
+    With `drop_params` they may be dropped.
     """
     if target.provider != "anthropic" or target.drop_params:
         return
@@ -64,7 +64,7 @@ def _at(path: tuple[str, ...], fields: Mapping[str, Any]) -> Any:
 def sifted(
     client_format: ClientFormat, body: Mapping[str, Any]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The body without what cannot be carried, for a route that would rather do without it.
+    """The body without what cannot be carried, for a route with `drop_params`.
 
     The names of what was left out come second; a tool's is `tools[n]`.
     """
@@ -157,7 +157,7 @@ def _check_tools(fields: FormatFields, tools: Any) -> None:
 
 
 def _check_choice(fields: FormatFields, choice: Any) -> None:
-    """LiteLLM leaves out what it does not know, or breaks on it."""
+    """LiteLLM drops a choice that it does not know, or breaks on it."""
     known = fields.choice_types if isinstance(choice, dict) else fields.choices
     said = _kind_of(choice) if isinstance(choice, dict) else choice
     if choice is not None and not (isinstance(said, str) and said in known):

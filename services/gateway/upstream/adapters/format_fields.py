@@ -1,8 +1,8 @@
-"""What each format's API documents, and what becomes of it in a translation.
+"""The documented fields of each format's API, and how a translation treats them.
 
 Three kinds of field are let through. Carried ones go to LiteLLM, which refuses what the provider
-cannot do. Dropped ones are hints and labels that do not change the answer. Neutral ones say what
-is so without them, at the values listed.
+cannot do. Dropped ones are hints and labels that do not change the answer. Neutral ones have
+no effect at the values listed.
 """
 
 from collections.abc import Mapping

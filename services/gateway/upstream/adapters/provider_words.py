@@ -1,4 +1,4 @@
-"""What a provider itself said of its error, wherever LiteLLM left it: never LiteLLM's own words."""
+"""Finds a provider's own error message, wherever LiteLLM left it; never LiteLLM's own words."""
 
 import ast
 import math

@@ -21,7 +21,7 @@ from services.gateway.upstream.adapters.response_items import (
 
 _encode = msgspec.json.Encoder().encode
 
-# What a response says of its request, and what it says where the request said nothing.
+# The members of a response that echo its request, with their defaults.
 _ECHOED: Mapping[str, Any] = {
     "instructions": None,
     "max_output_tokens": None,

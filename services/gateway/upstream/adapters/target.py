@@ -1,4 +1,4 @@
-"""What a translation is asked for and how it is refused; importable without LiteLLM."""
+"""The target of a translation and its refusal; importable without LiteLLM."""
 
 import msgspec
 
@@ -25,7 +25,7 @@ class TranslationTarget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TranslationRefused(Exception):
-    """The provider, or the translation to it, did not give an answer.
+    """The provider, or the translation to it, gave no answer.
 
     `status` is the HTTP status for the client, `message` the provider's own words where it
     said any, `code` its code or error type, `retry_after` its header, as it came. `cause` says

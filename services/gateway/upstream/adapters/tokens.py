@@ -19,7 +19,7 @@ MAX_TEXT_BYTES = 1024 * 1024
 
 
 class BundledTokenizer:
-    """One for all models: what a provider does not say is estimated in any case."""
+    """One tokeniser for all models, since these counts are estimates in any case."""
 
     async def count(self, text: bytes) -> int:
         if not text:
@@ -38,5 +38,5 @@ def _count(text: bytes) -> int:
     except (ImportError, OSError) as error:
         log.error("tokenizer.missing", error=error)
         return by_bytes(len(text))
-    # Nothing in a text is special: it is what a model has said.
+    # Text of a model may look like a special token, and is not one.
     return len(encoding.encode_ordinary(text.decode(errors="replace")))

@@ -26,7 +26,7 @@ class Translator:
         self._library = LazyLibrary()
 
     async def prepare(self) -> None:
-        """Imports LiteLLM, whose seconds are nobody's time to answer."""
+        """Imports LiteLLM ahead of a call, whose time the import would take."""
         await self._library.get()
 
     async def unsupported(

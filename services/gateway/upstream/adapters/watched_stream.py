@@ -1,4 +1,4 @@
-"""What comes from a provider, seen before LiteLLM adds an end of its own to it."""
+"""Watches a provider's stream before LiteLLM adds an end of its own."""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Any

@@ -1,6 +1,6 @@
-"""Which of the client's fields a provider's error is about, where it names one of its own.
+"""Finds the client's field for the provider's field that an error names.
 
-None wherever two readings are possible: a wrong path misleads more than none.
+None if two readings are possible: a wrong path misleads more than a missing one.
 """
 
 import re
@@ -37,7 +37,7 @@ def _option(translation: Translation, steps: list[str]) -> str | None:
     for length in range(len(steps), 0, -1):
         field = meant.get(".".join(steps[:length]))
         if field is not None:
-            # Which of the turns is not known, and naming all of them would not help.
+            # The turn is not known, and naming all of them would not help.
             is_vague = field == "turns" and len(steps) > length
             return None if is_vague else known.get(field)
     return None
@@ -73,7 +73,7 @@ def _turn(translation: Translation, steps: list[str]) -> str | None:
 
 
 def _part(turn: Turn, sent: int, step: str) -> At | None:
-    """Results are sent first in their turn."""
+    """Tool results are sent first in their turn, so their places differ."""
     parts = sorted(turn.parts, key=lambda part: type(part) is not Result)
     index = _index(step, parts)
     return None if index is None or len(parts) != sent else parts[index].at or turn.at

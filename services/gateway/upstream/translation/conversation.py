@@ -51,7 +51,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """How the model shall think. `auto` is Anthropic's adaptive thinking.
+    """How the model should think. `auto` is Anthropic's adaptive thinking.
 
     `summary` auto, concise or detailed; `is_shown` is Anthropic's `display`.
     """
@@ -74,7 +74,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Labels(msgspec.Struct, frozen=True, kw_only=True):
-    """What the provider shall note of the call. `keeps` is OpenAI's `store`."""
+    """Labels that the provider stores with the call. `keeps` is OpenAI's `store`."""
 
     user: str | None = None
     safety_id: str | None = None

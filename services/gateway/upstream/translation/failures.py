@@ -1,4 +1,4 @@
-"""What a provider's error means for a client of another format."""
+"""Translates a provider's error for a client of another format."""
 
 import re
 from math import ceil

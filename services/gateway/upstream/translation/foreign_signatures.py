@@ -1,4 +1,4 @@
-"""Takes out of a relayed body what the gateway itself has put in for its client to keep.
+"""Removes from a relayed body what the gateway itself had its client keep.
 
 A conversation that went to several providers holds thinking of each, in envelopes of the
 gateway's; a provider refuses those of another. All else of the body stays byte for byte.

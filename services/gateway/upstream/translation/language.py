@@ -1,4 +1,4 @@
-"""What each format implements: functions that are pure but for their sink."""
+"""The functions that each format implements, pure except for their sink."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Puts a stream's parts one after the other, whatever order a provider sends them in."""
+"""Orders a stream's parts, whatever order a provider sends them in."""
 
 from collections import deque
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The tools that a conversation offers, and how the model may choose among them."""
+"""The tools of a conversation, and the model's choice among them."""
 
 from typing import Literal
 

@@ -32,7 +32,7 @@ _encode = msgspec.json.encode
 
 
 def read_answer(body: bytes, _family: Family) -> Reply | ReportedError:
-    """The same of every family: chat names none of what it carries.
+    """Is the same for every family, since chat does not name the family.
 
     Raises UpstreamFailed where it is not an answer of chat's, AnswerBroken for an empty one."""
     answer = decode_answer(body, answer_wire.answer_decoder)
@@ -61,7 +61,7 @@ def usage_in(raw: msgspec.Raw, tier: str | None) -> TokenUsage | None:
 
 
 def minted_id(answer_id: str, index: int) -> str:
-    """Of a call that a server has none for; the same each time that the answer is read."""
+    """An id for a call that a server sent without one; the same each time the answer is read."""
     digest = sha256(f"{answer_id}:{index}".encode()).hexdigest()
     return f"call_{digest[:_MINTED_CHARS]}"
 

@@ -1,4 +1,4 @@
-"""Chat's answers as they are on the wire; what nobody reads in them is passed over."""
+"""Chat's answers on the wire; members that nobody reads are skipped."""
 
 import msgspec
 

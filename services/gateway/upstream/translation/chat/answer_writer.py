@@ -110,7 +110,7 @@ def _beside_words(parts: list[Part], context: AnswerContext) -> dict[str, Any]:
             omit(context, part.kind, part.at)
     members = _thinking(thoughts)
     if calls and context.request.has_legacy_functions:
-        # It has a place for one call.
+        # The legacy form holds only one call.
         members["function_call"] = calls.pop(0)["function"]
     if calls:
         members["tool_calls"] = calls

@@ -1,4 +1,4 @@
-"""Citations of an answer's text as chat's annotations, which know addresses alone."""
+"""Writes citations as chat's annotations, which can only cite URLs."""
 
 from typing import Any
 

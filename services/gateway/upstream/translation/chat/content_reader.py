@@ -33,7 +33,7 @@ Content = str | list[wire.ContentPart] | None
 
 
 def read_content(content: Content, at: At) -> tuple[Part, ...]:
-    """No part for an empty text. Raises InvalidRequest with the path of what is wrong."""
+    """Skips empty texts. Raises InvalidRequest with the path of the fault."""
     if not content:
         return ()
     if isinstance(content, str):

@@ -1,4 +1,4 @@
-"""The parts of a stream that are being written."""
+"""The open parts of a stream that is being written."""
 
 from services.gateway.formats.base import MAX_KEPT_BYTES
 from services.gateway.upstream.translation.chat.calls import CallHead

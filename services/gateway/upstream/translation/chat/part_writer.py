@@ -1,4 +1,4 @@
-"""Writes what a user says, and what tools gave back, as parts of a chat message."""
+"""Writes user content and tool results as parts of a chat message."""
 
 from base64 import b64decode
 from binascii import Error as Base64Error

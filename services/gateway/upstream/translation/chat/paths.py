@@ -1,4 +1,4 @@
-"""How a chat client's request names what is in it."""
+"""The paths by which a chat client's request names its parts."""
 
 from collections.abc import Container
 

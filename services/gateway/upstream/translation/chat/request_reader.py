@@ -33,7 +33,7 @@ from services.gateway.upstream.translation.tools import Tool, ToolChoice
 _EFFORTS: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _VERBOSITIES = ("low", "medium", "high")
 _SHAPES = ("text", "json_object", "json_schema")
-# Read elsewhere, or the gateway's own affair; what else is not read goes to `extra`.
+# Read elsewhere, or of no concern to a provider; other unread fields go to `extra`.
 _SET_ASIDE = frozenset({"model", "messages", "tools", "functions", "tool_choice", "function_call"})
 # A format has so many fields, and a call so few of them: each group is read where there is any.
 _TOOLS = (_SET_ASIDE - {"model", "messages"}) | {"web_search_options"}

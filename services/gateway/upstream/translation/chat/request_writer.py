@@ -69,7 +69,7 @@ def _limits(request: Request, profile: Profile, report: Report) -> Written:
     limits: OutputLimits = request.limits
     body: Written = {}
     if limits.output_tokens == 0:
-        # Never left out: the call would be a whole one, and paid for.
+        # Never left out, or the client would pay for a whole call.
         raise unsupported(
             report.paths.field("limits.prewarm"), "the provider writes at least one token"
         )

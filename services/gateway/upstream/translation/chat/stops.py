@@ -1,4 +1,4 @@
-"""How answers end: the words of servers that speak chat, and the one that clients are told."""
+"""Why answers end: the reasons of servers that speak chat, and those that clients get."""
 
 from services.gateway.upstream.translation.reply import Stop, StopKind
 

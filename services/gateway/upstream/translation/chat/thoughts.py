@@ -1,4 +1,4 @@
-"""Thinking as a chat client gets it: its text, and blocks that it can send back signed."""
+"""Thinking for a chat client: its text, and signed blocks that it can send back."""
 
 from typing import Any
 

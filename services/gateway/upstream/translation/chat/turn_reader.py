@@ -37,7 +37,7 @@ _KNOWN = frozenset(wire.Message.__struct_fields__)
 
 
 def read_turns(raw: msgspec.Raw) -> tuple[tuple[Turn, ...], dict[str, msgspec.Raw]]:
-    """Beside them, by path, the members of messages that nobody knows."""
+    """Returns the turns and, by path, unknown members of messages."""
     unknown: dict[str, msgspec.Raw] = {}
     try:
         messages = decoded(_messages, raw, _PATH)

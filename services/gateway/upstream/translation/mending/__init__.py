@@ -1,4 +1,4 @@
-"""Makes of a legal request one that is legal at its target, too.
+"""Changes a legal request into one that is legal at its target, too.
 
 Providers refuse combinations that each format allows. A rule is a pure function that knows one of
 them; the tables below say which rules hold for a family, in the order in which they are applied,

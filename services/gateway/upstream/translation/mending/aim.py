@@ -1,4 +1,4 @@
-"""What a rule mends a request for."""
+"""The target that a rule mends a request for."""
 
 import msgspec
 

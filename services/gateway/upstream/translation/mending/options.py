@@ -117,7 +117,7 @@ def namespaces(request: Request, aim: Aim) -> Request:
 
 
 def verbosity(request: Request, aim: Aim) -> Request:
-    """A hint of style, which OpenAI's models alone know."""
+    """Drops this hint of style for models other than OpenAI's."""
     if request.verbosity is None or aim.is_openai:
         return request
     if request.verbosity != _NO_EFFECT:

@@ -1,4 +1,4 @@
-"""Calls and results that belong together, for targets that refuse one without the other."""
+"""Checks that calls and results match, for targets that refuse one without the other."""
 
 from services.gateway.upstream.translation.conversation import Request, Turn
 from services.gateway.upstream.translation.mending.aim import Aim

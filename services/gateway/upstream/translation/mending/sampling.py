@@ -1,4 +1,4 @@
-"""Sampling as the target's models take it."""
+"""Adjusts sampling to the target's models."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from services.gateway.upstream.translation.conversation import NO_SAMPLING, Request
 from services.gateway.upstream.translation.mending.aim import Aim
 
-# What asks for nothing beyond what a provider does by itself.
+# Values that equal the provider's own defaults.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "temperature": (1,),
     "top_p": (1,),

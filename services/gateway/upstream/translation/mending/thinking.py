@@ -1,4 +1,4 @@
-"""How much a model shall think, in the words and within the rules of the target.
+"""How much a model should think, in the terms and within the rules of the target.
 
 Where thinking and something else exclude each other, thinking gives way to what the provider would
 refuse otherwise, and sampling gives way to thinking unless little of it was asked for.

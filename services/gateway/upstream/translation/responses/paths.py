@@ -1,4 +1,4 @@
-"""How a Responses client's request names what is in it."""
+"""The paths by which a Responses client's request names its parts."""
 
 from services.gateway.upstream.translation.parts import At
 from services.gateway.upstream.translation.refusals import Paths

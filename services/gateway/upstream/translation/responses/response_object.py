@@ -9,7 +9,7 @@ from libs.common.schemas.usage import TokenUsage
 from services.gateway.upstream.translation.reply import AnswerContext, ReportedError, Stop
 from services.gateway.upstream.translation.responses.ids import digest
 
-# What a response says of its request, and what where the request said nothing.
+# The members of a response that echo its request, with their defaults.
 _ECHOED: tuple[tuple[str, Any], ...] = (
     ("instructions", None),
     ("max_output_tokens", None),
