@@ -16,13 +16,13 @@ from services.admin.fields import Metadata, Search, UserIds
 from services.admin.pages import ListCursor, PageQuery, found_in
 from services.admin.state import State
 
-# Accounts that one request changes; its cursor goes on with the rest.
+# The most accounts that one request changes; its cursor continues with the rest.
 _MAX_CHANGED = 200
 _MAX_NAMED = 1_000
 
 
 class AccountFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is given holds. `q` is part of the user_id or the name."""
+    """Every given condition must hold. `q` is part of the user_id or the name."""
 
     user_ids: Annotated[UserIds, Meta(min_length=1, max_length=_MAX_NAMED)] | None = None
     q: Search | None = None
@@ -50,7 +50,7 @@ class StatusBody(msgspec.Struct, frozen=True, kw_only=True):
 class StatusChange(msgspec.Struct, frozen=True, kw_only=True):
     """`user_ids` are those that change, or would. With a `next_cursor` there may be more.
 
-    `missed` are those that somebody else changed meanwhile: repeat the request for them.
+    `missed` are accounts that somebody else changed meanwhile: repeat the request for them.
     """
 
     dry_run: bool

@@ -134,7 +134,7 @@ async def create_account(request: Request[State], body: NewAccount) -> Answer[Ac
         before = await state["accounts"].get(body.user_id)
         if before is None or before.revision != account.revision:
             raise Conflict(f"The account '{body.user_id}' already exists.", param="user_id")
-        # This request made it before its process died.
+        # An earlier attempt of this request made it before its process died.
         account = before
     return await _answer(state, account)
 
@@ -148,7 +148,7 @@ async def list_accounts(request: Request[State], query: AccountQuery) -> Answer[
 async def _reached(
     request: Request[State], query: AccountQuery, part: Slice
 ) -> Rows[SpendingAccount]:
-    """The accounts that the actor reaches, and wants."""
+    """The accounts that the query wants and the actor reaches."""
     accounts, reached = request.state["accounts"], actor_of(request).accounts
     if reached is None:
         read = accounts.slice if query.q is UNSET else accounts.search
@@ -187,7 +187,7 @@ async def change_account(request: Request[State], body: AccountChanges) -> Answe
 
 
 def _stored(before: Account, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that the changes set, as they are stored. Raises ValidationFailed."""
+    """The changed fields in their stored form. Raises ValidationFailed."""
     fields = dict(changes)
     if "budget" in fields:
         budgets = merged_budget(before.budgets, fields.pop("budget"))

@@ -30,7 +30,7 @@ class Announcer:
     ) -> dict[str, str]:
         """Returns headers for the response, which say if gateways were not notified.
 
-        `as_one` is for many prices: gateways would forget all of theirs for each of them.
+        `as_one` is for many prices, since gateways clear all prices for each announcement.
         """
         try:
             told = [Invalidation(kind=kind, id=object_id) for object_id in ids]

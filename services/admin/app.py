@@ -57,7 +57,7 @@ def create_app(
     around = (
         with_refusals(clock),
         with_role,
-        # An answer that is given again is not a write.
+        # A replayed answer is not a write.
         Idempotency(settings.root_keys),
         with_audit(ENDPOINTS),
     )

@@ -1,7 +1,7 @@
 """`GET /admin/budgets`: budgets of accounts or of keys with their outlook, all or those at risk.
 
-That a budget is at risk follows from its limit, its spend and the time, so no index knows it: what
-each owner spent has to be read. A page therefore looks at a bounded number of owners.
+Whether a budget is at risk follows from its limit, its spend and the time, so no index has it: each
+owner's spend must be read. A page therefore reads a bounded number of owners.
 """
 
 from collections.abc import Sequence

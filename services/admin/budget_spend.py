@@ -1,4 +1,4 @@
-"""What a budget of an account or of a key has spent and has left, and whether it lasts."""
+"""Spend, remainder and forecast of a budget of an account or of a key."""
 
 from datetime import datetime
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Budgets and limits, as accounts and keys have them in bodies and answers."""
+"""Budgets and limits in the bodies and answers of accounts and keys."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""LiteLLM's bundled map, as administrators ask for it: by name, by id, page by page."""
+"""Reads LiteLLM's bundled map for administrators: by name, by id, page by page."""
 
 from libs.common.errors import NotFound
 from libs.common.schemas.price import PriceVersion
@@ -17,7 +17,7 @@ def mapped(price_map: PriceMap, model: str) -> MapModel | None:
 
 
 def routed_name(row: MapModel) -> str:
-    """What the model is called at its provider."""
+    """The model's name at its provider."""
     return row.price.model.removeprefix(f"{row.provider}/")
 
 

@@ -175,7 +175,7 @@ def _plain(rate: Decimal | None) -> Decimal | None:
 
 
 def terms_view(version: PriceVersion) -> dict[str, Any]:
-    """What makes one price another than the next."""
+    """The terms in which prices can differ."""
     return {
         **rates_view(version.rates),
         "web_search_cost": version.web_search,

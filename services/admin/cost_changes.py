@@ -1,4 +1,4 @@
-"""What an import would change: the rows of a price map beside the prices in force."""
+"""Compares the rows of a price map with the prices in force."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -54,7 +54,7 @@ class CostMapReading(msgspec.Struct, frozen=True):
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """What an import gives all of its versions."""
+    """The terms that an import gives to all of its versions."""
 
     import_id: str | None
     effective_from: datetime
@@ -146,7 +146,7 @@ class StoredPrices:
                     self._patterns.append(version)
 
     def price_of(self, model: MapModel, at: datetime) -> PriceVersion | None:
-        """What an administrator set, else what was imported from this very row.
+        """The administrator's price, else the one that was imported from this very row.
 
         The map may have another row for the same model, by its bare or its qualified name.
         """

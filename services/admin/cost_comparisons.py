@@ -167,7 +167,7 @@ def _document(providers: Sequence[msgspec.Raw]) -> GenaiPrices:
 
 
 def _rate_differences(ours: PriceVersion, theirs: PriceVersion) -> tuple[RateDifference, ...]:
-    """What a token of each class costs by the one and by the other, below and above thresholds."""
+    """The cost of a token of each class in both lists, below and above thresholds."""
     told: list[RateDifference] = []
     thresholds = {0, *_thresholds(ours), *_thresholds(theirs)}
     for above in sorted(thresholds):

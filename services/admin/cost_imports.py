@@ -284,7 +284,7 @@ async def _insert(state: State, versions: Sequence[PriceVersion]) -> dict[str, s
 
 
 def _page(rows: Sequence[Row], body: ImportBody) -> tuple[list[Row], str | None]:
-    """Of what is not the same, with its next cursor; first what differs from what is in force."""
+    """A page of the changes, with its next cursor; changes of prices in force come first."""
     changes = [row for row in rows if row.change != "same"]
     changes.sort(key=lambda row: (not row.differences, row.version.model))
     start = 0

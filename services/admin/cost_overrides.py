@@ -1,4 +1,4 @@
-"""What a new price replaces: the prices that calls have without it, and which terms are lost."""
+"""Finds the prices that a new price replaces, and the terms that are lost."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -17,7 +17,7 @@ from services.admin.state import State
 
 # More providers than this do not serve a model by one name.
 _MAX_REPLACED = 50
-# What terms are where a price says nothing of them.
+# The values of terms that a price does not set.
 _SILENT: dict[str, Any] = {"web_search_per": "search", "multiplier": 1, "basis": "rates"}
 
 # A provider, and what it calls a model.
@@ -49,7 +49,7 @@ class Underlay(msgspec.Struct, frozen=True):
         return found if row is None else row.price
 
     def base(self, provider: str, model: str, at: datetime) -> PriceVersion:
-        """What a version for the model takes over from. Raises ValidationFailed without one."""
+        """The price that a version for the model replaces. Raises ValidationFailed without one."""
         problem = "has nothing to keep: the model has no price"
         if is_pattern(model):
             problem = "is for one model, and this name has a wildcard"

@@ -45,7 +45,7 @@ class TierView(RatesView, frozen=True, kw_only=True):
 
 
 class CostView(RatesView, frozen=True, kw_only=True):
-    """`in_force` says whether calls are priced by it now, where that is asked."""
+    """`in_force` says whether calls are priced by it now, if that was asked."""
 
     price_id: str
     model: str
@@ -87,7 +87,7 @@ class NewCostView(CostView, frozen=True, kw_only=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """Of a term: a number, or what tiers, fees and surcharges are."""
+    """A change of a term: of a number, or of tiers, fees or surcharges."""
 
     before: Any = msgspec.field(name="from")
     after: Any = msgspec.field(name="to")

@@ -99,7 +99,7 @@ async def create_cost(request: Request[State], body: NewCost) -> Answer[NewCostV
     version = version_of(body, base, price_id=price_id, at=at, by=by, now=now)
     underlay = await Underlay.of(state, body.provider, [version.model, *version.aliases])
     if not await state["prices"].insert(version):
-        # This request made it before its process died.
+        # An earlier attempt of this request made it before its process died.
         version = await state["prices"].get(version.price_id) or version
     await tell_price(state, version)
     headers = await announce_prices(state, [version])

@@ -1,4 +1,4 @@
-"""What a request makes has its id and its secret from here.
+"""Makes the ids and secrets of new objects.
 
 A request that is repeated with its `Idempotency-Key` after its process died makes the same again:
 what it made the first time is found by its id, and nothing is made twice.
@@ -27,7 +27,7 @@ class Creation(msgspec.Struct, frozen=True):
 
 
 def repeatable(key: bytes, seed: bytes, began_at: datetime) -> Creation:
-    """The same for the same arguments. The entropy cannot be told from the seed without the key."""
+    """The same for the same arguments. The entropy cannot be derived without the key."""
     return Creation(
         uuid7(int(began_at.timestamp() * _MS), hmac.digest(seed, b"id", "sha256")[:10]),
         hmac.digest(key, b"secret " + seed, "sha256"),

@@ -1,4 +1,4 @@
-"""An endpoint: what a row of the route table says of it, and how its requests are served.
+"""An endpoint: a row of the route table, and how its requests are served.
 
 A handler is `async def (request, query, body) -> Answer[...]`, without `query` or `body` where it
 has none. Their structs are those of its annotations, so a handler gets what it declares, and the
@@ -58,7 +58,7 @@ class EndpointCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Next = Callable[[EndpointCall], Awaitable[Served]]
-# Does something around each of them, as roles do; `Next` serves it.
+# A layer around each endpoint, such as roles; `Next` serves the call.
 Around = Callable[[EndpointCall, Next], Awaitable[Served]]
 
 
@@ -140,7 +140,7 @@ def route_of(path: str, endpoints: Sequence[Endpoint], around: Sequence[Around] 
 
 
 def served_within(around: Sequence[Around]) -> Next:
-    """Serves a call with all that is around it, the first outermost."""
+    """Serves a call through its layers, the first outermost."""
     served: Next = _called
     for each in reversed(around):
         served = _within(each, served)

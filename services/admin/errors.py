@@ -1,4 +1,4 @@
-"""Which error a failure is, and how it is answered: as a problem document."""
+"""Turns failures into errors, and answers them as problem documents."""
 
 from http import HTTPStatus
 from typing import Any

@@ -1,4 +1,4 @@
-"""The kinds of fields that requests have, each with its bounds."""
+"""The types of request fields, each with its bounds."""
 
 import re
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ def _distinct_users(values: tuple[str, ...], _: datetime) -> str | None:
 
 
 def provider_problem(value: str) -> str | None:
-    """What is wrong with the name of a provider, or None."""
+    """The problem of a provider's name, or None."""
     if _PROVIDER.fullmatch(value):
         return None
     return "must be * or a provider's name in lower case, such as openai"
@@ -60,7 +60,7 @@ def _provider(value: str, _: datetime) -> str | None:
 
 
 def model_problem(value: str) -> str | None:
-    """What is wrong with the name of a model, or None."""
+    """The problem of a model's name, or None."""
     if 0 < len(value) <= _MAX_MODEL and value.isprintable() and value == value.strip():
         return None
     return f"must be 1 to {_MAX_MODEL} printable characters without spaces around them"
@@ -99,7 +99,7 @@ def _text(value: str, _: datetime) -> str | None:
 
 
 def metadata_problem(value: Mapping[str, str | None]) -> str | None:
-    """What is wrong with metadata, or with changes of it, or None."""
+    """The problem of metadata, or of changes of it, or None."""
     if len(value) > _MAX_METADATA:
         return f"has more than {_MAX_METADATA} pairs"
     for key, text in value.items():
@@ -127,7 +127,7 @@ def _limit_usd(value: Decimal, _: datetime) -> str | None:
 
 
 def time_zone_problem(value: str) -> str | None:
-    """What is wrong with the name of a time zone, or None."""
+    """The problem of a time zone's name, or None."""
     if _OWN_ZONE.match(value):
         return "must be of the IANA database, such as Europe/Berlin: the system's names are its own"
     try:
@@ -198,7 +198,7 @@ def _sha256(value: str, _: datetime) -> str | None:
 
 
 def described(**schema: Any) -> Meta:
-    """How the API's description tells of a rule."""
+    """The rule's text in the API's description."""
     return Meta(extra_json_schema=schema)
 
 

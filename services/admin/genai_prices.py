@@ -1,4 +1,4 @@
-"""Reads a document of genai-prices, somebody else's list of what models cost.
+"""Reads a document of genai-prices, another project's list of model prices.
 
 It is read as data: the package would cost a second and 30 MB, and what it has is as old as itself.
 Models that it knows by regular expressions alone are left out.

@@ -44,7 +44,7 @@ _NOT_KEPT = frozenset({"content-length"})
 
 
 class Vault(msgspec.Struct, frozen=True):
-    """What one root key makes of one `Idempotency-Key`."""
+    """The keys that one root key derives from one `Idempotency-Key`."""
 
     key: bytes
 
@@ -61,7 +61,7 @@ class Vault(msgspec.Struct, frozen=True):
 
 
 class Idempotency:
-    """Hung around the endpoints, inside of what decides who may call them."""
+    """A layer around the endpoints, inside of the checks of role and scope."""
 
     def __init__(self, root_keys: Sequence[Secret]) -> None:
         self._root_keys = [key.reveal().encode() for key in root_keys]
@@ -144,7 +144,7 @@ async def _attempted(
             await requests.replace(request, msgspec.structs.replace(request, lease_until=now()))
         raise
     except Exception:
-        # It may have been applied or not: the next attempt makes it again, with the same ids.
+        # It may or may not have been applied: the next attempt makes it again, with the same ids.
         await requests.replace(request, msgspec.structs.replace(request, lease_until=now()))
         raise
     response = response_of(call.endpoint, served)
@@ -167,7 +167,7 @@ async def _attempted(
 
 
 def _replayed(answer: KeptAnswer, vaults: Sequence[Vault]) -> Response:
-    """Raises Conflict where the answer cannot be had again."""
+    """Raises Conflict if the stored answer cannot be read again."""
     for vault in vaults if answer.body is not None else ():
         try:
             content = vault.decrypted(answer.body or b"")
@@ -184,7 +184,7 @@ def _replayed(answer: KeptAnswer, vaults: Sequence[Vault]) -> Response:
 
 
 def _made_by(call: EndpointCall) -> bytes:
-    """Who makes it, and the key. Raises ValidationFailed."""
+    """The hash of the actor and the key. Raises ValidationFailed."""
     keys = call.request.headers.getlist(HEADER)
     if len(keys) != 1 or not 0 < len(keys[0]) <= _MAX_KEY_CHARS or not keys[0].isascii():
         message = f"must be one header of 1 to {_MAX_KEY_CHARS} ASCII characters"

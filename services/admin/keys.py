@@ -89,7 +89,7 @@ def _secret_of(body: NewKey, creation: Creation, actor: Actor) -> _Secret:
     if body.key_sha256 is None:
         text = new_secret(creation.entropy)
         return _Secret(text=text, hashed=secret_hash(text), prefix=secret_prefix(text))
-    # Whoever tells the hash may know the secret, which no answer then has to show.
+    # The caller may know the secret of a hash, so no answer shows it.
     check_role(actor, "owner")
     hashed = body.key_sha256.lower()
     return _Secret(text=None, hashed=hashed, prefix=hash_prefix(hashed))
@@ -105,7 +105,7 @@ async def _check_unused(request: Request[State], key: ApiKey) -> None:
 
 
 async def _made_before(state: State, key: ApiKey) -> ApiKey:
-    """The key as this request made it before its process died. Raises Conflict."""
+    """The key that an earlier attempt of this request made. Raises Conflict."""
     made = await state["keys"].get(key.key_id)
     if made is None or not has_secret(made, key.secret_hash):
         message = (

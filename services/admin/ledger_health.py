@@ -36,7 +36,7 @@ class QueueView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SpoolView(msgspec.Struct, frozen=True, kw_only=True):
-    """What a gateway said at `noted_at` of the usage on its disk, which Redis did not have yet.
+    """A gateway's note, at `noted_at`, of usage on its disk that Redis did not have yet.
 
     `until` is null while it waits. `size` is in bytes, room for more included. A gateway speaks up
     after five seconds, every ten; what it said is forgotten after a day.
@@ -80,7 +80,7 @@ class LedgerHealthView(msgspec.Struct, frozen=True, kw_only=True):
 async def show_ledger_health(
     request: Request[State], query: HealthQuery
 ) -> Answer[LedgerHealthView]:
-    """It reads what the gateways and the workers keep, and proves nothing itself."""
+    """Reads the state that gateways and workers store, and proves nothing itself."""
     state = request.state
     queue, spools = await _queue(state), await _spools(state)
     progress = await state["proofs"].progress()

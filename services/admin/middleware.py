@@ -1,4 +1,4 @@
-"""Around every request: its id, metrics and log line, and who makes it."""
+"""Wraps every request: its id, metrics and log line, and its actor."""
 
 import time
 from collections.abc import Callable
@@ -69,9 +69,9 @@ class RequestContext:
 
 
 class RequireActor:
-    """Rejects requests under `/admin` of nobody that is known, and limits guesses at keys.
+    """Rejects requests under `/admin` without a known actor, and limits guesses at keys.
 
-    A request with a right key is never limited, whatever else its address sends.
+    A request with a valid key is never limited, whatever else its address sends.
     """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, wrong_keys: WrongKeys) -> None:
@@ -108,6 +108,6 @@ class RequireActor:
 
 
 def is_admin_path(scope: Scope) -> bool:
-    """Whether the path is closed to the unknown."""
+    """Whether the path requires an actor."""
     path: str = scope["path"]
     return path == "/admin" or path.startswith("/admin/")

@@ -63,7 +63,7 @@ async def create_model(request: Request[State], body: NewRoute) -> Answer[RouteV
         before = await state["routes"].get(route.model)
         if before is None or before.revision != route.revision:
             raise Conflict(f"The model '{route.model}' already has a route.", param="model")
-        # This request made it before its process died.
+        # An earlier attempt of this request made it before its process died.
         route = before
     return await _answer(state, route)
 

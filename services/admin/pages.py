@@ -1,7 +1,7 @@
 """Pages of lists: `{"data", "next_cursor", "previous_cursor"}`.
 
-A cursor says where its list goes on, and which kind of list gave it: another one is refused, since
-it would be answered with rows from anywhere, or with none as if these were all.
+A cursor holds the place where its list continues, and the kind of list: a cursor of another kind is
+refused, since it would select arbitrary rows, or none.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -61,7 +61,7 @@ def place_of(kind: str, cursor: str | UnsetType) -> str | None:
 
 
 def place_by(kind: str, cursor: str | UnsetType, read: Callable[[str], T]) -> T | None:
-    """What `read` makes of the place. Raises InvalidRequest for one that a client made up."""
+    """The place, converted by `read`. Raises InvalidRequest for a made-up place."""
     place = place_of(kind, cursor)
     try:
         return None if place is None else read(place)
@@ -102,7 +102,7 @@ class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
 
 class _Mark(msgspec.Struct, frozen=True, array_like=True):
-    """What a cursor holds: a place, and which way to read from it. A time is milliseconds."""
+    """The content of a cursor: a place, and the direction of reading. A time is in milliseconds."""
 
     backwards: bool
     inclusive: bool

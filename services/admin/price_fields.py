@@ -1,4 +1,4 @@
-"""The kinds of fields that prices have: rates, factors and fees, each with its bounds."""
+"""The types of price fields: rates, factors and fees, each with its bounds."""
 
 import re
 from datetime import datetime

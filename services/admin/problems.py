@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from libs.common.errors import AppError, FieldError
 
 MEDIA_TYPE = "application/problem+json"
-# Names that a message lists of the fields or values that are allowed.
+# The most allowed names that a message lists.
 _MAX_ALLOWED = 64
 
 

@@ -1,4 +1,4 @@
-"""`/admin/ledger/provider-costs`: what providers say that calls cost, beside what we make of them.
+"""`/admin/ledger/provider-costs`: the costs that providers report, beside the ledger's.
 
 Compared is the sum of an entry's lines, before mark-ups and discounts (but with them where models
 with different ones ran in one call); of a call that was priced again, those of its last pricing.

@@ -30,7 +30,7 @@ from services.admin.state import State
 from services.admin.validation import FieldRule
 
 _MAX_MEMBERS = 128
-# What a note of a cost is about.
+# The subject of each note of a cost.
 _NOTED: dict[PriceNote, str] = {
     "service_tier_unknown": "service_tier",
     "speed_unknown": "speed",

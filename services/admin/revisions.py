@@ -1,4 +1,4 @@
-"""`ETag` and `If-Match`: a change never overwrites one that its author has not seen.
+"""`ETag` and `If-Match`: a change never overwrites a change that its author has not seen.
 
 Every change gives its object a new revision, and is stored only over the revision that it was
 computed from. A request without `If-Match` is computed again where another one came first.
@@ -48,7 +48,7 @@ async def changed(
     find: Callable[[], Awaitable[R]],
     change: Callable[[R], Awaitable[R | None]],
 ) -> R:
-    """`change` answers None where what it was given is no longer what is stored.
+    """`change` returns None if the stored object is no longer the one that it was given.
 
     Raises what they raise, PreconditionFailed, and Conflict where others kept coming first.
     """

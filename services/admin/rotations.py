@@ -44,7 +44,7 @@ async def rotate_key(request: Request[State], body: RotationBody) -> Answer[NewK
     async def change(before: ApiKey) -> ApiKey | None:
         seen.append(before)
         if has_secret(before, secret_hash(secret)):
-            # This request gave it to the key before its process died.
+            # An earlier attempt of this request set it before its process died.
             return before
         if before.status == "revoked":
             message = "A revoked key stays revoked: create another one with POST /admin/keys."

@@ -1,4 +1,4 @@
-"""The kinds of fields that routes have, each with its bounds."""
+"""The types of route fields, each with its bounds."""
 
 import re
 from datetime import datetime

@@ -1,6 +1,6 @@
-"""What a route names must be there: the provider, a price and the fallbacks.
+"""Checks that a route's provider, price and fallbacks exist.
 
-Checked is what a request adds: what was there before may stay, so that a route whose price has
+Checks only what a request adds: earlier references may stay, so that a route whose price has
 ended can still be changed.
 """
 
@@ -85,7 +85,7 @@ async def _fallback_problems(
 
 
 async def _is_served(state: State, name: str) -> bool:
-    """Whether the gateway can tell what the name means, and what it costs."""
+    """Whether the gateway can resolve and price the name."""
     if await state["routes"].get(name) is not None or mapped(state["price_map"], name) is not None:
         return True
     provider, slash, model = name.partition("/")

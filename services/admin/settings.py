@@ -59,7 +59,7 @@ class Settings(SignOnSettings, frozen=True, kw_only=True):
 
     @property
     def root_keys(self) -> tuple[Secret, ...]:
-        """Each of them is as good as the other."""
+        """Either key is valid."""
         following = self.admin_api_key_next
         return (self.admin_api_key,) if following is None else (self.admin_api_key, following)
 

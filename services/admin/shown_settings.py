@@ -1,4 +1,4 @@
-"""`/admin/settings`: what this service was started with. Secrets are only said to be set."""
+"""`/admin/settings`: this service's settings. Of secrets it shows only that they are set."""
 
 from typing import Any
 

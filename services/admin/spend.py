@@ -1,4 +1,4 @@
-"""What accounts and keys have spent, hold and have left, as responses show it."""
+"""Spend, holds and remainders of accounts and keys in responses."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""`/admin/usage`: what accounts used, entry by entry."""
+"""`/admin/usage`: usage of accounts, entry by entry."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""`/admin/usage/durations`: how long the newest calls took, and how much of it the gateway did."""
+"""`/admin/usage/durations`: durations of the newest calls, and the gateway's own share."""
 
 from collections.abc import Iterable
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What sums of usage are asked for, as a filter of rollups."""
+"""Turns the query of sums into a filter of rollups."""
 
 import typing
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ class SumsQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def field_problem(name: str) -> str | None:
-    """What is wrong with a field to group by, or None."""
+    """The problem of a field to group by, or None."""
     if name in _FIELDS or (name.startswith(TAG) and len(name) > len(TAG)):
         return None
     return f"{name[:64]!r} is not one of {', '.join(_FIELDS)} and tag:NAME"

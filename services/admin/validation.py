@@ -230,7 +230,7 @@ def _allowed(annotation: Any) -> list[str]:
 
 
 def _told(message: str, annotation: Any, allowed: Sequence[str]) -> str:
-    """msgspec's words, and what would be right where they do not say so."""
+    """msgspec's message, with the valid values if it lacks them."""
     if message.startswith("Invalid enum value") and allowed:
         return f"{message}: must be one of {', '.join(allowed)}"
     is_time = datetime in _parts(annotation)

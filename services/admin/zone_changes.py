@@ -1,4 +1,4 @@
-"""When an account may move to another time zone: never so that a spent budget begins anew.
+"""Decides when an account may change its time zone: never so that a spent budget begins anew.
 
 A budget counts what was spent in a period, which has its name by the account's calendar. Where the
 other zone has another day already, its day has another name, and nothing spent. So a zone changes

@@ -215,7 +215,7 @@ async def segments_of(database: Database) -> RollupSegments:
 
 
 async def _ledger(resources: Resources) -> LedgerStore:
-    """Which tells, in the transaction of each posting, what there is to be told of it."""
+    """The ledger store, with the watch that writes alerts in each posting's transaction."""
     database = resources.database
     return LedgerStore(
         database,

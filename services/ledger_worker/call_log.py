@@ -1,6 +1,6 @@
-"""One line of log per call, for whom tables and traces are too much (`LOG_CALLS`).
+"""One log line per call, for operators without tables or traces (`LOG_CALLS`).
 
-The worker writes it, which knows what a call cost; docs/operations.md has its fields.
+The worker writes it, because it knows the cost; docs/log.md has the fields.
 """
 
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What Prometheus is told of posted calls, by provider, model and deployment.
+"""Metrics of posted calls, by provider, model and deployment.
 
 Names are those of OpenTelemetry's conventions for generative AI where these have one. Invariant:
 what a client writes makes no series. The model of a call without a route is the client's word, and
@@ -118,7 +118,7 @@ class CallMetrics:
     def count(self, entries: Iterable[LedgerEntry]) -> None:
         """Corrections are left out, but for what became of a call that had been given up.
 
-        Counters are added up before they are told, which takes a lock each.
+        Counts are added up first, since updating a counter takes a lock.
         """
         added: _Increments = defaultdict(float)
         for entry in entries:

@@ -196,7 +196,7 @@ def _error_of(entry: LedgerEntry) -> str | None:
 
 
 def _error_of_attempt(failed: FailedAttempt) -> str:
-    """As the conventions for HTTP have it: the status where there is one, else what happened."""
+    """As in the conventions for HTTP: the status if there is one, else the error's kind."""
     return failed.code or "failed" if failed.status is None else str(failed.status)
 
 

@@ -1,5 +1,5 @@
-"""What an operator has done once, beside the workers that run. Each returns None, or in one line
-why it is not done.
+"""One-off commands of an operator, beside the running workers. Each returns None, or one line that
+says why it failed.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Folds what postings leave, and adds it to the rollups."""
+"""Folds the segments of postings, and adds them to the rollups."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -73,7 +73,7 @@ class Folding:
 
 
 async def show_oldest(segments: RollupSegments, gauge: Gauge, now: Callable[[], datetime]) -> None:
-    """How old in seconds the oldest sums are that the rollups lack."""
+    """The age in seconds of the oldest sums that the rollups lack."""
     since_ms = await segments.unrolled_since_ms()
     age_s = 0.0 if since_ms is None else now().timestamp() - since_ms / 1000
     gauge.set(max(age_s, 0.0))

@@ -255,7 +255,7 @@ class Jobs:
         )
 
     async def _dead_letter(self, letter: DeadLetter) -> None:
-        """Stores the letter, tells of it, and releases its call's hold, which no entry will."""
+        """Stores the letter, alerts of it, and releases its call's hold, since no entry will."""
         if await self._dead_letters.add(letter):
             self._metrics.dead_letters.labels(letter.kind).inc()
             log.error(

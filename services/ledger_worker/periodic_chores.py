@@ -34,7 +34,7 @@ async def take_turn(
 
 
 async def run_chore(chore: str, work: Callable[[], Awaitable[Any]]) -> None:
-    """Once. No failure of one chore ends the others."""
+    """Runs the chore once. A failure of one chore does not end the others."""
     try:
         await work()
     except (RedisError, PyMongoError, OSError) as error:

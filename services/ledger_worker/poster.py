@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 
 
 class _Posting(msgspec.Struct, frozen=True):
-    """What was committed, and is to be settled."""
+    """A committed posting that is to be settled."""
 
     began: float
     entries: Sequence[LedgerEntry]

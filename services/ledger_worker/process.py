@@ -202,7 +202,7 @@ async def _watch_queue(redis: Redis, metrics: Metrics, stop: asyncio.Event) -> N
     while not stop.is_set():
         try:
             state = await queue_state(redis)
-            # A user that may not ask is told of at the start.
+            # A user that lacks the right is logged at the start.
             with suppress(NoPermissionError):
                 metrics.redis_memory_ratio.set(await memory_ratio(redis))
         except (RedisError, OSError):

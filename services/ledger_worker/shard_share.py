@@ -1,4 +1,4 @@
-"""Which shards this process works on, where a Redis cluster has many.
+"""Decides which shards of a Redis Cluster this process works on.
 
 Each process says at every shard that it is there, and works out its share from who else is. While
 processes come and go, a shard has two workers or none for seconds. A shard that falls behind is

@@ -1,4 +1,4 @@
-"""`/admin/alerts`: what receivers were told, and what became of it."""
+"""`/admin/alerts`: alerts, and their deliveries to receivers."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -67,7 +67,7 @@ async def show_alert(request: Request[State]) -> Answer[AlertView]:
 
 
 async def replay_alert(request: Request[State]) -> Answer[AlertView]:
-    """202: it is sent again, by the same id, whatever became of it."""
+    """202: the message is sent again, with the same id."""
     state, alert_id = request.state, request.path_params["alert_id"]
     found = await state["alerts"].get(alert_id)
     if found is None:

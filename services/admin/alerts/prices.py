@@ -1,4 +1,4 @@
-"""Tells of prices that were set, ended, imported or undone."""
+"""Alerts of prices that were set, ended, imported or undone."""
 
 import structlog
 
@@ -50,7 +50,7 @@ async def tell_import(
 
 
 async def _tell(state: State, name: str, data: PriceChanged) -> None:
-    """After the change, which stands even if this cannot be written."""
+    """Called after the change, which stands even if the alert cannot be written."""
     alert = Alert(kind="price.changed", name=name, user_id=None, at=state["now"](), data=data)
     try:
         await state["outbox"].add([alert])

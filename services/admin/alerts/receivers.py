@@ -1,4 +1,4 @@
-"""`/admin/alerts/receivers`: who is told of what. A secret is shown once, to whoever made it."""
+"""`/admin/alerts/receivers`: the receivers of alerts. A secret is shown once, when it is made."""
 
 from base64 import b64encode
 from datetime import datetime, timedelta
@@ -39,7 +39,7 @@ Accounts = Annotated[DistinctUserIds, Meta(max_length=_MAX_ACCOUNTS)]
 
 
 class NewReceiver(msgspec.Struct, frozen=True, kw_only=True):
-    """Without `kinds`, it is told of all; without `user_ids`, of all accounts and what is global.
+    """Without `kinds` it gets all kinds; without `user_ids` all accounts, and global alerts.
 
     `url` has to be https at a public address, unless ALERT_ALLOWED_HOSTS names its host.
     """
@@ -62,7 +62,7 @@ class ReceiverChanges(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SecretRotation(msgspec.Struct, frozen=True, kw_only=True):
-    """How long messages are signed with the old secret as well."""
+    """The time for which messages are signed with the old secret as well."""
 
     grace_s: Annotated[int, Meta(ge=0, le=_MAX_GRACE_S)] = _DAY_S
 
@@ -103,7 +103,7 @@ async def create_receiver(request: Request[State], body: NewReceiver) -> Answer[
         **msgspec.structs.asdict(body),
     )
     if not await state["receivers"].insert(receiver):
-        # This request made it before its process died.
+        # An earlier attempt of this request made it before its process died.
         receiver = await state["receivers"].get(receiver.receiver_id) or receiver
     return Answer(_with_secret(receiver, now), headers=etag_of(receiver))
 
@@ -142,7 +142,7 @@ async def change_receiver(request: Request[State], body: ReceiverChanges) -> Ans
 
 
 async def remove_receiver(request: Request[State]) -> Answer[None]:
-    """What waits for it fails."""
+    """Its pending deliveries fail."""
     receivers = request.state["receivers"]
 
     async def remove(before: Receiver) -> Receiver | None:
@@ -162,7 +162,7 @@ async def rotate_secret(request: Request[State], body: SecretRotation) -> Answer
 
     async def change(before: Receiver) -> Receiver | None:
         if before.secret == secret:
-            # This request gave it to the receiver before its process died.
+            # An earlier attempt of this request set it before its process died.
             return before
         fields = {
             "secret": secret,
@@ -179,7 +179,7 @@ async def rotate_secret(request: Request[State], body: SecretRotation) -> Answer
 
 
 async def test_receiver(request: Request[State]) -> Answer[AlertView]:
-    """202: the worker sends it within a second or so, whatever the receiver's filters are."""
+    """202: the worker sends it within about a second, whatever the receiver's filters."""
     state = request.state
     receiver = await _find(request)
     if not receiver.enabled:
@@ -199,7 +199,7 @@ async def test_receiver(request: Request[State]) -> Answer[AlertView]:
 async def _check(
     state: State, url: str, user_ids: tuple[str, ...], *, before: str | None = None
 ) -> None:
-    """Raises ValidationFailed. A URL that was taken before is not looked at again."""
+    """Raises ValidationFailed. A URL that was accepted before is not checked again."""
     problems: list[FieldError] = []
     problem = None if url == before else state["destinations"].problem(url)
     if problem is not None:
@@ -215,7 +215,7 @@ async def _check(
 
 
 def _secret_of(creation: Creation) -> str:
-    """As Standard Webhooks writes them."""
+    """In the notation of Standard Webhooks."""
     return "whsec_" + b64encode(creation.entropy).decode()
 
 

@@ -1,4 +1,4 @@
-"""Around every endpoint: each write is recorded before it is done, and how it ended after it.
+"""Wraps every endpoint: records each write before it is done, and its outcome afterwards.
 
 So no handler can forget it, and a process that dies in between leaves the intent, which shows that
 the outcome is not known.
@@ -26,13 +26,13 @@ from services.admin.wrong_keys import WrongKeys
 
 log = structlog.get_logger(__name__)
 
-# What was said in calls is kept nowhere else.
+# The text of calls must not be stored twice.
 _PRIVATE = frozenset({"recordings"})
 _MAX_OBJECT = 256
 
 
 def with_audit(endpoints: Sequence[Endpoint]) -> Around:
-    """What a write's object was before is what the path's own GET says of it."""
+    """A write's object before the change is the answer of the path's own GET."""
     readers = {
         endpoint.path: endpoint
         for endpoint in endpoints
@@ -59,7 +59,7 @@ def with_audit(endpoints: Sequence[Endpoint]) -> Around:
 
 
 def with_refusals(clock: Callable[[], float]) -> Around:
-    """Records that somebody tried what they may not; of each one's tries only some in a minute."""
+    """Records forbidden attempts, a bounded number per actor and minute."""
     counts = WrongKeys(clock)
 
     async def watched(call: EndpointCall, following: Next) -> Served:
@@ -98,7 +98,7 @@ class _Writing:
         self._intent = _record(call)
 
     async def begin(self) -> None:
-        """Raises Unavailable: what cannot be recorded is not done."""
+        """Raises Unavailable if the intent cannot be recorded; the write is then not done."""
         scope = self._call.request.scope
         before = await self._read()
         self._intent = await self._trail.add(
@@ -142,7 +142,7 @@ class _Writing:
         try:
             await self._trail.note_head(await self._trail.add(outcome))
         except Unavailable:
-            # The write is done, or is not. Its intent says that the log does not know.
+            # The write may or may not be done; its lone intent shows that the log does not know.
             log.exception("audit.outcome_lost", intent=intent.seq, status=status, code=code)
 
     async def _see(self, etag: str) -> None:
@@ -161,7 +161,7 @@ class _Writing:
         try:
             served = await self._reader.handler(reading, **given)
         except (AppError, *UNREADABLE):
-            # The write itself says what is wrong with its object.
+            # The write itself reports the problem with its object.
             return None
         if isinstance(served, Response):
             return None
@@ -173,7 +173,7 @@ class _Writing:
 
 
 def _record(call: EndpointCall) -> AuditRecord:
-    """The intent of a call, without what its object is."""
+    """The intent of a call, without its object."""
     request, endpoint, actor = call.request, call.endpoint, actor_of(call.request)
     return AuditRecord(
         seq=0,
@@ -192,7 +192,7 @@ def _record(call: EndpointCall) -> AuditRecord:
 
 
 def _named_by(request: Request[State]) -> str | None:
-    """What the path names; a secret stands there too."""
+    """The object that the path names, which may be a secret."""
     for parameter, named in request.path_params.items():
         # A key of a client may be named by its secret, which has any form.
         is_secret = not is_key_id(named) if parameter == "api_key" else _is_admin_secret(named)
@@ -206,7 +206,7 @@ def _is_admin_secret(named: object) -> bool:
 
 
 def _id_in(content: Any) -> str | None:
-    """Of the object that an answer is about: the first of its fields that is an id."""
+    """The id of the answer's object: its first field that is an id."""
     if isinstance(content, msgspec.Struct):
         content = msgspec.structs.asdict(content)
     if not isinstance(content, Mapping):

@@ -1,4 +1,4 @@
-"""`/admin/audit`: what was done by this API, by whom, and its export."""
+"""`/admin/audit`: the audit log of this API, and its export."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What is kept of a body or an answer: JSON as text, bounded, without secrets."""
+"""The stored form of a body or an answer: JSON as text, bounded, without secrets."""
 
 import re
 from decimal import Decimal
@@ -15,11 +15,11 @@ _MAX_BYTES = 16_384
 # More is not decoded, only measured.
 _MAX_DECODED_BYTES = 262_144
 _MAX_DEPTH = 32
-# Names of our own members that hold a secret; what else looks like one is found by its form.
+# Our own members that hold a secret; other secrets are recognised by their form.
 _SECRET_NAMES = re.compile(
     r"(?i).*(secret|password|passphrase|authorization|(api|admin)_key|token)s?|key_sha256"
 )
-# What changes by itself, and by no write of this service.
+# Members that change without a write of this service.
 _LEFT_OUT = frozenset({"spend"})
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode

@@ -27,7 +27,7 @@ class AuditTrail:
         self._head = EMPTY
 
     async def add(self, record: AuditRecord) -> AuditRecord:
-        """As it was linked to the chain. Raises Unavailable if it cannot be recorded."""
+        """Returns the linked record. Raises Unavailable if it cannot be recorded."""
         try:
             async with self._lock:
                 added = await self._link(record)
@@ -37,7 +37,7 @@ class AuditTrail:
         return added
 
     async def note_head(self, record: AuditRecord) -> None:
-        """So that the removal of the last records is told. What fails is made up by the next."""
+        """Makes removal of the last records detectable. The next call makes up for a failure."""
         try:
             await self._store.note_head(head_of(record))
         except PyMongoError as error:

@@ -76,7 +76,7 @@ class _Sum:
 
 
 def make_directory(path: Path) -> None:
-    """Raises WrongBackup where something is in it."""
+    """Raises WrongBackup if the directory is not empty."""
     try:
         path.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
         if any(path.iterdir()):
@@ -136,7 +136,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def documents_of(path: Path, part: CollectionPart) -> Iterator[bytes]:
-    """Raises WrongBackup where the file is damaged, at its end where it is not the manifest's."""
+    """Raises WrongBackup if the file is damaged, or at its end if the manifest does not match."""
     total = _Sum()
     try:
         with gzip.open(path / part.file, "rb") as file:

@@ -46,7 +46,7 @@ async def dump(database: Database, path: Path) -> Manifest:
     began_at = datetime.now(UTC)
     try:
         async with open_reader(database) as reader:
-            # Once more at the end, since a first call makes collections.
+            # Once more at the end, since the first call creates collections.
             while names := await _names_without(database, parts):
                 for name in names:
                     indexes = await reader.indexes(name)
@@ -66,7 +66,7 @@ async def dump(database: Database, path: Path) -> Manifest:
 
 
 async def restore(database: Database, path: Path) -> Manifest:
-    """Raises WrongBackup, or an error of MongoDB's. Only then is the database not as it was."""
+    """Raises WrongBackup, or an error of MongoDB's, which may leave the database half restored."""
     manifest = check_files(path)
     filled = await first_filled(database)
     if filled is not None:

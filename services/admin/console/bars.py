@@ -1,4 +1,4 @@
-"""Bars: how much of a budget is spent, and a chart of one series."""
+"""Bars: a budget's meter, and a chart of one series."""
 
 from collections.abc import Sequence
 from decimal import Decimal

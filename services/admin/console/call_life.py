@@ -14,7 +14,7 @@ _COLUMNS = (
     Column("Part", "name"), Column("When", "wide"), Column("From, ms", "number"),
     Column("Took, ms", "number"), Column("Detail", "long"),
 )  # fmt: skip
-# What is shorter is drawn as long, in hundredths of the whole.
+# The least width that is drawn, in hundredths of the whole.
 _LEAST = Decimal("0.5")
 
 
@@ -50,7 +50,7 @@ def _spans(entry: ExplainedEntryView) -> list[_Span]:
 
 
 def _within(entry: ExplainedEntryView, whole: int) -> list[_Span]:
-    """Entries of earlier releases do not say when a try began: then one follows the other."""
+    """Entries of earlier releases lack the start of a try: each then follows the one before."""
     tries, at = list[_Span](), 0
     for attempt in entry.failed_attempts:
         at = at if attempt.after_ms is None else attempt.after_ms

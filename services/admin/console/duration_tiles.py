@@ -1,4 +1,4 @@
-"""How long calls took, beside the period before, as the overview has it."""
+"""The overview's tiles of call durations, beside the period before."""
 
 import asyncio
 from collections.abc import Mapping

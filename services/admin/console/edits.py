@@ -47,7 +47,7 @@ async def save(
     then: str,
     **path: str,
 ) -> Shown:
-    """Goes to `then`; the page `again`, which has the form, says what was refused."""
+    """Redirects to `then`; a refusal is shown by `again`, the page with the form."""
     headers = {"if-match": view.typed.get(_ETAG, "")}
     try:
         await view.api.call(verb, query=None, body=body, headers=headers, **path)

@@ -1,4 +1,4 @@
-"""What pages are made of: amounts, times, tables. Text is escaped by htpy."""
+"""The elements of pages: amounts, times, tables. htpy escapes text."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
@@ -33,7 +33,7 @@ from htpy import (
 )
 from htpy import input as field_input
 
-# What stands where there is nothing to show.
+# Shown in place of a missing value.
 NOTHING = "\u2013"
 MINUS = "\u2212"
 _CENT = Decimal("0.01")
@@ -55,7 +55,7 @@ def usd(amount: Decimal | None) -> Node:
 
 
 def usd_text(amount: Decimal) -> str:
-    """Rounded for reading; never computed with. What would round to nothing is told exactly."""
+    """Rounded for reading only. An amount that would round to zero is shown exactly."""
     if 0 < abs(amount) < _FINE:
         return f"{MINUS if amount < 0 else ''}${abs(amount):f}"
     step = _CENT if abs(amount) >= 1 or not amount else _FINE
@@ -194,7 +194,7 @@ def json_block(value: object) -> Element:
 
 
 def secret_text(secret: Node, noun: str = "secret") -> Node:
-    """It is selected by a button, since it is shown once."""
+    """A button selects the secret, since it is shown once."""
     copy = button(type="button", data_copy="secret")[f"Copy the {noun}"]
     return [code("#secret.secret")[secret], p[copy]]
 

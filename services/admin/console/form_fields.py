@@ -1,4 +1,4 @@
-"""The fields of a form: what was typed into them, and the JSON body that it means."""
+"""The fields of a form: their typed text, and the JSON body that it stands for."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from libs.common.decode_errors import UNREADABLE
 _NUMBER = re.compile(r"\d{1,15}|\d{1,3}(,\d{3}){1,4}", re.ASCII)
 _DECIMAL = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 
-# `decimal` is a number with a point, `amount` is of money, and sent as text to stay exact.
+# `decimal` is a number with a point; `amount` is money, sent as text to stay exact.
 Kind = Literal[
     "text", "number", "decimal", "amount", "time", "choice", "many", "list", "long", "json", "flag"
 ]
@@ -35,7 +35,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     help: str = ""
     choices: Sequence[str] = ()
     required: bool = False
-    # What an empty field means: a value, such as null, or that nothing is said.
+    # The meaning of an empty field: a value such as null, or an absent member.
     empty: Any = UNSET
 
 
@@ -90,12 +90,12 @@ def _json(text: str) -> msgspec.Raw | str:
 
 
 def typed_of(values: Mapping[str, Any]) -> dict[str, str]:
-    """What fields show of stored values."""
+    """The text of fields for stored values."""
     return {name: _typed(value) for name, value in values.items()}
 
 
 def _typed(value: Any) -> str:
-    """As it would be typed: never with an exponent, which no field takes."""
+    """The text that one would type: never with an exponent, which no field accepts."""
     match value:
         case None | False:
             return ""

@@ -1,4 +1,4 @@
-"""Forms as they are shown: with what was typed, what is wrong with it, and what others changed."""
+"""Forms as shown: with typed text, problems, and changes by others."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
@@ -37,7 +37,7 @@ Fields = Sequence[Field | FieldGroup]
 
 
 def problems_of(error: AppError | None) -> dict[str, str]:
-    """What is wrong, by the member's path."""
+    """Problems by the member's path."""
     wrong = () if error is None else error.wrong_fields
     return {each.field: each.message for each in wrong}
 
@@ -198,7 +198,7 @@ def confirm_form(
     hidden: Typed | None = None,
     danger: bool = True,
 ) -> Renderable:
-    """It says what it will do, and is done by a button of its own; most of these destroy."""
+    """A form that states its effect, with a button; most of these are destructive."""
     return form(method="post", action=action, class_="confirm")[
         fieldset[
             legend(".visually-hidden")[submit],

@@ -43,7 +43,7 @@ _ONCE = "once"
 
 
 class ConsolePage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a page shows: its name, its content, and a word on what was just done."""
+    """What a page shows: its name, its content, and a notice of what was just done."""
 
     name: str
     content: Node
@@ -93,7 +93,7 @@ class View:
     def once(self, error: AppError | None = None) -> dict[str, str]:
         """A hidden field: a form that is sent twice is done once.
 
-        One that was done before, and was then filled in otherwise, is another form by the next try.
+        If the form was done before and then changed, the next try counts as another form.
         """
         wrong = () if error is None else error.wrong_fields
         is_spent = any(each.field == IDEMPOTENCY_KEY for each in wrong)
@@ -151,7 +151,7 @@ def show(view: View, shown: Shown) -> Response:
 
 
 def go_to(path: str) -> Response:
-    """After a form was done: a reload of the next page repeats nothing."""
+    """Redirects after a form, so that a reload of the next page repeats nothing."""
     return RedirectResponse(path, status_code=HTTPStatus.SEE_OTHER)
 
 

@@ -64,5 +64,5 @@ PLACES = (
 
 
 def places_open_to(may: Callable[[Verb], bool]) -> Sequence[Place]:
-    """What a role or a scope closes is not shown: it would only refuse."""
+    """Places that the role or scope forbids are not shown."""
     return [place for place in PLACES if may(place.reads)]

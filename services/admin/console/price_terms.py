@@ -1,4 +1,4 @@
-"""Terms of prices in words: a rate as it is, fees by their names, tiers by what they are for."""
+"""Terms of prices in words: rates, fees by name, tiers by their condition."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

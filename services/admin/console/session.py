@@ -18,9 +18,9 @@ from libs.common.storage.redis.shards import shards_of
 from services.admin.people.actor import Actor
 
 COOKIE = "console_session"
-# In place of a key's hash, where an issuer said who it is.
+# In place of a key's hash, for a sign-on by the issuer.
 BY_ISSUER = "issuer"
-# A session ends so long after its last request, and at the latest after a day's work.
+# A session ends this long after its last request, and at the latest after a day's work.
 IDLE = timedelta(minutes=45)
 LONGEST = timedelta(hours=12)
 _SECRET_BYTES = 32
@@ -46,7 +46,7 @@ class Sessions:
         self._redis = redis
 
     async def begin(self, actor: Actor, proof: str, now: datetime) -> tuple[str, Session]:
-        """Returns the cookie's value too, whose node takes writes."""
+        """Also returns a cookie value whose node accepts writes."""
         session = Session(
             actor=actor, csrf=token_urlsafe(_SECRET_BYTES), proof=proof, ends_at=now + LONGEST
         )

@@ -1,6 +1,6 @@
 """Signing in to the console at an OpenID Connect issuer, by the code flow.
 
-What was begun is encrypted into a cookie, so that strangers can store nothing here; its code works
+The pending sign-on is encrypted into a cookie, so strangers can store nothing here; its code works
 once at the issuer. The way back ends on a page rather than in a redirect: browsers send no strict
 cookie along redirects that began at another site.
 """

@@ -141,11 +141,11 @@ async def _dispatch(
 
 
 async def current_session(request: Request[State]) -> Session | None:
-    """Whoever signed in, as what he is by now: a revoked key ends its sessions at once."""
+    """The signed-in actor with present rights: a revoked key ends its sessions at once."""
     cookie = request.cookies.get(COOKIE)
     if cookie is None:
         return None
-    # A page that was left open asks for what is new, and nobody need be there.
+    # An open page polls by itself, which must not prolong the session.
     session = await Sessions(request.state["redis"]).find(
         cookie, request.state["now"](), by_itself="hx-request" in request.headers
     )
@@ -161,9 +161,9 @@ async def current_session(request: Request[State]) -> Session | None:
 
 
 def _check_site(request: Request[State]) -> None:
-    """Raises Forbidden for a form of another site: its fields are not even shown.
+    """Raises Forbidden for another site's form, whose fields are not even shown.
 
-    To show them after a sign-in as what was typed would be to ask for a click on another's form.
+    Shown after a sign-in as typed text, they would invite a click on a stranger's form.
     """
     site = request.headers.get("sec-fetch-site", "same-origin")
     if request.method == "POST" and site != "same-origin":
@@ -177,7 +177,7 @@ def _check_token(request: Request[State], session: Session, typed: Mapping[str, 
 
 
 def _to_sign_in(request: Request[State], typed: Mapping[str, str]) -> Response:
-    """What was typed is asked back, so that nothing of it is lost."""
+    """The typed text comes back after the sign-in, so that it is not lost."""
     if "hx-request" in request.headers:
         return Response(
             status_code=HTTPStatus.NO_CONTENT, headers={**HEADERS, "hx-refresh": "true"}
@@ -208,7 +208,7 @@ def error_page(
     may: May | None = None,
     typed: Mapping[str, str] = MappingProxyType({}),
 ) -> Response:
-    """What happened, and what to do. `typed` are the fields of a form, which can be sent again."""
+    """States the error and the remedy. `typed` has the fields of a form, to be sent again."""
     advice = _ADVICE.get(error.status)
     request_id = request.scope.get("request_id")
     content = div(".panel")[
@@ -238,7 +238,7 @@ def error_page(
 def _again(
     request: Request[Any], session: Session | None, error: AppError, typed: Mapping[str, str]
 ) -> Node:
-    """What was typed is kept, so that nothing of it is lost while a server is away."""
+    """The typed text is kept, so that it is not lost while a server is away."""
     if error.status != Unavailable.status or session is None or request.method != "POST":
         return None
     return confirm_form(

@@ -1,4 +1,4 @@
-"""What was spent over time as a chart with its table, and how long a budget lasts in words."""
+"""A chart of spend over time with its table, and a budget's outlook in words."""
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta, tzinfo

@@ -28,7 +28,7 @@ def address_of(name: str) -> str:
 
 
 async def show_file(request: Request) -> Response:
-    """An older address gets today's content, which is better than none."""
+    """An older address gets today's content."""
     name = request.path_params["name"]
     if name not in _TYPES:
         raise HTTPException(404)

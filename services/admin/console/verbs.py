@@ -90,7 +90,7 @@ class Verbs:
         return await self._served(EndpointCall(endpoint=endpoint, request=request, content=content))
 
     def may(self, handler: Callable[..., Any]) -> bool:
-        """Whether the actor's role and scope allow it: what he may not do is not offered."""
+        """Whether the actor's role and scope allow the verb; others are not offered."""
         try:
             self.check(handler)
         except Forbidden:

@@ -1,1 +1,1 @@
-"""Looks at everything that the gateway stands on, and says what is wrong and what mends it."""
+"""Checks everything that the gateway depends on, and says what is wrong and how to fix it."""

@@ -1,4 +1,4 @@
-"""`GET /admin/doctor`: everything that the admin service can see of what the gateway stands on."""
+"""`GET /admin/doctor`: all checks that the admin service can make."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -75,7 +75,7 @@ async def examine(request: Request[State]) -> Answer[DoctorView]:
 
 
 async def _within(area: str, looking: Coroutine[Any, Any, list[Finding]]) -> list[Finding]:
-    """What is away is a finding."""
+    """A server that is away is a finding."""
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             return await looking

@@ -1,18 +1,18 @@
-"""What was looked at, and how it is."""
+"""The result of one check."""
 
 from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 
-# `unknown`: it could not be looked at.
+# `unknown`: the check could not be made.
 Verdict = Literal["ok", "warn", "fail", "unknown"]
 _WORST: tuple[Verdict, ...] = ("fail", "warn", "unknown", "ok")
 _SKEW_S, _BAD_SKEW_S = 2.0, 30.0
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """`reason` says what was found, `mend` the command or the setting that makes it better."""
+    """`reason` states the result, `mend` the command or the setting that fixes it."""
 
     area: str
     check: str
@@ -22,7 +22,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def worst(findings: Sequence[Finding]) -> Verdict:
-    """What could not be looked at is not a fault by itself."""
+    """A check that could not be made is not a fault by itself."""
     found = {finding.verdict for finding in findings}
     return next((verdict for verdict in _WORST if verdict in found), "ok")
 
@@ -62,7 +62,7 @@ class Area:
 def clock_finding(area: Area, whose: str, ahead_s: float, round_trip_s: float = 0.0) -> Finding:
     """`ahead_s` is how far that clock is before the one that it is compared with.
 
-    Half of the way there and back is not known to be a difference.
+    Half of the round trip is uncertain, and not counted as a difference.
     """
     off = max(0.0, abs(ahead_s) - round_trip_s / 2)
     reason = f"the clock of {whose} is {abs(ahead_s):.1f} s {'ahead' if ahead_s > 0 else 'behind'}"

@@ -26,7 +26,7 @@ from services.admin.state import State
 AREA = Area("providers")
 _AT_ONCE = 8
 _MAX_ROUTES = 200
-# Each asked takes a call; nobody has so many places to run models at.
+# Each one takes a call; nobody runs models in more places.
 _MAX_ASKED = 50
 _OK = 200
 _REFUSED = (401, 403)
@@ -150,7 +150,7 @@ def _count_of(deployment: Deployment) -> _FreeCount | None:
         deployment.formats is not None and found.client_format not in deployment.formats
     ):
         return None
-    # What is at another address may speak the format and yet not count.
+    # A server at another address may speak the format and yet not count.
     return found if deployment.api_base is None else None
 
 

@@ -1,4 +1,4 @@
-"""Redis: whether it keeps what it was given, has room, and is the one that it should be."""
+"""Redis: whether it persists, has room, and is the master."""
 
 from collections.abc import Sequence
 from datetime import datetime

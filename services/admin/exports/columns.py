@@ -114,5 +114,5 @@ COLUMNS: Sequence[ExportColumn] = (
     _field("made_by"),
 )
 NAMES = tuple(column.name for column in COLUMNS)
-# What an entry has and no column shows.
+# Fields of an entry that no column shows.
 UNREAD = ("lines", "objects")

@@ -20,7 +20,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\u
 
 
 class Encoder(Protocol):
-    """What a whole export is: the beginning, its rows by batches, the end."""
+    """Encodes an export: its beginning, its rows by batches, its end."""
 
     def begin(self) -> bytes: ...
     def rows(self, rows: Sequence[Sequence[Cell]]) -> bytes: ...
@@ -81,7 +81,7 @@ def csv_cell(cell: Cell) -> str:
 
 
 def harmless(text: str) -> str:
-    """The text as a spreadsheet shows it and never runs it."""
+    """The text in a form that a spreadsheet never runs."""
     return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text
 
 

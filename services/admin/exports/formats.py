@@ -1,4 +1,4 @@
-"""The formats of an export, and which of them a request wants.
+"""The formats of an export, and the choice among them for a request.
 
 `?format=` wins over `Accept`, which a browser or a library sends unasked.
 """
@@ -42,7 +42,7 @@ JSON = ExportFormat(name="json", media_type="application/json", content_type="ap
 
 
 def chosen_format(name: str | None, accept: str, offered: Sequence[ExportFormat]) -> ExportFormat:
-    """Of the offered ones the one of that name, or else the one that is accepted best.
+    """The offered format of that name, else the one with the best quality in `Accept`.
 
     The first of those that are accepted equally. Raises NotAcceptable.
     """
@@ -79,7 +79,7 @@ def _accepted(accept: str, offered: Sequence[ExportFormat]) -> ExportFormat:
 
 
 def _quality(accept: str, media_type: str) -> float:
-    """That of the most specific range that takes the media type; 0 without one."""
+    """The quality of the most specific range that matches the media type; 0 without one."""
     kind = media_type.partition("/")[0]
     qualities: dict[str, float] = {}
     for part in accept.split(",")[:_MAX_ACCEPTED]:

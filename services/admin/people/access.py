@@ -1,4 +1,4 @@
-"""Around every endpoint: whether the actor may call it."""
+"""Checks, around every endpoint, whether the actor may call it."""
 
 from services.admin.endpoints import EndpointCall, Next, Served
 from services.admin.people.actor import actor_of, check_global, check_role

@@ -1,6 +1,6 @@
-"""Who makes a request: an actor, whose role and accounts bound what he reaches.
+"""The actor of a request, whose role and accounts bound what they reach.
 
-The middleware puts him into `request.scope["actor"]`, of every request under `/admin`.
+The middleware puts the actor into `request.scope["actor"]` of every request under `/admin`.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from libs.common.schemas.person import GRANTS, Role
 
 
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
-    """`id` names him in the audit log. `accounts` None means all accounts, and what is global."""
+    """`id` is the name in the audit log. `accounts` None means all accounts, and what is global."""
 
     id: str
     name: str
@@ -24,11 +24,11 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
         return needed in GRANTS[self.role]
 
     def reaches(self, user_id: str) -> bool:
-        """Whether the account is in his scope."""
+        """Whether the account is in the actor's scope."""
         return self.accounts is None or user_id in self.accounts
 
 
-# Who holds ADMIN_API_KEY. No other actor can take it from him.
+# The holder of ADMIN_API_KEY, whom no other actor can change.
 ROOT = Actor(id="root", name="root", role="owner")
 
 

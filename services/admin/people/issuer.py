@@ -1,4 +1,4 @@
-"""An issuer of OpenID Connect: what it says of itself, and the keys that it signs with.
+"""An OpenID Connect issuer: its metadata, and its signing keys.
 
 Both are fetched when they are first needed, and kept for a time. A token with an unknown key has
 them fetched again, but not more often than once in `_PAUSE_S`, since anybody can make up a key's
@@ -31,7 +31,7 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True):
-    """What is used of the issuer's discovery document."""
+    """The used members of the issuer's discovery document."""
 
     issuer: str
     jwks_uri: str

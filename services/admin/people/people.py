@@ -98,7 +98,7 @@ async def create_person(request: Request[State], body: NewPerson) -> Answer[NewP
     )
     await _check_scope(state, person.role, person.accounts)
     if not await state["people"].insert(person):
-        # This request made him before its process died.
+        # An earlier attempt of this request made the person before its process died.
         person = await state["people"].get(person.person_id) or person
         if person.secret_hash != secret_hash(secret):
             message = (

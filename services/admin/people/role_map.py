@@ -1,4 +1,4 @@
-"""Which role somebody has by what an issuer or a proxy says of them."""
+"""Maps the groups that an issuer or a proxy names to roles."""
 
 from collections.abc import Collection
 from typing import get_args

@@ -1,4 +1,4 @@
-"""Finds out who makes a request: the root, a person by their admin key, or whom a sign-on names."""
+"""Finds the actor of a request: the root, a person by their admin key, or whom a sign-on names."""
 
 import hmac
 from collections.abc import Callable, Sequence
@@ -41,7 +41,7 @@ class SignIn:
         self._sign_on = sign_on
 
     async def actor(self, scope: Scope) -> Actor:
-        """Raises Unauthenticated, Forbidden, and Unavailable while it cannot be told."""
+        """Raises Unauthenticated, Forbidden, and Unavailable while a store is away."""
         proxy, tokens = self._sign_on.proxy, self._sign_on.tokens
         by_proxy = None if proxy is None else proxy.actor(scope)
         if by_proxy is not None:
@@ -61,7 +61,7 @@ class SignIn:
         return await self.of_hash(secret_hash(key))
 
     async def of_hash(self, hashed: str) -> Actor:
-        """Whose key has this hash, by now. Raises Unauthenticated and Unavailable."""
+        """The present owner of the key with this hash. Raises Unauthenticated and Unavailable."""
         return ROOT if self.is_root(hashed) else await self._person(hashed)
 
     def is_root(self, hashed: str) -> bool:

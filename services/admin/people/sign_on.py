@@ -1,4 +1,4 @@
-"""The optional ways to sign on, by what the settings say."""
+"""The optional ways to sign on, from the settings."""
 
 import ipaddress
 import re

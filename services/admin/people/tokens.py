@@ -1,4 +1,4 @@
-"""Verifies tokens of the configured issuer, and says whose they are."""
+"""Verifies tokens of the configured issuer, and finds their actor."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{2,4096}\.[A-Za-z0-9_-]{2,16384}\.[A-Za-z0-9_
 _LEEWAY_S = 30
 _MAX_CHARS = 200
 _MAX_ACCOUNTS = 100
-# Signed by the same keys, and no proof that somebody is there.
+# Signed by the same keys, but no proof of a present user.
 _NO_SIGN_ON = frozenset({"logout+jwt", "secevent+jwt", "dpop+jwt"})
 
 

@@ -1,4 +1,4 @@
-"""Tells of budgets that will be spent before their period ends, at the present pace."""
+"""Alerts of budgets that will be spent before their period ends, at the present pace."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime

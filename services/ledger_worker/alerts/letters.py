@@ -1,4 +1,4 @@
-"""Tells of dead letters, once an hour for an account and a reason."""
+"""Alerts of dead letters, once an hour for an account and a reason."""
 
 from libs.common.schemas.alert import Alert, DeadLetterStored
 from libs.common.storage.mongo.dead_letters import DeadLetter

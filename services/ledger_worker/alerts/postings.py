@@ -1,4 +1,4 @@
-"""Tells, in the transaction of a posting, what it did to budgets and which prices it lacked."""
+"""Writes, in a posting's transaction, alerts of the budgets it touched and of missing prices."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -52,7 +52,7 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True):
 class PostingWatch:
     """`LedgerStore` calls it with the new entries of each transaction.
 
-    What is reached is told unless it was told in that period. So a threshold that is set below
+    A reached threshold is reported once in its period. So a threshold that is set below
     what is spent, and a new receiver, count from the next posting of the account.
     """
 

@@ -124,7 +124,7 @@ class AlertSender:
         return fault is None
 
     async def _try(self, delivery: Delivery, receiver: Receiver) -> tuple[int | None, str | None]:
-        """The answer's status, and what went wrong: without the receiver's own words or its URL."""
+        """The answer's status and the fault, without the receiver's own words or its URL."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 addresses = await self._destinations.addresses(receiver.url)

@@ -1,6 +1,6 @@
-"""Looks, time and again, for what nobody tells the worker.
+"""Watches, by the clock, for facts that no job brings to the worker.
 
-Several workers may look at the same time: a fact that is found twice is told once.
+Several workers may watch at the same time: a fact that is found twice is one alert.
 """
 
 from collections.abc import Callable
@@ -18,12 +18,12 @@ _MS = 1000
 
 
 def hour_of(at: datetime) -> str:
-    """For facts that are told once an hour."""
+    """The hour's key, for facts that are reported once an hour."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H")
 
 
 class CooldownWatch:
-    """Tells of deployments that cool down for all accounts."""
+    """Alerts of deployments that cool down for all accounts."""
 
     def __init__(
         self, cooldowns: CooldownStore, outbox: Outbox, now: Callable[[], datetime]
@@ -54,7 +54,7 @@ class CooldownWatch:
 
 
 class SpoolWatch:
-    """Tells of spools that had records for `after_s` seconds, even if that is over."""
+    """Alerts of spools that had records for `after_s` seconds, even if they are empty again."""
 
     def __init__(
         self, notes: SpoolNoteStore, outbox: Outbox, now: Callable[[], datetime], *, after_s: float
@@ -89,7 +89,7 @@ class SpoolWatch:
 
 
 class ExpiryWatch:
-    """Tells of active keys that expire within `within`."""
+    """Alerts of active keys that expire within `within`."""
 
     def __init__(
         self, keys: KeyStore, outbox: Outbox, now: Callable[[], datetime], *, within: timedelta

@@ -24,7 +24,7 @@ _COLUMNS = (Column("Account"), Column("Left", "number"), Column("Of", "number"),
 
 def later_part(user_id: str | None) -> Node:
     """Stands in the overview for the first of them, of an account or of all."""
-    # What fails leaves the link, whose page says why.
+    # A failure leaves the link, whose page states the reason.
     kept = {"hx-status:4xx": "swap:none", "hx-status:5xx": "swap:none"}
     asked = div(kept, hx_get=_address(_FIRST, user_id), hx_trigger="load", hx_swap="outerHTML")
     return asked[p[link(_address(_PATH, user_id), "See which budgets will run out")]]

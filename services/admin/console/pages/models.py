@@ -1,4 +1,4 @@
-"""Models: routes, their deployments and how these are."""
+"""Models: routes, their deployments and cooldowns."""
 
 from collections.abc import Mapping, Sequence
 
@@ -124,7 +124,7 @@ def _row(view: View, each: DeploymentView) -> list[Node]:
 
 
 def _else(each: DeploymentView) -> list[str]:
-    """What of it is not as it usually is."""
+    """The deployment's settings that differ from the defaults."""
     times = msgspec.structs.asdict(each.timeouts)
     said = {
         "at": each.api_base,
@@ -185,7 +185,7 @@ def _results(results: Sequence[TestResult]) -> Node:
 
 
 async def test(view: View) -> Shown:
-    """Of one deployment, where the form names it; else of each."""
+    """Tests the deployment that the form names, else all."""
     chosen = view.typed.get("deployment_id")
     answer = await view.api.call(
         model_tests.test_model,

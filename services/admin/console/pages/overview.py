@@ -1,4 +1,4 @@
-"""The overview: what was spent, by whom, on what, beside the period before; what needs a look."""
+"""The overview: spend by account and model, beside the period before; what needs attention."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""People: who may call the API and open the console, and how far."""
+"""People: who may call the API and open the console, with their roles."""
 
 from collections.abc import Mapping
 from typing import get_args
@@ -121,7 +121,7 @@ async def change(view: View) -> Shown:
     person_id = view.request.path_params["person_id"]
     person = await view.api.call(people.show_person, person_id=person_id)
     stored = _typed(person)
-    # What was left as it is is not said again: the time of an expired key lies in the past.
+    # Unchanged fields are omitted: the time of an expired key lies in the past.
     changed = [each for each in _FIELDS if view.typed.get(each.path, "") != stored[each.path]]
     return await save(
         view, people.change_person, body_of(changed, view.typed), noun="person", again=edit_page,

@@ -1,4 +1,4 @@
-"""Importing prices: what would change first, then the import."""
+"""Importing prices: first a dry run, then the import."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Prices: what a model costs, from when, and what a usage would come to."""
+"""Prices: a model's price, its start, and quotes for a usage."""
 
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
@@ -150,7 +150,7 @@ async def show_page(view: View) -> Shown:
 
 
 def _beside(bundled: BundledView) -> Node:
-    """What LiteLLM's map says otherwise."""
+    """The terms in which LiteLLM's map differs."""
     columns = (Column("Term"), Column("In the map"), Column("Here"))
     rows = [
         [term_name(name), term_lines(change.before), term_lines(change.after)]
@@ -184,7 +184,7 @@ async def create(view: View) -> Shown:
 
 
 def _losses(at: str, losses: Sequence[ReplacedView]) -> ConsolePage:
-    """The warning of an override: what the price before had, and this one has not."""
+    """The warning of an override: terms of the earlier price that this one lacks."""
     columns = (Column("Price before"), Column("Of"), Column("What is lost"))
     rows: list[list[Node]] = [
         [

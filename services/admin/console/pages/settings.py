@@ -1,4 +1,4 @@
-"""Settings: what the admin service was started with, to be read."""
+"""The admin service's settings, read-only."""
 
 from collections.abc import Mapping
 
