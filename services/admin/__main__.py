@@ -7,21 +7,24 @@ of a large ledger, while the services of the earlier release go on.
 (docs/scale.md). Services go on meanwhile.
 """
 
-import asyncio
-import os
-import sys
+from libs.common.collector import uncollected
 
-from libs.common.arenas import share_arena
-from libs.common.logging import configure_logging
-from libs.common.settings import SettingsError, load_or_exit
-from libs.common.storage.mongo.driver import MongoUnsuitable, PyMongoError
-from libs.common.storage.redis.suitability import RedisUnsuitable
-from libs.common.version import arguments_of
-from libs.common.web.server import serve
-from services.admin.app import create_app
-from services.admin.errors import refuse
-from services.admin.settings import Settings
-from services.admin.startup import check_start, migrate
+with uncollected():
+    import asyncio
+    import os
+    import sys
+
+    from libs.common.arenas import share_arena
+    from libs.common.logging import configure_logging
+    from libs.common.settings import SettingsError, load_or_exit
+    from libs.common.storage.mongo.driver import MongoUnsuitable, PyMongoError
+    from libs.common.storage.redis.suitability import RedisUnsuitable
+    from libs.common.version import arguments_of
+    from libs.common.web.server import serve
+    from services.admin.app import create_app
+    from services.admin.errors import refuse
+    from services.admin.settings import Settings
+    from services.admin.startup import check_start, migrate
 
 
 def main() -> None:

@@ -1,22 +1,25 @@
 """`python -m services.gateway`: settings from the environment, then uvicorn until SIGTERM."""
 
-import asyncio
-import os
-import sys
-from pathlib import Path
+from libs.common.collector import uncollected
 
-from libs.common.logging import configure_logging
-from libs.common.settings import SettingsError, load_or_exit
-from libs.common.storage.prices.price_map import open_price_map
-from libs.common.storage.redis.client import open_redis
-from libs.common.storage.redis.suitability import RedisUnsuitable, check_if_there, listens
-from libs.common.version import arguments_of
-from libs.common.web.server import serve
-from services.gateway.app import create_app
-from services.gateway.directory.provider_endpoints import read_providers
-from services.gateway.endpoints.refusals import refuse
-from services.gateway.settings import Settings
-from services.gateway.spool.spool import Spool
+with uncollected():
+    import asyncio
+    import os
+    import sys
+    from pathlib import Path
+
+    from libs.common.logging import configure_logging
+    from libs.common.settings import SettingsError, load_or_exit
+    from libs.common.storage.prices.price_map import open_price_map
+    from libs.common.storage.redis.client import open_redis
+    from libs.common.storage.redis.suitability import RedisUnsuitable, check_if_there, listens
+    from libs.common.version import arguments_of
+    from libs.common.web.server import serve
+    from services.gateway.app import create_app
+    from services.gateway.directory.provider_endpoints import read_providers
+    from services.gateway.endpoints.refusals import refuse
+    from services.gateway.settings import Settings
+    from services.gateway.spool.spool import Spool
 
 
 def main() -> None:

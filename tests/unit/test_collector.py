@@ -2,7 +2,7 @@
 
 import gc
 
-from libs.common.collector import collect_rarely
+from libs.common.collector import collect_rarely, uncollected
 
 
 def test_collections_are_rare_and_skip_what_lives_as_long_as_the_process() -> None:
@@ -14,3 +14,11 @@ def test_collections_are_rare_and_skip_what_lives_as_long_as_the_process() -> No
         assert not any(each is kept for each in gc.get_objects())
     finally:
         gc.set_threshold(*thresholds)
+
+
+def test_what_is_made_uncollected_is_never_looked_at() -> None:
+    with uncollected():
+        kept: list[list[int]] = [[]]
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    assert not any(each is kept for each in gc.get_objects())
