@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 
+from libs.common.collector import uncollected
 from libs.common.settings import load_or_exit
 from libs.common.version import arguments_of
 from services.ledger_worker.health import CheckSettings, fault
@@ -42,11 +43,15 @@ def main() -> None:
         reason = fault(load_or_exit(CheckSettings, os.environ))
         sys.exit(None if reason is None else f"services.ledger_worker: {reason}")
 
-    from services.ledger_worker import commands  # noqa: PLC0415
-    from services.ledger_worker.process import run  # noqa: PLC0415
-    from services.ledger_worker.settings import Settings  # noqa: PLC0415
+    with uncollected():
+        # Before modules that import structlog: it hides from it what is not needed.
+        from libs.common.logging import configure_logging  # noqa: PLC0415
+        from services.ledger_worker import commands  # noqa: PLC0415
+        from services.ledger_worker.process import run  # noqa: PLC0415
+        from services.ledger_worker.settings import Settings  # noqa: PLC0415
 
     settings = load_or_exit(Settings, os.environ)
+    configure_logging("ledger_worker", settings.log_level, settings.log_format)
     if arguments.verify:
         reason = commands.verify(settings, full=arguments.full)
     elif arguments.fill_segments:

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from libs.common.logging import configure_logging
 from libs.common.prover import prover_of
 from libs.common.storage.mongo.dead_letters import DeadLetterStore
 from libs.common.storage.mongo.driver import Database
@@ -104,7 +103,6 @@ def forget_copies(settings: Settings) -> str | None:
 
 @asynccontextmanager
 async def _ready_stores(settings: Settings) -> AsyncIterator[tuple[Database, Redis]]:
-    configure_logging("ledger_worker", settings.log_level, settings.log_format)
     async with open_stores(settings) as (database, redis):
         await wait_until_ready(database, redis, asyncio.Event())
         yield database, redis

@@ -15,7 +15,6 @@ from prometheus_client import start_http_server
 from redis.exceptions import NoPermissionError, RedisError
 
 from libs.common.collector import collect_rarely
-from libs.common.logging import configure_logging
 from libs.common.settings import SettingsError
 from libs.common.storage.indexes import BUILD_INDEXES, WORKER_INDEXES
 from libs.common.storage.mongo.driver import (
@@ -60,7 +59,6 @@ log = structlog.get_logger(__name__)
 
 def run(settings: Settings) -> str | None:
     """Works until SIGTERM or SIGINT. Returns why the worker cannot start, in one line."""
-    configure_logging("ledger_worker", settings.log_level, settings.log_format)
     return run_main(_serve(settings))
 
 
