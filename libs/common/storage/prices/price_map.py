@@ -1,11 +1,12 @@
 """LiteLLM's bundled price map, read as data: no import of litellm and no network."""
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Set
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,6 +34,8 @@ _KINDS = {
     "fireworks_ai-": "fireworks_ai",
     "vertex_ai-": "vertex_ai",
 }
+# The map names about 150.
+_MAX_PROVIDERS = 1_000
 _IMAGES = "image_generation"
 _TOKEN_MODES = frozenset({"chat", "responses", "completion", "embedding", _IMAGES})
 
@@ -98,25 +101,29 @@ class PriceMap:
     def names(self) -> Iterator[str]:
         return iter(self._rows)
 
-    @cached_property
-    def providers(self) -> frozenset[str]:
+    @property
+    def providers(self) -> Set[str]:
         """Every provider that serves a model of the map."""
-        return frozenset(provider_of(header.litellm_provider) for _, header in self._headers())
+        return self._served.keys()
 
     def names_of(self, providers: Collection[str]) -> list[str]:
         """The models of those providers that the gateway has an endpoint for, sorted."""
-        return sorted(
-            name
-            for name, header in self._headers()
-            if provider_of(header.litellm_provider) in providers and header.mode in _SERVED_MODES
-        )
+        served = (names for provider, names in self._served.items() if provider in providers)
+        return sorted(chain.from_iterable(served))
 
-    def _headers(self) -> Iterator[tuple[str, _Header]]:
+    @cached_property
+    def _served(self) -> dict[str, list[str]]:
+        """By provider, the models that the gateway has an endpoint for."""
+        served: dict[str, list[str]] = {}
         for name, raw in self._rows.items():
             try:
-                yield name, _decode_header(raw)
+                header = _decode_header(raw)
             except msgspec.ValidationError:
                 continue
+            names = served.setdefault(provider_of(header.litellm_provider), [])
+            if header.mode in _SERVED_MODES:
+                names.append(name)
+        return served
 
     def get(self, name: str) -> MapModel | None:
         """None where the name is unknown, or is not a model that is billed by tokens."""
@@ -217,6 +224,7 @@ def _web_search_per(header: _Header) -> SearchUnit:
     return "search" if header.web_search_billing_unit == "per_query" else "call"
 
 
+@lru_cache(maxsize=_MAX_PROVIDERS)
 def provider_of(map_provider: str) -> str:
     """LiteLLM's name of the provider; the map tells some providers' kinds of models apart."""
     for kinds, provider in _KINDS.items():
