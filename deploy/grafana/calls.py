@@ -1,6 +1,6 @@
 """What clients see: traffic, time, failures and refusals."""
 
-from deploy.grafana.panels import Panel, PanelRow, Query
+from deploy.grafana.panels import Panel, PanelQuery, PanelRow
 from deploy.grafana.queries import GEN_AI, OF_MODEL, gauge, quantile, rate, ratio
 
 _CALLS = "gateway_calls_total"
@@ -9,11 +9,11 @@ _TTFT = "gen_ai_client_operation_time_to_first_chunk_seconds"
 _OVERHEAD = "ledger_call_overhead_seconds"
 
 
-def quantiles(histogram: str, by: str = "", where: str = "") -> tuple[Query, ...]:
+def quantiles(histogram: str, by: str = "", where: str = "") -> tuple[PanelQuery, ...]:
     """The median, and what one in ten and one in a hundred takes longer than."""
     name = f"{{{{{by}}}}} " if by else ""
     return tuple(
-        Query(quantile(share, histogram, by, where), f"{name}p{round(share * 100)}")
+        PanelQuery(quantile(share, histogram, by, where), f"{name}p{round(share * 100)}")
         for share in (0.5, 0.9, 0.99)
     )
 
@@ -25,7 +25,7 @@ OVERVIEW = PanelRow(
             "Calls a second",
             "reqps",
             "Authenticated calls that ended, refused ones included.",
-            (Query(rate(_CALLS), "calls"),),
+            (PanelQuery(rate(_CALLS), "calls"),),
             single=True,
             width=4,
         ),
@@ -33,7 +33,11 @@ OVERVIEW = PanelRow(
             "Calls that fail",
             "percentunit",
             "Share of calls that end with a 5xx, those left out whose client hung up.",
-            (Query(ratio(f"({rate(_CALLS, where=_FAILED)} or vector(0))", rate(_CALLS)), "5xx"),),
+            (
+                PanelQuery(
+                    ratio(f"({rate(_CALLS, where=_FAILED)} or vector(0))", rate(_CALLS)), "5xx"
+                ),
+            ),
             ("CallsFailing",),
             single=True,
             red_from=0.05,
@@ -43,7 +47,7 @@ OVERVIEW = PanelRow(
             "First byte, p90",
             "s",
             "One in ten streams takes longer to begin.",
-            (Query(quantile(0.9, _TTFT, where=GEN_AI), "p90"),),
+            (PanelQuery(quantile(0.9, _TTFT, where=GEN_AI), "p90"),),
             ("ProviderSlow",),
             single=True,
             red_from=10,
@@ -53,7 +57,7 @@ OVERVIEW = PanelRow(
             "Cost an hour",
             "currencyUSD",
             "At the rate of the last minutes; the ledger is exact, this is rounded.",
-            (Query(f"3600 * {rate('ledger_cost_usd_total', where=OF_MODEL)}", "cost"),),
+            (PanelQuery(f"3600 * {rate('ledger_cost_usd_total', where=OF_MODEL)}", "cost"),),
             single=True,
             width=4,
         ),
@@ -61,7 +65,7 @@ OVERVIEW = PanelRow(
             "Oldest event",
             "s",
             "Age of the oldest usage event that waits to be posted.",
-            (Query(gauge("ledger_queue_oldest_seconds", how="max"), "oldest"),),
+            (PanelQuery(gauge("ledger_queue_oldest_seconds", how="max"), "oldest"),),
             ("QueueOld",),
             single=True,
             red_from=60,
@@ -72,7 +76,7 @@ OVERVIEW = PanelRow(
             "short",
             "How many of deploy/prometheus/alerts.yml; each says what to do as runbook_url.",
             (
-                Query(
+                PanelQuery(
                     'count(ALERTS{alertstate="firing",severity=~"critical|warning"}) or vector(0)',
                     "alerts",
                 ),
@@ -92,14 +96,14 @@ TRAFFIC = PanelRow(
             "reqps",
             "Authenticated calls by how they ended: ok, refused by the gateway, failed at the "
             "provider, left by the client.",
-            (Query(rate(_CALLS, "status"), "{{status}}"),),
+            (PanelQuery(rate(_CALLS, "status"), "{{status}}"),),
             stacked=True,
         ),
         Panel(
             "Calls by format",
             "reqps",
             "By the API that the client speaks.",
-            (Query(rate(_CALLS, "format"), "{{format}}"),),
+            (PanelQuery(rate(_CALLS, "format"), "{{format}}"),),
             stacked=True,
         ),
         Panel(
@@ -107,8 +111,8 @@ TRAFFIC = PanelRow(
             "short",
             "Open calls and the request bodies that have begun to arrive, of each gateway.",
             (
-                Query(gauge("gateway_calls_open", "instance"), "{{instance}} calls"),
-                Query(gauge("gateway_bodies_arriving", "instance"), "{{instance}} bodies"),
+                PanelQuery(gauge("gateway_calls_open", "instance"), "{{instance}} calls"),
+                PanelQuery(gauge("gateway_bodies_arriving", "instance"), "{{instance}} bodies"),
             ),
         ),
         Panel(
@@ -121,15 +125,15 @@ TRAFFIC = PanelRow(
             "Duration by format",
             "s",
             "Median by the API that the client speaks.",
-            (Query(quantile(0.5, "gateway_call_seconds", "format"), "{{format}}"),),
+            (PanelQuery(quantile(0.5, "gateway_call_seconds", "format"), "{{format}}"),),
         ),
         Panel(
             "The gateway's own share",
             "s",
             "What the gateway adds to a call, by relayed or translated.",
             (
-                Query(quantile(0.5, _OVERHEAD, "path"), "{{path}} p50"),
-                Query(quantile(0.99, _OVERHEAD, "path"), "{{path}} p99"),
+                PanelQuery(quantile(0.5, _OVERHEAD, "path"), "{{path}} p50"),
+                PanelQuery(quantile(0.99, _OVERHEAD, "path"), "{{path}} p99"),
             ),
             ("OverheadHigh",),
         ),
@@ -144,7 +148,7 @@ ERRORS = PanelRow(
             "reqps",
             "Calls that did not end with a 200. 502 to 504 are providers' or the gateway's, a 4xx "
             "the client's; 408 is a client that did not send its body.",
-            (Query(rate(_CALLS, "http_status", 'http_status!="200"'), "{{http_status}}"),),
+            (PanelQuery(rate(_CALLS, "http_status", 'http_status!="200"'), "{{http_status}}"),),
             ("CallsFailing", "BodiesLate"),
         ),
         Panel(
@@ -153,7 +157,7 @@ ERRORS = PanelRow(
             "Failed tries of deployments. misconfigured is a wrong key or model name, request "
             "what the provider says of the client's own request.",
             (
-                Query(
+                PanelQuery(
                     rate(
                         "gateway_attempts_failed_total",
                         "provider, cause",
@@ -168,7 +172,7 @@ ERRORS = PanelRow(
             "Refusals by reason",
             "reqps",
             "Calls that no provider was asked for: budgets, limits, prices, bounds.",
-            (Query(rate("gateway_refused_total", "reason"), "{{reason}}"),),
+            (PanelQuery(rate("gateway_refused_total", "reason"), "{{reason}}"),),
             ("BudgetRefusals", "RateLimitRefusals"),
         ),
         Panel(
@@ -176,8 +180,8 @@ ERRORS = PanelRow(
             "reqps",
             "Requests without a key that is known, of gateway and admin service.",
             (
-                Query(rate("gateway_unauthenticated_total", "format"), "gateway {{format}}"),
-                Query(rate("admin_unauthenticated_total", "answer"), "admin {{answer}}"),
+                PanelQuery(rate("gateway_unauthenticated_total", "format"), "gateway {{format}}"),
+                PanelQuery(rate("admin_unauthenticated_total", "answer"), "admin {{answer}}"),
             ),
             ("CallsUnauthenticated", "AdminUnauthenticated"),
         ),
@@ -187,12 +191,12 @@ ERRORS = PanelRow(
             "For the memory of bodies, for connections to providers, and because nothing could be "
             "recorded. process is the bound of the whole gateway, account one account's share.",
             (
-                Query(rate("gateway_bodies_refused_total", "bound"), "bodies {{bound}}"),
-                Query(
+                PanelQuery(rate("gateway_bodies_refused_total", "bound"), "bodies {{bound}}"),
+                PanelQuery(
                     rate("gateway_upstream_connections_refused_total", "bound"),
                     "connections {{bound}}",
                 ),
-                Query(rate("gateway_calls_not_recorded_total"), "not recorded"),
+                PanelQuery(rate("gateway_calls_not_recorded_total"), "not recorded"),
             ),
             ("BodiesRefused", "UpstreamConnectionsRefused", "CallsNotRecorded"),
         ),
@@ -200,7 +204,7 @@ ERRORS = PanelRow(
             "Clients that do not read",
             "ops",
             "Connections that were closed, since the client did not read its response.",
-            (Query(rate("http_responses_unread_total", "job"), "{{job}}"),),
+            (PanelQuery(rate("http_responses_unread_total", "job"), "{{job}}"),),
             ("ResponsesUnread",),
         ),
     ),

@@ -1,7 +1,7 @@
 """What becomes of usage: the spool, the queue, posting, the proof, and what comes of entries."""
 
 from deploy.grafana.calls import quantiles
-from deploy.grafana.panels import Panel, PanelRow, Query
+from deploy.grafana.panels import Panel, PanelQuery, PanelRow
 from deploy.grafana.queries import gauge, increase, rate
 
 LEDGER = PanelRow(
@@ -13,8 +13,8 @@ LEDGER = PanelRow(
             "Batches of usage events that wait or run, in Redis. None is drawn without a worker. "
             "Jobs of shards that are away are not counted.",
             (
-                Query(gauge("ledger_queue_jobs", how="max"), "jobs"),
-                Query(gauge("ledger_queue_shards_away", how="max"), "shards away"),
+                PanelQuery(gauge("ledger_queue_jobs", how="max"), "jobs"),
+                PanelQuery(gauge("ledger_queue_shards_away", how="max"), "shards away"),
             ),
             ("WorkerAbsent",),
         ),
@@ -22,7 +22,7 @@ LEDGER = PanelRow(
             "Oldest event in the queue",
             "s",
             "Usually below a second; it grows while nothing is posted.",
-            (Query(gauge("ledger_queue_oldest_seconds", how="max"), "oldest"),),
+            (PanelQuery(gauge("ledger_queue_oldest_seconds", how="max"), "oldest"),),
             ("QueueOld",),
         ),
         Panel(
@@ -30,9 +30,9 @@ LEDGER = PanelRow(
             "ops",
             "Entries added to the ledger, events delivered again, and corrections.",
             (
-                Query(rate("ledger_entries_posted_total"), "posted"),
-                Query(rate("ledger_entries_skipped_total"), "delivered again"),
-                Query(rate("ledger_corrections_posted_total"), "corrections"),
+                PanelQuery(rate("ledger_entries_posted_total"), "posted"),
+                PanelQuery(rate("ledger_entries_skipped_total"), "delivered again"),
+                PanelQuery(rate("ledger_corrections_posted_total"), "corrections"),
             ),
         ),
         Panel(
@@ -53,11 +53,11 @@ LEDGER = PanelRow(
             "Jobs postponed for a retry, queued jobs whose data Redis lost, events that cannot be "
             "posted, usage without a price, calls that their gateway never finished.",
             (
-                Query(increase("ledger_job_retries_total"), "retries"),
-                Query(increase("ledger_missing_jobs_total"), "data lost"),
-                Query(increase("ledger_dead_letters_total", "kind"), "dead letter {{kind}}"),
-                Query(increase("ledger_entries_unpriced_total"), "unpriced"),
-                Query(increase("ledger_calls_abandoned_total"), "abandoned"),
+                PanelQuery(increase("ledger_job_retries_total"), "retries"),
+                PanelQuery(increase("ledger_missing_jobs_total"), "data lost"),
+                PanelQuery(increase("ledger_dead_letters_total", "kind"), "dead letter {{kind}}"),
+                PanelQuery(increase("ledger_entries_unpriced_total"), "unpriced"),
+                PanelQuery(increase("ledger_calls_abandoned_total"), "abandoned"),
             ),
             ("JobsRetried", "JobsMissing", "DeadLettersStored", "CallsUnpriced", "CallsAbandoned"),
         ),
@@ -65,14 +65,14 @@ LEDGER = PanelRow(
             "Dead letters",
             "short",
             "Deliveries that could not be posted, and wait for an administrator.",
-            (Query(gauge("admin_dead_letters", how="max"), "waiting"),),
+            (PanelQuery(gauge("admin_dead_letters", how="max"), "waiting"),),
             ("DeadLettersStored",),
         ),
         Panel(
             "The proof",
             "none",
             "1 where the last proof of the ledger found no difference, 0 where it did.",
-            (Query(gauge("ledger_verify_ok", "instance", how="min"), "{{instance}}"),),
+            (PanelQuery(gauge("ledger_verify_ok", "instance", how="min"), "{{instance}}"),),
             ("LedgerDrifted",),
             top=1,
         ),
@@ -80,14 +80,18 @@ LEDGER = PanelRow(
             "Age of the last proof",
             "s",
             "Since all accounts were last proved without a difference.",
-            (Query(f"time() - {gauge('ledger_verify_last_success_timestamp', how='max')}", "age"),),
+            (
+                PanelQuery(
+                    f"time() - {gauge('ledger_verify_last_success_timestamp', how='max')}", "age"
+                ),
+            ),
             ("ProofLate",),
         ),
         Panel(
             "Oldest sums that are not rolled up",
             "s",
             "Since the posting. Reads are exact all the same, and take longer the more is left.",
-            (Query(gauge("ledger_unrolled_oldest_seconds", how="max"), "oldest"),),
+            (PanelQuery(gauge("ledger_unrolled_oldest_seconds", how="max"), "oldest"),),
             ("RollUpLate",),
         ),
     ),
@@ -100,15 +104,17 @@ SPOOL = PanelRow(
             "Spool",
             "bytes",
             "Size of each gateway's files with usage events, room for more included.",
-            (Query(gauge("gateway_spool_bytes", "instance"), "{{instance}}"),),
+            (PanelQuery(gauge("gateway_spool_bytes", "instance"), "{{instance}}"),),
         ),
         Panel(
             "State of the spool",
             "none",
             "1 while events wait in it, because Redis is away, and while it has no room.",
             (
-                Query(gauge("gateway_spool_backlog", "instance"), "{{instance}} backlog"),
-                Query(gauge("gateway_spool_lacks_room", "instance"), "{{instance}} lacks room"),
+                PanelQuery(gauge("gateway_spool_backlog", "instance"), "{{instance}} backlog"),
+                PanelQuery(
+                    gauge("gateway_spool_lacks_room", "instance"), "{{instance}} lacks room"
+                ),
             ),
             ("SpoolBacklog", "SpoolLacksRoom"),
             top=1,
@@ -119,8 +125,8 @@ SPOOL = PanelRow(
             "Usage events that were written to the spool, and those that not even it takes: these "
             "are lost with the process.",
             (
-                Query(increase("gateway_events_spooled_total"), "spooled"),
-                Query(gauge("gateway_events_in_memory", "instance"), "{{instance}} in memory"),
+                PanelQuery(increase("gateway_events_spooled_total"), "spooled"),
+                PanelQuery(gauge("gateway_events_in_memory", "instance"), "{{instance}} in memory"),
             ),
             ("EventsInMemory",),
         ),
@@ -134,7 +140,7 @@ OUTGOING = PanelRow(
             "Recordings in the gateways",
             "ops",
             "queued, or why one was dropped: full, queue_full, redis_away, failed.",
-            (Query(rate("gateway_recordings_total", "end"), "{{end}}"),),
+            (PanelQuery(rate("gateway_recordings_total", "end"), "{{end}}"),),
             ("RecordingsDropped",),
             width=6,
         ),
@@ -142,7 +148,7 @@ OUTGOING = PanelRow(
             "Recordings in the worker",
             "ops",
             "stored, expired, damaged or refused.",
-            (Query(rate("ledger_recordings_total", "end"), "{{end}}"),),
+            (PanelQuery(rate("ledger_recordings_total", "end"), "{{end}}"),),
             ("RecordingsLost",),
             width=6,
         ),
@@ -150,7 +156,7 @@ OUTGOING = PanelRow(
             "Alerts to receivers",
             "short",
             "Tries to send an alert of an account's: delivered, postponed or failed.",
-            (Query(increase("ledger_alerts_total", "end"), "{{end}}"),),
+            (PanelQuery(increase("ledger_alerts_total", "end"), "{{end}}"),),
             ("AlertsNotDelivered",),
             width=6,
         ),
@@ -158,7 +164,7 @@ OUTGOING = PanelRow(
             "Traces",
             "ops",
             "Calls whose spans were exported, failed to be, or were dropped before.",
-            (Query(rate("ledger_traced_calls_total", "end"), "{{end}}"),),
+            (PanelQuery(rate("ledger_traced_calls_total", "end"), "{{end}}"),),
             width=6,
         ),
     ),

@@ -1,6 +1,6 @@
 """What models and providers do, and what it costs."""
 
-from deploy.grafana.panels import Panel, PanelRow, Query
+from deploy.grafana.panels import Panel, PanelQuery, PanelRow
 from deploy.grafana.queries import GEN_AI, OF_MODEL, gauge, mean, quantile, rate
 
 _TTFT = "gen_ai_client_operation_time_to_first_chunk_seconds"
@@ -13,7 +13,7 @@ MODELS = PanelRow(
             "Calls by model",
             "reqps",
             "Posted calls, by the model that answered.",
-            (Query(rate("ledger_calls_total", "model", OF_MODEL), "{{model}}"),),
+            (PanelQuery(rate("ledger_calls_total", "model", OF_MODEL), "{{model}}"),),
             stacked=True,
         ),
         Panel(
@@ -21,7 +21,7 @@ MODELS = PanelRow(
             "s",
             "From the arrival of a call with a stream to its first byte.",
             (
-                Query(
+                PanelQuery(
                     quantile(0.9, _TTFT, "gen_ai_provider_name", GEN_AI), "{{gen_ai_provider_name}}"
                 ),
             ),
@@ -32,7 +32,7 @@ MODELS = PanelRow(
             "s",
             "From the arrival of a call with a stream to its first byte.",
             (
-                Query(
+                PanelQuery(
                     quantile(0.5, _TTFT, "gen_ai_request_model", GEN_AI), "{{gen_ai_request_model}}"
                 ),
             ),
@@ -42,7 +42,7 @@ MODELS = PanelRow(
             "s",
             "From the arrival of a posted call to its last byte.",
             (
-                Query(
+                PanelQuery(
                     quantile(0.9, _DURATION, "gen_ai_request_model", GEN_AI),
                     "{{gen_ai_request_model}}",
                 ),
@@ -53,7 +53,7 @@ MODELS = PanelRow(
             "ops",
             "Tries of deployments by posted calls, and how they ended.",
             (
-                Query(
+                PanelQuery(
                     rate("ledger_attempts_total", "deployment, end", OF_MODEL),
                     "{{deployment}} {{end}}",
                 ),
@@ -65,8 +65,10 @@ MODELS = PanelRow(
             "Calls a second that another deployment answered than the first one tried; deployments "
             "that get no calls for a while, for all accounts or for one.",
             (
-                Query(rate("ledger_fallbacks_total", "deployment", OF_MODEL), "to {{deployment}}"),
-                Query(
+                PanelQuery(
+                    rate("ledger_fallbacks_total", "deployment", OF_MODEL), "to {{deployment}}"
+                ),
+                PanelQuery(
                     gauge("gateway_deployments_cooling", "scope", how="max"), "cooling {{scope}}"
                 ),
             ),
@@ -82,21 +84,25 @@ COST = PanelRow(
             "Cost an hour by model",
             "currencyUSD",
             "At the rate of the last minutes; corrections are left out.",
-            (Query(f"3600 * {rate('ledger_cost_usd_total', 'model', OF_MODEL)}", "{{model}}"),),
+            (
+                PanelQuery(
+                    f"3600 * {rate('ledger_cost_usd_total', 'model', OF_MODEL)}", "{{model}}"
+                ),
+            ),
             stacked=True,
         ),
         Panel(
             "Tokens by class",
             "ops",
             "Tokens a second of posted calls. Classes are those that prices have rates for.",
-            (Query(rate("ledger_tokens_total", "token_class", OF_MODEL), "{{token_class}}"),),
+            (PanelQuery(rate("ledger_tokens_total", "token_class", OF_MODEL), "{{token_class}}"),),
             stacked=True,
         ),
         Panel(
             "Tokens by model",
             "ops",
             "Tokens a second of posted calls, all classes.",
-            (Query(rate("ledger_tokens_total", "model", OF_MODEL), "{{model}}"),),
+            (PanelQuery(rate("ledger_tokens_total", "model", OF_MODEL), "{{model}}"),),
             stacked=True,
         ),
         Panel(
@@ -104,7 +110,7 @@ COST = PanelRow(
             "short",
             "Mean of posted calls: input with cached tokens, output with reasoning.",
             (
-                Query(
+                PanelQuery(
                     mean("gen_ai_client_token_usage", "gen_ai_token_type", GEN_AI),
                     "{{gen_ai_token_type}}",
                 ),
@@ -114,7 +120,7 @@ COST = PanelRow(
             "Holds",
             "short",
             "Holds of calls under way, of each gateway.",
-            (Query(gauge("gateway_holds_open", "instance"), "{{instance}}"),),
+            (PanelQuery(gauge("gateway_holds_open", "instance"), "{{instance}}"),),
         ),
         Panel(
             "Budgets",
@@ -122,9 +128,11 @@ COST = PanelRow(
             "Calls refused for a budget that is used up, admitted above a soft limit, and admitted "
             "while Redis was away, when each gateway counts for itself.",
             (
-                Query(rate("gateway_refused_total", where='reason="budget_exceeded"'), "refused"),
-                Query(rate("gateway_budget_warnings_total"), "soft limit"),
-                Query(rate("gateway_admitted_without_redis_total"), "without Redis"),
+                PanelQuery(
+                    rate("gateway_refused_total", where='reason="budget_exceeded"'), "refused"
+                ),
+                PanelQuery(rate("gateway_budget_warnings_total"), "soft limit"),
+                PanelQuery(rate("gateway_admitted_without_redis_total"), "without Redis"),
             ),
             ("BudgetRefusals", "AdmittedWithoutRedis"),
         ),

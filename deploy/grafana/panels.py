@@ -27,7 +27,7 @@ PROMETHEUS = DataSourceRef(type_val="prometheus", uid="${datasource}")
 Unit = Literal["s", "reqps", "ops", "percentunit", "bytes", "currencyUSD", "short", "none"]
 
 
-class Query(NamedTuple):
+class PanelQuery(NamedTuple):
     expr: str
     # Of each series: text with {{label}}.
     legend: str
@@ -39,7 +39,7 @@ class Panel(NamedTuple):
     title: str
     unit: Unit
     description: str
-    queries: tuple[Query, ...]
+    queries: tuple[PanelQuery, ...]
     alerts: tuple[str, ...] = ()
     # One number, now, in place of a graph; it turns red from this value on.
     single: bool = False

@@ -1,16 +1,16 @@
 """What the services stand on: databases, caches, connections, memory, versions."""
 
 from deploy.grafana.calls import quantiles
-from deploy.grafana.panels import Panel, PanelRow, Query
+from deploy.grafana.panels import Panel, PanelQuery, PanelRow
 from deploy.grafana.queries import gauge, quantile, rate, ratio, series
 
 _SERVICES = ("gateway", "ledger", "admin")
 
 
-def of_each_service(metric: str, how: str) -> tuple[Query, ...]:
+def of_each_service(metric: str, how: str) -> tuple[PanelQuery, ...]:
     """By database; the worker's names begin with `ledger`."""
     return tuple(
-        Query(
+        PanelQuery(
             quantile(0.99, f"{service}_{metric}", "database")
             if how == "p99"
             else gauge(f"{service}_{metric}", "database", how=how),
@@ -42,7 +42,7 @@ DATABASES = PanelRow(
             "none",
             "1 while no call of a gateway waits for the server.",
             (
-                Query(
+                PanelQuery(
                     gauge("gateway_breaker_open", "breaker, instance"), "{{instance}} {{breaker}}"
                 ),
             ),
@@ -53,7 +53,7 @@ DATABASES = PanelRow(
             "Memory of Redis",
             "percentunit",
             "Share of maxmemory: at 1 it rejects new work. 0 without a limit.",
-            (Query(gauge("ledger_redis_memory_ratio", how="max"), "used"),),
+            (PanelQuery(gauge("ledger_redis_memory_ratio", how="max"), "used"),),
             ("RedisFull",),
             top=1,
         ),
@@ -61,7 +61,7 @@ DATABASES = PanelRow(
             "Redis rejects writes",
             "none",
             "1 while Redis refuses a gateway's writes because of its maxmemory.",
-            (Query(gauge("gateway_redis_full", "instance", how="max"), "{{instance}}"),),
+            (PanelQuery(gauge("gateway_redis_full", "instance", how="max"), "{{instance}}"),),
             ("RedisFull",),
             top=1,
         ),
@@ -70,7 +70,7 @@ DATABASES = PanelRow(
             "percentunit",
             "Share of look-ups of settings that ask Redis or MongoDB.",
             (
-                Query(
+                PanelQuery(
                     ratio(
                         rate("gateway_cache_lookups_total", "cache", 'result!="hit"'),
                         rate("gateway_cache_lookups_total", "cache"),
@@ -90,7 +90,7 @@ ADMIN = PanelRow(
             "Requests by status",
             "reqps",
             "Of the API and the console.",
-            (Query(rate("admin_requests_total", "status"), "{{status}}"),),
+            (PanelQuery(rate("admin_requests_total", "status"), "{{status}}"),),
             stacked=True,
         ),
         Panel(
@@ -103,7 +103,7 @@ ADMIN = PanelRow(
             "Delayed invalidations",
             "ops",
             "Writes whose message to the gateways failed; their caches still expire.",
-            (Query(rate("admin_invalidations_delayed_total", "kind"), "{{kind}}"),),
+            (PanelQuery(rate("admin_invalidations_delayed_total", "kind"), "{{kind}}"),),
             ("InvalidationsDelayed",),
         ),
     ),
@@ -116,13 +116,17 @@ PROCESSES = PanelRow(
             "Memory",
             "bytes",
             "Resident memory of each process.",
-            (Query(series("process_resident_memory_bytes"), "{{job}} {{instance}}"),),
+            (PanelQuery(series("process_resident_memory_bytes"), "{{job}} {{instance}}"),),
         ),
         Panel(
             "CPU",
             "percentunit",
             "Share of one core. A gateway uses no more than one: at 0.8 add replicas.",
-            (Query(rate("process_cpu_seconds_total", "job, instance"), "{{job}} {{instance}}"),),
+            (
+                PanelQuery(
+                    rate("process_cpu_seconds_total", "job, instance"), "{{job}} {{instance}}"
+                ),
+            ),
             ("OverheadHigh",),
         ),
         Panel(
@@ -130,7 +134,7 @@ PROCESSES = PanelRow(
             "percentunit",
             "Share of the limit; every connection is one.",
             (
-                Query(
+                PanelQuery(
                     f"{series('process_open_fds')} / {series('process_max_fds')}",
                     "{{job}} {{instance}}",
                 ),
@@ -141,14 +145,14 @@ PROCESSES = PanelRow(
             "Memory of request bodies",
             "bytes",
             "Small ones left out; MAX_BODIES_BYTES bounds it.",
-            (Query(gauge("gateway_bodies_bytes", "instance"), "{{instance}}"),),
+            (PanelQuery(gauge("gateway_bodies_bytes", "instance"), "{{instance}}"),),
             ("BodiesRefused",),
         ),
         Panel(
             "Connections to providers",
             "short",
             "That calls under way have; UPSTREAM_MAX_CONNECTIONS bounds them.",
-            (Query(gauge("gateway_upstream_connections", "instance"), "{{instance}}"),),
+            (PanelQuery(gauge("gateway_upstream_connections", "instance"), "{{instance}}"),),
             ("UpstreamConnectionsRefused",),
         ),
         Panel(
@@ -156,7 +160,7 @@ PROCESSES = PanelRow(
             "short",
             "Processes of each version: several while a rollout is under way.",
             tuple(
-                Query(
+                PanelQuery(
                     gauge(f"{service}_build_info", "version, python", how="count"),
                     f"{service} {{{{version}}}}, Python {{{{python}}}}",
                 )

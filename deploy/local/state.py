@@ -7,11 +7,11 @@ from typing import Literal
 
 import msgspec
 
-Kind = Literal["docker", "local"]
+StackKind = Literal["docker", "local"]
 
 
 class StackState(msgspec.Struct, kw_only=True):
-    kind: Kind | None = None
+    kind: StackKind | None = None
     ports: dict[str, int] = {}
     admin_api_key: str = ""
     demo_api_key: str = ""

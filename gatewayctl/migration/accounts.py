@@ -9,7 +9,7 @@ from typing import Any
 from gatewayctl.migration.conversions import (
     MAX_COUNT,
     MAX_USD,
-    Period,
+    ConvertedPeriod,
     count,
     number,
     period_of,
@@ -103,7 +103,9 @@ def metadata_of(fields: Fields, name: str, origin: str, also: Mapping[str, str])
     return kept
 
 
-def budget_of(fields: Fields, period: Period | None, *, spent: Decimal | None = None) -> Row | None:
+def budget_of(
+    fields: Fields, period: ConvertedPeriod | None, *, spent: Decimal | None = None
+) -> Row | None:
     """A total budget of a key is what is left of it: `spent` of it is gone."""
     given = fields.get("max_budget")
     limit = number(given)
@@ -113,7 +115,7 @@ def budget_of(fields: Fields, period: Period | None, *, spent: Decimal | None = 
         return None
     if period is None:
         # Rather too little than no bound at all.
-        period = Period("total", said="its duration cannot be read: the limit is for ever")
+        period = ConvertedPeriod("total", said="its duration cannot be read: the limit is for ever")
     notes = [period.said] if period.said else []
     limit *= period.share
     if spent and period.name == "total":

@@ -9,13 +9,13 @@ from typing import Any, Literal
 from gatewayctl.migration.conversions import number
 from gatewayctl.values import Row
 
-Kind = Literal["text", "number", "flag", "time", "list", "json"]
+SourceKind = Literal["text", "number", "flag", "time", "list", "json"]
 
 _TRUE = {"t", "true", "1"}
 _FALSE = {"f", "false", "0"}
 
 
-def typed(row: Mapping[str, Any], kinds: Mapping[str, Kind]) -> Row:
+def typed(row: Mapping[str, Any], kinds: Mapping[str, SourceKind]) -> Row:
     """What cannot be read as its kind stays what it is, for a rule to refuse."""
     return {
         name: None if value is None else _read(value, kinds.get(name, "text"))
@@ -23,7 +23,7 @@ def typed(row: Mapping[str, Any], kinds: Mapping[str, Kind]) -> Row:
     }
 
 
-def _read(value: Any, kind: Kind) -> Any:
+def _read(value: Any, kind: SourceKind) -> Any:
     if isinstance(value, datetime):
         return _utc(value)
     if not isinstance(value, str):

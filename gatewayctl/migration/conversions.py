@@ -22,7 +22,7 @@ _30_DAYS_S = 30 * _DAY_S
 
 
 @dataclass(frozen=True)
-class Period:
+class ConvertedPeriod:
     """`share` is the part of the limit that one period gets; `said` is empty where it is equal."""
 
     name: str
@@ -61,28 +61,32 @@ def per_million(per_token: Decimal) -> Decimal:
     return _plain(rate.quantize(_PICO, rounding=ROUND_HALF_EVEN, context=_EXACT))
 
 
-def period_of(duration: str | None) -> Period | None:
+def period_of(duration: str | None) -> ConvertedPeriod | None:
     """None for what is not a duration. A period that is not ours never lets more be spent."""
     if duration is None:
-        return Period("total")
+        return ConvertedPeriod("total")
     match = _DURATION.fullmatch(_WORDS.get(duration, duration).strip().lower())
     if match is None or int(match[1]) == 0:
         return None
     return period_of_seconds(int(match[1]) * _SECONDS[match[2]], duration)
 
 
-def period_of_seconds(seconds: int, shown: str) -> Period:
+def period_of_seconds(seconds: int, shown: str) -> ConvertedPeriod:
     if seconds == _DAY_S:
-        return Period("daily")
+        return ConvertedPeriod("daily")
     if seconds == 7 * _DAY_S:
-        return Period("weekly", said="counts by calendar weeks")
+        return ConvertedPeriod("weekly", said="counts by calendar weeks")
     if _30_DAYS_S <= seconds <= _MONTH_S:
-        return Period("monthly", said="counts by calendar months")
+        return ConvertedPeriod("monthly", said="counts by calendar months")
     for name, length_s in (("daily", _DAY_S), ("weekly", 7 * _DAY_S), ("monthly", _MONTH_S)):
         if seconds < length_s:
-            return Period(name, said=f"the limit of {shown} holds for a longer period, {name}")
+            return ConvertedPeriod(
+                name, said=f"the limit of {shown} holds for a longer period, {name}"
+            )
     share = Decimal(_30_DAYS_S) / Decimal(seconds)
-    return Period("monthly", share, f"of the limit of {shown}, 30 days' part holds monthly")
+    return ConvertedPeriod(
+        "monthly", share, f"of the limit of {shown}, 30 days' part holds monthly"
+    )
 
 
 def weights(given: Sequence[Decimal], *, scaled: bool = False) -> list[int]:

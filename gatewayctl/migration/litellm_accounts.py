@@ -23,7 +23,7 @@ from gatewayctl.migration.accounts import (
 )
 from gatewayctl.migration.columns import names
 from gatewayctl.migration.litellm_columns import REASONS
-from gatewayctl.migration.litellm_config import Config
+from gatewayctl.migration.litellm_config import LiteLLMConfig
 from gatewayctl.migration.plan import EarlierSpend, Fields, MigrationPlan
 from gatewayctl.values import Row
 
@@ -37,7 +37,7 @@ class LiteLLMAccounts:
     """Adds to the plan. `organizations` are their names."""
 
     def __init__(
-        self, plan: MigrationPlan, organizations: Mapping[str, str], config: Config
+        self, plan: MigrationPlan, organizations: Mapping[str, str], config: LiteLLMConfig
     ) -> None:
         self._plan = plan
         self._organizations = organizations

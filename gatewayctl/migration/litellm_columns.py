@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from gatewayctl.migration.columns import Kind
+from gatewayctl.migration.columns import SourceKind
 
 TEAMS = "LiteLLM_TeamTable"
 USERS = "LiteLLM_UserTable"
@@ -25,7 +25,7 @@ OTHER_TABLES = {
 }
 HISTORY = "is not read: history, or a feature that is not here"
 
-_COMMON: dict[str, Kind] = {
+_COMMON: dict[str, SourceKind] = {
     "metadata": "json", "models": "list", "spend": "number", "total_spend": "number",
     "max_budget": "number", "soft_budget": "number", "tpm_limit": "number", "rpm_limit": "number",
     "tpd_limit": "number", "max_parallel_requests": "number", "model_spend": "json",
@@ -33,7 +33,7 @@ _COMMON: dict[str, Kind] = {
     "updated_at": "time", "blocked": "flag", "policies": "list", "access_group_ids": "list",
     "allowed_cache_controls": "list", "router_settings": "json", "budget_limits": "json",
 }  # fmt: skip
-KINDS: dict[str, Mapping[str, Kind]] = {
+KINDS: dict[str, Mapping[str, SourceKind]] = {
     BUDGETS: {
         **_COMMON, "allowed_models": "list", "temp_budget_increase": "number",
         "temp_budget_expiry": "time",

@@ -131,7 +131,7 @@ class _Reader:
 
 
 @dataclass(frozen=True)
-class Config:
+class LiteLLMConfig:
     """`allowed` is what each name allows that is more than one model; `time_zone` that of budgets,
     None for UTC."""
 
@@ -140,7 +140,7 @@ class Config:
     time_zone: str | None = None
 
 
-def read_config(document: YamlDocument, environ: Mapping[str, str]) -> Config:
+def read_config(document: YamlDocument, environ: Mapping[str, str]) -> LiteLLMConfig:
     """Raises Misused, with the line."""
     plan = MigrationPlan()
     content = _mapping_of(document)
@@ -160,7 +160,7 @@ def read_config(document: YamlDocument, environ: Mapping[str, str]) -> Config:
     reader.routes(settings)
     top.skip("model_list", "credential_list", *LiteLLMSettings.SECTIONS)
     top.rest(_TOP_REASONS)
-    return Config(plan, reader.allowed(), settings.time_zone)
+    return LiteLLMConfig(plan, reader.allowed(), settings.time_zone)
 
 
 def _mapping_of(document: YamlDocument) -> Mapping[str, Any]:

@@ -27,7 +27,7 @@ from gatewayctl.migration.litellm_columns import (
     TEAMS,
     USERS,
 )
-from gatewayctl.migration.litellm_config import Config
+from gatewayctl.migration.litellm_config import LiteLLMConfig
 from gatewayctl.migration.plan import Fields, MigrationPlan, has_value
 from gatewayctl.values import Row
 
@@ -45,7 +45,7 @@ _SHARED = (
 def read_tables(
     tables: Tables,
     now: datetime,
-    config: Config,
+    config: LiteLLMConfig,
     *,
     also: Iterable[str] = (),
 ) -> MigrationPlan:

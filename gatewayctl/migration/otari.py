@@ -19,9 +19,9 @@ from gatewayctl.migration.accounts import (
     shown,
     spend_of,
 )
-from gatewayctl.migration.columns import Kind, names, typed
-from gatewayctl.migration.conversions import Period, count, period_of_seconds
-from gatewayctl.migration.otari_models import REASONS, Models
+from gatewayctl.migration.columns import SourceKind, names, typed
+from gatewayctl.migration.conversions import ConvertedPeriod, count, period_of_seconds
+from gatewayctl.migration.otari_models import REASONS, OtariModels
 from gatewayctl.migration.plan import EarlierSpend, Fields, MigrationPlan
 from gatewayctl.values import Row
 
@@ -30,7 +30,7 @@ USERS, BUDGETS, KEYS, ALIASES, PRICES = (
 )  # fmt: skip
 TABLES = (BUDGETS, USERS, KEYS, ALIASES, PRICES)
 
-_COMMON: dict[str, Kind] = {
+_COMMON: dict[str, SourceKind] = {
     "allowed_models": "json", "metadata": "json", "created_at": "time", "updated_at": "time",
     "blocked": "flag", "is_active": "flag", "exclude_from_budget": "flag", "expires_at": "time",
     "deleted_at": "time", "pricing_tiers": "json", "effective_at": "time", "last_used_at": "time",
@@ -51,7 +51,7 @@ def read_otari(
 ) -> MigrationPlan:
     """Raises Misused, with the line."""
     reader = _Reader(now)
-    models = Models(reader.plan)
+    models = OtariModels(reader.plan)
     if document is not None:
         models.config(document)
     rows = {name: [typed(row, _COMMON) for row in tables.get(name, ())] for name in TABLES}
@@ -158,12 +158,12 @@ class _Reader:
         return "has expired" if expires is not None and expires <= self._now else None
 
 
-def _period(budget: Row) -> Period | None:
+def _period(budget: Row) -> ConvertedPeriod | None:
     aligned = budget.get("reset_alignment")
     if aligned is not None:
-        return Period(_ALIGNED[aligned]) if aligned in _ALIGNED else None
+        return ConvertedPeriod(_ALIGNED[aligned]) if aligned in _ALIGNED else None
     seconds = budget.get("budget_duration_sec")
     if seconds is None:
-        return Period("total")
+        return ConvertedPeriod("total")
     wanted = count(seconds)
     return period_of_seconds(wanted, f"{wanted} s") if wanted else None

@@ -43,7 +43,7 @@ REASONS = {
 }  # fmt: skip
 
 
-class Models:
+class OtariModels:
     """Adds to the plan."""
 
     def __init__(self, plan: MigrationPlan) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from gatewayctl.values import Row
 
-Verdict = Literal["carried", "adapted", "cannot"]
+FieldVerdict = Literal["carried", "adapted", "cannot"]
 _UNKNOWN = "has no equal here"
 
 
@@ -19,7 +19,7 @@ _UNKNOWN = "has no equal here"
 class Line:
     """`kind` is the field without the object's name, such as `team.max_budget`."""
 
-    verdict: Verdict
+    verdict: FieldVerdict
     kind: str
     of: str
     said: str
@@ -46,7 +46,7 @@ class MigrationPlan:
     spends: list[EarlierSpend] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
 
-    def say(self, verdict: Verdict, kind: str, of: str, said: str = "") -> None:
+    def say(self, verdict: FieldVerdict, kind: str, of: str, said: str = "") -> None:
         self.lines.append(Line(verdict, kind, of, said))
 
     def add(self, other: "MigrationPlan") -> None:
@@ -130,7 +130,7 @@ class Fields:
                 self._left.discard(name)
             self.cannot(name, said=(reasons or {}).get(name, said))
 
-    def _say(self, verdict: Verdict, names: Iterable[str], said: str) -> None:
+    def _say(self, verdict: FieldVerdict, names: Iterable[str], said: str) -> None:
         for name in names:
             if name in self._left:
                 self._left.discard(name)

@@ -31,7 +31,7 @@ _LITELLM = "LiteLLM_"
 Apply = Annotated[
     bool, typer.Option("--apply", help="Do it. Without this nothing is sent, only told.")
 ]
-Config = Annotated[
+LiteLLMConfig = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Its configuration file.")
 ]
 Database = Annotated[
@@ -53,7 +53,7 @@ Export = Annotated[
 @verb(app, "litellm")
 def import_litellm(
     ctx: typer.Context,
-    config: Config = None,
+    config: LiteLLMConfig = None,
     database: Database = None,
     export: Export = None,
     apply: Apply = False,
@@ -65,12 +65,12 @@ def import_litellm(
     """
     from gatewayctl.documents import read_document
     from gatewayctl.migration.litellm_columns import TABLES
-    from gatewayctl.migration.litellm_config import Config, read_config
+    from gatewayctl.migration.litellm_config import LiteLLMConfig, read_config
     from gatewayctl.migration.litellm_tables import read_tables
 
     session = session_of(ctx)
     _check_given(config, database, export)
-    found = Config()
+    found = LiteLLMConfig()
     if config is not None:
         found = read_config(read_document(config), session.terminal.environ)
     tables = _tables(session, database, export, TABLES, _LITELLM)
@@ -83,7 +83,7 @@ def import_litellm(
 @verb(app, "otari")
 def import_otari(
     ctx: typer.Context,
-    config: Config = None,
+    config: LiteLLMConfig = None,
     database: Database = None,
     export: Export = None,
     apply: Apply = False,

@@ -18,7 +18,7 @@ _PROVED_AT_ONCE = 20
 _GAPS_AT_ONCE = 4
 
 
-class Start(msgspec.Struct, frozen=True, kw_only=True):
+class ProofStart(msgspec.Struct, frozen=True, kw_only=True):
     """Where an account's proof starts: at `checkpoint`, by default at the one that is stored.
 
     `full`: the entries before it are read for this proof, too, which began at `full_at`. `entries`
@@ -33,9 +33,9 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # None: the account's document says enough.
-StartOf = Callable[[ProofCandidate], Start | None]
+StartOf = Callable[[ProofCandidate], ProofStart | None]
 # In order of user_id; at those that are looked at already, nothing is to be read.
-Batch = list[Start | Looked]
+Batch = list[ProofStart | Looked]
 # The user_ids that it lies between; None: the first, or the last one.
 _Gap = tuple[str | None, str | None]
 
@@ -71,28 +71,28 @@ class ProofBatches:
         if batch := _in_order(batch, await self._strays(gaps)):
             yield batch
 
-    async def _strays(self, gaps: Sequence[_Gap]) -> list[Start]:
-        found: list[Start] = []
+    async def _strays(self, gaps: Sequence[_Gap]) -> list[ProofStart]:
+        found: list[ProofStart] = []
         for n in range(0, len(gaps), _GAPS_AT_ONCE):
             some = gaps[n : n + _GAPS_AT_ONCE]
             for strays in await asyncio.gather(*(self._strays_in(*gap) for gap in some)):
                 found += strays
         return found
 
-    async def _strays_in(self, after: str | None, before: str | None) -> list[Start]:
-        found: list[Start] = []
+    async def _strays_in(self, after: str | None, before: str | None) -> list[ProofStart]:
+        found: list[ProofStart] = []
         while (stray := await self._proofs.stray(after, before)) is not None:
             found.append(start_at(stray, self._now(), full=True))
             after = stray
         return found
 
 
-def start_at(user_id: str, now: datetime, *, full: bool) -> Start:
+def start_at(user_id: str, now: datetime, *, full: bool) -> ProofStart:
     first = Checkpoint(user_id=user_id) if full else None
-    return Start(user_id=user_id, checkpoint=first, full=full, full_at=now)
+    return ProofStart(user_id=user_id, checkpoint=first, full=full, full_at=now)
 
 
-def _in_order(batch: Batch, strays: Iterable[Start]) -> Batch:
+def _in_order(batch: Batch, strays: Iterable[ProofStart]) -> Batch:
     return sorted([*batch, *strays], key=lambda each: each.user_id)
 
 

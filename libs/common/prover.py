@@ -14,7 +14,7 @@ from libs.common.copy_comparison import CopyComparison
 from libs.common.domain.periods import present_periods
 from libs.common.domain.verify import Checkpoint, Difference, is_due_in_full
 from libs.common.findings import Findings, Looked, RoundPart, findings_of, part_of
-from libs.common.proof_batches import Batch, ProofBatches, Start, StartOf, start_at
+from libs.common.proof_batches import Batch, ProofBatches, ProofStart, StartOf, start_at
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.ledger_reader import LedgerReader
 from libs.common.storage.mongo.proof_pages import ProofCandidate, ProofPages
@@ -69,7 +69,7 @@ class Prover:
         give_up_at = None if within_s is None else monotonic() + within_s
         now = self._now()
 
-        def start_of(candidate: ProofCandidate) -> Start:
+        def start_of(candidate: ProofCandidate) -> ProofStart:
             return start_at(candidate.user_id, now, full=full)
 
         findings = Findings(next_after=after)
@@ -124,7 +124,7 @@ class Prover:
         self, batch: Batch, give_up_at: float | None, *, may_cut: bool
     ) -> list[Looked]:
         """At its first ones, of which the last one may be cut, where there is no time for more."""
-        starts = [each for each in batch if isinstance(each, Start)]
+        starts = [each for each in batch if isinstance(each, ProofStart)]
         proved = iter(await self._look(starts, give_up_at, may_cut=may_cut))
         looked: list[Looked] = []
         for each in batch:
@@ -137,7 +137,11 @@ class Prover:
         return looked
 
     async def _look(
-        self, starts: Sequence[Start], give_up_at: float | None = None, *, may_cut: bool = False
+        self,
+        starts: Sequence[ProofStart],
+        give_up_at: float | None = None,
+        *,
+        may_cut: bool = False,
     ) -> list[Looked]:
         try:
             return await self._prove(starts, give_up_at, may_cut=may_cut)
@@ -154,7 +158,7 @@ class Prover:
         return looked
 
     async def _prove(
-        self, starts: Sequence[Start], give_up_at: float | None, *, may_cut: bool
+        self, starts: Sequence[ProofStart], give_up_at: float | None, *, may_cut: bool
     ) -> list[Looked]:
         began_at = self._now()
         unread = [start.user_id for start in starts if start.checkpoint is None]
@@ -184,16 +188,16 @@ class Prover:
 
 def _due_start(
     candidate: ProofCandidate, *, under_way: UnderWay | None, now: datetime, full_every: timedelta
-) -> Start | None:
+) -> ProofStart | None:
     user_id, full_at = candidate.user_id, candidate.full_at
     if under_way is not None and under_way.checkpoint.user_id == user_id:
         began_at, reached = under_way.began_at, under_way.checkpoint
-        return Start(user_id=user_id, checkpoint=reached, full=True, full_at=began_at)
+        return ProofStart(user_id=user_id, checkpoint=reached, full=True, full_at=began_at)
     if full_at is None:
         return start_at(user_id, now, full=not candidate.has_checkpoint)
     if is_due_in_full(user_id, full_at, now, full_every):
         return start_at(user_id, now, full=True)
-    return None if candidate.is_unchanged else Start(user_id=user_id, full_at=full_at)
+    return None if candidate.is_unchanged else ProofStart(user_id=user_id, full_at=full_at)
 
 
 def _unreadable(user_id: str) -> Proof:

@@ -12,7 +12,7 @@ from libs.common.schemas.account import Account, AccountStatus
 from libs.common.storage.mongo.account_spend import SpendingAccount
 from libs.common.storage.mongo.slices import Rows, Slice, by_id, sliced
 from services.admin.endpoints import Answer
-from services.admin.fields import Metadata, Search, UserIds
+from services.admin.fields import Metadata, SearchText, UserIds
 from services.admin.pages import ListCursor, PageQuery, found_in
 from services.admin.state import State
 
@@ -25,7 +25,7 @@ class AccountFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Every given condition must hold. `q` is part of the user_id or the name."""
 
     user_ids: Annotated[UserIds, Meta(min_length=1, max_length=_MAX_NAMED)] | None = None
-    q: Search | None = None
+    q: SearchText | None = None
     status: AccountStatus | None = None
     metadata: Metadata | None = None
 

@@ -36,7 +36,7 @@ from services.admin.fields import (
     MetadataChanges,
     Name,
     ProviderObjects,
-    Search,
+    SearchText,
     TimeZone,
     UserId,
     metadata_problem,
@@ -85,7 +85,7 @@ class AccountChanges(msgspec.Struct, frozen=True, kw_only=True):
 class AccountQuery(PageQuery, frozen=True, kw_only=True):
     """`q` is part of the user_id or the name. Archived accounts are shown where `status` asks."""
 
-    q: Search | UnsetType = UNSET
+    q: SearchText | UnsetType = UNSET
     status: AccountStatus | UnsetType = UNSET
     sort: Literal["user_id", "-user_id", "created_at", "-created_at"] = "user_id"
 

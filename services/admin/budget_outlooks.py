@@ -22,7 +22,7 @@ from services.admin.pages import Page, PageQuery
 from services.admin.spend import accounts_at_risk, spend_of_accounts, spend_of_keys
 from services.admin.state import State
 
-Owner = Account | ApiKey
+OutlookOwner = Account | ApiKey
 
 _LOOKED_AT = 1_000
 # Whether only those at risk are wanted, for which most owners are read and not shown.
@@ -93,7 +93,7 @@ def _is_at_risk(budget: BudgetSpend) -> bool:
 
 async def _owners(
     state: State, query: BudgetQuery, part: Slice
-) -> tuple[Sequence[str], Sequence[Owner]]:
+) -> tuple[Sequence[str], Sequence[OutlookOwner]]:
     """The ids of the next owners, and those of them that may be shown."""
     if query.of == "key":
         keys = await state["keys"].with_budgets(part, user_id=query.user_id)
@@ -109,7 +109,7 @@ async def _owners(
     return owners, await state["accounts"].get_many(shown) if shown else []
 
 
-async def _budgets(state: State, owners: Sequence[Owner]) -> dict[str, list[OwnedBudget]]:
+async def _budgets(state: State, owners: Sequence[OutlookOwner]) -> dict[str, list[OwnedBudget]]:
     """By user_id or key_id."""
     accounts = [owner for owner in owners if isinstance(owner, Account)]
     keys = [owner for owner in owners if isinstance(owner, ApiKey)]
@@ -122,7 +122,7 @@ async def _budgets(state: State, owners: Sequence[Owner]) -> dict[str, list[Owne
     }
 
 
-def _owned(owner: Owner, budget: Budget, spend: BudgetSpend) -> OwnedBudget:
+def _owned(owner: OutlookOwner, budget: Budget, spend: BudgetSpend) -> OwnedBudget:
     return OwnedBudget(
         **msgspec.structs.asdict(spend),
         user_id=owner.user_id,
@@ -131,5 +131,5 @@ def _owned(owner: Owner, budget: Budget, spend: BudgetSpend) -> OwnedBudget:
     )
 
 
-def _id_of(owner: Owner) -> str:
+def _id_of(owner: OutlookOwner) -> str:
     return owner.key_id if isinstance(owner, ApiKey) else owner.user_id

@@ -24,7 +24,7 @@ def _percents(values: tuple[int, ...], _: datetime) -> str | None:
 
 
 AlertPercents = Annotated[tuple[int, ...], Meta(max_length=_MAX_PERCENTS), FieldRule(_percents)]
-RateLimit = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+LimitNumber = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 
 
 class BudgetBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,17 +46,17 @@ Budgets = Annotated[tuple[BudgetBody, ...], Meta(max_length=4)]
 class LimitsBody(msgspec.Struct, frozen=True, kw_only=True):
     """null means unlimited."""
 
-    requests_per_minute: RateLimit | None = None
-    tokens_per_minute: RateLimit | None = None
-    parallel_calls: RateLimit | None = None
+    requests_per_minute: LimitNumber | None = None
+    tokens_per_minute: LimitNumber | None = None
+    parallel_calls: LimitNumber | None = None
 
 
 class LimitsChanges(msgspec.Struct, frozen=True, kw_only=True):
     """An absent limit stays as it is, null removes it."""
 
-    requests_per_minute: RateLimit | UnsetType | None = UNSET
-    tokens_per_minute: RateLimit | UnsetType | None = UNSET
-    parallel_calls: RateLimit | UnsetType | None = UNSET
+    requests_per_minute: LimitNumber | UnsetType | None = UNSET
+    tokens_per_minute: LimitNumber | UnsetType | None = UNSET
+    parallel_calls: LimitNumber | UnsetType | None = UNSET
 
 
 class BudgetChanges(msgspec.Struct, frozen=True, kw_only=True):

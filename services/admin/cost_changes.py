@@ -24,7 +24,7 @@ from services.admin.fields import model_problem, provider_problem
 ChangeKind = Literal["new", "changed", "same", "kept"]
 
 
-class Row(msgspec.Struct, frozen=True):
+class ImportRow(msgspec.Struct, frozen=True):
     """A model of the map, the version that its import creates and the price in force without it."""
 
     change: ChangeKind
@@ -101,10 +101,10 @@ def rows_of(
     bundled: PriceMap,
     terms: Terms,
     price_ids: Iterator[str],
-) -> list[Row]:
+) -> list[ImportRow]:
     """`versions` are those stored that may price the models."""
     stored = StoredPrices(versions)
-    rows: list[Row] = []
+    rows: list[ImportRow] = []
     for model in models:
         found = stored.price_of(model, terms.effective_from)
         version = msgspec.structs.replace(
@@ -119,7 +119,7 @@ def rows_of(
         in_force = found
         if in_force is None and (row := bundled.get(version.model)) is not None:
             in_force = row.price
-        rows.append(Row(_change(found, version), version, in_force))
+        rows.append(ImportRow(_change(found, version), version, in_force))
     return rows
 
 

@@ -24,7 +24,14 @@ from libs.common.storage.prices.price_map import MapModel, NotPriced, PriceMap
 from services.admin.alerts.prices import tell_import
 from services.admin.bundled_prices import mapped, routed_name
 from services.admin.clock import to_utc_ms
-from services.admin.cost_changes import ChangeKind, CostMapReading, Row, Terms, read_map, rows_of
+from services.admin.cost_changes import (
+    ChangeKind,
+    CostMapReading,
+    ImportRow,
+    Terms,
+    read_map,
+    rows_of,
+)
 from services.admin.cost_views import Change, changes_of
 from services.admin.endpoints import Answer
 from services.admin.fields import Model, PageSize, Provider, Time
@@ -242,7 +249,7 @@ def _read(price_map: PriceMap, body: ImportBody) -> CostMapReading:
 
 async def _rows(
     state: State, models: Sequence[MapModel], body: ImportBody, *, by: str, now: datetime
-) -> list[Row]:
+) -> list[ImportRow]:
     terms = Terms(
         import_id=None if body.dry_run else f"import_{state['new_id']()}",
         effective_from=now if body.effective_from is None else to_utc_ms(body.effective_from),
@@ -283,7 +290,7 @@ async def _insert(state: State, versions: Sequence[PriceVersion]) -> dict[str, s
     return headers
 
 
-def _page(rows: Sequence[Row], body: ImportBody) -> tuple[list[Row], str | None]:
+def _page(rows: Sequence[ImportRow], body: ImportBody) -> tuple[list[ImportRow], str | None]:
     """A page of the changes, with its next cursor; changes of prices in force come first."""
     changes = [row for row in rows if row.change != "same"]
     changes.sort(key=lambda row: (not row.differences, row.version.model))
@@ -299,7 +306,7 @@ def _page(rows: Sequence[Row], body: ImportBody) -> tuple[list[Row], str | None]
     return page, cursor_of("model", page[-1].version.model) if more else None
 
 
-def _change_view(row: Row, dry_run: bool) -> RowChange:
+def _change_view(row: ImportRow, dry_run: bool) -> RowChange:
     price = row.in_force
     return RowChange(
         model=row.version.model,

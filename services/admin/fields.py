@@ -267,7 +267,7 @@ OutputLimit = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 PageSize = Annotated[int, Meta(ge=1, le=200)]
 Id = Annotated[str, Meta(min_length=1, max_length=256), FieldRule(_text)]
 # A part of a name or an id, in either case.
-Search = Annotated[str, Meta(min_length=1, max_length=100), FieldRule(_text)]
+SearchText = Annotated[str, Meta(min_length=1, max_length=100), FieldRule(_text)]
 KeyPrefix = Annotated[str, described(pattern=whole(_KEY_PREFIX)), FieldRule(_key_prefix)]
 Sha256 = Annotated[str, described(pattern=whole(_SHA256)), FieldRule(_sha256)]
 Tag = Annotated[str, FieldRule(_tag)]

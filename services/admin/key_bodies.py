@@ -17,7 +17,7 @@ from services.admin.fields import (
     Name,
     ProviderObjects,
     RetentionDays,
-    Search,
+    SearchText,
     Sha256,
     Time,
     UserId,
@@ -65,7 +65,7 @@ class KeyQuery(PageQuery, frozen=True, kw_only=True):
     """`q` is part of the key_id, the user_id or the name; `prefix` that of any of its secrets."""
 
     user_id: UserId | UnsetType = UNSET
-    q: Search | UnsetType = UNSET
+    q: SearchText | UnsetType = UNSET
     prefix: KeyPrefix | UnsetType = UNSET
     status: ShownStatus | UnsetType = UNSET
     expires_before: Time | UnsetType = UNSET

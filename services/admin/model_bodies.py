@@ -10,17 +10,17 @@ from msgspec import UNSET, UnsetType
 
 from libs.common.schemas.price import AT_COST
 from libs.common.schemas.profile import ProfileFields
-from libs.common.schemas.route import AnswerModel, Timeouts, Translation
+from libs.common.schemas.route import AnswerModel, Timeouts, TranslationWay
 from libs.common.schemas.usage import ClientFormat
 from services.admin.fields import Fallbacks, Id, Model, ProviderObjects, RoutedModel, RouteName
 from services.admin.price_fields import Multiplier, Region
 from services.admin.route_fields import (
     ApiBase,
-    Attempts,
     CooldownTime,
     Credential,
     FailureCount,
     Formats,
+    MaxAttempts,
     ParallelCalls,
     Priority,
     Timeout,
@@ -54,7 +54,7 @@ class DeploymentBody(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: TimeoutsBody | None = None
     drop_params: bool = False
     profile: ProfileFields | None = None
-    translation: Translation = "native"
+    translation: TranslationWay = "native"
     multiplier: Multiplier = AT_COST
     priced_as: Model | None = None
     region: Region | None = None
@@ -76,7 +76,7 @@ class NewRoute(msgspec.Struct, frozen=True, kw_only=True):
     deployments: Deployments
     fallbacks: Fallbacks = ()
     context_fallbacks: Fallbacks = ()
-    max_attempts: Attempts = 3
+    max_attempts: MaxAttempts = 3
     cooldown_after: FailureCount = 3
     cooldown_s: CooldownTime = 30
     provider_objects: ProviderObjects = ()
@@ -89,7 +89,7 @@ class RouteChanges(msgspec.Struct, frozen=True, kw_only=True):
     deployments: Deployments | UnsetType = UNSET
     fallbacks: Fallbacks | UnsetType = UNSET
     context_fallbacks: Fallbacks | UnsetType = UNSET
-    max_attempts: Attempts | UnsetType = UNSET
+    max_attempts: MaxAttempts | UnsetType = UNSET
     cooldown_after: FailureCount | UnsetType = UNSET
     cooldown_s: CooldownTime | UnsetType = UNSET
     provider_objects: ProviderObjects | UnsetType = UNSET
@@ -113,7 +113,7 @@ class DeploymentView(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts
     drop_params: bool
     profile: ProfileFields | None
-    translation: Translation
+    translation: TranslationWay
     multiplier: Decimal
     priced_as: str | None
     region: str | None

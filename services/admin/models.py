@@ -16,7 +16,7 @@ from libs.common.storage.redis.client import RedisError
 from services.admin.accounts import changed_fields
 from services.admin.creations import creation_of
 from services.admin.endpoints import Answer
-from services.admin.fields import Search
+from services.admin.fields import SearchText
 from services.admin.model_bodies import (
     DeploymentBody,
     DeploymentView,
@@ -45,7 +45,7 @@ _WARM = _Cooling()
 class RouteQuery(PageQuery, frozen=True, kw_only=True):
     """`q` is part of the route's name, or of a deployment's model."""
 
-    q: Search | UnsetType = UNSET
+    q: SearchText | UnsetType = UNSET
     sort: Literal["model", "-model"] = "model"
 
     def wants(self, route: Route) -> bool:

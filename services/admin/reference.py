@@ -22,7 +22,7 @@ from libs.common.errors import (
     UnsupportedMediaType,
     ValidationFailed,
 )
-from libs.common.web.openapi import JSON, Operation, OperationReply, Parameter, Service
+from libs.common.web.openapi import JSON, ApiOperation, OperationReply, Parameter, Service
 from libs.common.web.reference import Appendix
 from services.admin.endpoints import Endpoint
 from services.admin.problems import KINDS, MEDIA_TYPE, Problem
@@ -69,9 +69,9 @@ def describe(endpoints: Sequence[Endpoint]) -> Service:
     )
 
 
-def _operation(endpoint: Endpoint) -> Operation:
+def _operation(endpoint: Endpoint) -> ApiOperation:
     role = "" if endpoint.role is None else f"\n\nNeeds the role {endpoint.role}."
-    return Operation(
+    return ApiOperation(
         method=endpoint.method,
         path=endpoint.path,
         operation_id=endpoint.handler.__name__,

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from libs.common.domain.message_usage import usage_of_message
 from libs.common.domain.posting import MAX_COUNT
-from libs.common.domain.reported_counts import Report, decode_report
+from libs.common.domain.reported_counts import UsageReport, decode_report
 from libs.common.domain.token_classes import total_input, total_output
 from libs.common.domain.usage import usage_of_embedding, usage_of_openai
 from libs.common.errors import FieldError, ValidationFailed
@@ -127,16 +127,16 @@ def _format_of(names: Any) -> ClientFormat | None:
     return "responses" if names & (_TOTALS | _RESPONSES) else None
 
 
-def _openai(report: Report) -> TokenUsage:
+def _openai(report: UsageReport) -> TokenUsage:
     return usage_of_openai(report, _tier_of(report))
 
 
-def _tier_of(report: Report) -> str | None:
+def _tier_of(report: UsageReport) -> str | None:
     tier = report.get("service_tier")
     return tier if isinstance(tier, str) else None
 
 
-_READERS: dict[ClientFormat, Callable[[Report], TokenUsage]] = {
+_READERS: dict[ClientFormat, Callable[[UsageReport], TokenUsage]] = {
     "chat": _openai,
     "responses": _openai,
     "messages": usage_of_message,

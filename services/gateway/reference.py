@@ -7,7 +7,7 @@ reads, the others are the provider's or the translation's.
 from collections.abc import Mapping
 from typing import Any
 
-from libs.common.web.openapi import JSON, Json, Operation, OperationReply, Parameter, Service
+from libs.common.web.openapi import JSON, ApiOperation, Json, OperationReply, Parameter, Service
 from services.gateway.endpoints.budget import OwnBudgetsView
 from services.gateway.endpoints.usage import UsageView
 from services.gateway.formats import FORMATS
@@ -119,9 +119,9 @@ def _replies(
     }
 
 
-def _call(path: str, name: str, summary: str, whose: str, body: str, answer: Json) -> Operation:
+def _call(path: str, name: str, summary: str, whose: str, body: str, answer: Json) -> ApiOperation:
     streams = path in _STREAMED
-    return Operation(
+    return ApiOperation(
         method="POST",
         path=path,
         operation_id=name,
@@ -135,8 +135,8 @@ def _call(path: str, name: str, summary: str, whose: str, body: str, answer: Jso
 
 def _read(
     path: str, name: str, summary: str, tag: str, answer: Any, *parameters: Parameter
-) -> Operation:
-    return Operation(
+) -> ApiOperation:
+    return ApiOperation(
         method="GET",
         path=path,
         operation_id=name,
@@ -147,13 +147,13 @@ def _read(
     )
 
 
-def _open_to_all(path: str, name: str, summary: str, content: Mapping[str, Json]) -> Operation:
+def _open_to_all(path: str, name: str, summary: str, content: Mapping[str, Json]) -> ApiOperation:
     replies: dict[int | str, OperationReply] = {
         200: OperationReply(description="The answer", content=content)
     }
     if path == "/ready":
         replies[503] = OperationReply(description="It cannot work now", content=content)
-    return Operation(
+    return ApiOperation(
         method="GET",
         path=path,
         operation_id=name,
@@ -164,8 +164,8 @@ def _open_to_all(path: str, name: str, summary: str, content: Mapping[str, Json]
     )
 
 
-def _kept(method: str, resource: str, name: str, summary: str) -> Operation:
-    return Operation(
+def _kept(method: str, resource: str, name: str, summary: str) -> ApiOperation:
+    return ApiOperation(
         method=method,
         path=f"/v1/responses/{{response_id}}{resource}",
         operation_id=name,
@@ -176,7 +176,7 @@ def _kept(method: str, resource: str, name: str, summary: str) -> Operation:
     )
 
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[ApiOperation, ...] = (
     _call(
         "/v1/chat/completions",
         "create_chat_completion",

@@ -79,7 +79,7 @@ Chore = tuple[str, Callable[[], Awaitable[Any]], float]
 log = structlog.get_logger(__name__)
 
 
-class Resources(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerResources(msgspec.Struct, frozen=True, kw_only=True):
     """What the process has opened; every part of the worker is built from it."""
 
     settings: Settings
@@ -91,7 +91,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def open_jobs(resources: Resources) -> AsyncIterator[Jobs]:
+async def open_jobs(resources: WorkerResources) -> AsyncIterator[Jobs]:
     """On exit, waits until the group commit has written every item it accepted."""
     settings, metrics = resources.settings, resources.metrics
     database, redis = resources.database, resources.redis
@@ -137,7 +137,7 @@ async def open_jobs(resources: Resources) -> AsyncIterator[Jobs]:
 
 
 @asynccontextmanager
-async def open_corrector(resources: Resources) -> AsyncIterator[Corrector]:
+async def open_corrector(resources: WorkerResources) -> AsyncIterator[Corrector]:
     database, redis = resources.database, resources.redis
     async with leased_session(database, redis) as session:
         yield Corrector(
@@ -152,7 +152,7 @@ async def open_corrector(resources: Resources) -> AsyncIterator[Corrector]:
         )
 
 
-async def run_chores(resources: Resources, stop: asyncio.Event) -> None:
+async def run_chores(resources: WorkerResources, stop: asyncio.Event) -> None:
     settings, metrics = resources.settings, resources.metrics
     database, redis = resources.database, resources.redis
     verifier = Verifier(
@@ -214,7 +214,7 @@ async def segments_of(database: Database) -> RollupSegments:
     return RollupSegments(database, rollups_by=by)
 
 
-async def _ledger(resources: Resources) -> LedgerStore:
+async def _ledger(resources: WorkerResources) -> LedgerStore:
     """The ledger store, with the watch that writes alerts in each posting's transaction."""
     database = resources.database
     return LedgerStore(
@@ -231,7 +231,7 @@ def _observers(settings: Settings, traces: TraceExport | None) -> list[Observer]
     return observers
 
 
-def _settler(resources: Resources) -> Settler:
+def _settler(resources: WorkerResources) -> Settler:
     return Settler(
         ledger=LedgerReader(resources.database),
         holds=HoldStore(resources.redis),
@@ -246,7 +246,7 @@ def _earlier_jobs(redis: Redis) -> list[Chore]:
     return [("earlier jobs", partial(move_earlier_jobs, redis), _EARLIER_JOBS_EVERY_S)]
 
 
-def _watches(resources: Resources) -> list[Chore]:
+def _watches(resources: WorkerResources) -> list[Chore]:
     database, redis, settings = resources.database, resources.redis, resources.settings
     outbox = outbox_of(database)
     cooldowns = CooldownWatch(CooldownStore(redis), outbox, now)
@@ -270,7 +270,7 @@ def _watches(resources: Resources) -> list[Chore]:
     ]
 
 
-def _sender(resources: Resources, resolver: Executor) -> AlertSender:
+def _sender(resources: WorkerResources, resolver: Executor) -> AlertSender:
     allowed = allowed_hosts(resources.settings.alert_allowed_hosts)
     return AlertSender(
         alerts=AlertStore(resources.database),

@@ -36,9 +36,9 @@ _KEPT = 2_000
 _UNCALLED = frozenset({"refused", "abandoned"})
 
 # Provider, model and deployment.
-Labels = tuple[str, str, str]
-_UNKNOWN: Labels = (OTHER, OTHER, OTHER)
-_UNROUTED: Labels = (NONE, NONE, NONE)
+DeploymentLabels = tuple[str, str, str]
+_UNKNOWN: DeploymentLabels = (OTHER, OTHER, OTHER)
+_UNROUTED: DeploymentLabels = (NONE, NONE, NONE)
 # By series, what is to be added.
 _Increments = defaultdict[Counter, float]
 _LABELS = ("provider", "model", "deployment")
@@ -111,9 +111,9 @@ class CallMetrics:
             False: self._overhead.labels("relayed"),
             True: self._overhead.labels("translated"),
         }
-        self._routed: set[Labels] = set()
-        self._unrouted: set[Labels] = set()
-        self._operations: dict[tuple[str, Labels], _OperationSeries] = {}
+        self._routed: set[DeploymentLabels] = set()
+        self._unrouted: set[DeploymentLabels] = set()
+        self._operations: dict[tuple[str, DeploymentLabels], _OperationSeries] = {}
 
     def count(self, entries: Iterable[LedgerEntry]) -> None:
         """Corrections are left out, but for what became of a call that had been given up.
@@ -137,7 +137,9 @@ class CallMetrics:
         if entry.operation == "create" and entry.status not in _UNCALLED:
             self._count_operation(entry, labels, added)
 
-    def _count_operation(self, entry: LedgerEntry, labels: Labels, added: _Increments) -> None:
+    def _count_operation(
+        self, entry: LedgerEntry, labels: DeploymentLabels, added: _Increments
+    ) -> None:
         of = self._operation(GEN_AI_OPERATIONS[entry.format], labels)
         if entry.latency_ms is not None:
             of.seconds.observe(entry.latency_ms / 1000)
@@ -154,7 +156,9 @@ class CallMetrics:
             for token_class, tokens in used_classes(part):
                 added[self._tokens(*labels, token_class)] += tokens
 
-    def _count_attempts(self, entry: LedgerEntry, answered: Labels, added: _Increments) -> None:
+    def _count_attempts(
+        self, entry: LedgerEntry, answered: DeploymentLabels, added: _Increments
+    ) -> None:
         failed = entry.failed_attempts
         for attempt in failed:
             labels = self._labels(
@@ -168,7 +172,7 @@ class CallMetrics:
 
     def _labels(
         self, provider: str | None, model: str | None, deployment: str | None, *, is_priced: bool
-    ) -> Labels:
+    ) -> DeploymentLabels:
         if provider is None or model is None:
             return _UNROUTED
         labels = (provider, model, deployment or NONE)
@@ -185,7 +189,7 @@ class CallMetrics:
         return labels
 
     def _operation(
-        self, operation: Literal["chat", "embeddings"], labels: Labels
+        self, operation: Literal["chat", "embeddings"], labels: DeploymentLabels
     ) -> _OperationSeries:
         of = self._operations.get((operation, labels))
         if of is None:

@@ -32,11 +32,11 @@ _ENOUGH = 8
 
 # Unpostable is final. EntriesRefused may pass once MongoDB is repaired. After RedisError the entry
 # is posted but its hold is not released.
-Failure = Unpostable | EntriesRefused | RedisError
+PostingFailure = Unpostable | EntriesRefused | RedisError
 # Gets the entries that were added. It neither waits nor fails.
 Observer = Callable[[Sequence[LedgerEntry]], None]
 # By call_id.
-Failures = Mapping[str, Failure]
+Failures = Mapping[str, PostingFailure]
 
 log = structlog.get_logger(__name__)
 
@@ -86,7 +86,7 @@ class Poster:
 
         Raises the errors of MongoDB and Redis while they are unavailable: retry all batches then.
         """
-        failures: dict[str, Failure] = {}
+        failures: dict[str, PostingFailure] = {}
         settling: asyncio.Task[Failures] | None = None
         try:
             for events in self._split([event for batch in batches for event in batch]):
@@ -166,7 +166,7 @@ class Poster:
             added = await self._ledger.add(entries, self._session)
         except UnknownAccounts as error:
             known = [entry for entry in entries if entry.user_id not in error.user_ids]
-            unknown: dict[str, Failure] = {
+            unknown: dict[str, PostingFailure] = {
                 entry.entry_id: Unpostable(f"there is no account '{entry.user_id}'")
                 for entry in entries
                 if entry.user_id in error.user_ids
@@ -174,7 +174,7 @@ class Poster:
             return {**unknown, **await self._commit(known, accounts)}
         except EntriesRefused as error:
             if len(entries) == 1:
-                failure: Failure = Unpostable(str(error)) if error.at_fault else error
+                failure: PostingFailure = Unpostable(str(error)) if error.at_fault else error
                 return {entries[0].entry_id: failure}
             middle = len(entries) // 2
             first = await self._commit(entries[:middle], accounts)

@@ -35,7 +35,7 @@ from libs.common.storage.redis.shard_workers import ShardWorkers
 from libs.common.storage.redis.shards import shards_of
 from libs.common.storage.redis.suitability import RedisUnsuitable, check_suitable
 from libs.common.tasks import running, until_any_ends
-from services.ledger_worker.assembly import Resources, open_jobs, run_chores
+from services.ledger_worker.assembly import WorkerResources, open_jobs, run_chores
 from services.ledger_worker.health import health_keys
 from services.ledger_worker.jobs import retry_delay_s
 from services.ledger_worker.metrics import Metrics
@@ -83,7 +83,7 @@ async def _serve(settings: Settings) -> str | None:
         metrics.databases.running(database, redis),
     ):
         if await wait_until_ready(database, redis, stop):
-            resources = Resources(
+            resources = WorkerResources(
                 settings=settings,
                 database=database,
                 redis=redis,
@@ -108,7 +108,7 @@ async def _serve(settings: Settings) -> str | None:
     return None
 
 
-async def work(resources: Resources, stop: asyncio.Event) -> None:
+async def work(resources: WorkerResources, stop: asyncio.Event) -> None:
     """Until `stop`. All shards share the jobs' handlers, and so their transactions in MongoDB."""
     settings, redis = resources.settings, resources.redis
     shards = shards_of(redis)

@@ -27,7 +27,7 @@ _GATHER_S = 1.0
 _CLOSE_S = 3.0
 
 # Returns whether the collector has taken the spans.
-Send = Callable[[Sequence[Span]], bool]
+SendSpans = Callable[[Sequence[Span]], bool]
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +41,7 @@ class TraceExport:
 
     def __init__(
         self,
-        send: Send,
+        send: SendSpans,
         metrics: Metrics,
         *,
         share: float,

@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True):
+class PromptPart(msgspec.Struct, frozen=True, kw_only=True):
     text: str | None = None
 
 
-Content = str | list[Part] | None
+Content = str | list[PromptPart] | None
 
 
 class PromptTurn(msgspec.Struct, frozen=True, kw_only=True):

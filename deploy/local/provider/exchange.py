@@ -9,7 +9,7 @@ from deploy.local.provider import answers, directives
 from deploy.local.provider.answers import Ask
 from deploy.local.provider.client import ClientGoneError, ConnectedClient
 from deploy.local.provider.directives import CallScript, InvalidDirectiveError
-from deploy.local.provider.oracle import Oracle, Outcome
+from deploy.local.provider.oracle import ExchangeOutcome, Oracle
 from deploy.local.provider.threads import Threads
 from deploy.local.provider.wire import (
     Family,
@@ -48,12 +48,12 @@ class _BreakOff(NamedTuple):
     """A stream that the script ends early, after so many deltas."""
 
     after: int
-    outcome: Outcome
+    outcome: ExchangeOutcome
 
 
 def _break_off(script: CallScript) -> _BreakOff | None:
     """The earliest of the ends that the script asks for."""
-    asked: tuple[tuple[int | None, Outcome], ...] = (
+    asked: tuple[tuple[int | None, ExchangeOutcome], ...] = (
         (script.cut_after_chunks, "cut"),
         (script.error_after_chunks, "errored"),
         (script.end_after_chunks, "ended_early"),
@@ -189,7 +189,7 @@ class Exchange:
             await self._finish(ending, break_off.outcome)
 
     async def _finish(
-        self, ending: bytes, outcome: Outcome, served: ServedUsage | None = None
+        self, ending: bytes, outcome: ExchangeOutcome, served: ServedUsage | None = None
     ) -> None:
         await self._client.wait(0)
         if served is not None:
@@ -197,7 +197,7 @@ class Exchange:
         self._record(outcome)
         await self._client.write(ending, more=False)
 
-    def _record(self, outcome: Outcome) -> None:
+    def _record(self, outcome: ExchangeOutcome) -> None:
         received = self._headers.get(b"x-request-id")
         served = self._served
         self._oracle.record(

@@ -15,9 +15,11 @@ import msgspec
 
 from deploy.local.provider.answers import ScriptedTokens
 
-Outcome = Literal["served", "refused", "errored", "cut", "ended_early", "garbage", "client_gone"]
+ExchangeOutcome = Literal[
+    "served", "refused", "errored", "cut", "ended_early", "garbage", "client_gone"
+]
 
-OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+OUTCOMES: tuple[ExchangeOutcome, ...] = get_args(ExchangeOutcome)
 
 CALLS_KEPT = 200_000
 MODELS_KEPT = 1_000
@@ -42,7 +44,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     """`None` when the request was refused before its model was read."""
     stream: bool
     status: int
-    outcome: Outcome
+    outcome: ExchangeOutcome
     completed: bool
     """The client was handed a whole answer or a whole refusal."""
     deltas: int

@@ -58,7 +58,7 @@ class DearestRates(msgspec.Struct, frozen=True):
 
 
 # Selects the rates of some token classes.
-Reader = Callable[[Rates], tuple[Decimal | None, ...]]
+RatesReader = Callable[[Rates], tuple[Decimal | None, ...]]
 
 
 def estimate_input_tokens(body: bytes, attachments: Sequence[Attachment] = ()) -> int:
@@ -168,7 +168,7 @@ def _dearest_surcharge(price: PriceVersion, features: BillableFeatures) -> Decim
 
 
 @cache
-def _input_rates(long_writes: bool, cache_writes: bool, audio: bool) -> Reader:
+def _input_rates(long_writes: bool, cache_writes: bool, audio: bool) -> RatesReader:
     """Text, cache reads, images and citations are in every call's reader."""
     classes: tuple[str, ...] = ("input", "cache_read", "input_image", "citation")
     if long_writes or cache_writes:
@@ -179,7 +179,7 @@ def _input_rates(long_writes: bool, cache_writes: bool, audio: bool) -> Reader:
 
 
 @cache
-def _output_rates(audio: bool) -> Reader:
+def _output_rates(audio: bool) -> RatesReader:
     classes = ("output", "reasoning", "output_image")
     return attrgetter(*classes, *(("output_audio",) if audio else ()))
 

@@ -18,8 +18,8 @@ import msgspec
 from libs.common.domain.plain_usage import plain_message_usage, plain_message_usage_in
 from libs.common.domain.reported_counts import (
     Counts,
-    Report,
     ReportReader,
+    UsageReport,
     decode_report,
     word_of,
 )
@@ -57,7 +57,7 @@ _GROUPS = (
 )
 
 
-def usage_of_message(report: Report) -> TokenUsage:
+def usage_of_message(report: UsageReport) -> TokenUsage:
     """The usage of a whole message, or of all events of a stream, merged."""
     return plain_message_usage(report) or read_usage_of_message(report)
 
@@ -71,7 +71,7 @@ def usage_in_message(raw: bytes) -> TokenUsage | None:
     return None if report is None else read_usage_of_message(report)
 
 
-def read_usage_of_message(report: Report) -> TokenUsage:
+def read_usage_of_message(report: UsageReport) -> TokenUsage:
     """As `usage_of_message`, of any report, member by member."""
     reader = ReportReader()
     members = _classes(reader, report)
@@ -98,7 +98,7 @@ def with_container(usage: TokenUsage, *, ran: bool) -> TokenUsage:
     return msgspec.structs.replace(usage, tool_uses={**usage.tool_uses, _CODE: 1})
 
 
-def started(report: Report) -> Report:
+def started(report: UsageReport) -> UsageReport:
     """Of a stream's first event, what counts: its output is what is announced, not what came."""
     return {name: value for name, value in report.items() if name not in _OUTPUT}
 
@@ -108,7 +108,7 @@ class _Runs:
 
     def __init__(self, reader: ReportReader, listed: Any) -> None:
         self._reader = reader
-        self._listed: list[Report] = (
+        self._listed: list[UsageReport] = (
             [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
         )
         self._answering: str | None = None
@@ -153,7 +153,7 @@ def _has_output(counts: Counts) -> bool:
     return _sum_of(counts, ("output_text", "reasoning")) > 0
 
 
-def _classes(reader: ReportReader, report: Report) -> Counts:
+def _classes(reader: ReportReader, report: UsageReport) -> Counts:
     """Of the whole report, or of one of its runs.
 
     Anthropic bills thinking as output and reports it as a part of that; older models do not say.

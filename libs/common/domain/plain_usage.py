@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
-from libs.common.domain.reported_counts import MAX_TOKENS, Report
+from libs.common.domain.reported_counts import MAX_TOKENS, UsageReport
 from libs.common.schemas.usage import TokenUsage
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKENS)]
@@ -85,7 +85,7 @@ class _Message(msgspec.Struct, forbid_unknown_fields=True):
 _message = msgspec.json.Decoder(_Message)
 
 
-def plain_usage(report: Report, service_tier: str | None) -> TokenUsage | None:
+def plain_usage(report: UsageReport, service_tier: str | None) -> TokenUsage | None:
     """None where the report is not plain."""
     shape: type[_Chat | _Responses] = _Chat if "prompt_tokens" in report else _Responses
     try:
@@ -110,7 +110,7 @@ def plain_usage(report: Report, service_tier: str | None) -> TokenUsage | None:
     )
 
 
-def plain_message_usage(report: Report) -> TokenUsage | None:
+def plain_message_usage(report: UsageReport) -> TokenUsage | None:
     """Anthropic's; None where the report is not plain."""
     try:
         return _usage_of(msgspec.convert(report, _Message))

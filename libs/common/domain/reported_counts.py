@@ -16,7 +16,7 @@ from libs.common.domain.money import EXACT
 from libs.common.schemas.usage import UsageNote
 
 # A `usage` object as JSON gives it; fractions are Decimals, so that no cost passes a float.
-Report = Mapping[str, Any]
+UsageReport = Mapping[str, Any]
 # Token classes by name: numbers or None.
 Counts = dict[str, Any]
 
@@ -30,7 +30,7 @@ _TICKS, _MOST_TICKS = "cost_in_usd_ticks", _MAX_USD * 10**10
 _decode = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
 
 
-def decode_report(raw: bytes) -> Report | None:
+def decode_report(raw: bytes) -> UsageReport | None:
     """None where it is not an object."""
     try:
         return _decode(raw)
@@ -120,7 +120,7 @@ def usd_of(value: Any, decimals: int = 0) -> Decimal | None:
     return usd if usd.is_finite() and 0 <= usd <= _MAX_USD else None
 
 
-def merged(first: Report, later: Report) -> Report:
+def merged(first: UsageReport, later: UsageReport) -> UsageReport:
     """Both reports of one call: of counts the larger, of all else the later that is not null."""
     if not first:
         return later
@@ -173,7 +173,7 @@ def _merged_list(first: list[Any], later: list[Any]) -> list[Any]:
     return list(found.values())
 
 
-def _keyed(runs: list[Any]) -> Iterable[tuple[tuple[str, str, int], Report]]:
+def _keyed(runs: list[Any]) -> Iterable[tuple[tuple[str, str, int], UsageReport]]:
     seen: dict[tuple[str, str], int] = {}
     for run in runs:
         if not isinstance(run, Mapping):

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from libs.common.domain.plain_usage import plain_usage
-from libs.common.domain.reported_counts import Counts, Report, ReportReader, usd_of, word_of
+from libs.common.domain.reported_counts import Counts, ReportReader, UsageReport, usd_of, word_of
 from libs.common.domain.token_classes import total_input, total_output
 from libs.common.schemas.usage import TokenUsage
 
@@ -93,12 +93,12 @@ _TOOL_NAME = re.compile(r"[a-z0-9_]{1,64}")
 _TICK_DECIMALS = 10
 
 
-def usage_of_openai(report: Report, service_tier: str | None = None) -> TokenUsage:
+def usage_of_openai(report: UsageReport, service_tier: str | None = None) -> TokenUsage:
     """Of a chat completion or a response; `service_tier` is the answer's own."""
     return plain_usage(report, service_tier) or read_usage(report, service_tier)
 
 
-def read_usage(report: Report, service_tier: str | None = None) -> TokenUsage:
+def read_usage(report: UsageReport, service_tier: str | None = None) -> TokenUsage:
     """As `usage_of_openai`, of any report, member by member."""
     reader = ReportReader()
     totals = reader.counts(report, _TOTALS)
@@ -121,7 +121,7 @@ def read_usage(report: Report, service_tier: str | None = None) -> TokenUsage:
     return TokenUsage(service_tier=service_tier, **members)
 
 
-def usage_of_embedding(report: Report) -> TokenUsage:
+def usage_of_embedding(report: UsageReport) -> TokenUsage:
     """In chat's shape; whatever is counted is input, for there is no output."""
     reader = ReportReader()
     totals = reader.counts(report, _TOTALS)
@@ -134,7 +134,7 @@ def usage_of_embedding(report: Report) -> TokenUsage:
     )
 
 
-def provider_cost(report: Report) -> Decimal | None:
+def provider_cost(report: UsageReport) -> Decimal | None:
     """The provider's reported charge in USD (xAI, OpenRouter, Perplexity). None = not reported."""
     ticks = usd_of(report.get("cost_in_usd_ticks"), _TICK_DECIMALS)
     if ticks is not None:
@@ -163,7 +163,7 @@ def filled(reported: TokenUsage, estimated_input: int, uncounted_output: int) ->
     )
 
 
-def _input_details(reader: ReportReader, report: Report, totals: Counts) -> Counts:
+def _input_details(reader: ReportReader, report: UsageReport, totals: Counts) -> Counts:
     """By class, in their order."""
     details = report.get("prompt_tokens_details") or report.get("input_tokens_details")
     found = reader.counts(details, _INPUT_DETAILS)
@@ -215,7 +215,7 @@ def _complete(reader: ReportReader, totals: Counts, outputs: Counts) -> None:
         totals["output"] += rest
 
 
-def _add_charges(reader: ReportReader, report: Report, members: Counts) -> None:
+def _add_charges(reader: ReportReader, report: UsageReport, members: Counts) -> None:
     """Uses of tools that are charged for, and what the provider says that the call cost.
 
     Perplexity charges a fee for the request by how much it looks up.

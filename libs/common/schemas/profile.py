@@ -10,7 +10,7 @@ LimitWord = Literal["max_tokens", "max_completion_tokens"]
 SystemWord = Literal["system", "developer"]
 SchemaDialect = Literal["plain", "openai", "anthropic"]
 Word = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_.-]{0,63}$")]
-Tokens = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+TokenLimit = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 # A name that is longer is sent shorter and with a digest.
 NameChars = Annotated[int, Meta(ge=64, le=4096)]
 # A label that is longer is sent as a digest, of 64 characters; with room for none it is not sent.
@@ -57,7 +57,7 @@ class ProfileFields(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     takes_stream_options: bool | None = None
     checks_results: bool | None = None
     alternates: bool | None = None
-    max_output: Tokens | None = None
+    max_output: TokenLimit | None = None
     max_stops: Annotated[int, Meta(ge=0, le=1024)] | None = None
     max_user_chars: LabelChars | None = None
     max_name_chars: NameChars | None = None

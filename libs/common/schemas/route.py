@@ -9,7 +9,7 @@ from libs.common.schemas.price import AT_COST
 from libs.common.schemas.profile import ProfileFields
 from libs.common.schemas.usage import ClientFormat
 
-Translation = Literal["native", "library"]
+TranslationWay = Literal["native", "library"]
 AnswerModel = Literal["asked", "served"]
 
 # The providers of the gateway's table; it also knows those of LiteLLM's map.
@@ -79,7 +79,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts = Timeouts()
     drop_params: bool = False
     profile: ProfileFields | None = None
-    translation: Translation = "native"
+    translation: TranslationWay = "native"
     multiplier: Decimal = AT_COST
     priced_as: str | None = None
     region: str | None = None

@@ -19,7 +19,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
-class Refused(Exception):
+class DestinationRefused(Exception):
     """Why nothing is sent to a URL."""
 
 
@@ -51,11 +51,11 @@ class Destinations:
         return None if is_public(address) else "must be a public address, unless allowed by name"
 
     async def addresses(self, url: str) -> list[str]:
-        """The addresses that may be asked. Raises Refused, and OSError where there are none."""
+        """The addresses that may be asked. Raises DestinationRefused, and OSError without any."""
         problem = self.problem(url)
         parts = _parts(url)
         if problem is not None or parts is None:
-            raise Refused(f"the URL {problem}")
+            raise DestinationRefused(f"the URL {problem}")
         ask = partial(socket.getaddrinfo, parts.hostname, port_of(parts), type=socket.SOCK_STREAM)
         found = await asyncio.get_running_loop().run_in_executor(self._resolver, ask)
         addresses = list(dict.fromkeys(str(row[4][0]) for row in found))
@@ -63,7 +63,9 @@ class Destinations:
             return addresses
         public = [text for text in addresses if is_public(ipaddress.ip_address(text))]
         if not public:
-            raise Refused("its host has no public address and is not in ALERT_ALLOWED_HOSTS")
+            raise DestinationRefused(
+                "its host has no public address and is not in ALERT_ALLOWED_HOSTS"
+            )
         return public
 
     def _names(self, parts: SplitResult) -> bool:

@@ -44,7 +44,7 @@ class OperationReply(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
 
 
-class Operation(msgspec.Struct, frozen=True, kw_only=True):
+class ApiOperation(msgspec.Struct, frozen=True, kw_only=True):
     """`path` may have Starlette's converters. `keyed` needs a key; `body` is of JSON."""
 
     method: str
@@ -67,7 +67,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     description: str
     keys: Mapping[str, Json]
-    operations: Sequence[Operation]
+    operations: Sequence[ApiOperation]
 
 
 def document_of(service: Service) -> Json:
@@ -112,7 +112,7 @@ def _readable(name: str) -> str:
     return _GENERIC.sub(r"\2\1", name)
 
 
-def _types(operations: Iterable[Operation]) -> Iterable[Any]:
+def _types(operations: Iterable[ApiOperation]) -> Iterable[Any]:
     for operation in operations:
         told = [operation.query, operation.body]
         told += [each for reply in operation.replies.values() for each in reply.content.values()]
@@ -127,7 +127,7 @@ def _members(of: Any) -> tuple[Any, ...]:
 
 
 def _described(
-    operation: Operation, schemas: Mapping[Any, Json], components: Json, keys: Sequence[str]
+    operation: ApiOperation, schemas: Mapping[Any, Json], components: Json, keys: Sequence[str]
 ) -> Json:
     def schema(of: Schema) -> Json:
         if isinstance(of, dict):

@@ -33,7 +33,7 @@ def _kinds(values: tuple[str, ...], _: datetime) -> str | None:
     return None if len(set(values)) == len(values) else "names a kind twice"
 
 
-Url = Annotated[str, Meta(min_length=1, max_length=MAX_URL_CHARS)]
+ReceiverUrl = Annotated[str, Meta(min_length=1, max_length=MAX_URL_CHARS)]
 Kinds = Annotated[tuple[AlertKind, ...], FieldRule(_kinds)]
 Accounts = Annotated[DistinctUserIds, Meta(max_length=_MAX_ACCOUNTS)]
 
@@ -44,7 +44,7 @@ class NewReceiver(msgspec.Struct, frozen=True, kw_only=True):
     `url` has to be https at a public address, unless ALERT_ALLOWED_HOSTS names its host.
     """
 
-    url: Url
+    url: ReceiverUrl
     name: Name = ""
     kinds: Kinds = ()
     user_ids: Accounts = ()
@@ -54,7 +54,7 @@ class NewReceiver(msgspec.Struct, frozen=True, kw_only=True):
 class ReceiverChanges(msgspec.Struct, frozen=True, kw_only=True):
     """A merge patch: an absent field stays as it is."""
 
-    url: Url | UnsetType = UNSET
+    url: ReceiverUrl | UnsetType = UNSET
     name: Name | UnsetType = UNSET
     kinds: Kinds | UnsetType = UNSET
     user_ids: Accounts | UnsetType = UNSET

@@ -16,13 +16,13 @@ _NUMBER = re.compile(r"\d{1,15}|\d{1,3}(,\d{3}){1,4}", re.ASCII)
 _DECIMAL = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 
 # `decimal` is a number with a point; `amount` is money, sent as text to stay exact.
-Kind = Literal[
+FieldKind = Literal[
     "text", "number", "decimal", "amount", "time", "choice", "many", "list", "long", "json", "flag"
 ]
 Typed = Mapping[str, str]
 
 
-class Field(msgspec.Struct, frozen=True, kw_only=True):
+class FormField(msgspec.Struct, frozen=True, kw_only=True):
     """`path` is the body's member that it means, as errors name it: `limits.requests_per_minute`.
 
     A `list` is one item a line; `many` are some of the choices; a `choice` without a value among
@@ -31,7 +31,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
 
     path: str
     label: str
-    kind: Kind = "text"
+    kind: FieldKind = "text"
     help: str = ""
     choices: Sequence[str] = ()
     required: bool = False
@@ -43,11 +43,11 @@ class FieldGroup(msgspec.Struct, frozen=True, kw_only=True):
     """Fields of one thing among several; those of `rare` are folded in until they are wanted."""
 
     name: str
-    fields: Sequence[Field]
-    rare: Sequence[Field] = ()
+    fields: Sequence[FormField]
+    rare: Sequence[FormField] = ()
 
 
-def body_of(fields: Sequence[Field], typed: Typed) -> dict[str, Any]:
+def body_of(fields: Sequence[FormField], typed: Typed) -> dict[str, Any]:
     """The JSON body, nested by the paths. A malformed number stays text, which the API refuses."""
     body: dict[str, Any] = {}
     for field in fields:
@@ -62,7 +62,7 @@ def body_of(fields: Sequence[Field], typed: Typed) -> dict[str, Any]:
     return body
 
 
-def _value(field: Field, text: str) -> Any:
+def _value(field: FormField, text: str) -> Any:
     if field.kind == "flag":
         return bool(text)
     if not text:

@@ -31,9 +31,9 @@ from htpy import (
 
 from libs.common.errors import AppError
 from services.admin.console.elements import NOTHING
-from services.admin.console.form_fields import Field, FieldGroup, Typed
+from services.admin.console.form_fields import FieldGroup, FormField, Typed
 
-Fields = Sequence[Field | FieldGroup]
+Fields = Sequence[FormField | FieldGroup]
 
 
 def problems_of(error: AppError | None) -> dict[str, str]:
@@ -67,11 +67,11 @@ def form_of(
     plain = list(_plain(fields))
     elsewhere = {name: text for name, text in problems.items() if not _owner(name, plain)}
 
-    def row(field: Field) -> Element:
+    def row(field: FormField) -> Element:
         return _row(field, typed.get(field.path, ""), problems, now.get(field.path))
 
-    def shown(field: Field | FieldGroup) -> Renderable:
-        if isinstance(field, Field):
+    def shown(field: FormField | FieldGroup) -> Renderable:
+        if isinstance(field, FormField):
             return row(field)
         is_wanted = any(_owner(name, field.rare) for name in problems)
         return fieldset(".group")[
@@ -97,9 +97,9 @@ def form_of(
     ]
 
 
-def _plain(fields: Fields) -> Iterator[Field]:
+def _plain(fields: Fields) -> Iterator[FormField]:
     for field in fields:
-        if isinstance(field, Field):
+        if isinstance(field, FormField):
             yield field
         else:
             yield from (*field.fields, *field.rare)
@@ -109,7 +109,7 @@ def hidden_fields(values: Typed) -> Node:
     return [field_input(type="hidden", name=name, value=text) for name, text in values.items()]
 
 
-def _owner(name: str, fields: Sequence[Field]) -> Field | None:
+def _owner(name: str, fields: Sequence[FormField]) -> FormField | None:
     """The field that a problem's path is in: `budgets[0].limit_usd` is in `budgets`."""
     for field in fields:
         rest = name.removeprefix(field.path)
@@ -125,7 +125,7 @@ def _summary(error: AppError, elsewhere: Mapping[str, str]) -> Element:
     ]
 
 
-def _row(field: Field, text: str, problems: Mapping[str, str], now: str | None) -> Element:
+def _row(field: FormField, text: str, problems: Mapping[str, str], now: str | None) -> Element:
     said = [each for name, each in problems.items() if _owner(name, [field])]
     described = f"{field.path}-said"
     named = [field.label, field.required and span(".required")[" (needed)"]]
@@ -143,7 +143,7 @@ def _row(field: Field, text: str, problems: Mapping[str, str], now: str | None) 
     ]
 
 
-def _control(field: Field, text: str, described: str, *, wrong: bool) -> Renderable:
+def _control(field: FormField, text: str, described: str, *, wrong: bool) -> Renderable:
     common: dict[str, Any] = {
         "id": field.path,
         "name": field.path,
@@ -174,7 +174,7 @@ def _control(field: Field, text: str, described: str, *, wrong: bool) -> Rendera
             )  # fmt: skip
 
 
-def _choices(field: Field, text: str) -> Renderable:
+def _choices(field: FormField, text: str) -> Renderable:
     """A box for each; they are sent by one name, which the reader of forms joins by lines."""
     chosen = text.splitlines()
     return div(".choices")[

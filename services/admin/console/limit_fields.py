@@ -7,22 +7,24 @@ from htpy import Node, p
 
 from libs.common.schemas.account import BudgetPeriod, Limits
 from services.admin.budgets import BudgetView
-from services.admin.console.form_fields import Field
+from services.admin.console.form_fields import FormField
 
 LIMITS = (
-    Field(
+    FormField(
         path="limits.requests_per_minute", label="Requests a minute", kind="number", empty=None
     ),
-    Field(path="limits.tokens_per_minute", label="Tokens a minute", kind="number", empty=None),
-    Field(path="limits.parallel_calls", label="Calls at a time", kind="number", empty=None),
+    FormField(path="limits.tokens_per_minute", label="Tokens a minute", kind="number", empty=None),
+    FormField(path="limits.parallel_calls", label="Calls at a time", kind="number", empty=None),
 )  # fmt: skip
 
 
-def budget_fields(label: str, explained: str = "") -> tuple[Field, ...]:
+def budget_fields(label: str, explained: str = "") -> tuple[FormField, ...]:
     return (
-        Field(path="budget.limit_usd", label=label, kind="amount", help=explained),
-        Field(path="budget.period", label="Per", kind="choice", choices=get_args(BudgetPeriod)),
-        Field(path="budget.soft_limit_usd", label="Warn from, in USD", kind="amount", empty=None),
+        FormField(path="budget.limit_usd", label=label, kind="amount", help=explained),
+        FormField(path="budget.period", label="Per", kind="choice", choices=get_args(BudgetPeriod)),
+        FormField(
+            path="budget.soft_limit_usd", label="Warn from, in USD", kind="amount", empty=None
+        ),
     )
 
 

@@ -112,12 +112,12 @@ class View:
 
 
 Shown = ConsolePage | Response | Renderable
-Handler = Callable[[View], Awaitable[Shown]]
+PageHandler = Callable[[View], Awaitable[Shown]]
 
 
 def form_for(
-    verb: Callable[..., Awaitable[Any]], shown: Handler, sent: Handler
-) -> Mapping[str, Handler]:
+    verb: Callable[..., Awaitable[Any]], shown: PageHandler, sent: PageHandler
+) -> Mapping[str, PageHandler]:
     """The form of a verb: whoever may not call it is told so before he fills it in."""
 
     async def shown_to_those(view: View) -> Shown:

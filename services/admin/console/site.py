@@ -21,7 +21,7 @@ from services.admin.console.forms import confirm_form
 from services.admin.console.layout import frame
 from services.admin.console.page import (
     HEADERS,
-    Handler,
+    PageHandler,
     Shown,
     View,
     address_of,
@@ -75,7 +75,7 @@ def console_routes(
     by_handler = {endpoint.handler: endpoint for endpoint in endpoints}
     served = served_within(around)
 
-    def route(path: str, handlers: Mapping[str, Handler]) -> Route:
+    def route(path: str, handlers: Mapping[str, PageHandler]) -> Route:
         async def dispatch(request: Request[State]) -> Response:
             handler = handlers["GET" if request.method == "HEAD" else request.method]
             return await _dispatch(request, handler, by_handler, served)
@@ -108,7 +108,7 @@ def _with_errors(route: Route) -> Route:
 
 async def _dispatch(
     request: Request[State],
-    handler: Handler,
+    handler: PageHandler,
     endpoints: Mapping[Callable[..., Any], Endpoint],
     served: Next,
 ) -> Response:

@@ -21,7 +21,7 @@ from libs.common.storage.redis.replicas import ReplicaStore, redis_time_ms
 from libs.common.storage.redis.server_facts import read_redis_facts
 from libs.common.version import VERSION
 from libs.common.web.http_client import HttpUnreachable
-from services.admin.doctor.findings import Area, Finding, Verdict, worst
+from services.admin.doctor.findings import Area, Finding, FindingVerdict, worst
 from services.admin.doctor.ledger import ledger_findings
 from services.admin.doctor.mongo import index_findings, mongo_findings
 from services.admin.doctor.prices import price_findings
@@ -45,7 +45,7 @@ log = structlog.get_logger(__name__)
 class DoctorView(msgspec.Struct, frozen=True, kw_only=True):
     """`verdict` is the worst of the findings'; `version` is this service's."""
 
-    verdict: Verdict
+    verdict: FindingVerdict
     version: str
     checked_at: datetime
     findings: tuple[Finding, ...]

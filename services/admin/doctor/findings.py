@@ -6,8 +6,8 @@ from typing import Literal
 import msgspec
 
 # `unknown`: the check could not be made.
-Verdict = Literal["ok", "warn", "fail", "unknown"]
-_WORST: tuple[Verdict, ...] = ("fail", "warn", "unknown", "ok")
+FindingVerdict = Literal["ok", "warn", "fail", "unknown"]
+_WORST: tuple[FindingVerdict, ...] = ("fail", "warn", "unknown", "ok")
 _SKEW_S, _BAD_SKEW_S = 2.0, 30.0
 
 
@@ -16,12 +16,12 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     area: str
     check: str
-    verdict: Verdict
+    verdict: FindingVerdict
     reason: str
     mend: str | None = None
 
 
-def worst(findings: Sequence[Finding]) -> Verdict:
+def worst(findings: Sequence[Finding]) -> FindingVerdict:
     """A check that could not be made is not a fault by itself."""
     found = {finding.verdict for finding in findings}
     return next((verdict for verdict in _WORST if verdict in found), "ok")
@@ -55,7 +55,9 @@ class Area:
     def unknown(self, check: str, reason: str, mend: str | None = None) -> Finding:
         return self._finding(check, "unknown", reason, mend)
 
-    def _finding(self, check: str, verdict: Verdict, reason: str, mend: str | None) -> Finding:
+    def _finding(
+        self, check: str, verdict: FindingVerdict, reason: str, mend: str | None
+    ) -> Finding:
         return Finding(area=self._name, check=check, verdict=verdict, reason=reason, mend=mend)
 
 

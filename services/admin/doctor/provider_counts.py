@@ -18,7 +18,7 @@ from libs.common.schemas.route import Deployment
 from libs.common.schemas.usage import ClientFormat
 from libs.common.storage.mongo.rollup_filter import RollupFilter
 from libs.common.web.http_client import HttpUnreachable
-from services.admin.doctor.findings import Area, Finding, Verdict, worst
+from services.admin.doctor.findings import Area, Finding, FindingVerdict, worst
 from services.admin.endpoints import Answer
 from services.admin.model_tests import error_of, secret_for
 from services.admin.state import State
@@ -56,7 +56,7 @@ _FREE: Mapping[str, _FreeCount] = {
 class ProvidersView(msgspec.Struct, frozen=True, kw_only=True):
     """A finding for each deployment; `more` tells that there are others, which were not asked."""
 
-    verdict: Verdict
+    verdict: FindingVerdict
     findings: tuple[Finding, ...]
     more: bool
 

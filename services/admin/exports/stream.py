@@ -23,7 +23,7 @@ MAX_EXPORTS = 4
 _MAX_S = 3600.0
 _RETRY_AFTER_S = 30
 
-Rows = Sequence[Sequence[Cell]]
+CellRows = Sequence[Sequence[Cell]]
 
 
 class ExportResponse(StreamingResponse):
@@ -31,7 +31,7 @@ class ExportResponse(StreamingResponse):
 
     def __init__(
         self,
-        pages: AsyncIterator[Rows],
+        pages: AsyncIterator[CellRows],
         encoder: Encoder,
         kind: ExportFormat,
         name: str,
@@ -67,7 +67,7 @@ class ExportResponse(StreamingResponse):
             self._slots.release()
 
 
-async def _pieces(pages: AsyncIterator[Rows], encoder: Encoder) -> AsyncGenerator[bytes, None]:
+async def _pieces(pages: AsyncIterator[CellRows], encoder: Encoder) -> AsyncGenerator[bytes, None]:
     """The first one is there only when the first page is."""
     piece = encoder.begin()
     async for page in pages:

@@ -12,7 +12,7 @@ from libs.common.storage.mongo.entry_filter import EntryFilter
 from services.admin.exports.columns import COLUMNS, NAMES, UNREAD, row_of
 from services.admin.exports.encoders import CsvEncoder, Encoder, NdjsonEncoder
 from services.admin.exports.formats import CSV, NDJSON, PARQUET, ExportFormat, chosen_format
-from services.admin.exports.stream import ExportResponse, Rows
+from services.admin.exports.stream import CellRows, ExportResponse
 from services.admin.fields import TimeZone, UserId
 from services.admin.state import State
 from services.admin.usage import EntryQuery, of_one_account
@@ -43,7 +43,7 @@ async def export_usage(request: Request[State], query: ExportQuery) -> ExportRes
 
 async def _pages(
     state: State, wanted: EntryFilter, now: datetime, zone: tzinfo | None
-) -> AsyncIterator[Rows]:
+) -> AsyncIterator[CellRows]:
     async for entries in state["ledger"].pages(wanted, now=now, without=UNREAD):
         yield [row_of(entry, zone) for entry in entries]
 

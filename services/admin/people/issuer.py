@@ -30,7 +30,7 @@ _OK = 200
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-class Metadata(msgspec.Struct, frozen=True, kw_only=True):
+class IssuerMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """The used members of the issuer's discovery document."""
 
     issuer: str
@@ -43,10 +43,10 @@ class _Keys(msgspec.Struct, frozen=True):
     keys: list[Any]
 
 
-class Known(msgspec.Struct, frozen=True):
+class KnownIssuer(msgspec.Struct, frozen=True):
     """What the issuer said, and when."""
 
-    metadata: Metadata
+    metadata: IssuerMetadata
     keys: KeySet
     at: float
 
@@ -61,11 +61,11 @@ class Issuer:
     def __init__(self, url: str, clock: Callable[[], float]) -> None:
         self.url = url
         self._clock = clock
-        self._known: Known | None = None
+        self._known: KnownIssuer | None = None
         self._tried_at: float | None = None
         self._lock = asyncio.Lock()
 
-    async def known(self, kid: str | None = None) -> Known:
+    async def known(self, kid: str | None = None) -> KnownIssuer:
         """Its metadata and keys, `kid` among them where it has that one. Raises Unavailable."""
         async with self._lock:
             known = self._known
@@ -88,17 +88,17 @@ class Issuer:
         except (HttpUnreachable, IssuerWrong) as error:
             log.warning("oidc.issuer_unavailable", error=error)
 
-    async def _fetch(self, now: float) -> Known:
+    async def _fetch(self, now: float) -> KnownIssuer:
         document = await _got(self.url.rstrip("/") + "/.well-known/openid-configuration")
         try:
-            metadata = msgspec.json.decode(document, type=Metadata)
+            metadata = msgspec.json.decode(document, type=IssuerMetadata)
             if metadata.issuer != self.url:
                 raise IssuerWrong(f"It says that it is another issuer: {metadata.issuer[:200]!r}")
             found = msgspec.json.decode(await _got(metadata.jwks_uri), type=_Keys)
             keys = KeySet([key for row in found.keys[:_MAX_KEYS] for key in _keys_of(row)])
         except UNREADABLE as error:
             raise IssuerWrong(f"Its answer cannot be read: {error}") from error
-        return Known(metadata, keys, now)
+        return KnownIssuer(metadata, keys, now)
 
 
 def is_secure(url: str) -> bool:

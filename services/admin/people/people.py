@@ -15,7 +15,7 @@ from services.admin.accounts import changed_fields
 from services.admin.clock import to_utc_ms
 from services.admin.creations import creation_of
 from services.admin.endpoints import Answer
-from services.admin.fields import DistinctUserIds, FutureTime, Name, Search
+from services.admin.fields import DistinctUserIds, FutureTime, Name, SearchText
 from services.admin.pages import Page, PageQuery, found_in
 from services.admin.people.actor import Actor, actor_of, check_role
 from services.admin.revisions import changed, etag_of
@@ -69,7 +69,7 @@ class NewPersonView(PersonView, frozen=True, kw_only=True):
 class PersonQuery(PageQuery, frozen=True, kw_only=True):
     """`q` is part of the name or the id."""
 
-    q: Search | UnsetType = UNSET
+    q: SearchText | UnsetType = UNSET
     sort: Literal["person_id", "-person_id"] = "person_id"
 
     def wants(self, person: Person) -> bool:

@@ -6,7 +6,7 @@ import msgspec
 
 from libs.common.schemas.price import AT_COST
 from libs.common.schemas.profile import ProfileFields
-from libs.common.schemas.route import AnswerModel, Route, Timeouts, Translation
+from libs.common.schemas.route import AnswerModel, Route, Timeouts, TranslationWay
 from libs.common.schemas.usage import ClientFormat
 from libs.common.settings import Secret
 from services.gateway.formats import FORMATS
@@ -43,7 +43,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     defaults: ProfileFields = ProfileFields()
     defaults_elsewhere: ProfileFields | None = None
     profile: ProfileFields | None = None
-    translation: Translation = "native"
+    translation: TranslationWay = "native"
     multiplier: Decimal = AT_COST
     priced_as: str | None = None
     region: str | None = None

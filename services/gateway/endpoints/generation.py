@@ -31,7 +31,7 @@ from services.gateway.endpoints.query import query_of_call
 from services.gateway.endpoints.reply_headers import stream_headers
 from services.gateway.endpoints.stream_relay import StreamRelay
 from services.gateway.formats.base import CallRequest, Format
-from services.gateway.upstream.answer import Answer, Stream
+from services.gateway.upstream.answer import Stream, WholeAnswer
 from services.gateway.usage.charged_refusals import is_charged
 from services.gateway.usage.usage_event import UsageEventWriter
 
@@ -120,7 +120,9 @@ class _CallHandler(Handler):
             for target in plan.targets + plan.context_targets
         }
 
-    async def _whole(self, writer: UsageEventWriter, priced: PricedRequest, answer: Answer) -> None:
+    async def _whole(
+        self, writer: UsageEventWriter, priced: PricedRequest, answer: WholeAnswer
+    ) -> None:
         call, usage = writer.call, answer.usage
         if usage is None and answer.status >= _BAD_STATUS:
             await self._refusal(writer, priced, answer)
@@ -143,7 +145,7 @@ class _CallHandler(Handler):
         await self.answer(writer, answer, usage, source)
 
     async def _refusal(
-        self, writer: UsageEventWriter, priced: PricedRequest, answer: Answer
+        self, writer: UsageEventWriter, priced: PricedRequest, answer: WholeAnswer
     ) -> None:
         target = writer.attempts.target
         if target is None or not is_charged(target.provider, answer.status, answer.body):

@@ -49,7 +49,7 @@ from services.gateway.endpoints.stream_relay import StreamRelay
 from services.gateway.formats.base import CallRequest
 from services.gateway.metrics import NOT_RECORDED, REFUSED, UNAUTHENTICATED
 from services.gateway.recordings.capture import CallCapture
-from services.gateway.upstream.answer import Answer
+from services.gateway.upstream.answer import WholeAnswer
 from services.gateway.usage.usage_event import UsageEventWriter
 
 log = structlog.get_logger(__name__)
@@ -182,7 +182,7 @@ class Handler(ABC):
     async def answer(
         self,
         writer: UsageEventWriter,
-        answer: Answer,
+        answer: WholeAnswer,
         usage: TokenUsage | None = None,
         usage_source: UsageSource = "none",
         *,

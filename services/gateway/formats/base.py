@@ -7,7 +7,7 @@ import msgspec
 
 from libs.common.decode_errors import UNREADABLE
 from libs.common.domain.holds import PLAIN_TEXT, BillableFeatures
-from libs.common.domain.reported_counts import Report, decode_report
+from libs.common.domain.reported_counts import UsageReport, decode_report
 from libs.common.errors import AppError, InvalidJSON, InvalidRequest, UpstreamFailed
 from libs.common.schemas.usage import ClientFormat, TokenUsage
 from services.gateway.formats.headers import FormatHeaders
@@ -247,7 +247,7 @@ def decode_answer(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         raise UpstreamFailed("The provider's answer cannot be read.") from error
 
 
-def report_in(raw: msgspec.Raw) -> Report | None:
+def report_in(raw: msgspec.Raw) -> UsageReport | None:
     """The `usage` object; None if nothing usable was reported."""
     return None if raw in (ABSENT, NULL) else decode_report(raw)
 

@@ -5,7 +5,7 @@ import re
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
-from libs.common.domain.reported_counts import Report, merged, word_of
+from libs.common.domain.reported_counts import UsageReport, merged, word_of
 from libs.common.domain.token_classes import total_input, total_output
 from libs.common.domain.usage import filled, usage_of_openai
 from libs.common.schemas.usage import TokenUsage
@@ -53,7 +53,7 @@ class ChatReader:
         self._wants_usage = wants_usage
         self._asked_tier = asked_tier
         self._tier: str | None = None
-        self._report: Report = {}
+        self._report: UsageReport = {}
         self._reported: TokenUsage | None = None
         self._is_final = False
         self._kept = KeptFrames()

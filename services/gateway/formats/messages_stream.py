@@ -3,7 +3,7 @@
 import msgspec
 
 from libs.common.domain.message_usage import started, usage_of_message, with_container
-from libs.common.domain.reported_counts import Report, merged, word_of
+from libs.common.domain.reported_counts import UsageReport, merged, word_of
 from libs.common.domain.token_classes import total_input, total_output
 from libs.common.domain.usage import filled
 from libs.common.schemas.usage import TokenUsage
@@ -23,7 +23,7 @@ class MessagesReader:
         self._model: str | None = None
         self._objects: tuple[str, ...] = ()
         self._asked_speed = asked_speed
-        self._report: Report = {}
+        self._report: UsageReport = {}
         self._announced = 0
         self._ran_code = False
         self._complete = False

@@ -21,7 +21,7 @@ from libs.common.storage.queue.event_queue import (
     encode_batch,
     split_batch,
 )
-from services.gateway.spool.file_drain import MayGo, Send
+from services.gateway.spool.file_drain import MayGo, SendRecords
 from services.gateway.spool.records import record_of
 from services.gateway.spool.spool import Spool, SpoolFull
 
@@ -43,7 +43,7 @@ class Metered(msgspec.Struct, frozen=True):
     finished: Finished | None
 
 
-class Record(msgspec.Struct, frozen=True):
+class BacklogRecord(msgspec.Struct, frozen=True):
     """A batch of events, each with the change to its hold; or holds, with their process."""
 
     payload: bytes = b""
@@ -53,7 +53,7 @@ class Record(msgspec.Struct, frozen=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Record).decode
+_decode = msgspec.msgpack.Decoder(BacklogRecord).decode
 
 
 class Backlog:
@@ -106,8 +106,8 @@ class Backlog:
 
     async def drain(
         self,
-        send: Callable[[Record, Sequence[Metered]], Awaitable[frozenset[int]]],
-        dead_letter: Send,
+        send: Callable[[BacklogRecord, Sequence[Metered]], Awaitable[frozenset[int]]],
+        dead_letter: SendRecords,
         may_go: MayGo,
     ) -> int:
         """Returns how many records were sent; `dead_letter` gets those that cannot be read.
@@ -128,7 +128,7 @@ class Backlog:
         return await self._spool.drain(send_or_dead_letter, may_go)
 
     async def _write(self, holds: Sequence[OpenHold]) -> Sequence[None]:
-        await self._spool.append(_encode(Record(holds=tuple(holds), process=self.process)))
+        await self._spool.append(_encode(BacklogRecord(holds=tuple(holds), process=self.process)))
         return [None] * len(holds)
 
 
@@ -145,12 +145,12 @@ def as_spooled(metered: Metered) -> bytes:
     return record_of(_encode(_record([metered])))
 
 
-def _record(batch: Sequence[Metered]) -> Record:
+def _record(batch: Sequence[Metered]) -> BacklogRecord:
     payload = encode_batch([metered.event for metered in batch])
-    return Record(payload, tuple(metered.finished for metered in batch))
+    return BacklogRecord(payload, tuple(metered.finished for metered in batch))
 
 
-def _batch_of(record: Record) -> list[Metered]:
+def _batch_of(record: BacklogRecord) -> list[Metered]:
     """Raises one of UNREADABLE."""
     if not record.payload:
         return []

@@ -7,7 +7,7 @@ from typing import BinaryIO
 from services.gateway.spool.records import HEADER_BYTES, Unreadable, record_at, records_of
 
 # Sends a record. Returns the shards whose part of it could not be sent: none, and it is done.
-Send = Callable[[bytes], Awaitable[frozenset[int]]]
+SendRecords = Callable[[bytes], Awaitable[frozenset[int]]]
 # Whether a record that waits for these shards is worth another try.
 MayGo = Callable[[frozenset[int]], bool]
 
@@ -30,13 +30,13 @@ class FileDrain:
         """Whether the file has a record that was read and not sent."""
         return bool(self._waiting)
 
-    async def go_on(self, file: BinaryIO, send: Send, may_go: MayGo) -> int:
+    async def go_on(self, file: BinaryIO, send: SendRecords, may_go: MayGo) -> int:
         """Returns how many records were sent. Raises what `send` raises; the next call begins with
         that record.
         """
         return await self._try_again(file, send, may_go) + await self._read_on(file, send)
 
-    async def _try_again(self, file: BinaryIO, send: Send, may_go: MayGo) -> int:
+    async def _try_again(self, file: BinaryIO, send: SendRecords, may_go: MayGo) -> int:
         tried = sent = 0
         left: list[tuple[int, frozenset[int]]] = []
         try:
@@ -56,7 +56,7 @@ class FileDrain:
             self._waiting = left + self._waiting[tried:]
         return sent
 
-    async def _read_on(self, file: BinaryIO, send: Send) -> int:
+    async def _read_on(self, file: BinaryIO, send: SendRecords) -> int:
         sent = 0
         try:
             for payload in records_of(file, self._read_to):

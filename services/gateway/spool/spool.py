@@ -20,7 +20,7 @@ import structlog
 
 from libs.common.tasks import outlast
 from services.gateway.spool.directory import SpoolDirectory, is_hidden, locked
-from services.gateway.spool.file_drain import FileDrain, MayGo, Send
+from services.gateway.spool.file_drain import FileDrain, MayGo, SendRecords
 from services.gateway.spool.records import record_of, write_at
 
 log = structlog.get_logger(__name__)
@@ -84,7 +84,7 @@ class Spool:
             async with self._lock:
                 await _in_thread(self._grow_if_needed)
 
-    async def drain(self, send: Send, may_go: MayGo) -> int:
+    async def drain(self, send: SendRecords, may_go: MayGo) -> int:
         """Sends every record, oldest file first; stops at the first for which `send` raises.
 
         Returns how many were sent. A record may be sent again after a crash, never lost.

@@ -13,7 +13,7 @@ JSON_HEADERS: list[Header] = [(b"content-type", b"application/json")]
 EVENT_STREAM_HEADERS: list[Header] = [(b"content-type", b"text/event-stream; charset=utf-8")]
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class WholeAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """A whole answer, an error's among them.
 
     `usage` is what a translated one used, which its bytes may not tell. One that `is_final` has

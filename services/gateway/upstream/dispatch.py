@@ -30,7 +30,7 @@ from services.gateway.calls.call import Call
 from services.gateway.calls.headers import Headers
 from services.gateway.calls.target import Plan, Target
 from services.gateway.formats.base import CallRequest
-from services.gateway.upstream.answer import Answer, Stream, closing_with
+from services.gateway.upstream.answer import Stream, WholeAnswer, closing_with
 from services.gateway.upstream.capacity import Capacity
 from services.gateway.upstream.cooldowns import Cooldowns
 from services.gateway.upstream.failed_attempts import note_failure
@@ -61,7 +61,7 @@ _NOT_ASKED = (InvalidRequest, ProviderNotConfigured)
 class Sender(Protocol):
     """Makes an attempt. The forwarder implements it."""
 
-    async def send(self, attempt: Attempt) -> Answer | Stream: ...
+    async def send(self, attempt: Attempt) -> WholeAnswer | Stream: ...
 
 
 class _Candidates(msgspec.Struct, kw_only=True):
@@ -101,7 +101,7 @@ class Dispatcher:
         plan: Plan,
         headers: Headers,
         attempts: Attempts,
-    ) -> Answer | Stream:
+    ) -> WholeAnswer | Stream:
         """The first good answer, else the last bad one. Raises AppError without an answer."""
         attempts.began_s = perf_counter()
         outcome: Outcome | None = None
@@ -140,7 +140,7 @@ class Dispatcher:
         attempts.ended_s = perf_counter()
         return self._with_signals(call, outcome)
 
-    async def send_to(self, attempt: Attempt, attempts: Attempts) -> Answer | Stream:
+    async def send_to(self, attempt: Attempt, attempts: Attempts) -> WholeAnswer | Stream:
         """This attempt alone, which cooldowns do not count. Raises AppError."""
         began_s = attempts.began_s = perf_counter()
         outcome = await self._try(attempt, attempts)
@@ -215,9 +215,9 @@ class Dispatcher:
         limit = target.max_parallel
         return limit is None or self._under_way.get(target.deployment_id, 0) < limit
 
-    def _with_signals(self, call: Call, outcome: Outcome | None) -> Answer | Stream:
+    def _with_signals(self, call: Call, outcome: Outcome | None) -> WholeAnswer | Stream:
         """The client's answer, with headers that make the SDKs retry correctly."""
-        if isinstance(outcome, Answer) and outcome.status < _FIRST_REDIRECT:
+        if isinstance(outcome, WholeAnswer) and outcome.status < _FIRST_REDIRECT:
             return outcome
         try:
             answer = _raise_or_return(outcome)
@@ -231,7 +231,7 @@ class Dispatcher:
         self,
         attempt: FailedAttempt,
         user_id: str,
-        outcome: Answer | AppError,
+        outcome: WholeAnswer | AppError,
         verdict: Verdict,
         asked_s: float | None,
         route: Route,
@@ -258,7 +258,7 @@ def _ms_since(started_s: float) -> int:
     return int((perf_counter() - started_s) * 1000)
 
 
-def _raise_or_return(outcome: Outcome | None) -> Answer | Stream:
+def _raise_or_return(outcome: Outcome | None) -> WholeAnswer | Stream:
     if outcome is None:
         raise RateLimited(
             "Every deployment of this model is busy. Try again in a moment.",
@@ -268,7 +268,7 @@ def _raise_or_return(outcome: Outcome | None) -> Answer | Stream:
         raise UpstreamFailed(f"The provider answered with status {outcome.status}.")
     if isinstance(outcome, AppError):
         raise outcome
-    if isinstance(outcome, Answer) and is_redirect(outcome):
+    if isinstance(outcome, WholeAnswer) and is_redirect(outcome):
         raise UpstreamFailed(
             "The provider redirects to another address. The gateway does not follow redirects."
         )

@@ -11,7 +11,7 @@ import msgspec
 from libs.common.decode_errors import UNREADABLE
 from services.gateway.formats.base import ABSENT, NULL
 from services.gateway.formats.sse import FrameSplitter, data_of
-from services.gateway.upstream.answer import Answer, Stream
+from services.gateway.upstream.answer import Stream, WholeAnswer
 from services.gateway.upstream.translation.reply import ReportedError
 
 _ERROR_MEMBER = re.compile(rb'"error"\s*:\s*[{"]')
@@ -51,7 +51,7 @@ class _Said(msgspec.Struct, frozen=True):
 _decode = msgspec.json.Decoder(_Said).decode
 
 
-def failure_of_answer(answer: Answer) -> ReportedError | None:
+def failure_of_answer(answer: WholeAnswer) -> ReportedError | None:
     """Of one that holds an error and nothing else."""
     if answer.status != 200 or not _ERROR_MEMBER.search(answer.body, 0, _SEARCHED_BYTES):
         return None

@@ -14,7 +14,7 @@ from libs.common.schemas.usage import FailedAttempt
 from services.gateway.calls.attempts import Attempt, Attempts
 from services.gateway.calls.call import Call
 from services.gateway.metrics import ATTEMPTS_FAILED
-from services.gateway.upstream.answer import Answer
+from services.gateway.upstream.answer import WholeAnswer
 from services.gateway.upstream.verdict import Failure, failure_of
 
 log = structlog.get_logger(__name__)
@@ -44,7 +44,7 @@ class _Body(msgspec.Struct, frozen=True):
 
 
 def note_failure(
-    tried: Attempt, attempts: Attempts, outcome: Answer | AppError, elapsed_ms: int
+    tried: Attempt, attempts: Attempts, outcome: WholeAnswer | AppError, elapsed_ms: int
 ) -> FailedAttempt:
     """Keeps it for the entry, and logs and counts it."""
     call, target = tried.call, tried.target
@@ -54,7 +54,7 @@ def note_failure(
         deployment=target.deployment_id,
         provider=target.provider,
         model=target.model,
-        status=outcome.status if isinstance(outcome, Answer) else None,
+        status=outcome.status if isinstance(outcome, WholeAnswer) else None,
         code=code[:_MAX_CODE],
         message=redacted(message),
         after_ms=attempts.asked_after_ms(call),
@@ -101,7 +101,7 @@ def redacted(message: str) -> str:
     return without if len(without) <= _MAX_MESSAGE else f"{without[: _MAX_MESSAGE - 3]}..."
 
 
-def _words_of(outcome: Answer | AppError) -> tuple[str, str]:
+def _words_of(outcome: WholeAnswer | AppError) -> tuple[str, str]:
     """Its code and message."""
     if isinstance(outcome, AppError):
         # What could not be read, or reached, is in the exception that this one was raised from.
@@ -118,7 +118,7 @@ def _words_of(outcome: Answer | AppError) -> tuple[str, str]:
     return str(body.code or body.type or ""), error or body.message or ""
 
 
-def _cause(outcome: Answer | AppError, failure: Failure) -> str:
+def _cause(outcome: WholeAnswer | AppError, failure: Failure) -> str:
     """Of few: what a metric may have as its label."""
     if isinstance(outcome, AppError):
         return outcome.code

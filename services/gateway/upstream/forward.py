@@ -11,7 +11,7 @@ from services.gateway.calls.call import Call
 from services.gateway.calls.target import Target
 from services.gateway.formats import FORMATS
 from services.gateway.formats.base import CallRequest
-from services.gateway.upstream.answer import JSON_HEADERS, Answer, Stream
+from services.gateway.upstream.answer import JSON_HEADERS, Stream, WholeAnswer
 from services.gateway.upstream.answer_names import renamed, renaming
 from services.gateway.upstream.credentials import Credentials
 from services.gateway.upstream.early_failures import failure_of_answer, failure_of_stream
@@ -53,7 +53,7 @@ _TRANSLATED_AT_ONCE = 256 * 1024
 
 
 class Forwarder:
-    """Knows all ways; a provider's error comes back as an Answer or as an AppError."""
+    """Knows all ways; a provider's error comes back as a WholeAnswer or as an AppError."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Forwarder:
         self._tokenizer = tokenizer
         self._credentials = credentials
 
-    async def send(self, attempt: Attempt) -> Answer | Stream:
+    async def send(self, attempt: Attempt) -> WholeAnswer | Stream:
         """Raises UpstreamFailed, UpstreamTimeout or UpstreamRefused, and InvalidRequest for what
         cannot be translated.
         """
@@ -102,7 +102,7 @@ class Forwarder:
             return await self._library.adapt(call.format.name, request, target, key)
         return await self._translate(attempt, key)
 
-    async def _translate(self, attempt: Attempt, key: str | None) -> Answer | Stream:
+    async def _translate(self, attempt: Attempt, key: str | None) -> WholeAnswer | Stream:
         """Through the engine, to what speaks one of its formats, or to LiteLLM's chat."""
         asked, target = _asked(attempt), attempt.target
         profile = self._profiles.of(target)
@@ -124,7 +124,7 @@ class Forwarder:
             return await translated_stream(translation, answer)
         return translated_answer(translation, answer)
 
-    async def _count(self, attempt: Attempt) -> Answer | Stream:
+    async def _count(self, attempt: Attempt) -> WholeAnswer | Stream:
         """The provider's own count, else an estimate: not every server counts that speaks."""
         client = attempt.call.format.name
         request, target = attempt.request, attempt.target
@@ -138,7 +138,7 @@ class Forwarder:
         if not counting or target.speaks(client):
             LANGUAGES[client].read_request(asked.fields)
             tokens = await estimated(self._tokenizer, request.fields)
-            return Answer(status=200, headers=JSON_HEADERS, body=count_body(client, tokens))
+            return WholeAnswer(status=200, headers=JSON_HEADERS, body=count_body(client, tokens))
         profile = self._profiles.of(target)
         translation = translate(asked, target.model, profile, counting, drops=True)
         sent = _translated(attempt, translation, self._key_of(target))
@@ -157,7 +157,7 @@ class Forwarder:
             raise error_of(failure, asked_pause_s(answer.headers, asked.created))
         else:
             tokens = count_in(answer.body)
-        return Answer(status=200, headers=JSON_HEADERS, body=count_body(client, tokens))
+        return WholeAnswer(status=200, headers=JSON_HEADERS, body=count_body(client, tokens))
 
     def _key_of(self, target: Target) -> str | None:
         """None for an endpoint that needs none. Raises ProviderNotConfigured."""
@@ -196,7 +196,7 @@ def _thinks_as_asked(sent: RelayedRequest, request: CallRequest) -> bool:
     return (sent.fields or {}).get("thinking") is request.fields.get("thinking")
 
 
-def _weakened(answer: Answer | Stream) -> Answer | Stream:
+def _weakened(answer: WholeAnswer | Stream) -> WholeAnswer | Stream:
     """Says that the model was not let think, amid tools that another provider's had called."""
     headers = [*answer.headers, *changed_headers((), ("thinking",))]
     return msgspec.structs.replace(answer, headers=headers)
@@ -231,7 +231,9 @@ def _asked(attempt: Attempt) -> Asked:
     )
 
 
-def _named(answer: Answer | Stream, request: CallRequest, target: Target) -> Answer | Stream:
+def _named(
+    answer: WholeAnswer | Stream, request: CallRequest, target: Target
+) -> WholeAnswer | Stream:
     """A route's public name is what its answers tell, unless the route says otherwise."""
     if target.answer_model != "asked" or request.model == target.model:
         return answer
@@ -242,9 +244,9 @@ def _named(answer: Answer | Stream, request: CallRequest, target: Target) -> Ans
     return msgspec.structs.replace(answer, body=renamed(answer.body, request.model))
 
 
-async def _raise_early_failure(call: Call, answer: Answer | Stream) -> None:
+async def _raise_early_failure(call: Call, answer: WholeAnswer | Stream) -> None:
     """Raises UpstreamRefused for an error that comes as an answer."""
-    if isinstance(answer, Answer):
+    if isinstance(answer, WholeAnswer):
         failure = failure_of_answer(answer)
     else:
         failure = failure_of_stream(answer)

@@ -22,7 +22,7 @@ from services.gateway.settings import Settings
 from services.gateway.upstream.adapters.fields import sifted
 from services.gateway.upstream.adapters.target import TranslationRefused, TranslationTarget
 from services.gateway.upstream.adapters.translator import LibraryStream, Translator
-from services.gateway.upstream.answer import EVENT_STREAM_HEADERS, JSON_HEADERS, Answer, Stream
+from services.gateway.upstream.answer import EVENT_STREAM_HEADERS, JSON_HEADERS, Stream, WholeAnswer
 from services.gateway.upstream.first_frame import Frames
 from services.gateway.upstream.headers import changed_headers
 from services.gateway.upstream.translation.failures import error_of
@@ -44,7 +44,7 @@ class LibraryCalls:
 
     async def adapt(
         self, client_format: ClientFormat, request: CallRequest, target: Target, key: str | None
-    ) -> Answer | Stream:
+    ) -> WholeAnswer | Stream:
         """A client's own body, translated by LiteLLM's adapters.
 
         Raises UpstreamFailed, UpstreamTimeout or UpstreamRefused.
@@ -70,7 +70,9 @@ class LibraryCalls:
         """Those fields of the engine's chat body that LiteLLM has no word for at the provider."""
         return await self._translator.unknown(self._destination(target, key), body)
 
-    async def ask(self, body: dict[str, Any], target: Target, key: str | None) -> Answer | Stream:
+    async def ask(
+        self, body: dict[str, Any], target: Target, key: str | None
+    ) -> WholeAnswer | Stream:
         """In chat, with the engine's own body. Raises as `adapt`."""
         destination = msgspec.structs.replace(self._destination(target, key), drop_params=False)
         return await self._answered(
@@ -87,7 +89,7 @@ class LibraryCalls:
         stream: Callable[[], Awaitable[LibraryStream]],
         *,
         is_stream: bool,
-    ) -> Answer | Stream:
+    ) -> WholeAnswer | Stream:
         await self._translator.prepare()
         total_s = self._total_s if target.timeouts.total is None else target.timeouts.total
         began = asyncio.get_running_loop().time()
@@ -95,7 +97,7 @@ class LibraryCalls:
         try:
             async with asyncio.timeout_at(_first(ends_at, began, target.timeouts.first_byte)):
                 if not is_stream:
-                    return Answer(status=200, headers=JSON_HEADERS, body=await complete())
+                    return WholeAnswer(status=200, headers=JSON_HEADERS, body=await complete())
                 frames = Frames(await stream())
                 begun = await frames.begin(_FIRST_FRAME_S)
         except TimeoutError:

@@ -14,7 +14,7 @@ from services.gateway.calls.sent_headers import sent_headers
 from services.gateway.calls.target import Target
 from services.gateway.formats.base import Format
 from services.gateway.settings import Settings
-from services.gateway.upstream.answer import Answer, Stream
+from services.gateway.upstream.answer import Stream, WholeAnswer
 from services.gateway.upstream.headers import request_headers, response_headers
 from services.gateway.upstream.http.client import RequestTimeouts, UpstreamClient, UpstreamResponse
 from services.gateway.upstream.http.connections import Connector, is_unreachable
@@ -58,7 +58,7 @@ class Relay:
             total_s=float(settings.upstream_total_timeout_s),
         )
 
-    async def call(self, request: RelayedRequest) -> Answer | Stream:
+    async def call(self, request: RelayedRequest) -> WholeAnswer | Stream:
         """Raises UpstreamFailed or UpstreamTimeout without a usable answer."""
         target, client_format = request.target, request.format
         try:
@@ -100,7 +100,7 @@ class Relay:
         changes = {name: seconds for name, seconds in own.items() if seconds is not None}
         return msgspec.structs.replace(self._timeouts, **changes)
 
-    async def _answer(self, response: UpstreamResponse, provider: str) -> Answer | Stream:
+    async def _answer(self, response: UpstreamResponse, provider: str) -> WholeAnswer | Stream:
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in _READABLE_ENCODINGS:
             response.close()
@@ -131,7 +131,7 @@ class Relay:
                 raise self._too_large()
         finally:
             response.release()
-        return Answer(
+        return WholeAnswer(
             status=response.status, headers=headers, body=body, provider_request_id=request_id
         )
 

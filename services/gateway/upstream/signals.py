@@ -13,7 +13,7 @@ import msgspec
 from libs.common.errors import AppError, QuotaExhausted, UpstreamRefused
 from services.gateway.calls.headers import Header
 from services.gateway.formats.base import Format
-from services.gateway.upstream.answer import Answer
+from services.gateway.upstream.answer import WholeAnswer
 from services.gateway.upstream.early_failures import message_of
 from services.gateway.upstream.translation.failures import is_out_of_credit
 from services.gateway.upstream.verdict import retry_after_s
@@ -28,7 +28,7 @@ _PAUSE_S = 5
 _MAX_PAUSE_S = 60
 
 
-def with_signals(answer: Answer, client_format: Format, now_s: float) -> Answer:
+def with_signals(answer: WholeAnswer, client_format: Format, now_s: float) -> WholeAnswer:
     """A provider's answer as the clients of the format understand it; `now_s` is Unix time.
 
     Raises QuotaExhausted for OpenAI's formats, whose word for that is a code.

@@ -15,9 +15,9 @@ from libs.common.errors import (
     UpstreamTimeout,
 )
 from services.gateway.calls.headers import Header
-from services.gateway.upstream.answer import Answer, Stream
+from services.gateway.upstream.answer import Stream, WholeAnswer
 
-Outcome = Answer | Stream | AppError
+Outcome = WholeAnswer | Stream | AppError
 
 _REDIRECT_STATUS = 300
 _BAD_STATUS = 400
@@ -66,7 +66,7 @@ def judge(outcome: Outcome) -> Verdict:
     """Judges by the status; only a prompt that is too long is recognised by its message."""
     if isinstance(outcome, Stream) or outcome.status < _REDIRECT_STATUS:
         return Verdict.GOOD
-    if isinstance(outcome, Answer) and outcome.is_final:
+    if isinstance(outcome, WholeAnswer) and outcome.is_final:
         return Verdict.GOOD
     if isinstance(outcome, InvalidRequest):
         # The translation to this deployment failed; another deployment may accept the call.
@@ -77,7 +77,7 @@ def judge(outcome: Outcome) -> Verdict:
     ):
         # A second timeout would take too long, and a repeated translation fails in the same way.
         return Verdict.ELSEWHERE
-    if isinstance(outcome, Answer) and is_redirect(outcome):
+    if isinstance(outcome, WholeAnswer) and is_redirect(outcome):
         return Verdict.ELSEWHERE
     if outcome.status in _TRANSIENT:
         return Verdict.AGAIN
@@ -93,7 +93,7 @@ def says_too_long(words: bytes) -> bool:
     return any(marker in words for marker in _TOO_LONG)
 
 
-def failure_of(outcome: Answer | AppError) -> Failure:
+def failure_of(outcome: WholeAnswer | AppError) -> Failure:
     """Attributes a bad outcome by its possible causes: a request can crash or slow a server."""
     cause = _cause(outcome)
     if cause == "unreachable":
@@ -110,11 +110,11 @@ def failure_of(outcome: Answer | AppError) -> Failure:
     return Failure.UNEXPLAINED
 
 
-def _cause(outcome: Answer | AppError) -> UpstreamCause | None:
+def _cause(outcome: WholeAnswer | AppError) -> UpstreamCause | None:
     return outcome.cause if isinstance(outcome, UpstreamFailed) else None
 
 
-def is_redirect(answer: Answer) -> bool:
+def is_redirect(answer: WholeAnswer) -> bool:
     return _REDIRECT_STATUS <= answer.status < _BAD_STATUS
 
 
@@ -153,7 +153,7 @@ def _until(date: str, now: float) -> float | None:
     return max((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now, 0.0)
 
 
-def _words(outcome: Answer | AppError) -> bytes:
-    if isinstance(outcome, Answer):
+def _words(outcome: WholeAnswer | AppError) -> bytes:
+    if isinstance(outcome, WholeAnswer):
         return outcome.body[:_SEARCHED_BYTES]
     return f"{outcome.code} {outcome.message}".encode()[:_SEARCHED_BYTES]

@@ -12,7 +12,7 @@ from libs.common.storage.redis.client import OutOfMemoryError, RedisError
 from libs.common.storage.redis.holds import HoldStore
 from services.gateway.admission.admissions import Admissions
 from services.gateway.metrics import REDIS_FULL
-from services.gateway.spool.backlog import Backlog, Metered, Record
+from services.gateway.spool.backlog import Backlog, BacklogRecord, Metered
 from services.gateway.usage.shard_meter import ShardMeter
 
 log = structlog.get_logger(__name__)
@@ -87,7 +87,7 @@ class SpoolDrain:
     def _may_go(self, waits_for: frozenset[int]) -> bool:
         return not waits_for <= self._away.keys()
 
-    async def _unspool(self, record: Record, batch: Sequence[Metered]) -> frozenset[int]:
+    async def _unspool(self, record: BacklogRecord, batch: Sequence[Metered]) -> frozenset[int]:
         """Takes the holds again, then enqueues the batch, whose posting releases them."""
         waits_for = set()
         for shard, part in self._parts_of(record, batch).items():
@@ -100,7 +100,7 @@ class SpoolDrain:
             waits_for.add(shard)
         return frozenset(waits_for) if waits_for else _NOTHING
 
-    def _parts_of(self, record: Record, batch: Sequence[Metered]) -> dict[int, _Part]:
+    def _parts_of(self, record: BacklogRecord, batch: Sequence[Metered]) -> dict[int, _Part]:
         """By shard. A batch was of one, unless it was written with another number of shards."""
         parts: dict[int, _Part] = {}
         for hold in record.holds:

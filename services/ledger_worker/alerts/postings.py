@@ -33,13 +33,13 @@ _KEYS_S = 10.0
 _MAX_KEYS = 10_000
 
 # A user_id, and a key_id where it is the key that has the budgets.
-Owner = tuple[str, str | None]
+SpendOwner = tuple[str, str | None]
 
 
 class _Row(msgspec.Struct, frozen=True, kw_only=True):
     """A budget in the period of an entry, and a call that was refused in that period."""
 
-    owner: Owner
+    owner: SpendOwner
     budget: Budget
     entry: LedgerEntry
     refused_call_id: str | None
@@ -77,7 +77,7 @@ class PostingWatch:
     async def _of_budgets(
         self, entries: Sequence[LedgerEntry], accounts: Mapping[str, Document], session: Session
     ) -> list[Alert]:
-        budgets: dict[Owner, tuple[Budget, ...]] = {
+        budgets: dict[SpendOwner, tuple[Budget, ...]] = {
             (user_id, None): msgspec.convert(account["budgets"], tuple[Budget, ...])
             for user_id, account in accounts.items()
             if account.get("budgets")
@@ -134,13 +134,16 @@ def _period(budget: Budget, entry: LedgerEntry) -> str:
 
 
 def _rows(
-    entries: Sequence[LedgerEntry], budgets: Mapping[Owner, tuple[Budget, ...]]
+    entries: Sequence[LedgerEntry], budgets: Mapping[SpendOwner, tuple[Budget, ...]]
 ) -> list[_Row]:
     """One for each budget and period."""
-    rows: dict[tuple[Owner, str], _Row] = {}
+    rows: dict[tuple[SpendOwner, str], _Row] = {}
     for entry in entries:
         refused = entry.entry_id if entry.error_code == BudgetExceeded.code else None
-        owners: tuple[Owner, Owner] = ((entry.user_id, None), (entry.user_id, entry.key_id))
+        owners: tuple[SpendOwner, SpendOwner] = (
+            (entry.user_id, None),
+            (entry.user_id, entry.key_id),
+        )
         for owner in owners:
             for budget in budgets.get(owner, ()):
                 place = (owner, _period(budget, entry))

@@ -17,7 +17,7 @@ import structlog
 from libs.common.schemas.alert import Delivery, Receiver
 from libs.common.storage.mongo.alert_receivers import ReceiverStore
 from libs.common.storage.mongo.alerts import AlertStore
-from libs.common.web.destinations import Destinations, Refused
+from libs.common.web.destinations import DestinationRefused, Destinations
 from libs.common.web.http_client import HttpClient, HttpUnreachable
 from services.ledger_worker.alerts.signatures import signed_headers
 from services.ledger_worker.metrics import Metrics
@@ -128,7 +128,7 @@ class AlertSender:
         try:
             async with asyncio.timeout(self._timeout_s):
                 addresses = await self._destinations.addresses(receiver.url)
-        except Refused as error:
+        except DestinationRefused as error:
             return None, str(error)
         except (OSError, UnicodeError, TimeoutError) as error:
             return None, f"The receiver's host cannot be looked up ({type(error).__name__})."

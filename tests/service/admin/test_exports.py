@@ -34,7 +34,7 @@ from libs.common.storage.mongo.ledger_reader import LedgerReader
 from services.admin.errors import exception_handlers
 from services.admin.exports.encoders import CsvEncoder
 from services.admin.exports.formats import CSV
-from services.admin.exports.stream import ExportResponse, Rows
+from services.admin.exports.stream import CellRows, ExportResponse
 from tests.service.admin.conftest import NOW
 from tests.service.admin.test_usage import entry
 from tests.support.sockets import serving
@@ -258,7 +258,7 @@ class Exporter:
     async def _export(self, _: Request) -> ExportResponse:
         return ExportResponse(self._pages(), CsvEncoder(["n"]), CSV, "n", self.slots)
 
-    async def _pages(self) -> AsyncIterator[Rows]:
+    async def _pages(self) -> AsyncIterator[CellRows]:
         try:
             if self.refusal is not None:
                 raise self.refusal

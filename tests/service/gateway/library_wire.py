@@ -17,7 +17,7 @@ from services.gateway.directory.library_rows import library_target
 from services.gateway.formats import FORMATS
 from services.gateway.settings import Settings
 from services.gateway.upstream.adapters.translator import Translator
-from services.gateway.upstream.answer import Answer, Stream
+from services.gateway.upstream.answer import Stream, WholeAnswer
 from services.gateway.upstream.credentials import Credentials
 from services.gateway.upstream.forward import Forwarder
 from services.gateway.upstream.library_calls import LibraryCalls
@@ -62,7 +62,7 @@ class LibraryWire:
         """Of the model `name`, `provider/model`. Raises AppError as the engine does."""
         answer = await self.open(client, name, body, drops=drops, key=key)
         headers = {name.decode(): value.decode() for name, value in answer.headers}
-        if isinstance(answer, Answer):
+        if isinstance(answer, WholeAnswer):
             told = json.loads(answer.body)
             return Said(told, headers, answer.usage, status=answer.status)
         return await _read(answer, headers)
@@ -75,7 +75,7 @@ class LibraryWire:
         *,
         drops: bool = False,
         key: str | None = "sk-secret",
-    ) -> Answer | Stream:
+    ) -> WholeAnswer | Stream:
         """What `ask` reads."""
         provider, _, model = name.partition("/")
 

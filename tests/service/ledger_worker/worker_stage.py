@@ -40,7 +40,7 @@ from libs.common.storage.queue.event_queue import (
 from libs.common.storage.redis.client import Redis, open_redis
 from libs.common.storage.redis.holds import HoldStore
 from libs.common.storage.redis.shards import shards_of
-from services.ledger_worker.assembly import Resources
+from services.ledger_worker.assembly import WorkerResources
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.process import wait_until_ready, work
 from services.ledger_worker.settings import Settings
@@ -118,9 +118,9 @@ class Stage:
 
     def resources(
         self, settings: Settings | None = None, price_map: PriceMap | None = None
-    ) -> Resources:
+    ) -> WorkerResources:
         unused = "mongodb://127.0.0.1", "redis://127.0.0.1"
-        return Resources(
+        return WorkerResources(
             settings=settings_for(*unused) if settings is None else settings,
             database=self.database,
             redis=self.redis,

@@ -6,12 +6,12 @@ import msgspec
 import pytest
 
 from libs.common.domain.message_usage import usage_of_message
-from libs.common.domain.reported_counts import Report, decode_report, merged
+from libs.common.domain.reported_counts import UsageReport, decode_report, merged
 from libs.common.domain.usage import usage_of_embedding, usage_of_openai
 from libs.common.schemas.usage import TokenUsage
 
 
-def report(payload: dict[str, Any]) -> Report:
+def report(payload: dict[str, Any]) -> UsageReport:
     decoded = decode_report(msgspec.json.encode(payload))
     assert decoded is not None
     return decoded

@@ -13,7 +13,7 @@ from libs.common.domain.message_usage import (
 )
 from libs.common.domain.plain_usage import plain_message_usage, plain_usage
 from libs.common.domain.pricing import cost_nusd
-from libs.common.domain.reported_counts import Report, decode_report, merged
+from libs.common.domain.reported_counts import UsageReport, decode_report, merged
 from libs.common.domain.token_classes import total_input, total_output
 from libs.common.domain.usage import read_usage, usage_of_openai
 from libs.common.schemas.usage import TokenUsage
@@ -114,7 +114,7 @@ def runs_of(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 @st.composite
-def split_report(draw: st.DrawFn, names: tuple[str, ...]) -> tuple[Report, list[Report]]:
+def split_report(draw: st.DrawFn, names: tuple[str, ...]) -> tuple[UsageReport, list[UsageReport]]:
     """A report, and the same in parts: counts that grow up to it, members that are missing, null,
     zero or odd, in any order. Each of its counts comes in some part.
     """
@@ -131,22 +131,26 @@ def split_report(draw: st.DrawFn, names: tuple[str, ...]) -> tuple[Report, list[
     return whole, list(draw(st.permutations(parts)))
 
 
-def put_together(parts: list[Report]) -> Report:
-    report: Report = {}
+def put_together(parts: list[UsageReport]) -> UsageReport:
+    report: UsageReport = {}
     for part in parts:
         report = merged(report, part)
     return report
 
 
 @given(split_report(_CHAT_NAMES))
-def test_no_part_of_a_chat_s_report_lowers_its_cost(given: tuple[Report, list[Report]]) -> None:
+def test_no_part_of_a_chat_s_report_lowers_its_cost(
+    given: tuple[UsageReport, list[UsageReport]],
+) -> None:
     whole, parts = given
     usage = usage_of_openai(put_together(parts))
     assert usage == usage_of_openai(whole)
 
 
 @given(split_report(_MESSAGE_NAMES))
-def test_no_part_of_a_message_s_report_lowers_its_cost(given: tuple[Report, list[Report]]) -> None:
+def test_no_part_of_a_message_s_report_lowers_its_cost(
+    given: tuple[UsageReport, list[UsageReport]],
+) -> None:
     whole, parts = given
     assert cost(usage_of_message(put_together(parts))) == cost(usage_of_message(whole))
 

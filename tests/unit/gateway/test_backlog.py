@@ -19,7 +19,7 @@ from libs.common.storage.redis.holds import HoldStore
 from libs.common.storage.redis.shards import ONE
 from services.gateway.admission.admissions import Admissions
 from services.gateway.admission.without_redis import ClosedCalls
-from services.gateway.spool.backlog import Backlog, Metered, Record
+from services.gateway.spool.backlog import Backlog, BacklogRecord, Metered
 from services.gateway.spool.spool import Spool, SpoolFull
 from services.gateway.usage.meter import Meter
 from tests.fake_redis import fake_redis
@@ -42,11 +42,11 @@ class Drained:
     """What came out of a backlog."""
 
     def __init__(self) -> None:
-        self.records: list[Record] = []
+        self.records: list[BacklogRecord] = []
         self.batches: list[Sequence[Metered]] = []
         self.dead_lettered: list[bytes] = []
 
-    async def send(self, record: Record, batch: Sequence[Metered]) -> frozenset[int]:
+    async def send(self, record: BacklogRecord, batch: Sequence[Metered]) -> frozenset[int]:
         self.records.append(record)
         self.batches.append(batch)
         return frozenset()
@@ -101,8 +101,8 @@ async def test_calls_that_begin_together_share_their_writes(spool: Spool) -> Non
 async def test_an_unreadable_record_is_dead_lettered_and_the_rest_is_sent(spool: Spool) -> None:
     backlog = Backlog(spool)
     await spool.append(b"\xc1")
-    await spool.append(msgspec.msgpack.encode(Record(encode_batch([event("a")]), ())))
-    await spool.append(msgspec.msgpack.encode(Record(b"\xc1 no batch", (None,))))
+    await spool.append(msgspec.msgpack.encode(BacklogRecord(encode_batch([event("a")]), ())))
+    await spool.append(msgspec.msgpack.encode(BacklogRecord(b"\xc1 no batch", (None,))))
     await backlog.record_hold(hold("b"))
     out = await drained(backlog)
     assert len(out.dead_lettered) == 3

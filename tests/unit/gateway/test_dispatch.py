@@ -29,7 +29,7 @@ from services.gateway.calls.principal import Principal
 from services.gateway.calls.target import Plan, Target
 from services.gateway.formats import CHAT
 from services.gateway.formats.base import CallRequest
-from services.gateway.upstream.answer import Answer, Stream
+from services.gateway.upstream.answer import Stream, WholeAnswer
 from services.gateway.upstream.capacity import Capacity
 from services.gateway.upstream.cooldowns import Cooldowns
 from services.gateway.upstream.dispatch import Dispatcher
@@ -42,9 +42,9 @@ REQUEST = CallRequest(model="m", stream=False, max_output_tokens=None, fields={}
 TOO_LONG = b'{"error": {"code": "context_length_exceeded"}}'
 
 
-def answer(status: int = 200, body: bytes = b"{}", **headers: str) -> Answer:
+def answer(status: int = 200, body: bytes = b"{}", **headers: str) -> WholeAnswer:
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    return Answer(status=status, headers=raw, body=body)
+    return WholeAnswer(status=status, headers=raw, body=body)
 
 
 def stream() -> Stream:
@@ -96,7 +96,7 @@ class Stage:
         context_targets: Sequence[Target] = (),
         user_id: str = "acme",
         **route: Any,
-    ) -> Answer | Stream:
+    ) -> WholeAnswer | Stream:
         plan = Plan(
             route=Route(model="m", deployments=(), **route),
             targets=tuple(targets),
@@ -117,7 +117,7 @@ class Stage:
             await self.call(targets, **fields)
         return caught.value
 
-    async def send(self, attempt: Attempt) -> Answer | Stream:
+    async def send(self, attempt: Attempt) -> WholeAnswer | Stream:
         name = attempt.target.deployment_id
         self.tried.append(name)
         if name in self.gates:
@@ -384,7 +384,7 @@ async def test_an_answer_in_between_resets_the_count_over_accounts(stage: Stage)
 
 @pytest.mark.parametrize("between", [answer(), answer(400)])
 async def test_an_answer_to_one_account_does_not_reset_the_count_of_another(
-    stage: Stage, between: Answer
+    stage: Stage, between: WholeAnswer
 ) -> None:
     for _ in range(3):
         await fail(stage, answer(500), 1, "acme")
@@ -402,7 +402,9 @@ async def test_an_unreachable_deployment_cools_down_for_all(stage: Stage, outcom
 
 
 @pytest.mark.parametrize("between", [answer(), answer(400), answer(500)])
-async def test_any_answer_resets_the_count_of_unreachable(stage: Stage, between: Answer) -> None:
+async def test_any_answer_resets_the_count_of_unreachable(
+    stage: Stage, between: WholeAnswer
+) -> None:
     for _ in range(4):
         await fail(stage, UpstreamFailed("refused", cause="unreachable"), 2, "one")
         await fail(stage, between, 1, "two")

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from services.gateway.upstream.answer import Answer, Stream
+from services.gateway.upstream.answer import Stream, WholeAnswer
 from services.gateway.upstream.early_failures import (
     failure_of_answer,
     failure_of_stream,
@@ -49,11 +49,11 @@ OVERLOADED = ReportedError(message="busy", kind="overloaded_error")
 def test_an_answer_that_holds_an_error_and_nothing_else(
     body: bytes, found: ReportedError | None
 ) -> None:
-    assert failure_of_answer(Answer(status=200, headers=[], body=body)) == found
+    assert failure_of_answer(WholeAnswer(status=200, headers=[], body=body)) == found
 
 
 def test_other_statuses_speak_for_themselves() -> None:
-    assert failure_of_answer(Answer(status=500, headers=[], body=b'{"error":{}}')) is None
+    assert failure_of_answer(WholeAnswer(status=500, headers=[], body=b'{"error":{}}')) is None
 
 
 @pytest.mark.parametrize(

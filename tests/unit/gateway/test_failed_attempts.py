@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from libs.common.errors import AppError, UpstreamFailed, UpstreamTimeout
 from services.gateway.metrics import ATTEMPTS_FAILED
-from services.gateway.upstream.answer import Answer
+from services.gateway.upstream.answer import WholeAnswer
 from services.gateway.upstream.failed_attempts import redacted
 from tests.unit.gateway.test_dispatch import Stage, answer, target
 
@@ -125,7 +125,7 @@ def test_a_message_is_one_bounded_line(message: str) -> None:
 
 async def test_the_entry_keeps_a_bounded_number() -> None:
     stage = Stage()
-    stage.gives("a", Answer(status=500, headers=[], body=b"x" * 100_000))
+    stage.gives("a", WholeAnswer(status=500, headers=[], body=b"x" * 100_000))
     await stage.call([target("a")], max_attempts=10)
     assert len(stage.failed) == 10
     assert max(len(attempt.message) for attempt in stage.failed) <= 300

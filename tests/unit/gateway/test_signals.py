@@ -6,15 +6,17 @@ from libs.common.errors import QuotaExhausted, Unavailable, UpstreamRefused
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.calls.headers import Header
 from services.gateway.formats import FORMATS
-from services.gateway.upstream.answer import Answer
+from services.gateway.upstream.answer import WholeAnswer
 from services.gateway.upstream.signals import signalled, with_signals
 
 NOW_S = 1_764_000_000.0
 STOP: Header = (b"x-should-retry", b"false")
 
 
-def answer(status: int, *headers: Header, body: bytes = b'{"error":{"message":"m"}}') -> Answer:
-    return Answer(status=status, headers=list(headers), body=body)
+def answer(
+    status: int, *headers: Header, body: bytes = b'{"error":{"message":"m"}}'
+) -> WholeAnswer:
+    return WholeAnswer(status=status, headers=list(headers), body=body)
 
 
 @pytest.mark.parametrize(

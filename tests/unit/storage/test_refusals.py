@@ -2,7 +2,7 @@
 
 import pytest
 
-from libs.common.storage.mongo.driver import OperationFailure, Refusal, refusal
+from libs.common.storage.mongo.driver import OperationFailure, WriteRefusal, refusal
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,6 @@ from libs.common.storage.mongo.driver import OperationFailure, Refusal, refusal
     ],
 )
 def test_operational_failures_are_not_blamed_on_a_document(
-    code: int, expected: Refusal | None
+    code: int, expected: WriteRefusal | None
 ) -> None:
     assert refusal(OperationFailure("refused", code)) == expected

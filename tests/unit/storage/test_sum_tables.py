@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.storage.mongo.sum_tables import Field, Tally, TooManyGroups, decoded_table
+from libs.common.storage.mongo.sum_tables import FieldColumn, Tally, TooManyGroups, decoded_table
 
 FIELDS = ("user_id", "model", "status")
 VALUES = st.sampled_from(["", "a", "b", "\u00e9\n", "c" * 300])
@@ -75,7 +75,7 @@ def test_a_table_is_as_it_was_when_decoded(
 def test_rows_that_are_left_out_make_no_group() -> None:
     table = table_of([(("a", "m", "ok"), {"calls": 1}), (("b", "m", "ok"), {"calls": 2})]).table()
     tally = Tally(("user_id", "day"))
-    tally.add(table, rows=[1], fields={"day": Field(["2026-11-29"], bytes(2))})
+    tally.add(table, rows=[1], fields={"day": FieldColumn(["2026-11-29"], bytes(2))})
     assert tally.dearest(9).groups == [
         (("b", "2026-11-29"), {"cost_nusd": 0, "calls": 2, "status.ok": 2})
     ]

@@ -8,7 +8,7 @@ import pytest
 
 from libs.common.errors import UpstreamRefused
 from services.gateway.calls.headers import Header
-from services.gateway.upstream.answer import Answer
+from services.gateway.upstream.answer import WholeAnswer
 from services.gateway.upstream.translation.engine import Asked, translate
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.way_back import translated_answer
@@ -47,7 +47,7 @@ def test_a_providers_pause_is_told_in_whole_seconds(
     translation = translate(asked, "claude", profile, ("messages",), drops=False)
 
     with pytest.raises(UpstreamRefused) as refused:
-        translated_answer(translation, Answer(status=429, headers=headers, body=BODY))
+        translated_answer(translation, WholeAnswer(status=429, headers=headers, body=BODY))
 
     assert (refused.value.status, refused.value.retry_after_s) == (429, waits_s)
     told = "Slow down." if waits_s is None else f"Slow down. Please try again in {waits_s}s."

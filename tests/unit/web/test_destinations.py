@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from libs.common.settings import SettingsError
-from libs.common.web.destinations import Destinations, Refused, allowed_hosts, is_public
+from libs.common.web.destinations import DestinationRefused, Destinations, allowed_hosts, is_public
 
 METADATA = "169.254.169.254"
 
@@ -85,13 +85,13 @@ def test_urls_that_are_taken(url: str) -> None:
 
 async def test_names_of_private_addresses_are_refused_when_they_are_asked() -> None:
     """A name may point elsewhere by the time that a message is sent."""
-    with pytest.raises(Refused, match="no public address"):
+    with pytest.raises(DestinationRefused, match="no public address"):
         await Destinations().addresses("https://localhost/")
-    with pytest.raises(Refused, match="must be https"):
+    with pytest.raises(DestinationRefused, match="must be https"):
         await Destinations().addresses("http://localhost/")
     assert "127.0.0.1" in await Destinations(["localhost"]).addresses("http://localhost/")
     # Another spelling of an address is resolved, and then refused.
-    with pytest.raises(Refused, match="no public address"):
+    with pytest.raises(DestinationRefused, match="no public address"):
         await Destinations().addresses("https://2130706433/")
 
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from msgspec import defstruct
 
-from libs.common.web.openapi import JSON, Operation, OperationReply, Service, document_of
+from libs.common.web.openapi import JSON, ApiOperation, OperationReply, Service, document_of
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ class Row(msgspec.Struct):
 
 def described(*answers: Any) -> dict[str, Any]:
     operations = [
-        Operation(
+        ApiOperation(
             method="GET",
             path=f"/{number}",
             operation_id=f"show_{number}",

@@ -44,7 +44,7 @@ _TIDIED_AT_ONCE = 20
 # No account.
 NOT_READ: Mapping[str, Document] = MappingProxyType({})
 
-Spent = dict[tuple[str, str], PeriodSpend]
+SpentByPeriod = dict[tuple[str, str], PeriodSpend]
 
 
 def account_updates(entries: Iterable[LedgerEntry]) -> dict[str, Document]:
@@ -98,7 +98,7 @@ class AccountSpend:
         periods: Sequence[str],
         session: Session | None = None,
         known: Mapping[str, Document] = NOT_READ,
-    ) -> Spent:
+    ) -> SpentByPeriod:
         """By (user_id, period). Leaves out pairs without a posting.
 
         `known` accounts, by user_id with FIELDS, are not read again. The revision follows the
@@ -115,9 +115,9 @@ class AccountSpend:
         user_ids: Iterable[str],
         periods: Sequence[str],
         session: Session | None = None,
-    ) -> Spent:
+    ) -> SpentByPeriod:
         """As `read`, of accounts whose documents, with FIELDS, have been read."""
-        spent: Spent = {}
+        spent: SpentByPeriod = {}
         others = set(user_ids)
         bounded = [days for period in periods if (days := days_of(period)) is not None]
         # Of the period that ended first.
@@ -206,10 +206,10 @@ class AccountSpend:
 
     async def _read_both(
         self, user_ids: Sequence[str], periods: Sequence[str], session: Session | None
-    ) -> Spent:
+    ) -> SpentByPeriod:
         """In one snapshot: an amount that moves meanwhile counts once."""
 
-        async def work(session: Session) -> Spent:
+        async def work(session: Session) -> SpentByPeriod:
             owners = {f"{user}|{period}": user for user in user_ids for period in periods}
             beside: defaultdict[str, dict[str, Document]] = defaultdict(dict)
             found = await find_by_ids(self._beside, [*owners], session=session, owners=owners)
@@ -218,7 +218,7 @@ class AccountSpend:
             accounts = await find_by_ids(self._accounts, user_ids, FIELDS, session)
             # What is left of an account that was removed.
             missing = beside.keys() - {account["_id"] for account in accounts}
-            spent: Spent = {}
+            spent: SpentByPeriod = {}
             for account in (*accounts, *({"_id": user_id} for user_id in missing)):
                 spent |= _amounts(account, periods, beside[account["_id"]])
             return spent
@@ -228,9 +228,11 @@ class AccountSpend:
         return await in_transaction(self._database, work)
 
 
-def _amounts(account: Document, periods: Iterable[str], beside: Mapping[str, Document]) -> Spent:
+def _amounts(
+    account: Document, periods: Iterable[str], beside: Mapping[str, Document]
+) -> SpentByPeriod:
     kept = account.get("spend", {})
-    amounts: Spent = {}
+    amounts: SpentByPeriod = {}
     for period in periods:
         if period in kept or period in beside:
             other = beside.get(period, {})

@@ -68,10 +68,10 @@ __all__ = [
     "OperationFailure",
     "PyMongoError",
     "RawDocument",
-    "Refusal",
     "ReturnDocument",
     "Session",
     "UpdateOne",
+    "WriteRefusal",
     "at_revision",
     "bson_of",
     "check_mongo_uri",
@@ -107,7 +107,7 @@ _CONFLICT_BUDGET_S = 5.0
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.08
 
-Refusal = Literal["document", "unknown"]
+WriteRefusal = Literal["document", "unknown"]
 # The label of what ends a transaction that may be tried again.
 TRANSIENT = "TransientTransactionError"
 _TRANSIENT_LABELS = (
@@ -244,7 +244,7 @@ async def in_transaction(
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
-def refusal(error: Exception) -> Refusal | None:
+def refusal(error: Exception) -> WriteRefusal | None:
     """Why a retry with the same documents cannot succeed; None if it may.
 
     `document`: a document is at fault. `unknown`: the reason may lie in the deployment.

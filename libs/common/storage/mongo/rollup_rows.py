@@ -37,7 +37,7 @@ _MOST_TOKENS = 1 << 40
 
 # An account's day, and the values that a document may be of beyond account, day, key and models, by
 # dimension: `requested_model`, `client_user`, or `tag:` with the tag's name.
-Day = tuple[str, str]
+AccountDay = tuple[str, str]
 Dimensions = dict[str, str]
 
 encode_tags = msgspec.json.Encoder(order="sorted").encode
@@ -57,15 +57,15 @@ def dimensions_of(entry: LedgerEntry, tags: Collection[str]) -> Dimensions:
     return found
 
 
-def day_of(entry: LedgerEntry) -> Day:
+def day_of(entry: LedgerEntry) -> AccountDay:
     return entry.user_id, entry.periods[DAILY]
 
 
 def wanted_values(
     entries: Sequence[LedgerEntry], tags: Collection[str]
-) -> dict[Day, dict[str, set[str]]]:
+) -> dict[AccountDay, dict[str, set[str]]]:
     """By account and day, the values of each dimension."""
-    wanted: dict[Day, dict[str, set[str]]] = {}
+    wanted: dict[AccountDay, dict[str, set[str]]] = {}
     for entry in entries:
         for name, value in dimensions_of(entry, tags).items():
             wanted.setdefault(day_of(entry), {}).setdefault(name, set()).add(value)
@@ -75,7 +75,7 @@ def wanted_values(
 def day_sums(
     entries: Sequence[LedgerEntry],
     tags: Collection[str],
-    is_own: Callable[[Day, str, str], bool],
+    is_own: Callable[[AccountDay, str, str], bool],
 ) -> dict[str, Tally]:
     """Sums by CELL_FIELDS, by day. `is_own` tells which values have sums of their own.
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from libs.common.storage.mongo.batched_reads import find_by_ids
 from libs.common.storage.mongo.driver import Database, Document, Session, UpdateOne
 from libs.common.storage.mongo.index import index
-from libs.common.storage.mongo.rollup_rows import Day
+from libs.common.storage.mongo.rollup_rows import AccountDay
 
 # Of each dimension, by account and day.
 MAX_VALUES = 100
@@ -19,11 +19,11 @@ _MAX_KNOWN_DAYS = 1_000
 _Values = Mapping[str, frozenset[str]]
 
 
-def _id_of(day: Day) -> str:
+def _id_of(day: AccountDay) -> str:
     return "|".join(day)
 
 
-def _addition(day: Day, values: Mapping[str, list[str]]) -> UpdateOne:
+def _addition(day: AccountDay, values: Mapping[str, list[str]]) -> UpdateOne:
     user_id, date = day
     added = {f"values.{name}": {"$each": some} for name, some in values.items()}
     fields = {"user_id": user_id, "day": date}
@@ -46,11 +46,11 @@ class RollupValues:
         self._collection = database["rollup_values"]
         self._max_values = max_values
         # What was committed when it was read. Values are only ever added, up to the bound.
-        self._known: OrderedDict[Day, _Values] = OrderedDict()
+        self._known: OrderedDict[AccountDay, _Values] = OrderedDict()
 
     async def admit(
-        self, wanted: Mapping[Day, Mapping[str, set[str]]], session: Session
-    ) -> Callable[[Day, str, str], bool]:
+        self, wanted: Mapping[AccountDay, Mapping[str, set[str]]], session: Session
+    ) -> Callable[[AccountDay, str, str], bool]:
         """Adds what there is room for. Returns which values have sums of their own."""
         unknown = [day for day, values in wanted.items() if self._asks(day, values)]
         if unknown:
@@ -61,13 +61,13 @@ class RollupValues:
             await self._collection.bulk_write(updates, session=session)
         known = {day: self._known.get(day, {}) for day in wanted}
 
-        def is_own(day: Day, name: str, value: str) -> bool:
+        def is_own(day: AccountDay, name: str, value: str) -> bool:
             return value in known[day].get(name, ()) or value in added.get(day, {}).get(name, ())
 
         self._forget_oldest()
         return is_own
 
-    def _asks(self, day: Day, values: Mapping[str, set[str]]) -> bool:
+    def _asks(self, day: AccountDay, values: Mapping[str, set[str]]) -> bool:
         """Whether a value may have been added since, or may be added now."""
         known = self._known.get(day, {})
         return any(
@@ -75,7 +75,7 @@ class RollupValues:
             for name, some in values.items()
         )
 
-    async def _read(self, days: list[Day], session: Session) -> None:
+    async def _read(self, days: list[AccountDay], session: Session) -> None:
         found = {
             row["_id"]: row["values"]
             for row in await find_by_ids(
@@ -87,7 +87,7 @@ class RollupValues:
             self._known[day] = {name: frozenset(own) for name, own in values.items()}
             self._known.move_to_end(day)
 
-    def _room(self, day: Day, values: Mapping[str, set[str]]) -> dict[str, list[str]]:
+    def _room(self, day: AccountDay, values: Mapping[str, set[str]]) -> dict[str, list[str]]:
         known, added = self._known[day], {}
         for name, some in values.items():
             own = known.get(name, frozenset())

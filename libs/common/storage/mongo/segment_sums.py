@@ -42,7 +42,7 @@ from libs.common.storage.mongo.segment_documents import (
 from libs.common.storage.mongo.sum_tables import (
     OF_STATUS,
     STATUS,
-    Field,
+    FieldColumn,
     SumTable,
     Tally,
     TooManyGroups,
@@ -209,7 +209,7 @@ def _add(
             tally.add(table, rows=rows, fields=fields)
 
 
-def _values(table: SumTable, name: Grouping, day: str, zone: str | None) -> Field:
+def _values(table: SumTable, name: Grouping, day: str, zone: str | None) -> FieldColumn:
     """Of each row, as a group has it."""
     if name not in _TIMES:
         return _stored(table, name)
@@ -217,18 +217,18 @@ def _values(table: SumTable, name: Grouping, day: str, zone: str | None) -> Fiel
         hours = table.field(HOUR)
         own = {"hour": "", "day": day, "month": day[:7]}[name]
         clock = zone_of(zone or "UTC")
-        return Field(
+        return FieldColumn(
             [_at(hour, clock, name) if hour else own for hour in hours.values], hours.numbers
         )
-    return Field([day if name == "day" else day[:7]], bytes(table.rows))
+    return FieldColumn([day if name == "day" else day[:7]], bytes(table.rows))
 
 
-def _stored(table: SumTable, name: Grouping) -> Field:
+def _stored(table: SumTable, name: Grouping) -> FieldColumn:
     if not name.startswith(TAG):
         return table.field(_field_of(name))
     tags, tag = table.field(TAGS), name.removeprefix(TAG)
     values = [_decode_tags(text).get(tag, "") if text else "" for text in tags.values]
-    return Field(values, tags.numbers)
+    return FieldColumn(values, tags.numbers)
 
 
 def _at(hour: str, zone: tzinfo, name: Grouping) -> str:

@@ -58,7 +58,7 @@ class _Packed(msgspec.Struct, frozen=True, array_like=True):
 _decode = msgspec.msgpack.Decoder(_Packed).decode
 
 
-class Field(msgspec.Struct, frozen=True):
+class FieldColumn(msgspec.Struct, frozen=True):
     """Each row's value is the one at the row's number."""
 
     values: Sequence[str]
@@ -74,11 +74,11 @@ class SumTable:
         self.field_names = frozenset(packed.fields)
         self.sum_names = frozenset(packed.sums)
 
-    def field(self, name: str) -> Field:
+    def field(self, name: str) -> FieldColumn:
         coded = self._packed.fields.get(name)
         if coded is None:
-            return Field([""], bytes(self.rows))
-        return Field(_decode_values(coded.values), _numbers(coded.numbers, self.rows))
+            return FieldColumn([""], bytes(self.rows))
+        return FieldColumn(_decode_values(coded.values), _numbers(coded.numbers, self.rows))
 
     def sum(self, name: str) -> Sequence[int]:
         packed = self._packed.sums.get(name)
@@ -142,7 +142,7 @@ class Tally:
         table: SumTable,
         *,
         rows: Sequence[int] | None = None,
-        fields: Mapping[str, Field] | None = None,
+        fields: Mapping[str, FieldColumn] | None = None,
     ) -> None:
         """The rows of these numbers, or all, by the table's fields and those given instead.
 
@@ -216,7 +216,9 @@ class Tally:
             numbers = ((key >> shift) & _NUMBER for shift in shifts)
             yield tuple([own[n] for own, n in zip(names, numbers, strict=True)]), place
 
-    def _places(self, fields: Sequence[Field], size: int, rows: Sequence[int] | None) -> list[int]:
+    def _places(
+        self, fields: Sequence[FieldColumn], size: int, rows: Sequence[int] | None
+    ) -> list[int]:
         """Of the rows of a table of that size."""
         keys: Iterable[int] = repeat(0, size if rows is None else len(rows))
         for own, field in zip(self._values, fields, strict=True):

@@ -5,10 +5,12 @@ from collections.abc import Set as AbstractSet
 from itertools import compress, count
 from typing import Any
 
-from libs.common.storage.mongo.sum_tables import Field, SumTable
+from libs.common.storage.mongo.sum_tables import FieldColumn, SumTable
 
 
-def rows_with(field: Field, values: AbstractSet[Any], rows: Iterable[int] | None) -> list[int]:
+def rows_with(
+    field: FieldColumn, values: AbstractSet[Any], rows: Iterable[int] | None
+) -> list[int]:
     """Those of the rows, or of all, that have one of the values."""
     numbers, chosen = field.numbers, set(compress(count(), map(values.__contains__, field.values)))
     if not chosen:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from services.admin.console.page import Handler
+from services.admin.console.page import PageHandler
 from services.admin.console.pages import (
     account_forms,
     accounts,
@@ -25,7 +25,7 @@ from services.admin.console.pages import (
     statements,
 )
 
-PAGES: Mapping[str, Mapping[str, Handler]] = {
+PAGES: Mapping[str, Mapping[str, PageHandler]] = {
     **overview.PAGES,
     **budgets.PAGES,
     **accounts.PAGES,

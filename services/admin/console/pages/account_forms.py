@@ -9,31 +9,39 @@ from services.admin import accounts
 from services.admin.accounts import AccountView
 from services.admin.console.edits import edit_form, save
 from services.admin.console.elements import panel
-from services.admin.console.form_fields import Field, Typed, body_of, typed_of
+from services.admin.console.form_fields import FormField, Typed, body_of, typed_of
 from services.admin.console.forms import form_of, status_of
 from services.admin.console.limit_fields import LIMITS, budget_fields, limits_shown, several_budgets
-from services.admin.console.page import ConsolePage, Handler, Shown, View, form_for, go_to, segment
+from services.admin.console.page import (
+    ConsolePage,
+    PageHandler,
+    Shown,
+    View,
+    form_for,
+    go_to,
+    segment,
+)
 
 _SETTINGS = (
-    Field(path="name", label="Name"),
-    Field(
+    FormField(path="name", label="Name"),
+    FormField(
         path="status", label="Status", kind="choice", choices=get_args(AccountStatus),
         required=True,
     ),
-    Field(path="time_zone", label="Time zone", help="Its budget periods begin in it."),
+    FormField(path="time_zone", label="Time zone", help="Its budget periods begin in it."),
     *LIMITS,
 )  # fmt: skip
 _BUDGET = budget_fields(
     "Budget in USD", "Calls are refused before they could pass it. Empty means no budget."
 )
 _NEW = (
-    Field(
+    FormField(
         path="user_id", label="Account id", required=True,
         help="Letters, digits and . _ @ : + -, such as team-search. It cannot be changed later.",
     ),
-    Field(path="name", label="Name", help="Shown in lists; the id by default."),
+    FormField(path="name", label="Name", help="Shown in lists; the id by default."),
     *_BUDGET,
-    Field(path="time_zone", label="Time zone", help="Such as Europe/Berlin; UTC by default."),
+    FormField(path="time_zone", label="Time zone", help="Such as Europe/Berlin; UTC by default."),
 )  # fmt: skip
 
 
@@ -81,7 +89,7 @@ async def change(view: View) -> Shown:
     )  # fmt: skip
 
 
-def _body(fields: Sequence[Field], typed: Typed) -> dict[str, Any]:
+def _body(fields: Sequence[FormField], typed: Typed) -> dict[str, Any]:
     """An empty amount means no budget: null removes what there was."""
     body = body_of(fields, typed)
     if "budget" in body and body["budget"].get("limit_usd") is None:
@@ -89,7 +97,7 @@ def _body(fields: Sequence[Field], typed: Typed) -> dict[str, Any]:
     return body
 
 
-def _fields(account: AccountView) -> tuple[Field, ...]:
+def _fields(account: AccountView) -> tuple[FormField, ...]:
     """Several budgets are changed one by one by the API alone."""
     return _SETTINGS + _BUDGET if len(account.budgets) <= 1 else _SETTINGS
 
@@ -105,7 +113,7 @@ def _typed(account: AccountView) -> Typed:
     )
 
 
-PAGES: Mapping[str, Mapping[str, Handler]] = {
+PAGES: Mapping[str, Mapping[str, PageHandler]] = {
     "/console/new/account": form_for(accounts.create_account, new_page, create),
     "/console/edit/account/{user_id}": form_for(accounts.change_account, edit_page, change),
 }

@@ -26,7 +26,7 @@ from services.admin.console.elements import (
     when,
 )
 from services.admin.console.filters import filters
-from services.admin.console.page import ConsolePage, Handler, Shown, View, segment
+from services.admin.console.page import ConsolePage, PageHandler, Shown, View, segment
 from services.admin.console.pages.keys import keys_table
 from services.admin.console.spend_chart import CHART_DAYS, last_days, outlook_words, spend_chart
 
@@ -181,7 +181,7 @@ def _budget(view: View, period: str, spend: BudgetSpend, held: Decimal) -> Node:
     ]  # fmt: skip
 
 
-PAGES: Mapping[str, Mapping[str, Handler]] = {
+PAGES: Mapping[str, Mapping[str, PageHandler]] = {
     "/console/accounts": {"GET": list_page},
     "/console/accounts/{user_id}": {"GET": show_page},
 }

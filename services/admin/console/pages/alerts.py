@@ -23,7 +23,7 @@ from services.admin.console.elements import (
 )
 from services.admin.console.filters import filters
 from services.admin.console.forms import confirm_form
-from services.admin.console.page import ConsolePage, Handler, Shown, View, go_to, segment
+from services.admin.console.page import ConsolePage, PageHandler, Shown, View, go_to, segment
 from services.admin.console.pages.receivers import receivers_table
 
 _TEXTS = {
@@ -119,7 +119,7 @@ async def replay(view: View) -> Shown:
     return go_to(f"/console/alerts/{segment(alert_id)}")
 
 
-PAGES: Mapping[str, Mapping[str, Handler]] = {
+PAGES: Mapping[str, Mapping[str, PageHandler]] = {
     "/console/alerts": {"GET": list_page},
     "/console/alerts/{alert_id}": {"GET": show_page},
     "/console/alerts/{alert_id}/replay": {"POST": replay},

@@ -17,7 +17,7 @@ from services.admin.console.elements import (
     when,
 )
 from services.admin.console.filters import filters
-from services.admin.console.page import ConsolePage, Handler, Shown, View, segment
+from services.admin.console.page import ConsolePage, PageHandler, Shown, View, segment
 
 _FILTERS = {
     "actor": "Who (id)", "action": "Action", "kind": "Kind", "object": "Object",
@@ -74,7 +74,7 @@ def _object(each: AuditView) -> Node:
     return link(f"{_PATHS[each.kind]}/{segment(each.object)}", each.object)
 
 
-PAGES: Mapping[str, Mapping[str, Handler]] = {
+PAGES: Mapping[str, Mapping[str, PageHandler]] = {
     "/console/audit": {"GET": list_page},
     "/console/audit/export": {"GET": export},
 }

@@ -12,7 +12,7 @@ from htpy import Node, div, p
 from services.admin import budget_outlooks
 from services.admin.budget_outlooks import OwnedBudget
 from services.admin.console.elements import Column, link, panel, rows_table, usd
-from services.admin.console.page import ConsolePage, Handler, Shown, View, segment
+from services.admin.console.page import ConsolePage, PageHandler, Shown, View, segment
 from services.admin.console.spend_chart import outlook_words
 from services.admin.pages import Page
 
@@ -81,7 +81,7 @@ def _table(view: View, budgets: Sequence[OwnedBudget], none: Node) -> Node:
     return rows_table(NAME, _COLUMNS, rows, empty=p[none])
 
 
-PAGES: Mapping[str, Mapping[str, Handler]] = {
+PAGES: Mapping[str, Mapping[str, PageHandler]] = {
     _PATH: {"GET": show_page},
     _FIRST: {"GET": show_first},
 }

@@ -23,7 +23,7 @@ from services.admin.console.elements import (
     when,
 )
 from services.admin.console.filters import filters
-from services.admin.console.page import ConsolePage, Handler, Shown, View, segment
+from services.admin.console.page import ConsolePage, PageHandler, Shown, View, segment
 from services.admin.entry_views import EntryView
 from services.admin.exports import usage_export
 from services.admin.ledger import ExplainedEntryView
@@ -177,7 +177,7 @@ async def _recording(view: View, entry: ExplainedEntryView) -> Node:
     return panel("Recording", json_block(found))
 
 
-PAGES: Mapping[str, Mapping[str, Handler]] = {
+PAGES: Mapping[str, Mapping[str, PageHandler]] = {
     "/console/calls": {"GET": list_page},
     _TAIL: {"GET": tail},
     "/console/calls/export": {"GET": export},

@@ -9,23 +9,33 @@ from libs.common.errors import AppError, Conflict, NotFound, ValidationFailed
 from libs.common.schemas.correction import OrderedKind
 from services.admin import corrections
 from services.admin.console.elements import panel
-from services.admin.console.form_fields import Field, body_of
+from services.admin.console.form_fields import FormField, body_of
 from services.admin.console.forms import form_of, status_of
-from services.admin.console.page import ConsolePage, Handler, Shown, View, form_for, go_to, segment
+from services.admin.console.page import (
+    ConsolePage,
+    PageHandler,
+    Shown,
+    View,
+    form_for,
+    go_to,
+    segment,
+)
 
 _FIELDS = (
-    Field(path="user_id", label="Account id", required=True),
-    Field(
+    FormField(path="user_id", label="Account id", required=True),
+    FormField(
         path="entry_id", label="Call that it corrects",
         help="Its id; empty for a credit that is of no call. It counts in the call's budget "
         "periods, else in the current ones.",
     ),
-    Field(path="kind", label="Kind", kind="choice", choices=get_args(OrderedKind), required=True),
-    Field(
+    FormField(
+        path="kind", label="Kind", kind="choice", choices=get_args(OrderedKind), required=True
+    ),
+    FormField(
         path="amount_usd", label="Amount in USD, added to what was spent", kind="amount",
         required=True, help="Below zero gives back: -0.50 is half a dollar less.",
     ),
-    Field(path="reason", label="Reason", required=True, help="Kept with the entry, for ever."),
+    FormField(path="reason", label="Reason", required=True, help="Kept with the entry, for ever."),
 )  # fmt: skip
 
 
@@ -54,6 +64,6 @@ async def create(view: View) -> Shown:
     return go_to(of_call or f"/console/accounts/{segment(user_id)}")
 
 
-PAGES: Mapping[str, Mapping[str, Handler]] = {
+PAGES: Mapping[str, Mapping[str, PageHandler]] = {
     "/console/new/correction": form_for(corrections.create_correction, new_page, create),
 }

@@ -9,29 +9,29 @@ from libs.common.errors import AppError, Conflict, NotFound, ValidationFailed
 from services.admin import keys, rotations
 from services.admin.console.edits import edit_form, save
 from services.admin.console.elements import link, panel, secret_text
-from services.admin.console.form_fields import Field, Typed, body_of, typed_of
+from services.admin.console.form_fields import FormField, Typed, body_of, typed_of
 from services.admin.console.forms import form_of, status_of
 from services.admin.console.limit_fields import LIMITS, budget_fields, limits_shown, several_budgets
-from services.admin.console.page import ConsolePage, Handler, Shown, View, form_for, segment
+from services.admin.console.page import ConsolePage, PageHandler, Shown, View, form_for, segment
 from services.admin.key_bodies import KeyView, NewKeyView
 
 _COMMON = (
-    Field(
+    FormField(
         path="allowed_models", label="Models that it may call", kind="list", empty=None,
         help="One a line, * as a wildcard; empty means all that are priced.",
     ),
-    Field(path="expires_at", label="Expires", kind="time", empty=None, help="Empty: never."),
+    FormField(path="expires_at", label="Expires", kind="time", empty=None, help="Empty: never."),
     *LIMITS,
     *budget_fields("Budget of its own, USD"),
 )  # fmt: skip
 _NEW = (
-    Field(path="user_id", label="Account id", required=True),
-    Field(path="name", label="Name", help="Who or what holds it."),
+    FormField(path="user_id", label="Account id", required=True),
+    FormField(path="name", label="Name", help="Who or what holds it."),
     *_COMMON,
 )
-_EDIT = (Field(path="name", label="Name", empty=""), *_COMMON)
+_EDIT = (FormField(path="name", label="Name", empty=""), *_COMMON)
 _GRACE = (
-    Field(
+    FormField(
         path="grace_s", label="How long the old secret still works, seconds", kind="number",
         help="86400 is a day; 0 ends it at once.",
     ),
@@ -105,7 +105,7 @@ async def change(view: View) -> Shown:
     )  # fmt: skip
 
 
-def _fields(key: KeyView) -> tuple[Field, ...]:
+def _fields(key: KeyView) -> tuple[FormField, ...]:
     """Several budgets are changed one by one by the API alone."""
     several = len(key.budgets) > 1
     return tuple(f for f in _EDIT if not (several and f.path.startswith("budget.")))
@@ -122,7 +122,9 @@ def _typed(key: KeyView) -> Typed:
     )
 
 
-def _body(fields: tuple[Field, ...], typed: Typed, before: KeyView | None = None) -> dict[str, Any]:
+def _body(
+    fields: tuple[FormField, ...], typed: Typed, before: KeyView | None = None
+) -> dict[str, Any]:
     """The one budget of the form is the list of budgets that the API has.
 
     What a form does not show, or cannot say again, stays as it was before.
@@ -161,7 +163,7 @@ async def rotate(view: View) -> Shown:
     return _secret_page(view, made, "The key has a new secret")
 
 
-PAGES: Mapping[str, Mapping[str, Handler]] = {
+PAGES: Mapping[str, Mapping[str, PageHandler]] = {
     "/console/new/key": form_for(keys.create_key, new_page, create),
     "/console/edit/key/{key_id}": form_for(keys.change_key, edit_page, change),
     "/console/keys/{key_id}/rotate": form_for(rotations.rotate_key, rotate_page, rotate),

@@ -18,7 +18,7 @@ from services.admin.console.elements import (
 )
 from services.admin.console.filters import filters
 from services.admin.console.forms import confirm_form
-from services.admin.console.page import ConsolePage, Handler, Shown, View, go_to, segment
+from services.admin.console.page import ConsolePage, PageHandler, Shown, View, go_to, segment
 from services.admin.console.spend_chart import CHART_DAYS, last_days, spend_chart
 from services.admin.key_bodies import KeyView, ShownStatus
 
@@ -137,7 +137,7 @@ async def revoke(view: View) -> Shown:
     return go_to(f"/console/keys/{segment(key_id)}")
 
 
-PAGES: Mapping[str, Mapping[str, Handler]] = {
+PAGES: Mapping[str, Mapping[str, PageHandler]] = {
     "/console/keys": {"GET": list_page},
     "/console/keys/{key_id}": {"GET": show_page},
     "/console/keys/{key_id}/revoke": {"POST": revoke},

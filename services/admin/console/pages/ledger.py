@@ -29,7 +29,7 @@ from services.admin.console.elements import (
     when,
 )
 from services.admin.console.forms import confirm_form
-from services.admin.console.page import ConsolePage, Handler, Shown, View, go_to, segment
+from services.admin.console.page import ConsolePage, PageHandler, Shown, View, go_to, segment
 from services.admin.dead_letters import Letters, LetterView
 from services.admin.ledger_health import LedgerHealthView, SpoolView
 from services.admin.proof import DifferenceView
@@ -296,7 +296,7 @@ async def replay(view: View) -> Shown:
     return go_to(f"{_AT}?state=replayed" if done.replayed else _AT)
 
 
-PAGES: Mapping[str, Mapping[str, Handler]] = {
+PAGES: Mapping[str, Mapping[str, PageHandler]] = {
     _AT: {"GET": show_page},
     f"{_AT}/replay": {"POST": replay},
 }

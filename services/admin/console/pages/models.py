@@ -22,7 +22,7 @@ from services.admin.console.elements import (
 )
 from services.admin.console.filters import filters
 from services.admin.console.forms import confirm_form
-from services.admin.console.page import ConsolePage, Handler, Shown, View, go_to, segment
+from services.admin.console.page import ConsolePage, PageHandler, Shown, View, go_to, segment
 from services.admin.model_bodies import DeploymentView, RouteView
 from services.admin.model_tests import TestResult
 
@@ -200,7 +200,7 @@ async def delete(view: View) -> Shown:
     return go_to("/console/models")
 
 
-PAGES: Mapping[str, Mapping[str, Handler]] = {
+PAGES: Mapping[str, Mapping[str, PageHandler]] = {
     "/console/models": {"GET": list_page},
     "/console/models/{name:path}/test": {"POST": test},
     "/console/models/{name:path}/delete": {"POST": delete},

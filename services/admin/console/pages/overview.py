@@ -35,7 +35,7 @@ from services.admin.console.elements import (
     usd,
     usd_text,
 )
-from services.admin.console.page import ConsolePage, Handler, Shown, View, segment
+from services.admin.console.page import ConsolePage, PageHandler, Shown, View, segment
 from services.admin.console.pages import budgets
 from services.admin.console.spend_chart import spend_chart
 from services.admin.console.token_sums import input_tokens, output_tokens
@@ -245,4 +245,4 @@ def _step(view: View, handler: Callable[..., Any], to: str, name: str) -> Node:
     return link(to, name) if view.api.may(handler) else name
 
 
-PAGES: Mapping[str, Mapping[str, Handler]] = {"/console": {"GET": show_page}}
+PAGES: Mapping[str, Mapping[str, PageHandler]] = {"/console": {"GET": show_page}}

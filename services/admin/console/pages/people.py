@@ -19,24 +19,32 @@ from services.admin.console.elements import (
     when,
 )
 from services.admin.console.filters import filters
-from services.admin.console.form_fields import Field, body_of, typed_of
+from services.admin.console.form_fields import FormField, body_of, typed_of
 from services.admin.console.forms import confirm_form, form_of, status_of
-from services.admin.console.page import ConsolePage, Handler, Shown, View, form_for, go_to, segment
+from services.admin.console.page import (
+    ConsolePage,
+    PageHandler,
+    Shown,
+    View,
+    form_for,
+    go_to,
+    segment,
+)
 from services.admin.people import people
 from services.admin.people.people import PersonView
 
 _FIELDS = (
-    Field(path="name", label="Name", required=True),
-    Field(
+    FormField(path="name", label="Name", required=True),
+    FormField(
         path="role", label="Role", kind="choice", choices=get_args(Role), required=True,
         help="A viewer reads; an operator changes accounts, keys and models; billing changes "
         "prices and corrects; an owner does all that, and decides who may.",
     ),
-    Field(
+    FormField(
         path="accounts", label="Only these accounts", kind="list", empty=None,
         help="One a line; empty means all of them, and what is global.",
     ),
-    Field(path="expires_at", label="Expires", kind="time", empty=None, help="Empty: never."),
+    FormField(path="expires_at", label="Expires", kind="time", empty=None, help="Empty: never."),
 )  # fmt: skip
 _COLUMNS = (
     Column("Name"), Column("Role"), Column("Accounts"), Column("Key"), Column("Status"),
@@ -145,7 +153,7 @@ async def revoke(view: View) -> Shown:
     return go_to("/console/people")
 
 
-PAGES: Mapping[str, Mapping[str, Handler]] = {
+PAGES: Mapping[str, Mapping[str, PageHandler]] = {
     "/console/people": {"GET": list_page},
     "/console/new/person": form_for(people.create_person, new_page, create),
     "/console/edit/person/{person_id}": form_for(people.change_person, edit_page, change),

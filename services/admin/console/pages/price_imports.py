@@ -18,9 +18,17 @@ from services.admin.console.elements import (
     rows_table,
     when,
 )
-from services.admin.console.form_fields import Field
+from services.admin.console.form_fields import FormField
 from services.admin.console.forms import confirm_form, form_of, status_of
-from services.admin.console.page import ConsolePage, Handler, Shown, View, form_for, go_to, segment
+from services.admin.console.page import (
+    ConsolePage,
+    PageHandler,
+    Shown,
+    View,
+    form_for,
+    go_to,
+    segment,
+)
 from services.admin.console.price_terms import term_name, term_text
 from services.admin.cost_imports import ImportView, RowChange
 
@@ -29,9 +37,9 @@ async def show_page(
     view: View, error: AppError | None = None, answer: ImportView | None = None
 ) -> Shown:
     fields = (
-        Field(path="provider", label="Provider", help="Empty: all of them."),
-        Field(path="model", label="Model", help="Empty: all of them."),
-        Field(
+        FormField(path="provider", label="Provider", help="Empty: all of them."),
+        FormField(path="model", label="Model", help="Empty: all of them."),
+        FormField(
             path="multiplier", label="Multiplier", kind="amount", help="1.1 marks it up by 10 %."
         ),
     )
@@ -143,7 +151,7 @@ async def preview_or_import(view: View) -> Shown:
     return await show_page(view, answer=answer)
 
 
-PAGES: Mapping[str, Mapping[str, Handler]] = {
+PAGES: Mapping[str, Mapping[str, PageHandler]] = {
     "/console/prices/import": form_for(cost_imports.import_costs, show_page, preview_or_import),
     "/console/prices/import/{import_id}/undo": {"POST": undo},
 }

@@ -23,9 +23,17 @@ from services.admin.console.elements import (
     when,
 )
 from services.admin.console.filters import filters
-from services.admin.console.form_fields import Field, body_of
+from services.admin.console.form_fields import FormField, body_of
 from services.admin.console.forms import confirm_form, form_of, status_of
-from services.admin.console.page import ConsolePage, Handler, Shown, View, form_for, go_to, segment
+from services.admin.console.page import (
+    ConsolePage,
+    PageHandler,
+    Shown,
+    View,
+    form_for,
+    go_to,
+    segment,
+)
 from services.admin.console.price_terms import term_lines, term_name, term_text
 from services.admin.cost_views import BundledView, CostView, ReplacedView
 from services.admin.quotes import QuoteView
@@ -36,30 +44,32 @@ _COLUMNS = (
 )  # fmt: skip
 _RATE = "_cost_per_million"
 _NEW = (
-    Field(
+    FormField(
         path="model", label="Model", required=True,
         help="As its provider names it; * stands for any text.",
     ),
-    Field(path="provider", label="Provider", help="Empty: whatever serves the model."),
-    Field(
+    FormField(path="provider", label="Provider", help="Empty: whatever serves the model."),
+    FormField(
         path="inherit", label="Keep what I leave empty as it is now", kind="flag",
         help="Otherwise an empty rate means no rate, and LiteLLM's is dropped.",
     ),
-    Field(path=f"input{_RATE}", label="Input, USD per million tokens", kind="amount"),
-    Field(path=f"output{_RATE}", label="Output, USD per million tokens", kind="amount"),
-    Field(path=f"cached_read{_RATE}", label="Cached input, USD per million", kind="amount"),
-    Field(path=f"cache_write{_RATE}", label="Cache write, USD per million", kind="amount"),
-    Field(path="web_search_cost", label="A web search, USD", kind="amount"),
-    Field(path="effective_from", label="In force from", kind="time", help="Empty: from now on."),
+    FormField(path=f"input{_RATE}", label="Input, USD per million tokens", kind="amount"),
+    FormField(path=f"output{_RATE}", label="Output, USD per million tokens", kind="amount"),
+    FormField(path=f"cached_read{_RATE}", label="Cached input, USD per million", kind="amount"),
+    FormField(path=f"cache_write{_RATE}", label="Cache write, USD per million", kind="amount"),
+    FormField(path="web_search_cost", label="A web search, USD", kind="amount"),
+    FormField(
+        path="effective_from", label="In force from", kind="time", help="Empty: from now on."
+    ),
 )  # fmt: skip
 _QUOTE = (
-    Field(path="model", label="Model or route", required=True),
-    Field(
+    FormField(path="model", label="Model or route", required=True),
+    FormField(
         path="usage", label="Usage", kind="long", required=True,
         help="The usage object of a provider's answer, pasted as it is.",
     ),
-    Field(path="user_id", label="Account", help="With its multiplier."),
-    Field(path="at", label="At", kind="time", help="Empty: now."),
+    FormField(path="user_id", label="Account", help="With its multiplier."),
+    FormField(path="at", label="At", kind="time", help="Empty: now."),
 )  # fmt: skip
 
 
@@ -252,7 +262,7 @@ def _quoted(answer: QuoteView) -> Node:
     )
 
 
-PAGES: Mapping[str, Mapping[str, Handler]] = {
+PAGES: Mapping[str, Mapping[str, PageHandler]] = {
     "/console/prices": {"GET": list_page},
     "/console/new/price": form_for(costs.create_cost, new_page, create),
     "/console/prices/quote": {"GET": quote_page, "POST": quote},

@@ -23,34 +23,42 @@ from services.admin.console.elements import (
     status_badge,
     when,
 )
-from services.admin.console.form_fields import Field, body_of, typed_of
+from services.admin.console.form_fields import FormField, body_of, typed_of
 from services.admin.console.forms import confirm_form, form_of, status_of
-from services.admin.console.page import ConsolePage, Handler, Shown, View, form_for, go_to, segment
+from services.admin.console.page import (
+    ConsolePage,
+    PageHandler,
+    Shown,
+    View,
+    form_for,
+    go_to,
+    segment,
+)
 
 _FIELDS = (
-    Field(
+    FormField(
         path="url", label="Address", required=True,
         help="Where webhooks are sent: https at a public host, or one of ALERT_ALLOWED_HOSTS.",
     ),
-    Field(path="name", label="Name", empty="", help="Shown in lists, such as on-call."),
-    Field(
+    FormField(path="name", label="Name", empty="", help="Shown in lists, such as on-call."),
+    FormField(
         path="kinds", label="Told of", kind="many", choices=ALERT_KINDS, empty=(),
         help="None ticked means all kinds.",
     ),
-    Field(
+    FormField(
         path="user_ids", label="Only of these accounts", kind="list", empty=(),
         help="One a line; empty means all accounts, and what is of none.",
     ),
 )  # fmt: skip
 _ALL_FIELDS = (
     *_FIELDS,
-    Field(
+    FormField(
         path="enabled", label="Send to it", kind="flag",
         help="While unticked, it gets no alerts.",
     ),
 )  # fmt: skip
 _GRACE = (
-    Field(
+    FormField(
         path="grace_s", label="How long messages are signed with the old secret too, seconds",
         kind="number", required=True, help="86400 is a day; 0 ends it at once.",
     ),
@@ -259,7 +267,7 @@ async def remove(view: View) -> Shown:
 
 
 _AT = "/console/alerts/receivers/{receiver_id}"
-PAGES: Mapping[str, Mapping[str, Handler]] = {
+PAGES: Mapping[str, Mapping[str, PageHandler]] = {
     "/console/new/receiver": form_for(receivers.create_receiver, new_page, create),
     "/console/edit/receiver/{receiver_id}": form_for(receivers.change_receiver, edit_page, change),
     _AT: {"GET": show_page},

@@ -7,16 +7,16 @@ from typing import Any, get_args
 import msgspec
 
 from libs.common.errors import AppError, Conflict, NotFound, ValidationFailed
-from libs.common.schemas.route import AnswerModel, Translation
+from libs.common.schemas.route import AnswerModel, TranslationWay
 from libs.common.schemas.usage import ClientFormat
 from services.admin import models
 from services.admin.console.edits import edit_form, save
 from services.admin.console.elements import panel
-from services.admin.console.form_fields import Field, FieldGroup, Typed, body_of, typed_of
+from services.admin.console.form_fields import FieldGroup, FormField, Typed, body_of, typed_of
 from services.admin.console.forms import form_of, status_of
 from services.admin.console.page import (
     ConsolePage,
-    Handler,
+    PageHandler,
     Shown,
     View,
     form_for,
@@ -25,80 +25,80 @@ from services.admin.console.page import (
 )
 from services.admin.model_bodies import DeploymentView, RouteView
 
-_NAME = Field(
+_NAME = FormField(
     path="model", label="Name that clients send", required=True,
     help="Such as house-model, or team/fast; it cannot be changed later.",
 )  # fmt: skip
 _ROUTE = (
-    Field(
+    FormField(
         path="fallbacks", label="Fall back to these models", kind="list", empty=(),
         help="One a line: routes, or provider/model. Tried in this order once no deployment is "
         "left.",
     ),
-    Field(
+    FormField(
         path="context_fallbacks", label="When the prompt is too long, to these", kind="list",
         empty=(), help="One a line.",
     ),
-    Field(
+    FormField(
         path="max_attempts", label="Tries at most", kind="number", required=True,
         help="Of one call, fallbacks included.",
     ),
-    Field(
+    FormField(
         path="cooldown_after", label="Let a deployment rest after this many failures in a row",
         kind="number", required=True,
     ),
-    Field(path="cooldown_s", label="For how long, seconds", kind="number", required=True),
-    Field(
+    FormField(path="cooldown_s", label="For how long, seconds", kind="number", required=True),
+    FormField(
         path="answer_model", label="Model that answers name", kind="choice", required=True,
         choices=get_args(AnswerModel), help="asked: the route's; served: the provider's.",
     ),
-    Field(
+    FormField(
         path="provider_objects", label="Providers' objects that every account may use",
         kind="list", empty=(), help="One id a line, such as that of a shared vector store.",
     ),
 )  # fmt: skip
 _DEPLOYMENT = (
-    Field(
+    FormField(
         path="model", label="Model", help="As provider/model, such as openai/gpt-4.1-mini.",
     ),
-    Field(path="priority", label="Priority", kind="number", help="The lowest is tried first."),
-    Field(
+    FormField(path="priority", label="Priority", kind="number", help="The lowest is tried first."),
+    FormField(
         path="weight", label="Weight", kind="number",
         help="Of calls among deployments of one priority: 3 gets three times as many as 1.",
     ),
 )  # fmt: skip
 _RARE = (
-    Field(path="api_base", label="Base URL", help="Empty: the provider's own."),
-    Field(
+    FormField(path="api_base", label="Base URL", help="Empty: the provider's own."),
+    FormField(
         path="credential", label="Credential",
         help="env:NAME or file:NAME, where the gateway finds it. Empty: the provider's usual one.",
     ),
-    Field(
+    FormField(
         path="formats", label="Formats that the base URL speaks", kind="many",
         choices=get_args(ClientFormat),
     ),
-    Field(path="max_parallel", label="Calls at a time, at most", kind="number"),
-    Field(path="timeouts.connect", label="Time to connect, seconds", kind="decimal"),
-    Field(path="timeouts.first_byte", label="Time to the first byte, seconds", kind="decimal"),
-    Field(path="timeouts.between_bytes", label="Time between bytes, seconds", kind="decimal"),
-    Field(path="timeouts.total", label="Time in all, seconds", kind="decimal"),
-    Field(path="multiplier", label="Price multiplier", kind="amount"),
-    Field(path="priced_as", label="Priced as this model"),
-    Field(path="region", label="Region", help="For prices that depend on it."),
-    Field(
+    FormField(path="max_parallel", label="Calls at a time, at most", kind="number"),
+    FormField(path="timeouts.connect", label="Time to connect, seconds", kind="decimal"),
+    FormField(path="timeouts.first_byte", label="Time to the first byte, seconds", kind="decimal"),
+    FormField(path="timeouts.between_bytes", label="Time between bytes, seconds", kind="decimal"),
+    FormField(path="timeouts.total", label="Time in all, seconds", kind="decimal"),
+    FormField(path="multiplier", label="Price multiplier", kind="amount"),
+    FormField(path="priced_as", label="Priced as this model"),
+    FormField(path="region", label="Region", help="For prices that depend on it."),
+    FormField(
         path="translation", label="Translated by", kind="choice", required=True,
-        choices=get_args(Translation),
+        choices=get_args(TranslationWay),
     ),
-    Field(
+    FormField(
         path="drop_params", label="Leave out parameters that the model does not take",
         kind="flag", help="Else a call with one is refused.",
     ),
-    Field(
+    FormField(
         path="profile", label="What the model can do, as JSON", kind="json",
         help='Only what differs from what is known of it, such as {"sees": true}.',
     ),
 )  # fmt: skip
-_REMOVE = Field(path="remove", label="Remove it when saving", kind="flag")
+_REMOVE = FormField(path="remove", label="Remove it when saving", kind="flag")
 _MEMBER = re.compile(r"deployments\[(\d{1,3})\]\.(.+)", re.ASCII)
 _ID, _MORE = "deployment_id", "more"
 _NEW_ROW: Mapping[str, str] = {"priority": "0", "weight": "1", "translation": "native"}
@@ -106,7 +106,7 @@ _NEW_ROUTE = {
     "max_attempts": "3", "cooldown_after": "3", "cooldown_s": "30", "answer_model": "asked",
 }  # fmt: skip
 
-Row = Mapping[str, str]
+TypedRow = Mapping[str, str]
 
 
 async def new_page(view: View, error: AppError | None = None) -> Shown:
@@ -159,7 +159,7 @@ async def change(view: View) -> Shown:
     )  # fmt: skip
 
 
-def _rows(typed: Typed) -> list[Row]:
+def _rows(typed: Typed) -> list[TypedRow]:
     """What was typed of each deployment, in their order, however they are numbered."""
     found: dict[int, dict[str, str]] = {}
     for name, text in typed.items():
@@ -169,7 +169,7 @@ def _rows(typed: Typed) -> list[Row]:
     return [found[number] for number in sorted(found)]
 
 
-def _flat(rows: Sequence[Row]) -> dict[str, str]:
+def _flat(rows: Sequence[TypedRow]) -> dict[str, str]:
     """Numbered from 0 on, as errors of the API number them."""
     return {
         f"deployments[{number}].{name}": text
@@ -178,7 +178,7 @@ def _flat(rows: Sequence[Row]) -> dict[str, str]:
     }
 
 
-def _with_rows(view: View, rows: Sequence[Row]) -> View:
+def _with_rows(view: View, rows: Sequence[TypedRow]) -> View:
     others = {name: text for name, text in view.typed.items() if not _MEMBER.fullmatch(name)}
     view.typed = others | _flat(rows)
     return view
@@ -190,7 +190,7 @@ def _with_one_more(view: View) -> View:
     return _with_rows(view, [*rows, {**_NEW_ROW, "priority": str(priority)}])
 
 
-def _is_small(row: Row) -> bool:
+def _is_small(row: TypedRow) -> bool:
     return re.fullmatch(r"\d{1,3}", row.get("priority", ""), re.ASCII) is not None
 
 
@@ -200,7 +200,7 @@ def _drop_removed(view: View) -> None:
     _with_rows(view, [row for row in rows if not row.get(_REMOVE.path) and not _is_untouched(row)])
 
 
-def _is_untouched(row: Row) -> bool:
+def _is_untouched(row: TypedRow) -> bool:
     own = {name: text for name, text in row.items() if text.strip() and name != "priority"}
     return own == {name: text for name, text in _NEW_ROW.items() if name != "priority"}
 
@@ -214,12 +214,12 @@ def _deployments(typed: Typed) -> dict[str, Any]:
     return {"deployments": bodies}
 
 
-def _ids(rows: Sequence[Row]) -> dict[str, str]:
+def _ids(rows: Sequence[TypedRow]) -> dict[str, str]:
     return _flat([{_ID: row[_ID]} if row.get(_ID) else {} for row in rows])
 
 
-def _groups(rows: Sequence[Row]) -> list[FieldGroup]:
-    def numbered(fields: Sequence[Field], number: int) -> tuple[Field, ...]:
+def _groups(rows: Sequence[TypedRow]) -> list[FieldGroup]:
+    def numbered(fields: Sequence[FormField], number: int) -> tuple[FormField, ...]:
         at = f"deployments[{number}]."
         return tuple(msgspec.structs.replace(each, path=at + each.path) for each in fields)
 
@@ -271,7 +271,7 @@ def _typed_row(each: DeploymentView) -> dict[str, str]:
     )
 
 
-PAGES: Mapping[str, Mapping[str, Handler]] = {
+PAGES: Mapping[str, Mapping[str, PageHandler]] = {
     "/console/new/route": form_for(models.create_model, new_page, create),
     "/console/edit/route/{name:path}": form_for(models.change_model, edit_page, change),
 }

@@ -6,7 +6,7 @@ from htpy import code, p
 
 from services.admin import shown_settings
 from services.admin.console.elements import NOTHING, Column, panel, rows_table
-from services.admin.console.page import ConsolePage, Handler, Shown, View
+from services.admin.console.page import ConsolePage, PageHandler, Shown, View
 
 
 async def show_page(view: View) -> Shown:
@@ -30,4 +30,4 @@ async def show_page(view: View) -> Shown:
     )
 
 
-PAGES: Mapping[str, Mapping[str, Handler]] = {"/console/settings": {"GET": show_page}}
+PAGES: Mapping[str, Mapping[str, PageHandler]] = {"/console/settings": {"GET": show_page}}

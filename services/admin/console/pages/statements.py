@@ -16,7 +16,7 @@ from services.admin.console.elements import (
     rows_table,
     usd,
 )
-from services.admin.console.page import ConsolePage, Handler, Shown, View, segment
+from services.admin.console.page import ConsolePage, PageHandler, Shown, View, segment
 from services.admin.endpoints import Answer
 from services.admin.exports import statements
 from services.admin.exports.statements import Statement
@@ -71,6 +71,6 @@ def _months(view: View, month: str) -> Node:
     ]
 
 
-PAGES: Mapping[str, Mapping[str, Handler]] = {
+PAGES: Mapping[str, Mapping[str, PageHandler]] = {
     "/console/accounts/{user_id}/statements/{month}": {"GET": show_page},
 }

@@ -41,7 +41,7 @@ _ECHOED: Mapping[str, Any] = {
     "user": None,
 }
 
-Item = ReasoningItem | MessageItem | CallItem | SearchItem
+AnsweredItem = ReasoningItem | MessageItem | CallItem | SearchItem
 
 
 class ResponseEvents:
@@ -52,7 +52,7 @@ class ResponseEvents:
         self._frames: list[bytes] = []
         self._sequence = 0
         self._output: list[dict[str, Any]] = []
-        self._open: Item | None = None
+        self._open: AnsweredItem | None = None
         self._searched: set[str] = set()
         self._response: dict[str, Any] = {
             "id": new_id("resp"),
@@ -148,7 +148,7 @@ class ResponseEvents:
             self._begin(item)
         return item
 
-    def _begin(self, item: Item) -> None:
+    def _begin(self, item: AnsweredItem) -> None:
         self._close("completed")
         self._open = item
         self._emit("response.output_item.added", {**self._index(), "item": item.opened()})

@@ -71,7 +71,7 @@ class Image(_Part, frozen=True, kw_only=True):
     cache: CacheMark | None = None
 
 
-class Document(_Part, frozen=True, kw_only=True):
+class DocumentPart(_Part, frozen=True, kw_only=True):
     """A PDF, a text or a list of blocks; `citable` is Anthropic's `citations.enabled`."""
 
     source: Bytes | Url | FileId | Plain | Blocks
@@ -167,7 +167,7 @@ class Opaque(_Part, frozen=True, kw_only=True):
 Part = (
     Text
     | Image
-    | Document
+    | DocumentPart
     | Audio
     | Refusal
     | SearchResult

@@ -10,7 +10,7 @@ from libs.common.schemas.usage import TokenCounts, TokenUsage
 from services.gateway.calls.headers import Header
 from services.gateway.formats import FORMATS
 from services.gateway.formats.sse import FrameSplitter
-from services.gateway.upstream.answer import EVENT_STREAM_HEADERS, JSON_HEADERS, Answer, Stream
+from services.gateway.upstream.answer import EVENT_STREAM_HEADERS, JSON_HEADERS, Stream, WholeAnswer
 from services.gateway.upstream.translation.blamed_fields import blamed_field
 from services.gateway.upstream.translation.engine import Translation
 from services.gateway.upstream.translation.failures import error_of, failure_of, unfinished
@@ -24,7 +24,7 @@ _COUNTS = TokenCounts.__struct_fields__
 _NO_RETRY: Header = (b"x-should-retry", b"false")
 
 
-def translated_answer(translation: Translation, answer: Answer) -> Answer:
+def translated_answer(translation: Translation, answer: WholeAnswer) -> WholeAnswer:
     """In the client's format. Raises AppError for a provider's error, UpstreamFailed for bytes
     that are none of its format's.
 
@@ -48,7 +48,7 @@ def translated_answer(translation: Translation, answer: Answer) -> Answer:
         told = FORMATS[client.name].error(error, translation.call_id)
         body, status = told.body, told.status
         headers = [*headers, _NO_RETRY]
-    return Answer(
+    return WholeAnswer(
         status=status,
         headers=headers + translation.headers,
         body=body,
@@ -58,12 +58,14 @@ def translated_answer(translation: Translation, answer: Answer) -> Answer:
     )
 
 
-def _told(translation: Translation, failure: ReportedError, answer: Answer | Stream) -> AppError:
+def _told(
+    translation: Translation, failure: ReportedError, answer: WholeAnswer | Stream
+) -> AppError:
     pause_s = asked_pause_s(answer.headers, translation.context.created)
     return error_of(failure, pause_s, blamed_field(translation, failure.param))
 
 
-def _usage_in(answer: Answer, target: Language) -> TokenUsage | None:
+def _usage_in(answer: WholeAnswer, target: Language) -> TokenUsage | None:
     """What an answer reports that cannot be told."""
     try:
         return FORMATS[target.name].usage_of_answer(answer.body)

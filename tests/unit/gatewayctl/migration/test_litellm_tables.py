@@ -21,7 +21,7 @@ from gatewayctl.migration.litellm_columns import (
     TEAMS,
     USERS,
 )
-from gatewayctl.migration.litellm_config import Config
+from gatewayctl.migration.litellm_config import LiteLLMConfig
 from gatewayctl.migration.litellm_tables import read_tables
 from gatewayctl.migration.plan import MigrationPlan
 from gatewayctl.migration.table_files import read_tables_of
@@ -47,7 +47,7 @@ def sha(secret: str) -> str:
 
 
 def planned(**tables: list[dict[str, Any]]) -> MigrationPlan:
-    config = Config(allowed={"beta": ("x", "y")}, time_zone="Europe/Berlin")
+    config = LiteLLMConfig(allowed={"beta": ("x", "y")}, time_zone="Europe/Berlin")
     return read_tables({KEYS: [], **tables}, NOW, config)
 
 
@@ -58,7 +58,7 @@ def key(**columns: Any) -> MigrationPlan:
 
 def test_a_dump_as_accounts_keys_and_spend() -> None:
     tables = read_tables_of(DUMP, TABLES)
-    config = Config(allowed={"beta-models": ("smart", "house")})
+    config = LiteLLMConfig(allowed={"beta-models": ("smart", "house")})
     plan = read_tables(tables.rows, NOW, config, also=tables.others)
     accounts = {account["user_id"]: account for account in plan.accounts}
     assert accounts[RESEARCH] == {

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gatewayctl.documents import YamlDocument, parse_document
 from gatewayctl.errors import Misused
 from gatewayctl.migration.litellm_columns import KINDS, TABLES
-from gatewayctl.migration.litellm_config import Config, read_config
+from gatewayctl.migration.litellm_config import LiteLLMConfig, read_config
 from gatewayctl.migration.litellm_tables import read_tables
 from gatewayctl.migration.otari import TABLES as OTARI_TABLES
 from gatewayctl.migration.otari import read_otari
@@ -101,7 +101,7 @@ def test_any_configuration(content: dict[str, Any]) -> None:
 @few
 @given(st.fixed_dictionaries({table: rows_of(table) for table in TABLES}))
 def test_any_rows_of_tables(tables: dict[str, list[dict[str, Any]]]) -> None:
-    plan = read_tables(tables, NOW, Config())
+    plan = read_tables(tables, NOW, LiteLLMConfig())
     assert {key["user_id"] for key in plan.keys} <= {each["user_id"] for each in plan.accounts}
 
 

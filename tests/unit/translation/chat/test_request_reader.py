@@ -11,7 +11,7 @@ from services.gateway.upstream.translation.parts import (
     Audio,
     Bytes,
     CacheMark,
-    Document,
+    DocumentPart,
     FileId,
     Image,
     Part,
@@ -86,11 +86,11 @@ def result(call_id: str, content: Any = "ok") -> dict[str, Any]:
                 "type": "file",
                 "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AAA="},
             },
-            Document(source=Bytes("application/pdf", "AAA="), filename="a.pdf", at=(0, 0)),
+            DocumentPart(source=Bytes("application/pdf", "AAA="), filename="a.pdf", at=(0, 0)),
         ),
         (
             {"type": "file", "file": {"file_id": "file-1"}},
-            Document(source=FileId("file-1", "openai"), at=(0, 0)),
+            DocumentPart(source=FileId("file-1", "openai"), at=(0, 0)),
         ),
     ],
 )

@@ -25,7 +25,7 @@ from services.gateway.upstream.translation.parts import (
     Blocks,
     Bytes,
     CacheMark,
-    Document,
+    DocumentPart,
     FileId,
     Hosted,
     Image,
@@ -53,7 +53,7 @@ from services.gateway.upstream.translation.tools import (
 from tests.unit.translation.chat.bodies import OPENAI, OTHER, fields_of, read, reported, written
 
 NONE = msgspec.Raw(b"null")
-PDF = Document(source=Bytes("application/pdf", "AAA="), at=(0, 1))
+PDF = DocumentPart(source=Bytes("application/pdf", "AAA="), at=(0, 1))
 PNG = Image(source=Bytes("image/png", "AAA="), at=(0, 1))
 
 
@@ -100,17 +100,17 @@ def said(*parts: Part, profile: Profile = OTHER) -> Any:
             ],
         ),
         (
-            (Document(source=FileId("file-1", "openai")),),
+            (DocumentPart(source=FileId("file-1", "openai")),),
             [{"type": "file", "file": {"file_id": "file-1"}}],
         ),
         (
-            (Document(source=Plain("text"), title="title", context="context"),),
+            (DocumentPart(source=Plain("text"), title="title", context="context"),),
             "title\n\ncontext\n\ntext",
         ),
-        ((Document(source=Bytes("text/plain", "aGk=")),), "hi"),
+        ((DocumentPart(source=Bytes("text/plain", "aGk=")),), "hi"),
         (
             (
-                Document(
+                DocumentPart(
                     source=Blocks((Text(text="a"), Image(source=Url("https://x/a")))), title="t"
                 ),
             ),
@@ -136,11 +136,11 @@ def test_what_a_user_says(parts: tuple[Part, ...], content: Any) -> None:
         (PNG, Profile(sees=False)),
         (Audio(data="", format="wav", at=(0, 1)), Profile(hears=False)),
         (PDF, Profile(reads_pdf=False)),
-        (Document(source=FileId("file-1", "openai"), at=(0, 1)), OTHER),
-        (Document(source=FileId("file-1", "anthropic"), at=(0, 1)), OPENAI),
-        (Document(source=Url("https://x/a.pdf"), at=(0, 1)), OPENAI),
-        (Document(source=Bytes("application/zip", ""), at=(0, 1)), OPENAI),
-        (Document(source=Bytes("text/plain", "/w=="), at=(0, 1)), OPENAI),
+        (DocumentPart(source=FileId("file-1", "openai"), at=(0, 1)), OTHER),
+        (DocumentPart(source=FileId("file-1", "anthropic"), at=(0, 1)), OPENAI),
+        (DocumentPart(source=Url("https://x/a.pdf"), at=(0, 1)), OPENAI),
+        (DocumentPart(source=Bytes("application/zip", ""), at=(0, 1)), OPENAI),
+        (DocumentPart(source=Bytes("text/plain", "/w=="), at=(0, 1)), OPENAI),
         (Image(source=FileId("file-1", "openai"), at=(0, 1)), OPENAI),
         (Opaque(kind="container_upload", raw=NONE, family="anthropic", at=(0, 1)), OPENAI),
         (Hosted(kind="code_execution", raw=NONE, family="anthropic", at=(0, 1)), OPENAI),

@@ -10,7 +10,7 @@ import msgspec
 from libs.common.errors import AppError
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.formats.base import decode_fields
-from services.gateway.upstream.answer import Answer, Stream
+from services.gateway.upstream.answer import Stream, WholeAnswer
 from services.gateway.upstream.translation.engine import (
     Asked,
     Translation,
@@ -57,12 +57,12 @@ def body_of(sent: Translation) -> dict[str, Any]:
     return decoded
 
 
-def answer_of(body: Any, status: int = 200) -> Answer:
+def answer_of(body: Any, status: int = 200) -> WholeAnswer:
     encoded = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer(status=status, headers=[], body=encoded)
+    return WholeAnswer(status=status, headers=[], body=encoded)
 
 
-def answered(sent: Translation, body: Any, status: int = 200) -> Answer:
+def answered(sent: Translation, body: Any, status: int = 200) -> WholeAnswer:
     return translated_answer(sent, answer_of(body, status))
 
 

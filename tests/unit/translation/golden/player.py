@@ -15,7 +15,7 @@ from libs.common.schemas.usage import ClientFormat
 from services.gateway.endpoints.reply_headers import error_headers
 from services.gateway.formats import FORMATS
 from services.gateway.formats.sse import FrameSplitter
-from services.gateway.upstream.answer import Answer, Stream
+from services.gateway.upstream.answer import Stream, WholeAnswer
 from services.gateway.upstream.signals import signalled
 from services.gateway.upstream.translation.engine import Asked, Translation, translate
 from services.gateway.upstream.translation.way_back import translated_answer, translated_stream
@@ -88,12 +88,14 @@ def translation_of(call: Given, *, stream: bool = False) -> Translation:
     return translate(asked, model, profile, (call.format,), drops=call.drops)
 
 
-def answer_of(translation: Translation, answered: Answered) -> Answer:
+def answer_of(translation: Translation, answered: Answered) -> WholeAnswer:
     """Raises AppError."""
     headers = [(name.encode(), value.encode()) for name, value in answered.headers.items()]
     body = answered.body if isinstance(answered.body, str) else None
     raw = compact(answered.body) if body is None else body.encode()
-    return translated_answer(translation, Answer(status=answered.status, headers=headers, body=raw))
+    return translated_answer(
+        translation, WholeAnswer(status=answered.status, headers=headers, body=raw)
+    )
 
 
 def provider_bytes(language: ClientFormat, events: Iterable[Any]) -> bytes:

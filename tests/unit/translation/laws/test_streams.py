@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from libs.common.schemas.usage import ClientFormat
-from services.gateway.upstream.answer import Answer
+from services.gateway.upstream.answer import WholeAnswer
 from services.gateway.upstream.translation.way_back import translated_answer
 from tests.unit.translation.golden import player
 from tests.unit.translation.laws.accumulators import put_together, same
@@ -56,7 +56,7 @@ def test_a_stream_makes_the_whole_answer(
 ) -> None:
     reply = data.draw(replies(target))
     call = call_of(client, target)
-    answer = Answer(status=200, headers=[], body=whole(target, reply))
+    answer = WholeAnswer(status=200, headers=[], body=whole(target, reply))
     told = translated_answer(player.translation_of(call), answer)
     assert told.usage is not None
     stream = got(call, streamed(target, reply))

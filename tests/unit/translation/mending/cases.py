@@ -27,7 +27,7 @@ from services.gateway.upstream.translation.mending.cache_marks import cache_mark
 from services.gateway.upstream.translation.messages.family import PATHS as MESSAGES
 from services.gateway.upstream.translation.parts import (
     CacheMark,
-    Document,
+    DocumentPart,
     Hosted,
     Plain,
     Result,
@@ -741,8 +741,8 @@ TURNS = [
         to="chat",
         profile=SERVER,
         paths=MESSAGES,
-        request=asked(users(Document(source=Plain("t"), citable=True, at=(3, 1)))),
-        sent=asked(users(Document(source=Plain("t"), citable=True, at=(3, 1)))),
+        request=asked(users(DocumentPart(source=Plain("t"), citable=True, at=(3, 1)))),
+        sent=asked(users(DocumentPart(source=Plain("t"), citable=True, at=(3, 1)))),
         adapted=("messages[3].content[1].citations",),
     ),
     Case(

@@ -21,7 +21,7 @@ from services.gateway.upstream.translation.parts import (
     Audio,
     Bytes,
     CacheMark,
-    Document,
+    DocumentPart,
     FileId,
     Hosted,
     Image,
@@ -77,7 +77,7 @@ def last(*parts: Part, role: str = "user") -> Any:
 PARTS: tuple[tuple[Part, dict[str, Any]], ...] = (
     (Image(source=Bytes("image/png", "aGk=")), {"type": "image"}),
     (
-        Document(source=Bytes("application/pdf", "aGk="), filename="a.pdf"),
+        DocumentPart(source=Bytes("application/pdf", "aGk="), filename="a.pdf"),
         {
             "type": "document",
             "source": {"type": "base64", "media_type": "application/pdf", "data": "aGk="},
@@ -85,11 +85,11 @@ PARTS: tuple[tuple[Part, dict[str, Any]], ...] = (
         },
     ),
     (
-        Document(source=Bytes("text/plain", "aGk=")),
+        DocumentPart(source=Bytes("text/plain", "aGk=")),
         {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "hi"}},
     ),
     (
-        Document(source=Url("https://x/a.pdf")),
+        DocumentPart(source=Url("https://x/a.pdf")),
         {"type": "document", "source": {"type": "url", "url": "https://x/a.pdf"}},
     ),
     (Text(text="a", cache=CacheMark(43200)), {"cache_control": {"type": "ephemeral", "ttl": "1h"}}),
@@ -176,8 +176,8 @@ REFUSED: tuple[tuple[Part, str, str], ...] = (
     (Audio(data="a", format="wav"), "messages[1]", "does not accept audio"),
     (Image(source=Bytes("image/tiff", "a")), "messages[1]", "image/tiff"),
     (Image(source=FileId("file-1", "openai")), "messages[1]", "another provider keeps"),
-    (Document(source=Bytes("application/zip", "a")), "messages[1]", "application/zip"),
-    (Document(source=Bytes("text/plain", "//8=")), "messages[1]", "not base64 text"),
+    (DocumentPart(source=Bytes("application/zip", "a")), "messages[1]", "application/zip"),
+    (DocumentPart(source=Bytes("text/plain", "//8=")), "messages[1]", "not base64 text"),
     (Opaque(kind="compaction", raw=RAW, family="openai"), "messages[1]", "compaction cannot be"),
     (Hosted(kind="mcp", raw=RAW, family="openai"), "messages[1]", "mcp cannot be carried"),
     (
@@ -202,15 +202,17 @@ def test_content_is_refused_by_its_path(part: Part, path: str, why: str, drops: 
     ("part", "ability"),
     [
         (Image(source=Url("https://x/a.png"), at=(1,)), "sees"),
-        (Document(source=Url("https://x/a.pdf"), at=(1,)), "reads_pdf"),
-        (Document(source=Bytes("application/pdf", "aGk="), at=(1,)), "reads_pdf"),
+        (DocumentPart(source=Url("https://x/a.pdf"), at=(1,)), "reads_pdf"),
+        (DocumentPart(source=Bytes("application/pdf", "aGk="), at=(1,)), "reads_pdf"),
     ],
 )
 def test_models_that_cannot_see(part: Part, ability: str) -> None:
     profile = msgspec.structs.replace(CLAUDE, **{ability: False})
     with pytest.raises(UnsupportedField, match=r"^messages\[1\]: the model (does|accepts only)"):
         write(request(ASK, said(part, role="user")), profile)
-    write(request(ASK, said(Document(source=Bytes("text/plain", "aGk=")), role="user")), profile)
+    write(
+        request(ASK, said(DocumentPart(source=Bytes("text/plain", "aGk=")), role="user")), profile
+    )
 
 
 SYSTEM = Turn(role="developer", parts=(Text(text="s"),), at=(1,))
@@ -382,7 +384,7 @@ def test_a_longer_conversation_begins_with_the_shorter_one() -> None:
         ),
         said(Text(text="x"), Result(call_id="c", parts=(Text(text="r"),)), role="user"),
         said(Thinking(text="b", signature=ThoughtSignature("openai", "s")), Text(text="ok")),
-        said(Document(source=Plain("d")), role="user"),
+        said(DocumentPart(source=Plain("d")), role="user"),
     ]
     whole = written(*turns)
     for cut in range(2, len(turns)):

@@ -19,7 +19,7 @@ from services.gateway.upstream.translation.conversation import (
 from services.gateway.upstream.translation.parts import (
     Bytes,
     CacheMark,
-    Document,
+    DocumentPart,
     FileId,
     Image,
     Opaque,
@@ -224,11 +224,11 @@ def test_a_message_of_another_phase_begins_a_turn() -> None:
         ),
         (
             {"content": [{"type": "input_file", "file_data": "aGk=", "filename": "a.pdf"}]},
-            Document(source=Bytes("application/pdf", "aGk="), filename="a.pdf", at=(0, 0)),
+            DocumentPart(source=Bytes("application/pdf", "aGk="), filename="a.pdf", at=(0, 0)),
         ),
         (
             {"content": [{"type": "input_file", "file_url": "https://x/a.pdf"}]},
-            Document(source=Url("https://x/a.pdf"), at=(0, 0)),
+            DocumentPart(source=Url("https://x/a.pdf"), at=(0, 0)),
         ),
         (
             {

@@ -19,7 +19,7 @@ from services.gateway.upstream.translation.conversation import (
 from services.gateway.upstream.translation.parts import (
     Bytes,
     CacheMark,
-    Document,
+    DocumentPart,
     FileId,
     Hosted,
     Image,
@@ -96,7 +96,7 @@ def test_leading_system_turns_are_instructions_and_later_ones_items() -> None:
             {"type": "input_image", "detail": "auto", "image_url": "data:image/png;base64,aGk="},
         ),
         (
-            Document(source=Bytes("application/pdf", "aGk="), title="T"),
+            DocumentPart(source=Bytes("application/pdf", "aGk="), title="T"),
             {
                 "type": "input_file",
                 "filename": "T",
@@ -104,7 +104,7 @@ def test_leading_system_turns_are_instructions_and_later_ones_items() -> None:
             },
         ),
         (
-            Document(source=Bytes("application/pdf", "aGk=")),
+            DocumentPart(source=Bytes("application/pdf", "aGk=")),
             {
                 "type": "input_file",
                 "filename": "document.pdf",
@@ -112,10 +112,10 @@ def test_leading_system_turns_are_instructions_and_later_ones_items() -> None:
             },
         ),
         (
-            Document(source=Url("https://x/a.pdf")),
+            DocumentPart(source=Url("https://x/a.pdf")),
             {"type": "input_file", "file_url": "https://x/a.pdf"},
         ),
-        (Document(source=Plain("words"), title="T"), "T\nwords"),
+        (DocumentPart(source=Plain("words"), title="T"), "T\nwords"),
         (
             SearchResult(source="https://x", title="T", parts=(Text(text="a"), Text(text="b"))),
             "https://x\nT\na\nb",
@@ -135,7 +135,7 @@ def test_parts_of_others_are_carried(part: Part, right: Any) -> None:
     "part",
     [
         Image(source=FileId("f", "anthropic"), at=(0, 0)),
-        Document(source=FileId("f", "anthropic"), at=(0, 0)),
+        DocumentPart(source=FileId("f", "anthropic"), at=(0, 0)),
         Opaque(kind="container_upload", raw=msgspec.Raw(b"{}"), family="anthropic", at=(0, 0)),
     ],
 )
@@ -149,7 +149,7 @@ def test_a_model_without_eyes_is_shown_nothing() -> None:
     image = Image(source=Url("https://x"), at=(0, 1))
     with pytest.raises(UnsupportedField, match="images"):
         write(request(image), Profile(sees=False))
-    document = Document(source=Url("https://x"), at=(0, 1))
+    document = DocumentPart(source=Url("https://x"), at=(0, 1))
     with pytest.raises(UnsupportedField, match="files"):
         write(request(document), Profile(reads_pdf=False))
 
@@ -336,7 +336,7 @@ def test_a_result_is_marked_at_its_end() -> None:
 
 def test_what_is_said_of_a_file_goes_before_it() -> None:
     source = Bytes("application/pdf", "aGk=")
-    part = Document(source=source, context="from the archive", citable=True, at=(0, 0))
+    part = DocumentPart(source=source, context="from the archive", citable=True, at=(0, 0))
     report = Report(MESSAGES_PATHS, drops=False)
     content = write(request(part), report=report)["input"][0]["content"]
     assert [each["type"] for each in content] == ["input_text", "input_file"]

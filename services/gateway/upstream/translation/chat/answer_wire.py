@@ -6,9 +6,9 @@ from services.gateway.upstream.translation.chat.wire import (
     ABSENT,
     NULL,
     CallExtra,
+    ChatThinking,
     CustomCall,
     Raw,
-    ThinkingBlock,
 )
 
 
@@ -44,7 +44,7 @@ class AnswerMessage(msgspec.Struct, frozen=True):
     function_call: AnswerFunction | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
-    thinking_blocks: list[ThinkingBlock] | None = None
+    thinking_blocks: list[ChatThinking] | None = None
     annotations: list[Raw] | None = None
 
 

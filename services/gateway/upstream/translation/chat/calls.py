@@ -17,7 +17,7 @@ class _Wrapped(msgspec.Struct, frozen=True):
 _wrapped = msgspec.json.Decoder(_Wrapped)
 
 
-class CallHead(msgspec.Struct, frozen=True):
+class ChatCallHead(msgspec.Struct, frozen=True):
     """`is_wrapped`: the client's tool takes any text, and what came is JSON around it."""
 
     call_id: str
@@ -50,9 +50,9 @@ class CallHead(msgspec.Struct, frozen=True):
         return call
 
 
-def call_head(call_id: str, name: str, is_freeform: bool, names: ToolNames) -> CallHead:
+def chat_call_head(call_id: str, name: str, is_freeform: bool, names: ToolNames) -> ChatCallHead:
     _, original, was_freeform = names.original(name)
-    return CallHead(
+    return ChatCallHead(
         call_id=call_id,
         name=original,
         is_freeform=is_freeform or was_freeform,
@@ -61,7 +61,7 @@ def call_head(call_id: str, name: str, is_freeform: bool, names: ToolNames) -> C
 
 
 def written_call(call: ToolCall, names: ToolNames) -> dict[str, Any]:
-    head = call_head(call.id, call.name, call.is_freeform, names)
+    head = chat_call_head(call.id, call.name, call.is_freeform, names)
     return head.written(head.said(call.arguments), call.signature)
 
 

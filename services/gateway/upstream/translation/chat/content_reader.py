@@ -11,7 +11,7 @@ from services.gateway.upstream.translation.parts import (
     Audio,
     Bytes,
     CacheMark,
-    Document,
+    DocumentPart,
     FileId,
     Image,
     Part,
@@ -29,7 +29,7 @@ _OPENING = ord("{")
 _AUDIO_FORMATS = ("wav", "mp3")
 _TTLS_S = {None: None, "30m": 1800, "12h": 43200, "5m": 300, "1h": 3600}
 
-Content = str | list[wire.ContentPart] | None
+Content = str | list[wire.ChatPart] | None
 
 
 def read_content(content: Content, at: At) -> tuple[Part, ...]:
@@ -52,13 +52,13 @@ def needed(content: Content, at: At) -> Content:
     return content
 
 
-def cache_mark(mark: wire.CacheBreakpoint | wire.CacheControl, path: str) -> CacheMark:
+def cache_mark(mark: wire.CacheBreakpoint | wire.ChatCacheControl, path: str) -> CacheMark:
     if mark.ttl not in _TTLS_S:
         raise invalid(f"{path}.ttl", f"must be 30m, 12h, 5m or 1h, not {mark.ttl!r}")
     return CacheMark(_TTLS_S[mark.ttl])
 
 
-def cache_control(mark: wire.CacheControl | None, at: At) -> CacheMark | None:
+def cache_control(mark: wire.ChatCacheControl | None, at: At) -> CacheMark | None:
     return None if mark is None else cache_mark(mark, PATHS.of(at, "cache_control"))
 
 
@@ -69,7 +69,7 @@ def marked(parts: tuple[Part, ...], mark: CacheMark | None) -> tuple[Part, ...]:
     return (*parts[:-1], msgspec.structs.replace(parts[-1], cache=mark))
 
 
-def read_thinking(message: wire.Message, at: At) -> list[Part]:
+def read_thinking(message: wire.ChatMessage, at: At) -> list[Part]:
     """The blocks, where they are, have the text of `reasoning_content` too."""
     if message.thinking_blocks:
         read = [read_block(block, at) for block in message.thinking_blocks]
@@ -78,7 +78,7 @@ def read_thinking(message: wire.Message, at: At) -> list[Part]:
     return [Thinking(text=text, at=at)] if text else []
 
 
-def read_block(block: wire.ThinkingBlock, at: At) -> Thinking | None:
+def read_block(block: wire.ChatThinking, at: At) -> Thinking | None:
     if block.type == "redacted_thinking":
         signature = signature_in(block.data or "", SIGNATURES)
         return None if signature is None else Thinking(signature=signature, is_redacted=True, at=at)
@@ -94,7 +94,7 @@ def signed_thinking(text: str, signature: ThoughtSignature | None, at: At = ()) 
     return Thinking(text=text, signature=signature, at=at)
 
 
-def _read_part(part: wire.ContentPart, at: At) -> Part:
+def _read_part(part: wire.ChatPart, at: At) -> Part:
     match part.type:
         case "text":
             if part.text is None:
@@ -126,7 +126,7 @@ def _read_audio(audio: wire.InputAudio | None, at: At) -> Audio:
     return Audio(data=audio.data, format=audio.format, at=at)
 
 
-def _read_file(part: wire.ContentPart, at: At) -> Document:
+def _read_file(part: wire.ChatPart, at: At) -> DocumentPart:
     file = part.file
     if file is None:
         raise _missing(at, "file")
@@ -139,7 +139,7 @@ def _read_file(part: wire.ContentPart, at: At) -> Document:
         source = _source(file.file_data, at, "file.file_data")
     else:
         source = Bytes(_PDF, file.file_data)
-    return Document(source=source, filename=file.filename, cache=_cache(part, at), at=at)
+    return DocumentPart(source=source, filename=file.filename, cache=_cache(part, at), at=at)
 
 
 def _source(url: str, at: At, member: str) -> Bytes | Url:
@@ -154,7 +154,7 @@ def _source(url: str, at: At, member: str) -> Bytes | Url:
     return Bytes(media_type, data)
 
 
-def _cache(part: wire.ContentPart, at: At) -> CacheMark | None:
+def _cache(part: wire.ChatPart, at: At) -> CacheMark | None:
     if part.prompt_cache_breakpoint is not None:
         return cache_mark(part.prompt_cache_breakpoint, PATHS.of(at, "prompt_cache_breakpoint"))
     return cache_control(part.cache_control, at)

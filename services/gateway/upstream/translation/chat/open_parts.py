@@ -1,16 +1,16 @@
 """The open parts of a stream that is being written."""
 
 from services.gateway.formats.base import MAX_KEPT_BYTES
-from services.gateway.upstream.translation.chat.calls import CallHead
+from services.gateway.upstream.translation.chat.calls import ChatCallHead
 from services.gateway.upstream.translation.chat.part_writer import BREAK
 
 
-class OpenToolCall:
+class OpenChatCall:
     """The call that is open, and the bytes around its deltas."""
 
     __slots__ = ("end", "head", "key", "said", "start")
 
-    def __init__(self, key: int, head: CallHead, number: int, *, is_legacy: bool) -> None:
+    def __init__(self, key: int, head: ChatCallHead, number: int, *, is_legacy: bool) -> None:
         self.key = key
         self.head = head
         # Of a wrapped input, which can be taken out of its JSON only when it is whole.

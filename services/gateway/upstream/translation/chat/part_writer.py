@@ -10,7 +10,7 @@ from services.gateway.upstream.translation.parts import (
     Blocks,
     Bytes,
     CacheMark,
-    Document,
+    DocumentPart,
     FileId,
     Hosted,
     Image,
@@ -68,7 +68,7 @@ class PartWriter:
             return [text_part(part.text, part.cache, self._profile)] if part.text else []
         if type(part) is Image:
             return [self._image(part)]
-        if type(part) is Document:
+        if type(part) is DocumentPart:
             return self._document(part)
         if type(part) is SearchResult:
             return [self._search_result(part)]
@@ -110,7 +110,7 @@ class PartWriter:
             raise unsupported(self._path(audio.at), "the model does not accept audio")
         return {"type": "input_audio", "input_audio": {"data": audio.data, "format": audio.format}}
 
-    def _document(self, document: Document) -> list[Written]:
+    def _document(self, document: DocumentPart) -> list[Written]:
         source = document.source
         if isinstance(source, Plain):
             return [self._titled(document, source.text)]
@@ -138,22 +138,22 @@ class PartWriter:
             raise unsupported(path, "the model's provider does not have this file: send its data")
         return source.id
 
-    def _file(self, file: Written, document: Document) -> Written:
+    def _file(self, file: Written, document: DocumentPart) -> Written:
         return _marked({"type": "file", "file": file}, document.cache, self._profile)
 
-    def _context(self, document: Document) -> list[Written]:
+    def _context(self, document: DocumentPart) -> list[Written]:
         if not document.context:
             return []
         self._report.adapted(self._report.paths.of(document.at, "context"))
         return [text_part(document.context, None, self._profile)]
 
-    def _titled(self, document: Document, text: str) -> Written:
+    def _titled(self, document: DocumentPart, text: str) -> Written:
         self._report.adapted(self._path(document.at))
         lines = (document.title or document.filename, document.context, text)
         whole = BREAK.join(line for line in lines if line)
         return text_part(whole, document.cache, self._profile)
 
-    def _blocks(self, document: Document, source: Blocks) -> list[Written]:
+    def _blocks(self, document: DocumentPart, source: Blocks) -> list[Written]:
         """Texts and images, one after the other, below the title."""
         self._report.adapted(self._path(document.at))
         parts = [

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from libs.common.domain.reported_counts import Report, decode_report, merged
+from libs.common.domain.reported_counts import UsageReport, decode_report, merged
 from libs.common.domain.usage import usage_of_openai
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.upstream.translation.chat import answer_wire, wire
@@ -47,7 +47,7 @@ class ChatStreamReader:
         self._has_refused = False
         self._has_failed = False
         self._has_cited = False
-        self._report: Report = {}
+        self._report: UsageReport = {}
         self._told: TokenUsage | None = None
 
     def feed(self, frame: bytes) -> None:
@@ -118,7 +118,7 @@ class ChatStreamReader:
             is_list = entries is not None and bytes(entries)[:1] == b"["
             self._sink.text(text, entries if is_list else None)
 
-    def _read_blocks(self, blocks: list[wire.ThinkingBlock], *, has_text: bool) -> None:
+    def _read_blocks(self, blocks: list[wire.ChatThinking], *, has_text: bool) -> None:
         """LiteLLM's: their text is in `reasoning_content` as well, their signatures are not."""
         for block in blocks:
             if block.thinking and not has_text:

@@ -9,10 +9,10 @@ import msgspec
 
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.upstream.translation.chat.answer_writer import MALFORMED, answer_id
-from services.gateway.upstream.translation.chat.calls import call_extra, call_head
+from services.gateway.upstream.translation.chat.calls import call_extra, chat_call_head
 from services.gateway.upstream.translation.chat.citations import annotation
 from services.gateway.upstream.translation.chat.family import CALL_SIGNATURES
-from services.gateway.upstream.translation.chat.open_parts import OpenThought, OpenToolCall
+from services.gateway.upstream.translation.chat.open_parts import OpenChatCall, OpenThought
 from services.gateway.upstream.translation.chat.part_writer import BREAK
 from services.gateway.upstream.translation.chat.stops import finish_reason
 from services.gateway.upstream.translation.chat.thoughts import redacted_block, signed_block
@@ -46,7 +46,7 @@ class ChatStreamWriter:
         self._thought = OpenThought()
         self._has_thought = False
         self._block_count = 0
-        self._open: OpenToolCall | None = None
+        self._open: OpenChatCall | None = None
         self._numbers: dict[str, int] = {}
         self._call_count = 0
         self._call_signatures: dict[str, ThoughtSignature] = {}
@@ -210,11 +210,11 @@ class ChatStreamWriter:
             self._has_role = True
             self._put(b'{"role":"assistant","content":' + content + b',"refusal":null}')
 
-    def _begin_call(self, key: int, call_id: str, name: str, is_freeform: bool) -> OpenToolCall:
+    def _begin_call(self, key: int, call_id: str, name: str, is_freeform: bool) -> OpenChatCall:
         self._close()
         self._kind = ""
         self._begin("call")
-        head = call_head(call_id, name, is_freeform, self._context.names)
+        head = chat_call_head(call_id, name, is_freeform, self._context.names)
         is_legacy = self._is_legacy and not self._numbers and not head.is_freeform
         number = self._call_count
         self._numbers[call_id] = number
@@ -225,7 +225,7 @@ class ChatStreamWriter:
             signature = self._call_signatures.pop(call_id, None)
             told = {"tool_calls": [{"index": number, **head.written("", signature)}]}
         self._put(_encode(told))
-        self._open = OpenToolCall(key, head, number, is_legacy=is_legacy)
+        self._open = OpenChatCall(key, head, number, is_legacy=is_legacy)
         return self._open
 
     def _sign_call(self, signature: ThoughtSignature, call_id: str) -> None:

@@ -35,7 +35,7 @@ _tool = msgspec.json.Decoder(wire.SentTool)
 _type = msgspec.json.Decoder(wire.ToolType)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _legacy = msgspec.json.Decoder(list[wire.SentFunction])
-_choice = msgspec.json.Decoder(str | wire.ToolChoice)
+_choice = msgspec.json.Decoder(str | wire.ChatToolChoice)
 _legacy_choice = msgspec.json.Decoder(str | wire.NamedTool)
 _search = msgspec.json.Decoder(wire.SearchOptions)
 
@@ -85,7 +85,7 @@ def read_legacy_choice(raw: msgspec.Raw) -> ToolChoice:
     return ToolChoice(mode=choice)
 
 
-def _read_named(choice: wire.ToolChoice) -> ToolChoice:
+def _read_named(choice: wire.ChatToolChoice) -> ToolChoice:
     if choice.type in _OWN:
         named = choice.function if choice.type == "function" else choice.custom
         if named is None:

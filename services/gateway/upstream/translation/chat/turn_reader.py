@@ -31,9 +31,9 @@ from services.gateway.upstream.translation.refusals import decoded, invalid
 
 _PATH = "messages"
 _ROLES: dict[str, TurnRole] = {"system": "system", "developer": "developer", "user": "user"}
-_messages = msgspec.json.Decoder(list[wire.Message])
+_messages = msgspec.json.Decoder(list[wire.ChatMessage])
 _members = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
-_KNOWN = frozenset(wire.Message.__struct_fields__)
+_KNOWN = frozenset(wire.ChatMessage.__struct_fields__)
 
 
 def read_turns(raw: msgspec.Raw) -> tuple[tuple[Turn, ...], dict[str, msgspec.Raw]]:
@@ -70,7 +70,7 @@ class _Turns:
         self._legacy_calls: dict[str, str] = {}
         self._legacy_count = 0
 
-    def read(self, message: wire.Message, at: At) -> None:
+    def read(self, message: wire.ChatMessage, at: At) -> None:
         role = message.role
         if role in ("tool", "function"):
             self._results_at = self._results_at or at
@@ -100,7 +100,7 @@ class _Turns:
             self._results.clear()
             self._results_at = ()
 
-    def _read_result(self, message: wire.Message, at: At) -> Result:
+    def _read_result(self, message: wire.ChatMessage, at: At) -> Result:
         is_legacy = message.role == "function"
         if is_legacy:
             name = message.name
@@ -122,7 +122,7 @@ class _Turns:
             at=at,
         )
 
-    def _read_assistant(self, message: wire.Message, at: At) -> Turn:
+    def _read_assistant(self, message: wire.ChatMessage, at: At) -> Turn:
         parts = read_thinking(message, at)
         parts += read_content(message.content, at)
         if message.refusal:
@@ -149,7 +149,7 @@ class _Turns:
         return ToolCall(id=call_id, name=call.name, arguments=call.arguments or "", at=at)
 
 
-def _read_call(call: wire.ToolCall, at: At) -> ToolCall:
+def _read_call(call: wire.ChatToolCall, at: At) -> ToolCall:
     if not call.id:
         raise _missing(at, "id")
     call_id, signature = parted_id(call.id)

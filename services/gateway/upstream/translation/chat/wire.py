@@ -22,7 +22,7 @@ class CacheBreakpoint(_Sent, frozen=True):
     ttl: str | None = None
 
 
-class CacheControl(_Sent, frozen=True):
+class ChatCacheControl(_Sent, frozen=True):
     """Anthropic's mark, as gateways and routers take it in chat bodies."""
 
     type: str | None = None
@@ -45,7 +45,7 @@ class File(_Sent, frozen=True):
     filename: str | None = None
 
 
-class ContentPart(_Sent, frozen=True):
+class ChatPart(_Sent, frozen=True):
     type: str
     text: str | None = None
     refusal: str | None = None
@@ -53,7 +53,7 @@ class ContentPart(_Sent, frozen=True):
     input_audio: InputAudio | None = None
     file: File | None = None
     prompt_cache_breakpoint: CacheBreakpoint | None = None
-    cache_control: CacheControl | None = None
+    cache_control: ChatCacheControl | None = None
 
 
 class FunctionCall(_Sent, frozen=True):
@@ -76,7 +76,7 @@ class CallExtra(msgspec.Struct, frozen=True):
     google: GoogleExtra | None = None
 
 
-class ToolCall(_Sent, frozen=True):
+class ChatToolCall(_Sent, frozen=True):
     id: str = ""
     type: str | None = None
     function: FunctionCall | None = None
@@ -84,31 +84,31 @@ class ToolCall(_Sent, frozen=True):
     extra_content: CallExtra | None = None
     index: Any = None
     provider_specific_fields: Raw = ABSENT
-    cache_control: CacheControl | None = None
+    cache_control: ChatCacheControl | None = None
 
 
-class ThinkingBlock(msgspec.Struct, frozen=True):
+class ChatThinking(msgspec.Struct, frozen=True):
     type: str = "thinking"
     thinking: str | None = None
     signature: str | None = None
     data: str | None = None
 
 
-class Message(_Sent, frozen=True):
+class ChatMessage(_Sent, frozen=True):
     """The last lines are what answers of several servers carry, and clients send back with them."""
 
     role: str
-    content: str | list[ContentPart] | None = None
+    content: str | list[ChatPart] | None = None
     name: str | None = None
     tool_call_id: str | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: list[ChatToolCall] | None = None
     function_call: FunctionCall | None = None
     refusal: str | None = None
     audio: Raw = ABSENT
-    thinking_blocks: list[ThinkingBlock] | None = None
+    thinking_blocks: list[ChatThinking] | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
-    cache_control: CacheControl | None = None
+    cache_control: ChatCacheControl | None = None
     annotations: Raw = ABSENT
     parsed: Raw = ABSENT
     provider_specific_fields: Raw = ABSENT
@@ -125,14 +125,14 @@ class SentFunction(_Sent, frozen=True):
     strict: bool | None = None
 
 
-class Grammar(_Sent, frozen=True):
+class ChatGrammar(_Sent, frozen=True):
     definition: str
     syntax: str
 
 
 class CustomFormat(_Sent, frozen=True):
     type: str
-    grammar: Grammar | None = None
+    grammar: ChatGrammar | None = None
 
 
 class SentCustom(_Sent, frozen=True):
@@ -149,7 +149,7 @@ class SentTool(_Sent, frozen=True):
     type: str
     function: SentFunction | None = None
     custom: SentCustom | None = None
-    cache_control: CacheControl | None = None
+    cache_control: ChatCacheControl | None = None
     name: Raw = ABSENT
 
 
@@ -168,7 +168,7 @@ class AllowedTools(_Sent, frozen=True):
     tools: list[ChosenTool]
 
 
-class ToolChoice(msgspec.Struct, frozen=True):
+class ChatToolChoice(msgspec.Struct, frozen=True):
     type: str
     function: NamedTool | None = None
     custom: NamedTool | None = None

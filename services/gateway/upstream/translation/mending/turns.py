@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from services.gateway.upstream.translation.conversation import Request, Turn
 from services.gateway.upstream.translation.mending.aim import Aim
 from services.gateway.upstream.translation.parts import (
-    Document,
+    DocumentPart,
     Hosted,
     Part,
     Result,
@@ -149,7 +149,7 @@ def _check_members(part: Part, aim: Aim) -> None:
     if isinstance(part, (ToolCall, Result)):
         for name in part.extra:
             raise unsupported(paths.of(part.at, name))
-    elif isinstance(part, (Document, SearchResult)) and part.citable:
+    elif isinstance(part, (DocumentPart, SearchResult)) and part.citable:
         aim.report.adapted(paths.of(part.at, "citations"))
 
 

@@ -14,7 +14,7 @@ from services.gateway.upstream.translation.parts import (
     Blocks,
     Bytes,
     CacheMark,
-    Document,
+    DocumentPart,
     FileId,
     Hosted,
     Image,
@@ -143,7 +143,7 @@ def _inner(block: wire.TextBlock | wire.ImageBlock, at: At) -> Part:
     return read_text(block, at) if isinstance(block, wire.TextBlock) else _image(block, at)
 
 
-def _document(block: wire.DocumentBlock, at: At) -> Document:
+def _document(block: wire.DocumentBlock, at: At) -> DocumentPart:
     source: Bytes | Url | FileId | Plain | Blocks
     match block.source:
         case wire.TextSource(data=data):
@@ -155,7 +155,7 @@ def _document(block: wire.DocumentBlock, at: At) -> Document:
             source = Blocks(tuple(_inner(block, at) for block in blocks))
         case wire.Base64Source() | wire.UrlSource() | wire.FileSource() as file:
             source = _source(file)
-    return Document(
+    return DocumentPart(
         source=source,
         title=block.title,
         context=block.context,

@@ -15,7 +15,7 @@ from services.gateway.upstream.translation.parts import (
     Blocks,
     Bytes,
     CacheMark,
-    Document,
+    DocumentPart,
     FileId,
     Hosted,
     Image,
@@ -89,7 +89,7 @@ class BlockWriter:
             written = self._elsewhere(source, part.at)
         return self.mark({"type": "image", "source": written}, part.cache)
 
-    def _document(self, part: Document) -> Block:
+    def _document(self, part: DocumentPart) -> Block:
         block: Block = {"type": "document", "source": self._document_source(part)}
         title = part.filename if part.title is None else part.title
         if title is not None:
@@ -100,7 +100,7 @@ class BlockWriter:
             block["citations"] = {"enabled": part.citable}
         return self.mark(block, part.cache)
 
-    def _document_source(self, part: Document) -> Block:
+    def _document_source(self, part: DocumentPart) -> Block:
         is_text = isinstance(part.source, Plain | Blocks) or _is_text(part.source)
         if not is_text and not self._profile.reads_pdf:
             raise unsupported(self._path(part.at), "the model accepts only text documents")
@@ -224,7 +224,7 @@ class BlockWriter:
     ] = {
         Text: _text,
         Image: _image,
-        Document: _document,
+        DocumentPart: _document,
         Audio: _audio,
         Refusal: _refusal,
         SearchResult: _search_result,

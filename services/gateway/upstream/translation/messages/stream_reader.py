@@ -6,7 +6,7 @@ from typing import ClassVar
 import msgspec
 
 from libs.common.domain.message_usage import started, usage_of_message
-from libs.common.domain.reported_counts import Report, merged
+from libs.common.domain.reported_counts import UsageReport, merged
 from services.gateway.formats.base import report_in
 from services.gateway.formats.messages_wire import REFUSAL
 from services.gateway.upstream.translation.frames import FrameDecoder
@@ -39,7 +39,7 @@ class MessagesStreamReader:
         self._blocks = StreamBlocks(sink, family)
         self._message_id: str | None = None
         self._is_whole = False
-        self._report: Report = {}
+        self._report: UsageReport = {}
         self._stop_reason: str | None = None
         self._stop_sequence: str | None = None
         self._stop_details: StopDetails | None = None

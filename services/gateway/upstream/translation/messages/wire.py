@@ -173,7 +173,7 @@ class WebSearchTool(_Sent, frozen=True, kw_only=True):
     cache_control: Raw = ABSENT
 
 
-class ToolChoice(_Sent, frozen=True, kw_only=True):
+class MessagesToolChoice(_Sent, frozen=True, kw_only=True):
     type: Literal["auto", "any", "tool", "none"]
     name: str | None = None
     disable_parallel_tool_use: bool | None = None

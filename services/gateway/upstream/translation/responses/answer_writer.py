@@ -21,7 +21,7 @@ from services.gateway.upstream.translation.responses.ids import digest, item_id
 from services.gateway.upstream.translation.responses.output_items import (
     Item,
     annotation,
-    call_head,
+    call_item_head,
     hosted_item,
     message_item,
     refusal_part,
@@ -123,7 +123,7 @@ class _Output:
         self._items.append({"id": self._id("rs"), **item})
 
     def _call(self, part: ToolCall) -> None:
-        head = call_head(part.id, part.name, part.is_freeform, self._context.names)
+        head = call_item_head(part.id, part.name, part.is_freeform, self._context.names)
         said = head.said(part.arguments)
         self._items.append(head.item(self._id(head.prefix), said, "completed"))
         if part.signature is not None:

@@ -8,7 +8,7 @@ from services.gateway.upstream.translation.parts import (
     At,
     Bytes,
     CacheMark,
-    Document,
+    DocumentPart,
     FileId,
     Image,
     Opaque,
@@ -118,7 +118,7 @@ def _read_image(part: ContentPart, at: At) -> Image:
     return Image(source=source, detail=part.detail, cache=mark, at=at)
 
 
-def _read_file(part: ContentPart, at: At) -> Document:
+def _read_file(part: ContentPart, at: At) -> DocumentPart:
     source: Bytes | Url | FileId
     if part.file_data:
         source = _file_bytes(part.file_data, PATHS.of(at, "file_data"))
@@ -128,7 +128,7 @@ def _read_file(part: ContentPart, at: At) -> Document:
         source = FileId(part.file_id, FAMILY)
     else:
         raise invalid(PATHS.of(at), "a file requires file_data, a file_url or a file_id")
-    return Document(
+    return DocumentPart(
         source=source,
         filename=part.filename,
         detail=part.detail,

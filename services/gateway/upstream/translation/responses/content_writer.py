@@ -9,7 +9,7 @@ from services.gateway.upstream.translation.parts import (
     Blocks,
     Bytes,
     CacheMark,
-    Document,
+    DocumentPart,
     FileId,
     Image,
     Opaque,
@@ -57,7 +57,7 @@ class ContentWriter:
     def _other(self, part: Part) -> Iterator[dict[str, Any] | msgspec.Raw]:
         if type(part) is Image:
             yield self._image(part)
-        elif type(part) is Document:
+        elif type(part) is DocumentPart:
             yield from self._document(part)
         elif type(part) is SearchResult:
             texts = (text.text for text in part.parts)
@@ -86,12 +86,12 @@ class ContentWriter:
             written["image_url"] = source.url if type(source) is Url else _data_url(source)
         return self._with_mark(written, part.cache)
 
-    def _blocks(self, part: Document, source: Blocks) -> Iterator[dict[str, Any] | msgspec.Raw]:
+    def _blocks(self, part: DocumentPart, source: Blocks) -> Iterator[dict[str, Any] | msgspec.Raw]:
         head = self._told([part.title, part.context], part)
         content = self.write(source.parts)
         yield from self.marked([head, *content] if head["text"] else content, part.cache)
 
-    def _document(self, part: Document) -> Iterator[dict[str, Any] | msgspec.Raw]:
+    def _document(self, part: DocumentPart) -> Iterator[dict[str, Any] | msgspec.Raw]:
         source = part.source
         if isinstance(source, Plain):
             said = self._told([part.title, part.context, source.text], part)
@@ -102,7 +102,7 @@ class ContentWriter:
             return
         yield from self._file(part, source)
 
-    def _file(self, part: Document, source: Bytes | Url | FileId) -> Iterator[dict[str, Any]]:
+    def _file(self, part: DocumentPart, source: Bytes | Url | FileId) -> Iterator[dict[str, Any]]:
         if not self._profile.reads_pdf:
             raise unsupported(self._report.paths.of(part.at), "the model does not accept files")
         # A file that is sent has its title for a name.
@@ -126,12 +126,14 @@ class ContentWriter:
             written["detail"] = part.detail
         yield self._with_mark(written, part.cache)
 
-    def _told(self, lines: Sequence[str | None], part: Document | SearchResult) -> dict[str, Any]:
+    def _told(
+        self, lines: Sequence[str | None], part: DocumentPart | SearchResult
+    ) -> dict[str, Any]:
         """As a text, which keeps all that was said."""
         self._report.adapted(self._report.paths.of(part.at))
         return self._text("\n".join(line for line in lines if line), None)
 
-    def _file_id(self, source: FileId, part: Image | Document) -> str:
+    def _file_id(self, source: FileId, part: Image | DocumentPart) -> str:
         if source.family != self._profile.family:
             why = "a file that another provider keeps cannot be carried: send its content"
             raise unsupported(self._report.paths.of(part.at), why)

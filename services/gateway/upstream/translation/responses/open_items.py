@@ -10,7 +10,7 @@ import msgspec
 from services.gateway.upstream.translation.parts import ThoughtSignature
 from services.gateway.upstream.translation.responses.events import Events, delta_head
 from services.gateway.upstream.translation.responses.output_items import (
-    CallHead,
+    CallItemHead,
     message_item,
     refusal_part,
     text_part,
@@ -190,10 +190,10 @@ class OpenReasoning(_Item):
         return self._at(summary_index=len(self._summaries))
 
 
-class OpenToolCall(_Item):
+class OpenCallItem(_Item):
     """A wrapped input is known only when the call is whole."""
 
-    def __init__(self, head: CallHead, identity: str, index: int, events: Events) -> None:
+    def __init__(self, head: CallItemHead, identity: str, index: int, events: Events) -> None:
         super().__init__(identity, index, events)
         self._head = head
         self._deltas: list[str] = []
@@ -225,7 +225,7 @@ class OpenToolCall(_Item):
         return self._head.said("".join(self._deltas))
 
 
-OpenItem = OpenMessage | OpenReasoning | OpenToolCall
+OpenItem = OpenMessage | OpenReasoning | OpenCallItem
 
 
 def _summary(text: str) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def refusal_part(text: str) -> dict[str, Any]:
     return {"type": "refusal", "refusal": text}
 
 
-class CallHead(msgspec.Struct, frozen=True):
+class CallItemHead(msgspec.Struct, frozen=True):
     """A call as its client knows it. `is_wrapped`: what came is JSON around the input."""
 
     call_id: str
@@ -107,9 +107,9 @@ class CallHead(msgspec.Struct, frozen=True):
         return arguments if arguments or self.is_freeform else "{}"
 
 
-def call_head(call_id: str, name: str, is_freeform: bool, names: ToolNames) -> CallHead:
+def call_item_head(call_id: str, name: str, is_freeform: bool, names: ToolNames) -> CallItemHead:
     namespace, original, was_freeform = names.original(name)
-    return CallHead(
+    return CallItemHead(
         call_id=call_id,
         name=original,
         namespace=namespace,

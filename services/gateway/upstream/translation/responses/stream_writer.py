@@ -15,15 +15,15 @@ from services.gateway.upstream.translation.reply import AnswerContext, ReportedE
 from services.gateway.upstream.translation.responses.events import Events
 from services.gateway.upstream.translation.responses.ids import digest, item_id
 from services.gateway.upstream.translation.responses.open_items import (
+    OpenCallItem,
     OpenItem,
     OpenMessage,
     OpenReasoning,
-    OpenToolCall,
 )
 from services.gateway.upstream.translation.responses.output_items import (
     Item,
     annotation,
-    call_head,
+    call_item_head,
     hosted_item,
 )
 from services.gateway.upstream.translation.responses.response_object import (
@@ -108,10 +108,10 @@ class ResponsesStreamWriter:
 
     def call(self, key: int, call_id: str, name: str, delta: str, is_freeform: bool) -> None:
         item = self._open
-        if type(item) is not OpenToolCall or self._call_key != key:
-            head = call_head(call_id, name, is_freeform, self._context.names)
+        if type(item) is not OpenCallItem or self._call_key != key:
+            head = call_item_head(call_id, name, is_freeform, self._context.names)
             self._close("completed")
-            item = OpenToolCall(head, self._id(head.prefix), len(self._output), self._events)
+            item = OpenCallItem(head, self._id(head.prefix), len(self._output), self._events)
             self._begin(item)
             self._call_key = key
         if delta:

@@ -21,9 +21,9 @@ from services.gateway.upstream.translation.responses.wire import (
     TOOLS,
     TRUTH,
     PlainFunction,
+    ResponsesToolChoice,
     said,
 )
-from services.gateway.upstream.translation.responses.wire import ToolChoice as WireChoice
 from services.gateway.upstream.translation.tools import (
     Freeform,
     Function,
@@ -249,8 +249,8 @@ def read_choice(raw: msgspec.Raw) -> ToolChoice | None:
     return None
 
 
-def _allowed(choice: WireChoice) -> ToolChoice | None:
-    tools: Sequence[WireChoice] = choice.tools or ()
+def _allowed(choice: ResponsesToolChoice) -> ToolChoice | None:
+    tools: Sequence[ResponsesToolChoice] = choice.tools or ()
     if not tools:
         raise invalid("tool_choice.tools", "must name at least one tool")
     if any(tool.type not in _NAMED or not tool.name for tool in tools):

@@ -95,11 +95,11 @@ class TextFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strict: bool | None = None
 
 
-class ToolChoice(msgspec.Struct, frozen=True):
+class ResponsesToolChoice(msgspec.Struct, frozen=True):
     type: str = ""
     name: str | None = None
     mode: str | None = None
-    tools: "list[ToolChoice] | None" = None
+    tools: "list[ResponsesToolChoice] | None" = None
 
 
 class Grammar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -112,7 +112,7 @@ class Filters(msgspec.Struct, frozen=True):
     allowed_domains: tuple[str, ...] | None = None
 
 
-class Typed(msgspec.Struct, frozen=True):
+class TypedItem(msgspec.Struct, frozen=True):
     type: str = ""
 
 
@@ -130,10 +130,10 @@ PLAIN_FUNCTIONS = msgspec.json.Decoder(list[PlainFunction])
 TOOLS = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 REASONING = msgspec.json.Decoder(Reasoning)
 FORMAT = msgspec.json.Decoder(TextFormat)
-CHOICE = msgspec.json.Decoder(str | ToolChoice)
+CHOICE = msgspec.json.Decoder(str | ResponsesToolChoice)
 GRAMMAR = msgspec.json.Decoder(Grammar)
 FILTERS = msgspec.json.Decoder(Filters)
-TYPED = msgspec.json.Decoder(Typed)
+TYPED = msgspec.json.Decoder(TypedItem)
 
 
 def said(fields: Mapping[str, msgspec.Raw], name: str) -> msgspec.Raw | None:
