@@ -68,7 +68,7 @@ def test_a_prompt_that_is_too_long_is_named_so(
 
 
 @on_every_target
-def test_a_blocked_answer_is_no_good_end(
+def test_a_blocked_answer_is_not_a_normal_end(
     bench: Bench, model: str, formats: tuple[str, ...]
 ) -> None:
     route = bench.route(

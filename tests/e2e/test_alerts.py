@@ -10,7 +10,7 @@ from tests.support.polling import eventually, eventually_in_thread
 from tests.support.receivers import HttpReceiver
 
 
-async def test_a_budget_that_calls_spend_is_told(new_stack: NewStack) -> None:
+async def test_spending_a_budget_is_reported(new_stack: NewStack) -> None:
     stack = await asyncio.to_thread(new_stack, {"ALERT_ALLOWED_HOSTS": HOST})
     admin = StackClient(stack.info.admin_url, stack.info.admin_api_key)
     set_price(stack)

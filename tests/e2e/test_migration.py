@@ -86,7 +86,7 @@ def test_keys_of_a_litellm_proxy_go_on_working(stack: LocalStack, admin: StackCl
     assert admin.expect("GET", f"/admin/ledger/verify?user_id={RESEARCH}")["ok"] is True
 
 
-def test_what_is_said_holds_no_secret(stack: LocalStack) -> None:
+def test_the_output_of_a_migration_holds_no_secret(stack: LocalStack) -> None:
     ran = migrated(stack)
     for secret in ("sk-stands-in-the-file", CI):
         assert secret not in ran.out + ran.err

@@ -62,7 +62,7 @@ def test_tables_as_csv_say_the_same(
     assert told(imported("--export", str(tmp_path))) == expected
 
 
-def test_a_database_that_cannot_be_read_is_told(postgres: Postgres) -> None:
+def test_an_unreadable_database_is_reported(postgres: Postgres) -> None:
     for url, said in (
         (postgres.url("wrong"), "password authentication failed"),
         (postgres.url("wrong").replace(str(postgres.port), "1"), "cannot be read"),

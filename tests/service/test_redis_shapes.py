@@ -82,7 +82,9 @@ def test_another_number_of_shards_is_refused_at_the_start(
     )
 
 
-async def test_a_cluster_that_comes_later_is_told_by_ready(tmp_path: Path, mongo_uri: str) -> None:
+async def test_a_cluster_that_comes_later_is_reported_by_ready(
+    tmp_path: Path, mongo_uri: str
+) -> None:
     for name in ("redis", "gateway"):
         (tmp_path / name).mkdir()
     server = cluster_node(tmp_path / "redis")
@@ -143,7 +145,7 @@ async def test_the_least_rights_suffice(right: Right, server: ServerProcess) -> 
     assert logs == []
 
 
-async def test_a_user_without_info_is_told_of_and_works(server: ServerProcess) -> None:
+async def test_a_user_without_info_is_logged_and_works(server: ServerProcess) -> None:
     url = as_user(server, *KEYS, "&gateway:*")
     with capture_logs() as logs:
         async with open_redis(url) as redis:
@@ -151,7 +153,7 @@ async def test_a_user_without_info_is_told_of_and_works(server: ServerProcess) -
     assert [line["event"] for line in logs] == ["redis.info_refused"]
 
 
-async def test_an_eviction_policy_is_told_of(server: ServerProcess) -> None:
+async def test_an_eviction_policy_is_logged(server: ServerProcess) -> None:
     with Redis.from_url(server.url) as root:
         root.config_set("maxmemory-policy", "volatile-lru")
     with capture_logs() as logs:

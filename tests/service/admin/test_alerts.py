@@ -83,7 +83,7 @@ async def test_a_receiver_is_made_shown_changed_and_removed(
         ({"url": URL, "secret": "mine"}, "secret"),
     ],
 )
-async def test_what_is_wrong_with_a_receiver_is_named(
+async def test_problems_of_a_receiver_are_named(
     admin: httpx2.AsyncClient, made: dict[str, Any], body: dict[str, Any], field: str
 ) -> None:
     assert fields_of(await admin.post(RECEIVERS, json=body)) == {field}
@@ -232,7 +232,7 @@ async def test_a_replay_makes_a_message_pending_again(
     assert (await admin.post(f"/admin/alerts/{removed}/replay")).status_code == 409
 
 
-async def test_prices_that_change_are_told(admin: httpx2.AsyncClient, made: dict[str, Any]) -> None:
+async def test_price_changes_are_reported(admin: httpx2.AsyncClient, made: dict[str, Any]) -> None:
     price = {"model": "m", "input_cost_per_million": 1, "output_cost_per_million": 2}
     set_ = (await admin.post("/admin/costs", json=price)).json()
     await admin.delete(f"/admin/costs/{set_['price_id']}")

@@ -92,7 +92,7 @@ def command(action: str, path: Path, mongo_uri: str, **further: str) -> Done:
     )  # fmt: skip
 
 
-async def test_what_was_dumped_is_restored(
+async def test_a_dump_is_restored(
     database: Database, mongo_uri: str, redis_url: str, tmp_path: Path
 ) -> None:
     await fill(database)
@@ -146,7 +146,7 @@ async def test_a_backup_shows_one_moment(database: Database) -> None:
     assert (len(accounts), len(entries)) == (len(ACCOUNTS), ENTRIES)
 
 
-async def test_files_are_private_and_an_unfinished_backup_is_none(
+async def test_files_are_private_and_an_unfinished_backup_is_rejected(
     database: Database, tmp_path: Path
 ) -> None:
     await fill(database)

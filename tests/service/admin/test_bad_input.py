@@ -63,7 +63,7 @@ async def stored(database: Database) -> dict[str, int]:
 
 @pytest.mark.parametrize("endpoint", named(_WITH_BODY))
 @pytest.mark.asyncio(loop_scope="module")
-async def test_a_body_that_is_none_of_its_own_changes_nothing(
+async def test_a_body_without_its_own_objects_changes_nothing(
     shared_admin: httpx2.AsyncClient, shared_database: Database, endpoint: Endpoint
 ) -> None:
     before = await stored(shared_database)

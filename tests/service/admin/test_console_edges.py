@@ -77,7 +77,7 @@ async def test_the_last_moment_of_the_calendar_is_shown(
 
 
 @pytest.mark.parametrize("typed", ["9" * 5000, "9" * 30, "1,5", "10,00", "-1", "٣", "1e3"])
-async def test_what_is_no_whole_number_is_refused(
+async def test_an_invalid_number_is_refused_and_shown_again(
     admin: httpx2.AsyncClient, browser: httpx2.AsyncClient, typed: str
 ) -> None:
     await made(admin, "accounts", user_id="a")
@@ -110,7 +110,7 @@ async def test_hidden_fields_that_were_changed_are_refused(
 
 
 @pytest.mark.parametrize("usage", ['{"a":' + "[" * 50_000, '{"a": "\\ud800"}', "[]", "é", "{"])
-async def test_usage_that_cannot_be_read_is_told(browser: httpx2.AsyncClient, usage: str) -> None:
+async def test_unreadable_usage_is_reported(browser: httpx2.AsyncClient, usage: str) -> None:
     answer = await send_form(browser, "/console/prices/quote", model="openai/gpt-4o", usage=usage)
     assert answer.status_code in (400, 422)
     assert forms_of(answer)["/console/prices/quote"]["usage"] == usage
@@ -210,7 +210,9 @@ async def test_whoever_has_several_accounts_chooses_one(
 @pytest.mark.parametrize(
     "zone", ["posix%2FEurope%2FBerlin", "right%2FUTC", "posixrules", "America", "%2Fetc%2Fpasswd"]
 )
-async def test_a_viewers_zone_that_is_none_is_utc(browser: httpx2.AsyncClient, zone: str) -> None:
+async def test_an_invalid_viewer_zone_falls_back_to_utc(
+    browser: httpx2.AsyncClient, zone: str
+) -> None:
     browser.cookies.set("zone", zone, path="/console")
     assert (await browser.get("/console?days=1")).status_code == 200
 

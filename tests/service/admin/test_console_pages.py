@@ -92,9 +92,7 @@ def test_every_place_of_the_navigation_is_a_page_and_has_each_page_once() -> Non
     "path",
     ["accounts/a", "keys/a", "calls/a", "prices/a", "models/a", "people/a"],
 )
-async def test_what_does_not_exist_is_said_to_be_missing(
-    browser: httpx2.AsyncClient, path: str
-) -> None:
+async def test_a_missing_object_is_a_404(browser: httpx2.AsyncClient, path: str) -> None:
     page = await browser.get(f"/console/{path}")
     assert page.status_code == 404
     assert "<h1>Not found</h1>" in page.text
@@ -370,7 +368,7 @@ async def test_the_overview_of_an_account_names_its_budgets_at_risk(
     assert (await browser.get("/console/budgets?user_id=nobody")).status_code == 404
 
 
-async def test_what_the_filters_leave_is_downloaded(
+async def test_filtered_rows_are_downloaded(
     browser: httpx2.AsyncClient, entries: list[LedgerEntry]
 ) -> None:
     page = await browser.get("/console/calls?user_id=a")

@@ -19,7 +19,7 @@ async def browser(app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-async def test_what_an_override_takes_away_is_told(
+async def test_terms_that_an_override_drops_are_reported(
     browser: httpx2.AsyncClient,
 ) -> None:
     fields = forms_of(await browser.get(NEW))[NEW] | {"model": "gpt-4.1-mini", **RATES}

@@ -104,7 +104,7 @@ WRONG = (
 )  # fmt: skip
 
 
-async def test_what_is_wrong_is_told_beside_its_field(
+async def test_problems_are_shown_beside_their_fields(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient, route: dict[str, Any]
 ) -> None:
     fields = forms_of(await browser.get(EDIT))[EDIT]

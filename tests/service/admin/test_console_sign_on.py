@@ -98,7 +98,9 @@ async def test_it_stores_nothing_for_strangers_and_ends_in_time(
         assert (await browser.get(f"/console/sign-on/return?{query}")).status_code == 401
 
 
-async def test_who_has_no_role_is_told_so(browser: httpx2.AsyncClient, issuer: TestIssuer) -> None:
+async def test_a_caller_without_a_role_gets_the_reason(
+    browser: httpx2.AsyncClient, issuer: TestIssuer
+) -> None:
     query = issuer.grant(await begun(browser), groups=["strangers"])
     refused = await browser.get(f"/console/sign-on/return?{query}")
     assert refused.status_code == 403

@@ -177,7 +177,7 @@ async def test_the_comparison_comes_in_pages(admin: httpx2.AsyncClient) -> None:
         ({"at": "now"}, "at"),
     ],
 )
-async def test_what_is_no_such_document_is_refused(
+async def test_a_document_of_another_shape_is_refused(
     admin: httpx2.AsyncClient, body: dict[str, Any], field: str
 ) -> None:
     answer = await admin.post("/admin/costs/compare", json=body)

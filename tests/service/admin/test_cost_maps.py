@@ -58,9 +58,7 @@ async def input_cost(
     return None if price is None else price.rates.input
 
 
-async def test_an_import_is_dry_unless_it_is_told(
-    admin: httpx2.AsyncClient, database: Database
-) -> None:
+async def test_an_import_is_dry_by_default(admin: httpx2.AsyncClient, database: Database) -> None:
     for body in ({}, None, {"model": "chat"}):
         answer = await admin.post("/admin/costs/import", json=body)
         assert answer.status_code == 200, answer.text
@@ -153,13 +151,13 @@ async def test_an_unknown_import_is_not_found(admin: httpx2.AsyncClient, method:
         assert wrong_fields(answer).keys() == {"import_id"}
 
 
-async def test_nothing_to_store_is_no_import(admin: httpx2.AsyncClient) -> None:
+async def test_an_import_without_changes_is_not_stored(admin: httpx2.AsyncClient) -> None:
     await imported(admin)
     assert (await imported(admin))["import_id"] is None
     assert len((await admin.get("/admin/costs/imports")).json()["data"]) == 1
 
 
-async def test_rows_that_are_no_prices_are_counted_and_the_unreadable_named(
+async def test_unpriced_rows_are_counted_and_unreadable_ones_named(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:
     rows: dict[str, Any] = {

@@ -128,7 +128,7 @@ async def test_multiplier_surcharges_and_aliases_are_kept_too(admin: httpx2.Asyn
     assert (other["aliases"], other["output_cost_per_million"]) == ([], 5)
 
 
-async def test_an_override_of_an_alias_is_told(admin: httpx2.AsyncClient) -> None:
+async def test_an_override_of_an_alias_is_reported(admin: httpx2.AsyncClient) -> None:
     version = await made(admin, **{**BASE, "aliases": ["rich"]})
     assert {each["price_id"].partition("@")[0] for each in version["replaces"]} == {
         "litellm:rich",

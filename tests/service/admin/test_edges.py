@@ -182,7 +182,7 @@ async def test_invalid_json_is_400(admin: httpx2.AsyncClient, body: bytes) -> No
         ("/admin/accounts?limit=null", "limit"),
     ],
 )
-async def test_a_number_is_no_time_and_null_no_value(
+async def test_a_number_is_not_a_time_and_null_is_not_a_value(
     admin: httpx2.AsyncClient, path: str, field: str
 ) -> None:
     answer = await admin.get(path)

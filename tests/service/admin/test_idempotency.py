@@ -193,7 +193,7 @@ async def test_another_root_key_cannot_show_the_answer(
     assert await database["keys"].count_documents({}) == 2
 
 
-async def test_an_answer_that_was_too_large_is_told_so(
+async def test_a_too_large_answer_is_reported(
     admin: httpx2.AsyncClient, database: Database, key: str
 ) -> None:
     await post(admin, "account", key)

@@ -104,7 +104,7 @@ async def test_a_repeated_request_makes_one_key(admin: httpx2.AsyncClient) -> No
 @pytest.mark.parametrize(
     "given", ["", "sk-secret", "g" * 64, HASH[:-1], HASH + "0", f"{HASH}\n", "٣" * 64, 5, [HASH]]
 )
-async def test_what_is_no_hash_is_refused_and_not_repeated(
+async def test_an_invalid_hash_is_refused_and_not_repeated(
     admin: httpx2.AsyncClient, database: Database, given: object
 ) -> None:
     answer = await create(admin, key_sha256=given)

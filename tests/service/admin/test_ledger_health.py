@@ -63,7 +63,7 @@ async def behind(admin: httpx2.AsyncClient, database: Database, redis: Redis) ->
 
 
 @pytest.mark.usefixtures("behind")
-async def test_what_waits_and_what_was_proved_is_told(admin: httpx2.AsyncClient) -> None:
+async def test_health_shows_the_queue_and_the_proof(admin: httpx2.AsyncClient) -> None:
     health = (await admin.get(PATH)).json()
     assert health["queue"]["jobs"] == 2
     assert health["queue"]["oldest_at"] is not None

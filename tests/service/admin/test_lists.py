@@ -153,7 +153,9 @@ async def test_a_page_of_accounts_is_read_at_once_with_its_spend(
 
 
 @pytest.mark.parametrize("name", LISTS)
-async def test_what_a_list_does_not_know_is_refused(admin: httpx2.AsyncClient, name: str) -> None:
+async def test_unknown_parameters_and_values_are_refused(
+    admin: httpx2.AsyncClient, name: str
+) -> None:
     path, _, _, sort = LISTS[name]
     for field, value, status in (
         ("where", "1", 422),
@@ -240,7 +242,7 @@ KINDS = {
 }
 
 
-async def test_a_cursor_that_was_made_up_is_no_fault_of_the_service(
+async def test_a_made_up_cursor_is_a_client_error(
     admin: httpx2.AsyncClient,
 ) -> None:
     for path, kind in KINDS.items():

@@ -418,7 +418,7 @@ async def test_what_an_operator_adds_can_be_named(admin: httpx2.AsyncClient) -> 
     await make(admin, deployments=[own], fallbacks=["other", "sglang/own", "gpt-4o"])
 
 
-async def test_what_was_there_before_may_stay(admin: httpx2.AsyncClient) -> None:
+async def test_earlier_references_may_stay(admin: httpx2.AsyncClient) -> None:
     made = await make(admin, deployments=[FULL], fallbacks=["x"])
     prices = (await admin.get("/admin/costs")).json()["data"]
     for price in prices:

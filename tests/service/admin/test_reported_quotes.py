@@ -102,7 +102,7 @@ async def test_embeddings_are_named_by_their_format(admin: httpx2.AsyncClient) -
     assert told["usage"] == {"input_text": 1_000_000, "output_text": 0}
 
 
-async def test_how_a_contradiction_was_read_is_told(admin: httpx2.AsyncClient) -> None:
+async def test_the_reading_of_a_contradiction_is_noted(admin: httpx2.AsyncClient) -> None:
     told = await quoted(
         admin, usage={"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 99}
     )

@@ -49,7 +49,7 @@ async def test_lists_hold_the_accounts_in_scope(world: World) -> None:
     assert filtered.status_code == 200
 
 
-async def test_what_is_of_others_does_not_exist(world: World) -> None:
+async def test_objects_of_other_accounts_do_not_exist(world: World) -> None:
     key = world.others["key_id"]
     for method, path, body in (
         ("GET", f"/admin/accounts/{OTHERS}", None),
@@ -90,7 +90,7 @@ async def test_what_is_theirs_can_be_changed(world: World) -> None:
         assert answer.status_code == status, (method, path, answer.text)
 
 
-async def test_what_is_of_no_account_is_closed(world: World) -> None:
+async def test_global_objects_are_closed_to_scoped_actors(world: World) -> None:
     closed = [e for e in ENDPOINTS if e.scope is None and e.role]
     assert closed
     for endpoint in closed:

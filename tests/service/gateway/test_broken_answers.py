@@ -106,7 +106,7 @@ async def test_a_prompt_that_was_read_before_an_error_is_charged(
     assert total_input(event.usage) == 1_000
 
 
-async def test_an_error_at_once_is_no_stream(
+async def test_an_immediate_error_is_not_a_stream(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
 ) -> None:
     """So that another deployment can be asked; OpenAI would tell of the end in a second event."""

@@ -36,7 +36,7 @@ async def wire() -> AsyncIterator[LibraryWire]:
 
 
 @pytest.mark.parametrize("word", MALFORMED)
-async def test_a_call_that_broke_is_no_good_end(wire: LibraryWire, word: str) -> None:
+async def test_a_call_that_broke_is_not_a_normal_end(wire: LibraryWire, word: str) -> None:
     """It costs what it reported, and is not tried again."""
     wire.upstream.answers(json.dumps(answer(finish=word)).encode())
 
@@ -124,7 +124,7 @@ async def test_usage_is_the_providers(wire: LibraryWire) -> None:
         assert (usage.output_text, usage.reasoning) == (2, 4)
 
 
-async def test_usage_that_nobody_reported_is_none(wire: LibraryWire) -> None:
+async def test_unreported_usage_is_none(wire: LibraryWire) -> None:
     wire.upstream.streams(frames(piece({"text": "hello"}), piece({"text": "!"}, finish="STOP")))
 
     said = await wire.ask("chat", NEW, STREAM)
@@ -222,7 +222,7 @@ PAGES = [
 
 @pytest.mark.parametrize(("status", "body"), PAGES)
 @pytest.mark.parametrize("stream", [False, True])
-async def test_what_is_no_error_of_the_providers_is_not_shown(
+async def test_errors_that_are_not_the_providers_are_not_shown(
     wire: LibraryWire, status: int, body: bytes, stream: bool
 ) -> None:
     wire.upstream.answers(body, status=status)

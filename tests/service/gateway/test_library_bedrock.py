@@ -183,7 +183,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("name", "body", "path"), REFUSED)
-async def test_what_would_be_lost_is_refused_by_its_path(
+async def test_fields_that_would_be_lost_are_refused_by_their_paths(
     wire: LibraryWire, name: str, body: dict[str, Any], path: str | None
 ) -> None:
     with pytest.raises(AppError) as refused:
@@ -235,7 +235,7 @@ async def test_an_answer_with_a_call_ends_in_it(wire: LibraryWire, stop: str) ->
     assert [block["type"] for block in said.body["content"]] == ["text", "tool_use"]
 
 
-async def test_a_call_that_broke_is_no_good_end(wire: LibraryWire) -> None:
+async def test_a_call_that_broke_is_not_a_normal_end(wire: LibraryWire) -> None:
     wire.upstream.answers(converse(stop="malformed_tool_use"))
 
     said = await wire.ask("chat", NOVA, {"messages": HI})

@@ -147,7 +147,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("name", "body", "path"), REFUSED)
-async def test_what_would_be_lost_is_refused_by_its_path(
+async def test_fields_that_would_be_lost_are_refused_by_their_paths(
     wire: LibraryWire, name: str, body: dict[str, Any], path: str
 ) -> None:
     with pytest.raises(AppError) as refused:
@@ -296,7 +296,7 @@ ARGUMENTS = [("", {}, False), ("null", {}, False), ('{"a":', {"input": '{"a":'},
 
 
 @pytest.mark.parametrize(("arguments", "sent", "is_adapted"), ARGUMENTS)
-async def test_arguments_that_are_no_object(
+async def test_arguments_that_are_not_an_object(
     wire: LibraryWire, arguments: str, sent: dict[str, Any], is_adapted: bool
 ) -> None:
     turns = [*HI, {**CALLS, "tool_calls": [call("c1", arguments)]}, result("c1", "x")]

@@ -89,7 +89,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("name", "fields", "path"), REFUSED)
-async def test_what_would_be_lost_is_refused_by_its_path(
+async def test_fields_that_would_be_lost_are_refused_by_their_paths(
     wire: LibraryWire, name: str, fields: dict[str, Any], path: str
 ) -> None:
     with pytest.raises(AppError) as refused:
@@ -126,7 +126,7 @@ async def test_arguments_that_a_stream_leaves_out_are_an_empty_object(wire: Libr
     assert (item["type"], item["arguments"]) == ("function_call", "{}")
 
 
-async def test_a_stream_without_an_end_is_no_answer(wire: LibraryWire) -> None:
+async def test_a_stream_without_an_end_is_incomplete(wire: LibraryWire) -> None:
     body = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
     choice = {"index": 0, "delta": {"content": "hel"}, "finish_reason": None}
     frame = f"data: {json.dumps({**body, 'choices': [choice]})}\n\n".encode()

@@ -228,7 +228,7 @@ async def test_a_refusal_before_any_output_is_free(
     assert (entry.usage.input_text, entry.usage.unbilled) == (100_000, True)
 
 
-async def test_a_failed_response_is_no_good_one(
+async def test_a_failed_response_counts_as_failed(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     """It is sent as it is, and charged for what it says that it used."""

@@ -86,7 +86,7 @@ _UNREADABLE = (
 
 @pytest.mark.parametrize(("dialect", "model", "garbled"), _UNREADABLE)
 @pytest.mark.parametrize("place", [0, 3], ids=["first", "midway"])
-async def test_why_an_event_cannot_be_read_is_told_to_the_operator_alone(
+async def test_the_reason_of_an_unreadable_event_is_shown_to_the_operator_alone(
     gateway: Client,
     upstream: Upstream,
     books: Books,

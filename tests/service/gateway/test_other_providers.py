@@ -155,7 +155,7 @@ async def test_a_call_to_a_provider_only_litellm_knows(
     assert (event.usage, event.usage_source) == (TOKENS, "provider")
 
 
-async def test_what_litellm_has_no_word_for_is_refused_by_the_clients_name(
+async def test_fields_that_litellm_lacks_are_refused_by_the_clients_name(
     gateway: Client, translator: FakeTranslator, books: Books
 ) -> None:
     translator.does(unknown=("stop",))

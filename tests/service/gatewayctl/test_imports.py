@@ -58,7 +58,7 @@ async def test_a_list_of_keys_is_dry_by_default_and_done_once(
     assert SECRET not in ran.out + ran.err + dry.out
 
 
-async def test_what_is_there_already_stays_and_is_told(
+async def test_existing_objects_stay_and_are_reported(
     ctl: CommandLine, source: Path, database: Database
 ) -> None:
     await ctl.done("accounts", "create", "taken", "--name", "Somebody else's")
@@ -127,7 +127,7 @@ async def test_one_that_was_interrupted_is_gone_on_with(
         (("csv", "none.csv"), "none.csv"),
     ],
 )
-async def test_what_cannot_be_read_is_told(
+async def test_an_unreadable_source_is_reported(
     ctl: CommandLine, arguments: tuple[str, ...], said: str
 ) -> None:
     ran = await ctl("import", *arguments)

@@ -201,7 +201,7 @@ async def test_a_key_is_kept_for_its_owner_alone(ctl: CommandLine, tmp_path: Pat
     assert json.loads(path.read_text())["profiles"] == {}
 
 
-async def test_a_key_is_no_argument(ctl: CommandLine) -> None:
+async def test_a_key_cannot_be_an_argument(ctl: CommandLine) -> None:
     ran = await ctl("login", "--url", URL, ADMIN_KEY)
     assert ran.code == 2
     assert ADMIN_KEY not in ran.err

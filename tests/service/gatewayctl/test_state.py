@@ -227,9 +227,7 @@ async def test_a_terminal_is_shown_the_changes_alone(ctl: CommandLine, file: Pat
     assert "team-b" not in ran.out
 
 
-async def test_what_has_no_name_of_its_own_is_told_by_its_id(
-    ctl: CommandLine, tmp_path: Path
-) -> None:
+async def test_an_unnamed_object_is_exported_by_its_id(ctl: CommandLine, tmp_path: Path) -> None:
     await ctl.done("accounts", "create", "a")
     for name in ("same", "same", "own", ""):
         await ctl.done("keys", "create", "a", *(("--name", name) if name else ()))
@@ -261,7 +259,7 @@ async def test_an_account_that_is_declared_again_is_active_again(
     assert (await ctl.done("accounts", "show", "a")).row["status"] == "active"
 
 
-async def test_one_that_breaks_off_has_told_how_far_it_was(
+async def test_an_interrupted_apply_has_shown_its_progress(
     ctl: CommandLine, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     post, made = ApiClient.post, 0

@@ -77,7 +77,7 @@ async def percents(told: AlertStore) -> list[int | None]:
     return [data_of(d)["percent"] for d in await deliveries(told) if "percent" in data_of(d)]
 
 
-async def test_each_threshold_is_told_once_in_a_period(stage: Stage, told: AlertStore) -> None:
+async def test_each_threshold_is_reported_once_per_period(stage: Stage, told: AlertStore) -> None:
     await limit(stage, MONTHLY)
     watch = watch_of(stage)
     await post(stage, *make_events(2), watch=watch)
@@ -235,7 +235,7 @@ async def test_a_posting_that_is_rolled_back_tells_nothing(stage: Stage, told: A
     assert await percents(told) == [25]
 
 
-async def test_an_entry_without_a_price_is_told_once_a_day_and_model(
+async def test_an_unpriced_entry_is_reported_once_per_day_and_model(
     stage: Stage, told: AlertStore
 ) -> None:
     first = make_event(model="no-price")

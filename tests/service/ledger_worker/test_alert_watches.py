@@ -55,7 +55,7 @@ async def told(stage: Stage) -> Told:
     return Told(stage)
 
 
-async def test_dead_letters_are_told_once_for_a_reason(stage: Stage, told: Told) -> None:
+async def test_dead_letters_are_reported_once_per_reason(stage: Stage, told: Told) -> None:
     raws = [altered(make_event(), v=99) for _ in range(3)]
     other = altered(make_event("bob"), v=99)
 
@@ -74,7 +74,7 @@ async def test_dead_letters_are_told_once_for_a_reason(stage: Stage, told: Told)
     assert (letter["letter_kind"], letter["reason"]) == ("event", "version 99 is unknown")
 
 
-async def test_drift_is_told_once_a_day(stage: Stage, settings: Settings, told: Told) -> None:
+async def test_drift_is_reported_once_per_day(stage: Stage, settings: Settings, told: Told) -> None:
     await post(stage, settings, 2)
     verifier = verifier_of(stage, stage.metrics)
     await verifier.take_turn()
@@ -91,7 +91,7 @@ async def test_drift_is_told_once_a_day(stage: Stage, settings: Settings, told: 
     assert data["drifting_accounts"] == 1
 
 
-async def test_cooldowns_are_told_once_an_hour(stage: Stage, told: Told) -> None:
+async def test_cooldowns_are_reported_once_per_hour(stage: Stage, told: Told) -> None:
     cooldowns = CooldownStore(stage.redis)
     watch = CooldownWatch(cooldowns, outbox_of(stage.database), told.clock)
     await watch.look()
@@ -106,7 +106,7 @@ async def test_cooldowns_are_told_once_an_hour(stage: Stage, told: Told) -> None
     assert (await told.data())[0]["until"] == "2026-11-24T12:00:30Z"
 
 
-async def test_spools_are_told_once_they_wait_for_long(stage: Stage, told: Told) -> None:
+async def test_spools_are_reported_once_they_have_waited_long(stage: Stage, told: Told) -> None:
     notes = SpoolNoteStore(stage.redis)
     watch = SpoolWatch(notes, outbox_of(stage.database), told.clock, after_s=60)
     began_ms = int(NOW.timestamp() * 1000)
@@ -145,7 +145,7 @@ async def test_notes_of_gateways_that_are_gone_are_forgotten(stage: Stage, told:
     assert await notes.all() == [waiting]
 
 
-async def test_keys_are_told_before_they_expire(stage: Stage, told: Told) -> None:
+async def test_keys_are_reported_before_they_expire(stage: Stage, told: Told) -> None:
     keys = KeyStore(stage.database)
 
     async def add(name: str, days: float | None, **changes: Any) -> None:
@@ -181,7 +181,7 @@ async def test_keys_are_told_before_they_expire(stage: Stage, told: Told) -> Non
 
 
 @pytest.mark.parametrize("of_key", [False, True])
-async def test_a_budget_that_will_run_out_is_told_once_a_period(
+async def test_a_budget_that_will_run_out_is_reported_once_per_period(
     stage: Stage, settings: Settings, told: Told, *, of_key: bool
 ) -> None:
     """At 12:00 of the 24th, one of the days' two calls a day is spent each half a day."""

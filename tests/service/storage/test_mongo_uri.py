@@ -41,7 +41,7 @@ async def use(database: Database) -> None:
 
 
 @pytest.mark.parametrize("options", ["", WEAK, WEAK.replace("&", ";")], ids=["none", "weak", ";"])
-async def test_what_the_promises_need_is_pinned(mongo_uri: str, options: str) -> None:
+async def test_required_options_are_pinned(mongo_uri: str, options: str) -> None:
     uri = f"{mongo_uri}{'&' if '?' in mongo_uri else '?'}{options}".rstrip("?&")
     check_mongo_uri(uri)
     with sent_commands() as commands:
@@ -92,7 +92,7 @@ async def test_the_rest_is_the_uris() -> None:
         ("retryWritez=true", "Unknown option"),
     ],
 )
-def test_what_cannot_be_honoured_is_one_line(query: str, told: str) -> None:
+def test_an_unsupported_option_is_one_line(query: str, told: str) -> None:
     with pytest.raises(SettingsError, match="MONGO_URI is wrong") as refused:
         check_mongo_uri(f"mongodb://user:hush@host/x?{query}")
     assert told in str(refused.value)
@@ -108,7 +108,7 @@ def test_a_login_by_the_place_where_it_runs(properties: str) -> None:
     check_mongo_uri(f"mongodb://host/x?{OIDC}{properties}")
 
 
-def test_a_ca_that_is_no_certificate_is_one_line(tmp_path: Path) -> None:
+def test_an_invalid_ca_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("nonsense")
     with pytest.raises(SettingsError, match="MONGO_URI is wrong"):
         check_mongo_uri(f"mongodb://host/x?tls=true&tlsCAFile={tmp_path}/ca.pem")

@@ -237,7 +237,7 @@ async def test_another_shard_gets_its_share(cluster: Cluster, database: Database
     assert await database["tags"].count_documents({}) == 3 * len(SHARD_KEYS)
 
 
-async def test_what_was_stopped_halfway_is_completed(cluster: Cluster, database: Database) -> None:
+async def test_an_interrupted_sharding_is_completed(cluster: Cluster, database: Database) -> None:
     await add_accounts(database, 400)
     await shard_collections(cast("Database", cluster))
     await add_accounts(database, 100, first=400)

@@ -74,7 +74,7 @@ async def test_a_slice_begins_beyond_its_start_or_with_it(
     assert sliced(ACCOUNTS, part, place_of) == rows
 
 
-async def test_what_is_left_out_is_read_in_bounds(
+async def test_omitted_rows_are_read_within_bounds(
     accounts: Collection,
 ) -> None:
     asked = Asked(accounts)

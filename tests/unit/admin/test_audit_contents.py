@@ -45,7 +45,7 @@ def test_a_secret_is_found_by_its_name(name: str) -> None:
     assert kept == f'{{"deep":{{"{name}":"[redacted]"}}}}'
 
 
-def test_what_is_no_secret_stays() -> None:
+def test_harmless_text_stays() -> None:
     body = b'{"credential":"env:OTHER_KEY","tokens_per_minute":5,"limit_usd":0.1234567890123456789}'
     assert kept_body(body) == body.decode()
 
@@ -72,7 +72,7 @@ def test_amounts_are_exact_and_what_changes_by_itself_is_left_out() -> None:
         b'"\\ud800"',
     ],
 )
-def test_what_is_large_or_no_json_is_measured(body: bytes) -> None:
+def test_a_large_or_non_json_body_is_kept_as_its_size(body: bytes) -> None:
     kept: dict[str, Any] = json.loads(kept_body(body) or "null")
     assert set(kept) == {"omitted_bytes", "sha256"}
 

@@ -151,7 +151,7 @@ def test_the_format_is_that_of_the_name_or_of_accept(
 
 
 @pytest.mark.parametrize("accept", ["image/png", "text/csv;q=0", "text/csv;q=nan", "nonsense", ","])
-def test_a_format_that_nobody_writes_is_refused(accept: str) -> None:
+def test_an_unknown_format_is_refused(accept: str) -> None:
     with pytest.raises(NotAcceptable, match="text/csv"):
         chosen_format(None, accept, OFFERED)
 

@@ -67,7 +67,7 @@ def test_a_change_is_told(place: int, changes: dict[str, object]) -> None:
 
 
 @given(place=st.integers(0, 3))
-def test_a_removed_or_replaced_record_is_told(place: int) -> None:
+def test_a_removed_or_replaced_record_is_detected(place: int) -> None:
     records = chain(5)
     _, fault = checked(records[:place] + records[place + 1 :], EMPTY)
     assert fault is not None

@@ -207,7 +207,7 @@ def test_numbers_written_in_another_way_are_read(written: Any, read: int) -> Non
 
 
 @pytest.mark.parametrize("odd", [-1, -0.5, True, "many", "-1", [], {}, 10**18, 2**70, 1e30])
-def test_a_count_that_cannot_be_read_is_as_good_as_none(odd: Any) -> None:
+def test_an_unreadable_count_counts_as_not_reported(odd: Any) -> None:
     expected = TokenUsage(output_text=5, notes=("count_unreadable",))
     assert chat({"prompt_tokens": odd, "completion_tokens": 5}) == expected
     assert message({"input_tokens": odd, "output_tokens": 5}) == expected
@@ -334,7 +334,7 @@ def test_the_provider_s_own_cost_is_read_exactly(reported: dict[str, Any], usd: 
 
 
 @pytest.mark.parametrize("odd", [-1, True, "1", "free", [], {}, {"total_cost": "x"}, 10**12])
-def test_a_cost_that_cannot_be_read_is_none(odd: Any) -> None:
+def test_an_unreadable_cost_counts_as_not_reported(odd: Any) -> None:
     assert chat({"prompt_tokens": 9, "cost": odd}).provider_cost_usd is None
 
 

@@ -207,6 +207,6 @@ def test_a_period_is_within_its_bounds_in_any_zone(moment: datetime, period: Bud
     "key",
     ["total", "", "2026", "2026-13", "2026-W54", "2026-02-30", "0001-01", "9999-12", "2026-1"],
 )
-def test_what_is_no_key_of_a_month_a_week_or_a_day_has_no_bounds(key: str) -> None:
+def test_an_invalid_period_key_has_no_bounds(key: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         period_bounds(key)

@@ -47,7 +47,7 @@ def test_what_is_well_formed_is_read(text: str, sampled: bool) -> None:
         f"00-{TRACE[:-1]}\u0660-{SPAN}-01",
     ],
 )  # fmt: skip
-def test_what_is_not_counts_as_none(text: str) -> None:
+def test_a_malformed_traceparent_counts_as_absent(text: str) -> None:
     assert read_traceparent(text) is None
 
 
@@ -72,7 +72,7 @@ def test_every_span_of_a_call_has_an_id_of_its_own_and_a_valid_one(
 
 
 @pytest.mark.parametrize("text", ["", CALL, TRACE.upper(), f"{TRACE}0", "z" * 32])
-def test_what_is_no_trace_is_of_no_call(text: str) -> None:
+def test_an_invalid_trace_id_has_no_call(text: str) -> None:
     assert call_id_of(text) is None
 
 

@@ -124,7 +124,7 @@ async def test_without_redis_cooldowns_are_local_and_shared_later(
     assert second.cooldowns.is_cooling("a", "acme")
 
 
-async def test_why_a_deployment_cools_is_told_to_those_who_ask(
+async def test_the_reason_of_a_cooldown_is_shown(
     replicas: tuple[Replica, Replica], store: Store
 ) -> None:
     first, second = replicas

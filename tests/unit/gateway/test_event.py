@@ -79,9 +79,7 @@ def test_a_deployments_region_counts_where_the_answer_tells_none(
         (Attempts(began_s=CALL.started_s + 0.25, ended_s=CALL.started_s + 3_600), None),
     ],
 )
-def test_the_time_of_providers_is_none_of_the_gateways(
-    attempts: Attempts, own_ms: float | None
-) -> None:
+def test_the_time_of_providers_is_not_overhead(attempts: Attempts, own_ms: float | None) -> None:
     """While an answer is waited for, and after an error that broke the wait, nothing is added."""
     found = AnswerProgress().overhead_ms(CALL, attempts)
     assert found < 0 if own_ms is None else found == pytest.approx(own_ms, abs=0.01)

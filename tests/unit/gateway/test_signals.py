@@ -97,6 +97,6 @@ def test_an_exhausted_quota_and_the_gateway_s_own_errors_stay_as_they_are() -> N
 
 
 @pytest.mark.parametrize("status", [413, 422])
-def test_a_translated_413_is_no_reason_to_repeat_a_prompt(status: int) -> None:
+def test_a_translated_413_stops_retries(status: int) -> None:
     assert signalled(refused(status, None), FORMATS["chat"]).status == 400
     assert signalled(refused(status, None), FORMATS["messages"]).status == status

@@ -155,7 +155,7 @@ def test_the_counts_of_a_message_never_go_down(
 
 
 @pytest.mark.parametrize(("announced", "output"), [(1, TEXT_TOKENS), (70, 70)])
-def test_what_a_message_announces_is_no_count_of_its_text(announced: int, output: int) -> None:
+def test_an_announced_output_count_does_not_count_text(announced: int, output: int) -> None:
     request = MESSAGES.decode(b'{"model": "m", "stream": true}')
     start = {"input_tokens": 1000, "output_tokens": announced}
     got = relayed(MESSAGES, request, message_frames(start, {"output_tokens": 0}))

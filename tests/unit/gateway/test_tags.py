@@ -63,7 +63,7 @@ def test_tags_of_the_header(values: tuple[bytes, ...], tags: tuple[str, ...]) ->
         ((b"team,team:b",), "has the name 'team' twice"),
     ],
 )
-def test_what_is_wrong_with_the_header_is_refused(values: tuple[bytes, ...], says: str) -> None:
+def test_an_invalid_header_is_refused(values: tuple[bytes, ...], says: str) -> None:
     with pytest.raises(InvalidRequest, match=says) as refused:
         told(*values)
 
@@ -105,7 +105,7 @@ def test_full_sets_of_both_fit() -> None:
     assert kept_tags(both) == both
 
 
-def test_the_end_user_of_messages_is_no_tag() -> None:
+def test_the_end_user_of_messages_is_not_a_tag() -> None:
     assert kept({"user_id": "u1", "team": "a"}, name="messages") == ("team:a",)
 
 

@@ -156,7 +156,7 @@ def test_an_export_that_breaks_off_leaves_no_file(tmp_path: Path, fault: Excepti
     assert target.read_text() == "entry_id\n1\n"
 
 
-def test_an_answer_of_another_shape_is_no_traceback() -> None:
+def test_an_unexpected_answer_prints_no_traceback() -> None:
     odd = ran(Server(httpx.Response(200, json={"rows": []})), "accounts", "list")
     assert odd.code == 4
     assert "unexpected error: KeyError: 'data'" in odd.err
@@ -197,7 +197,7 @@ def test_a_list_ends_at_its_limit_and_says_so(last: list[int], more: bool) -> No
     assert [request.url.params.get("cursor") for request in server.requests] == [None, "on"]
 
 
-def test_what_others_named_cannot_command_the_terminal() -> None:
+def test_names_cannot_control_the_terminal() -> None:
     page = {"data": [{"user_id": "a", "name": "\x1b[2Jx\x9b"}], "next_cursor": None}
     for arguments in ((), ("--json", "name")):
         shown = run(

@@ -32,7 +32,7 @@ from gatewayctl.state.declaration import read_declaration
         ("a: &a [*a]\n", "levels"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_in_a_file_is_named_with_its_line(text: str, said: str) -> None:
+def test_problems_of_a_file_are_named_with_their_lines(text: str, said: str) -> None:
     with pytest.raises(Misused) as raised:
         read_declaration(parse_document(text.encode(), "gateway.yaml"))
     assert said in "\n".join((raised.value.message, *raised.value.details))
@@ -46,7 +46,7 @@ def test_every_problem_is_named_at_once() -> None:
 
 
 @pytest.mark.parametrize("raw", [b"\xff\xfe\xff", b"a" * (MAX_BYTES + 1), b"a: \x00"])
-def test_what_is_no_text_or_too_large_is_refused(raw: bytes) -> None:
+def test_non_text_or_too_large_input_is_refused(raw: bytes) -> None:
     with pytest.raises(Misused):
         parse_document(raw, "f")
 

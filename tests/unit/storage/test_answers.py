@@ -26,7 +26,7 @@ async def test_the_error_of_a_server_stands_for_its_answer() -> None:
     assert first_answer(answers) == 1
 
 
-async def test_a_fault_of_our_own_is_no_answer() -> None:
+async def test_an_internal_fault_is_not_an_answer() -> None:
     with pytest.raises(KeyError, match="ours"):
         await answers_of(_asked(1, AWAY, KeyError("ours")))
 

@@ -45,12 +45,12 @@ def test_text(frames: tuple[bytes, ...], text: str) -> None:
 
 
 @pytest.mark.parametrize("frame", [b"data: {\n\n", b'data: {"text":1}\n\n', b"data: nonsense\n\n"])
-def test_what_cannot_be_read(frame: bytes) -> None:
+def test_an_unreadable_frame_fails(frame: bytes) -> None:
     with pytest.raises(UpstreamFailed, match="an event that cannot be read"):
         said(frame)
 
 
-def test_what_is_wrong_with_it_is_the_operators_alone() -> None:
+def test_the_fault_is_shown_to_the_operator_alone() -> None:
     with pytest.raises(UpstreamFailed) as raised:
         said(b'data: {"text":1}\n\n')
     assert str(raised.value) == "The provider's stream has an event that cannot be read."

@@ -51,7 +51,7 @@ def test_names_the_path(content: str, path: str, message: str) -> None:
     assert message in refused.value.message
 
 
-def test_a_member_that_nobody_knows_is_unsupported() -> None:
+def test_an_unknown_member_is_unsupported() -> None:
     body = b'[{"role":"user","content":[{"type":"text","text":"a","colour":"red"}]}]'
 
     with pytest.raises(UnsupportedField) as refused:

@@ -130,7 +130,7 @@ def test_a_freeform_call_ends_where_another_part_begins_and_may_not_go_on() -> N
     assert [failure.code for failure in parts.failures] == ["upstream_unreadable"]
 
 
-def test_what_waits_is_bounded() -> None:
+def test_waiting_parts_are_bounded() -> None:
     parts = Parts()
     sequencer = Sequencer(parts)
     call(sequencer, 0, "{")

@@ -59,7 +59,7 @@ def test_a_row_is_a_key_of_its_account() -> None:
         ({"user_id": "a", "secret": SECRET, "expires_at": "2026-01-01"}, "has expired"),
     ],
 )
-def test_a_row_that_is_no_key_is_told_why(row: dict[str, Any], why: str) -> None:
+def test_a_row_without_a_valid_key_is_reported(row: dict[str, Any], why: str) -> None:
     plan = planned(row)
     assert plan.keys == []
     assert all(why in line.said for line in plan.lines)
@@ -70,7 +70,7 @@ def test_a_row_that_is_no_key_is_told_why(row: dict[str, Any], why: str) -> None
     "column", [{"limit_usd": "-1"}, {"limit_usd": "x"}, {"period": "yearly", "limit_usd": "1"},
                {"parallel_calls": "-1"}, {"team": "x"}],
 )  # fmt: skip
-def test_a_value_that_cannot_be_carried_is_told(column: dict[str, Any]) -> None:
+def test_a_value_that_cannot_be_carried_is_reported(column: dict[str, Any]) -> None:
     plan = planned({"user_id": "a", "secret": SECRET, **column})
     (key,) = plan.keys
     assert set(key) == {"user_id", "key_sha256", "name"}

@@ -120,7 +120,7 @@ def leaves(value: Any, path: str = "") -> list[str]:
     return [path]
 
 
-def test_every_field_is_told_once() -> None:
+def test_every_field_is_reported_once() -> None:
     text = """
 model_list:
   - model_name: m
@@ -210,7 +210,7 @@ def test_deployments(params: str, deployment: dict[str, Any]) -> None:
         ("model: openai/x, api_base: os.environ/UNSET", "is not set here"),
     ],
 )
-def test_what_cannot_be_served_is_told(params: str, why: str) -> None:
+def test_unsupported_models_are_reported(params: str, why: str) -> None:
     plan = model(params)
     assert plan.routes == []
     assert {line.verdict for line in plan.lines} == {"cannot"}
@@ -314,7 +314,7 @@ def test_a_broken_file_is_named_with_its_line(text: str, where: str) -> None:
         "{model_name: m, litellm_params: {model: openai/x, api_key: 5, weight: x, order: {}}}",
     ],
 )
-def test_odd_rows_are_told_and_stop_nothing(odd: str) -> None:
+def test_odd_rows_are_reported_and_do_not_stop_the_import(odd: str) -> None:
     plan = planned(f"model_list: [{odd}, {{model_name: ok, litellm_params: {{model: openai/x}}}}]")
     assert plan.routes[-1]["model"] == "ok"
 
@@ -330,7 +330,7 @@ def test_odd_rows_are_told_and_stop_nothing(odd: str) -> None:
         "environment_variables: [1]",
     ],
 )
-def test_odd_settings_are_told_and_stop_nothing(settings: str) -> None:
+def test_odd_settings_are_reported_and_do_not_stop_the_import(settings: str) -> None:
     plan = planned(
         f"model_list: [{{model_name: m, litellm_params: {{model: openai/x}}}}]\n{settings}"
     )

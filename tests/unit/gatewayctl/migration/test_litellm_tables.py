@@ -131,7 +131,7 @@ def filled(table: str, **given: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("blocked", ["f", "t"])
-def test_every_column_of_every_table_is_told_once(table: str, blocked: str) -> None:
+def test_every_column_of_every_table_is_reported_once(table: str, blocked: str) -> None:
     row = filled(table, budget_id="text")
     if "blocked" in row:
         row["blocked"] = blocked
@@ -160,7 +160,7 @@ def test_columns_are_read_as_what_the_schema_says() -> None:
             assert KINDS[table].get(name, "text") == wanted or name == "model_id", (table, name)
 
 
-def test_a_column_that_is_not_known_is_told() -> None:
+def test_an_unknown_column_is_reported() -> None:
     plan = key(tomorrow="x")
     assert [line.verdict for line in plan.lines if line.kind == "key.tomorrow"] == ["cannot"]
 
@@ -178,7 +178,9 @@ def test_a_column_that_is_not_known_is_told() -> None:
         ({"team_id": "litellm-dashboard"}, "LiteLLM's own pages"),
     ],
 )
-def test_a_key_that_stays_behind_is_told_why(columns: dict[str, Any], why: str) -> None:
+def test_a_key_that_is_not_carried_is_reported_with_the_reason(
+    columns: dict[str, Any], why: str
+) -> None:
     plan = key(**columns)
     assert plan.keys == []
     assert all(why in line.said for line in plan.lines if line.kind.startswith("key."))

@@ -110,7 +110,7 @@ def test_allowed_models(own: str | None, users: str | None, allowed: Any) -> Non
     assert plan.keys[0].get("allowed_models") == allowed
 
 
-def test_models_that_are_too_many_or_unreadable_are_told() -> None:
+def test_too_many_or_unreadable_models_are_reported() -> None:
     many = [f"openai:{i}" for i in range(257)]
     plan = planned(
         users=[USER],
@@ -132,7 +132,7 @@ def test_models_that_are_too_many_or_unreadable_are_told() -> None:
         {"user_id": None}, {"expires_at": "2026-01-01 00:00:00+00"}, {"expires_at": "whenever"},
     ],
 )  # fmt: skip
-def test_a_key_that_stays_behind_is_told(columns: dict[str, Any]) -> None:
+def test_a_key_that_is_not_carried_is_reported(columns: dict[str, Any]) -> None:
     plan = planned(users=[USER], api_keys=[{**KEY, **columns}])
     assert plan.keys == []
     assert any(line.kind.startswith("key.") for line in plan.lines)

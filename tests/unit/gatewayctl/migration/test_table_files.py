@@ -107,7 +107,7 @@ def test_a_csv_file_that_is_broken_is_named_with_its_line(
     assert said in raised.value.message
 
 
-def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_missing_file_or_table_is_an_error(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none.sql"):
         with pytest.raises(Misused):
             read_tables_of(path, {"Keys"})
@@ -143,7 +143,7 @@ def test_arrays(text: str, items: object) -> None:
     assert array_of(text) == items
 
 
-def test_what_cannot_be_read_stays_what_it_is() -> None:
+def test_unreadable_values_stay_unchanged() -> None:
     kinds = {"a": "number", "b": "flag", "c": "time", "d": "json", "e": "list"}
     row = dict.fromkeys(kinds, "?!")
     assert typed(row, kinds) == row  # type: ignore[arg-type]

@@ -253,7 +253,7 @@ def test_an_error_in_an_answer(body: Any, message: str) -> None:
     assert failure.message == message
 
 
-def test_answers_that_are_none() -> None:
+def test_a_malformed_answer_is_an_error() -> None:
     for body in (b"", b"<html>", b"[]", b'{"choices": 1}'):
         with pytest.raises(UpstreamFailed):
             CHAT.read_answer(body, "openai")

@@ -456,7 +456,7 @@ def test_a_limit_is_named_as_its_client_does() -> None:
         ({"type": "text", "text": "a", "colour": 1}, "messages[0].content[0].colour"),
     ],
 )
-def test_parts_that_nobody_knows_are_refused(part: dict[str, Any], path: str) -> None:
+def test_unknown_parts_are_refused(part: dict[str, Any], path: str) -> None:
     with pytest.raises(UnsupportedField) as caught:
         read(messages=[user(part)])
     assert caught.value.param == path

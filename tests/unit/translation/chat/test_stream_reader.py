@@ -278,7 +278,7 @@ def test_a_search_that_no_usage_counts() -> None:
 
 
 @pytest.mark.parametrize("end", [b"", DONE])
-def test_a_stream_without_a_stop_is_no_answer(end: bytes) -> None:
+def test_a_stream_without_a_stop_is_incomplete(end: bytes) -> None:
     """What it reported by then is told, for it is charged for."""
     told = Told()
     report = {"prompt_tokens": 5, "completion_tokens": 1}
@@ -287,7 +287,7 @@ def test_a_stream_without_a_stop_is_no_answer(end: bytes) -> None:
     assert told.events[1:] == [("text", "a"), usage]
 
 
-def test_what_was_used_before_an_error_is_told() -> None:
+def test_usage_before_an_error_is_reported() -> None:
     report = {"prompt_tokens": 5, "completion_tokens": 1}
     told = events(chunk({"content": "a"}, usage=report), {"error": "boom"})
     usage = ("usage", TokenUsage(input_text=5, output_text=1))

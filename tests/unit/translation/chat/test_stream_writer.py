@@ -128,7 +128,7 @@ def test_every_chunk_is_of_one_answer() -> None:
     assert chunks[-1]["service_tier"] == "flex"
 
 
-def test_usage_is_told_to_those_alone_who_asked() -> None:
+def test_usage_is_sent_only_to_clients_that_asked() -> None:
     stream = stream_of(("text", "a"), ("usage", USAGE))
     assert b'"usage"' not in stream
     # And not made up where the provider reported none.

@@ -95,7 +95,7 @@ GPT = ("gpt-5-mini", "responses", of_openai(PICTURE, SAID))
         ("chat", ("claude-haiku-4-5", "messages", of_claude(ODD, TEXT)), ("content[0]",)),
     ],
 )
-def test_what_is_left_out_is_named(
+def test_omissions_are_named(
     client: ClientFormat, answer: tuple[str, ClientFormat, Any], named: tuple[str, ...]
 ) -> None:
     name, to, (whole, stream) = answer

@@ -91,7 +91,7 @@ def test_every_rule_has_a_case() -> None:
     assert ALL_RULES - {case.rule for case in CASES} == set()
 
 
-def test_what_is_mended_needs_no_more() -> None:
+def test_mending_is_idempotent() -> None:
     for case in CASES:
         if case.sent is not None:
             again = mend(case.sent, case.profile, Report(case.paths, drops=True), case.to)

@@ -344,7 +344,7 @@ def _thought(family: str) -> dict[str, Any]:
         (OLD_BEDROCK, "chat", "anthropic"),
     ],
 )
-def test_what_one_family_minted_goes_to_no_other(
+def test_signatures_of_one_family_reach_no_other(
     name: str, to: ClientFormat, own: str | None
 ) -> None:
     """Each in a turn of its own, then all of them in one, which keeps none."""

@@ -316,7 +316,7 @@ def test_an_error_under_a_status_200() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"type":"message"}', b'{"content":[5]}'])
-def test_what_cannot_be_read(body: bytes) -> None:
+def test_an_unreadable_answer_fails(body: bytes) -> None:
     with pytest.raises(UpstreamFailed):
         MESSAGES.read_answer(body, "anthropic")
 

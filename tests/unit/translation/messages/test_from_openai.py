@@ -139,7 +139,7 @@ def test_chat(said: dict[str, Any], end: str, reason: str, content: list[Any]) -
         assert answer["usage"]["output_tokens"] == 5
 
 
-def test_a_truncated_call_is_no_failure() -> None:
+def test_a_truncated_call_is_not_a_failure() -> None:
     said = {"content": "a", **calls(("c1", "f", '{"a": '))}
     answer = whole(CHAT, "openai", completion(said, "length"))
     assert (answer["content"], answer["stop_reason"]) == ([TEXT], "max_tokens")

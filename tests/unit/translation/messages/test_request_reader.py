@@ -153,7 +153,7 @@ def test_a_body_without_messages() -> None:
         (body(tool_choice={"type": "auto", "mood": "calm"}), "tool_choice.mood"),
     ],
 )
-def test_members_that_nobody_knows_do_not_vanish(sent: dict[str, Any], path: str) -> None:
+def test_unknown_members_do_not_vanish(sent: dict[str, Any], path: str) -> None:
     with pytest.raises(UnsupportedField) as refused:
         read(sent)
     assert refused.value.param == path

@@ -145,7 +145,7 @@ def test_results_come_first_and_failures_are_marked() -> None:
     assert content[0]["is_error"] is True
 
 
-def test_what_says_nothing_is_left_out() -> None:
+def test_empty_texts_are_left_out() -> None:
     body = written(
         Turn(role="system", parts=(Text(text=" "),)),
         ASK,

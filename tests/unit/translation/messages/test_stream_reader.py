@@ -299,7 +299,7 @@ def test_the_same_start_twice_is_one() -> None:
     assert recorder.failure is None
 
 
-def test_what_is_kept_is_bounded() -> None:
+def test_a_kept_block_is_bounded() -> None:
     begin = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}
     large = {"type": "input_json_delta", "partial_json": "x" * 3_000_000}
     recorder, is_whole = read_stream([started(), *block(0, begin, large, large)])
@@ -317,6 +317,6 @@ def test_what_is_kept_is_bounded() -> None:
         b"data: " + encoded({"type": "content_block_start"}) + b"\n\n",
     ],
 )
-def test_what_cannot_be_read(frame: bytes) -> None:
+def test_an_unreadable_frame_fails(frame: bytes) -> None:
     with pytest.raises(UpstreamFailed):
         read_stream([started(), frame])

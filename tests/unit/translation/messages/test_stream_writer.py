@@ -326,7 +326,7 @@ def test_a_call_that_was_cut_off_is_closed_as_it_is() -> None:
     assert events[-2]["delta"]["stop_reason"] == "max_tokens"
 
 
-def test_a_broken_call_is_no_good_end() -> None:
+def test_a_broken_call_is_not_a_normal_end() -> None:
     with pytest.raises(AnswerBroken):
         written_by(_cut(Stop(kind="tool")), context("openai"))
     with pytest.raises(CallMalformed):

@@ -135,7 +135,7 @@ def test_options_of_a_cache_are_not_told_as_applied() -> None:
     assert "prompt_cache_options" not in body
 
 
-def test_a_body_of_many_lines_is_told_again_on_one() -> None:
+def test_a_body_of_many_lines_is_echoed_on_one_line() -> None:
     said = msgspec.structs.replace(
         context(), fields={"tools": msgspec.Raw(b'[\n {"type":"web_search",\r\n "x":1.50}\n]')}
     )
@@ -512,7 +512,7 @@ def test_an_answer_that_holds_an_error(fields: dict[str, Any], right: ReportedEr
 
 
 @pytest.mark.parametrize("status", ["failed", "cancelled", "queued", "in_progress"])
-def test_an_answer_that_broke_off_is_none(status: str) -> None:
+def test_an_answer_that_broke_off_is_an_error(status: str) -> None:
     half = {"type": "message", "content": [{"type": "output_text", "text": "half"}]}
     found = RESPONSES.read_answer(answer(half, status=status), "openai")
     assert found == ReportedError(message=f"The provider's answer ended as '{status}'.")
@@ -524,7 +524,7 @@ def test_an_answer_that_cannot_be_read(body: bytes) -> None:
         RESPONSES.read_answer(body, "openai")
 
 
-def test_contradictory_usage_is_no_failure() -> None:
+def test_contradictory_usage_is_not_a_failure() -> None:
     found = RESPONSES.read_answer(answer(usage={"input_tokens": "many"}), "openai")
     assert isinstance(found, Reply)
 

@@ -127,7 +127,7 @@ def test_items_that_nobody_else_has_a_word_for_are_kept_for_their_own_family(kin
         write_own(found, Profile(family="xai"))
 
 
-def test_a_kind_that_is_new_is_told_by_its_name() -> None:
+def test_a_new_kind_is_named() -> None:
     assert parts_of({"type": "dream", "content": {"deep": True}} | {"content": None})[0] == Opaque(
         kind="dream",
         raw=msgspec.Raw(b'{"type": "dream", "content": null}'),
@@ -480,7 +480,7 @@ def test_content_that_the_provider_keeps_is_refused_whatever_a_route_drops(name:
         ({"tool_choice": {"type": "function", "name": "f", "a": 1}}, "tool_choice.a"),
     ],
 )
-def test_a_member_that_nobody_would_be_told_of_is_refused(body: dict[str, Any], path: str) -> None:
+def test_a_member_that_would_be_lost_silently_is_refused(body: dict[str, Any], path: str) -> None:
     with pytest.raises(UnsupportedField) as found:
         read({"input": "hi", **body})
     assert found.value.param == path

@@ -222,7 +222,7 @@ def test_options_without_a_word_are_refused_or_named(fields: dict[str, Any], pat
     assert report.dropped_params == (path,)
 
 
-def test_neutral_options_are_no_matter() -> None:
+def test_neutral_options_are_ignored() -> None:
     sampling = Sampling(presence=0.0, frequency=0.0, logit_bias=msgspec.Raw(b"{}"))
     hints = {"stream_options": msgspec.Raw(b"{}")}
     body = write(request(Text(text="hi"), sampling=sampling, hints=hints))

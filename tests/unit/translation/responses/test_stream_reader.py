@@ -188,9 +188,7 @@ WHOLE_ITEMS: list[tuple[dict[str, Any], list[Told]]] = [
 
 
 @pytest.mark.parametrize(("item", "right"), WHOLE_ITEMS)
-def test_what_no_delta_brought_is_taken_from_the_end(
-    item: dict[str, Any], right: list[Told]
-) -> None:
+def test_missing_deltas_are_taken_from_the_end(item: dict[str, Any], right: list[Told]) -> None:
     assert told(done(item)) == right
     assert told(done(item), done(item)) == right
     ended = frame("response.completed", response=response(status="completed", output=[item]))
@@ -354,7 +352,7 @@ def test_a_failure_is_one_with_the_code_of_either(
     assert (len(found.used), is_whole) == (uses, True)
 
 
-def test_an_end_without_a_word_is_no_whole_answer() -> None:
+def test_an_end_without_a_reason_is_incomplete() -> None:
     found, is_whole = read(CREATED, delta("output_text", "a"))
     assert not is_whole
     assert found.told == [STARTED, ("text", None, "a")]
@@ -386,7 +384,7 @@ def test_the_reader_says_when_it_has_read_the_last_event() -> None:
         frame("response.web_search_call.searching", output_index=3, item_id="x"),
     ],
 )
-def test_what_says_nothing_is_passed_over(noise: bytes) -> None:
+def test_events_without_content_are_skipped(noise: bytes) -> None:
     assert told(noise) == []
 
 

@@ -277,7 +277,7 @@ def test_a_failure_before_anything_else_is_a_whole_stream() -> None:
     assert kinds(events) == ["created", "in_progress", "error", "failed"]
 
 
-def test_what_was_taken_is_not_given_again() -> None:
+def test_taken_frames_are_not_returned_again() -> None:
     writer = RESPONSES.writer(context())
     assert writer.take() == b""
     writer.started("a", "m", None)

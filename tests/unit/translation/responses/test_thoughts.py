@@ -85,7 +85,7 @@ def test_what_an_earlier_version_put_into_reasoning_items_is_read() -> None:
     )
 
 
-def test_an_unreadable_envelope_is_no_signature() -> None:
+def test_an_unreadable_envelope_is_ignored() -> None:
     item = {"type": "reasoning", "summary": [], "encrypted_content": "gws1.anthropic.%%%"}
     assert parts_of(item) == (Thinking(at=(0,)),)
     item["encrypted_content"] = envelope(ThoughtSignature("anthropic", "not ours"))
