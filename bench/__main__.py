@@ -1,4 +1,4 @@
-"""`make bench`: what the gateway adds to a call, beside a bare relay and the provider itself.
+"""`make bench`: the gateway's cost per call, beside a bare relay and the provider itself.
 
 Each scenario runs in interleaved rounds on one machine, and the medians are printed. Absolute
 figures are the machine's; the ratios are the point.

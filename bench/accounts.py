@@ -1,4 +1,4 @@
-"""`make bench-accounts`: what a call and a round of the proof cost among few accounts and many.
+"""`make bench-accounts`: a call and a round of the proof with few accounts and with many.
 
 Accounts are written into a database (`accounts_seed`), on which a stack then starts. Some of them,
 spread over all, make a call, with the gateway's caches cold, and another one, while the ledger

@@ -19,7 +19,7 @@ Since = Annotated[
 Until = Annotated[
     str | None, typer.Option("--until", metavar="TIME", help="Before then, in the same forms.")
 ]
-# Of sums, which are of whole days.
+# The options of sums, which cover whole days.
 SinceDay = Annotated[
     str | None,
     typer.Option("--since", metavar="DAY", help="From that day on: 2026-11-24, today or 7d ago."),
@@ -41,7 +41,7 @@ def amount(text: str) -> Decimal:
 
 
 def time_of(text: str | None, now: datetime) -> str | None:
-    """With its zone, as the API takes times; `7d` is so long ago. Raises Misused."""
+    """A time with its zone, as the API wants it; `7d` is that long ago. Raises Misused."""
     if text is None:
         return None
     ago = _ago(text, now)
@@ -55,7 +55,7 @@ def time_of(text: str | None, now: datetime) -> str | None:
 
 
 def day_of(text: str | None, now: datetime) -> str | None:
-    """A day without a zone. Raises Misused, also for a part of a day: sums would be of it all."""
+    """A day without a zone. Raises Misused, also for a part of a day: sums cover days."""
     if text is None:
         return None
     ago = _ago(text, now)
@@ -71,7 +71,7 @@ def day_of(text: str | None, now: datetime) -> str | None:
 
 
 def later_of(text: str | None, now: datetime) -> str | None:
-    """Like `time_of`, but `30d` is so long from now."""
+    """Like `time_of`, but `30d` is that long from now."""
     if text is not None and (ago := _ago(text, now)):
         return (now + (now - ago)).isoformat()
     return time_of(text, now)

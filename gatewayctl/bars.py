@@ -32,7 +32,7 @@ def bars(terminal: Terminal, title: str, rows: Sequence[tuple[str, Row]]) -> Non
 
 
 def bar_of(value: Decimal, top: Decimal, width: int) -> str:
-    """In eighths of a character. What is not nothing is seen; a credit has no bar."""
+    """In eighths of a character. Any positive amount is visible; a credit has no bar."""
     if value <= 0 or top <= 0:
         return ""
     eighths = max(1, int(value * width * 8 / top))

@@ -50,7 +50,7 @@ def body_of(
 
 
 def value_of(text: str) -> Any:
-    """JSON if it is that, else the text itself."""
+    """The JSON value if the text is JSON, else the text itself."""
     try:
         return decoded(text)
     except ValueError:
@@ -68,7 +68,7 @@ def _put(body: Row, path: str, value: Any) -> None:
 
 
 def object_of(terminal: Terminal, source: str) -> Row:
-    """Raises Misused for what is not an object."""
+    """Raises Misused unless the value is an object."""
     value = read_values(terminal, source)
     if not isinstance(value, dict):
         raise Misused(f"{source}: not an object with fields.")

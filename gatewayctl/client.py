@@ -1,4 +1,4 @@
-"""Requests to the admin API, and what its answers mean for a command.
+"""Sends requests to the admin API, and turns its answers into results or errors.
 
 Every POST has an `Idempotency-Key`, so that it is repeated after a lost answer and done once. A
 change of an object names the revision that it was computed from (`If-Match`).
@@ -40,7 +40,7 @@ Query = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class ApiAnswer:
-    """`content` is None where there is none. `etag` is the revision of what is shown."""
+    """`content` is None where there is none. `etag` is the revision of the shown object."""
 
     content: Any
     status: int
@@ -53,7 +53,7 @@ def at(pattern: str, *names: str) -> str:
 
 
 class ApiClient:
-    """`idempotency_key` replaces a random one, for one who repeats a whole command.
+    """`idempotency_key` replaces a random one, to repeat a whole command.
 
     `has_changed` once a request that changes something was answered.
     """
@@ -103,7 +103,7 @@ class ApiClient:
         return self.ask("PATCH", path, body=patch, etag=etag).content
 
     def pages(self, path: str, query: Query, limit: int) -> Iterator[Row]:
-        """The rows of a list, over its pages. Says where it stops before their end."""
+        """The rows of a list, over its pages. Prints a notice if it stops before their end."""
         left = limit
         for page in self.answers("GET", path, {**query, "limit": min(limit, _MAX_PAGE)}):
             rows = page["data"]
@@ -114,7 +114,7 @@ class ApiClient:
                 return
 
     def answers(self, method: str, path: str, asked: Query) -> Iterator[Any]:
-        """What is answered in pages, each of them. `asked` is a GET's query, or a POST's body."""
+        """Yields each page of a paged answer. `asked` is a GET's query, or a POST's body."""
         ask = self.get if method == "GET" else self.post
         cursor: Row = {}
         for _ in range(_MAX_PAGES):
@@ -134,7 +134,7 @@ class ApiClient:
         body: Any = None,
         etag: str | None = None,
     ) -> ApiAnswer:
-        """Raises CommandError for whatever is not a success."""
+        """Raises CommandError unless the answer is a success."""
         headers = {} if etag is None else {"if-match": etag}
         if method == "POST":
             headers["idempotency-key"] = self._next_key()
@@ -162,7 +162,7 @@ class ApiClient:
         return self.idempotency_key + suffix
 
     def _tried(self, request: "httpx.Request", *, last: bool) -> "ApiAnswer | float":
-        """What came, or after how long to ask again. Raises CommandError."""
+        """The answer, or the delay before the next try. Raises CommandError."""
         import httpx
 
         repeatable = request.method in ("GET", "POST")
@@ -220,7 +220,7 @@ class ApiClient:
         return error or self._explained(request, response)
 
     def _explained(self, request: "httpx.Request", response: "httpx.Response") -> CommandError:
-        """Why the answer is none of the admin API's: its description tells who answers."""
+        """The error for an answer that is not the admin API's, by its description."""
         import httpx
 
         where = self.connection.url

@@ -1,4 +1,4 @@
-"""What every command takes besides its own arguments, and how it ends.
+"""The options that all commands share, and how commands end.
 
 A noun is a `typer.Typer` of `noun()`, a verb a function under `@verb(noun, "name")` whose first
 argument is the context; `session_of` has what it works with.
@@ -127,7 +127,7 @@ class WritingCommand(Command):
 
 
 class CommandSession:
-    """What a command works with. Nothing connects before the first request."""
+    """The context of a command. It connects with the first request."""
 
     def __init__(self, *, terminal: Terminal, options: Options) -> None:
         self.terminal = terminal

@@ -1,4 +1,4 @@
-"""Why a command ended without success, as an exit code and words.
+"""The reasons why a command ends without success, with exit codes.
 
 0  done, and what was checked is right
 1  done, and what was checked is wrong: a proof that fails, a difference, a deployment that is down
@@ -35,7 +35,7 @@ class Misused(CommandError):
 
 
 class Mistold(CommandError):
-    """It is done, and could not be printed as `--json` or `--query` asks."""
+    """The command is done, but its result cannot be printed as `--json` or `--query` asks."""
 
     exit_code = WRONG
 
@@ -64,5 +64,5 @@ class Failed(CommandError):
 
 
 def end_wrong() -> typer.Exit:
-    """To raise once a check has shown what is wrong."""
+    """Raise this after a failed check has been printed."""
     return typer.Exit(WRONG)

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Writes files that are either complete or absent."""
 
 import os
 import tempfile
@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 @contextmanager
 def replace_file(path: Path, *, mode: int | None = None) -> Iterator[BinaryIO]:
-    """What the block writes becomes the file at its end; if it raises, nothing has changed.
+    """The block's output replaces the file at its end; if the block raises, nothing changes.
 
     The new one is beside the old one meanwhile. `mode` None is what the umask leaves. Raises
     OSError.

@@ -1,4 +1,4 @@
-"""Which rows of a list a command is about."""
+"""The filters of list commands."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -31,7 +31,7 @@ Where = Annotated[
 
 
 def where_of(texts: Sequence[str] | None, **given: Any) -> dict[str, Any]:
-    """Query parameters. Raises Misused; the API knows which there are."""
+    """Query parameters, whose names the API checks. Raises Misused."""
     query: dict[str, Any] = {}
     for text in texts or ():
         name, equals, value = text.partition("=")

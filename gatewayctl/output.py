@@ -1,4 +1,4 @@
-"""What a command prints: a table for a person, lines of JSON for a program.
+"""Prints a command's result: a table for a person, lines of JSON for a program.
 
 - stdout a terminal: a table of the columns that matter.
 - stdout a pipe or a file: every row as a line of JSON, whole.
@@ -55,7 +55,7 @@ class Output:
             self._line(self._chosen(item))
 
     def done(self, text: str) -> None:
-        """What was done, for a person; a program has the exit code."""
+        """Prints what was done, for a person; a program has the exit code."""
         if self.is_table:
             self.terminal.say(text)
 
@@ -111,7 +111,7 @@ class Output:
         self._write(encoded(value).decode() + "\n")
 
     def _write(self, text: str) -> None:
-        # A terminal would obey what others named so.
+        # A terminal would obey control characters in names that others chose.
         self.terminal.stdout.write(printable(text) if self.terminal.is_table else text)
         # A pipe that has closed is noticed at its row, and `tail` is read as it comes.
         self.terminal.stdout.flush()

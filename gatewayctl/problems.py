@@ -1,4 +1,4 @@
-"""Failures as a command tells them: what happened, which fields, and what to do about it."""
+"""Failures in a command's words: the fault, the fields, and the remedy."""
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""How far something is, on stderr, where somebody watches."""
+"""Shows progress on stderr, on a terminal."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ class ProgressBar(Protocol):
 
 @contextmanager
 def progress(terminal: Terminal, title: str, total: int | None = None) -> Iterator[ProgressBar]:
-    """Call what it yields with how much is done. `total` may be a guess, or unknown."""
+    """Yields a function to call with the amount done. `total` may be a guess, or unknown."""
     if not terminal.stderr.isatty():
         yield lambda done, text="": None
         return

@@ -15,7 +15,7 @@ from gatewayctl.values import Row, picked
 _GAP = 2
 _NOTHING: tuple[Any, ...] = (None, [], {})
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
-# Of a text that is cut.
+# The mark of a cut text.
 _LEAST = 12
 _GOOD = {"ok", "active", "delivered"}
 _BAD = {"fail", "failed", "revoked", "error", "dead", "archived"}
@@ -108,7 +108,7 @@ def sheet(terminal: Terminal, item: Row, fields: Sequence[str]) -> None:
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """What is not set inside of another object has no line."""
+    """Unset members of inner objects have no line."""
     if isinstance(value, dict) and value:
         inner = [(f"{name}.{key}", each) for key, each in value.items() if each not in _NOTHING]
         if not inner:

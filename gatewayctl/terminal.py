@@ -1,4 +1,4 @@
-"""What surrounds a command: its streams, its environment, and how it reaches the network."""
+"""A command's surroundings: streams, environment, network."""
 
 import os
 import sys
@@ -33,7 +33,7 @@ class Terminal:
 
     @property
     def is_table(self) -> bool:
-        """Whether somebody reads what is printed; otherwise a program does."""
+        """Whether a person reads the output; otherwise a program does."""
         return self.stdout.isatty()
 
     @property
@@ -57,7 +57,7 @@ class Terminal:
         return not self.environ.get("NO_COLOR") and self.environ.get("TERM") != "dumb"
 
     def say(self, text: str) -> None:
-        """For whoever runs the command; never mixed into what a pipe carries."""
+        """Prints to stderr, for the person who runs the command."""
         self.stderr.write(printable(text) + "\n")
         self.stderr.flush()
 
@@ -74,7 +74,7 @@ class Terminal:
         return text
 
     def confirm(self, question: str, *, yes: bool) -> None:
-        """Raises Misused where nobody can be asked, or somebody said no."""
+        """Raises Misused if there is no terminal, or the answer is no."""
         if yes:
             return
         if not self.can_ask:
@@ -101,7 +101,7 @@ class Terminal:
 
 
 def printable(text: str) -> str:
-    """Without what a terminal would obey: what others named may hold such characters."""
+    """Removes control characters, which names that others chose may hold."""
     return "".join(
         c if c in "\n\t" or (ord(c) >= _ESCAPE_BELOW and not 0x7F <= ord(c) <= 0x9F) else "\ufffd"
         for c in text

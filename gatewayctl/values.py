@@ -1,4 +1,4 @@
-"""JSON whose numbers keep every digit, and what is picked out of it."""
+"""JSON whose numbers keep every digit, and selections from it."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -37,7 +37,7 @@ def decoded(content: bytes | str) -> Any:
 
 
 def picked(row: Any, path: str) -> Any:
-    """What is at `budget.limit_usd`; None where nothing is."""
+    """The value at a path such as `budget.limit_usd`; None without one."""
     for name in path.split("."):
         if not isinstance(row, dict):
             return None
@@ -56,7 +56,7 @@ def with_fields(row: Row, fields: Sequence[str]) -> Row:
 
 
 def check_query(expression: str) -> None:
-    """Raises Misused for what is not JMESPath."""
+    """Raises Misused for an invalid JMESPath expression."""
     import jmespath
     from jmespath.exceptions import JMESPathError
 
@@ -67,7 +67,7 @@ def check_query(expression: str) -> None:
 
 
 def searched(value: Any, expression: str) -> Any:
-    """What a JMESPath expression finds. Raises Misused."""
+    """The result of a JMESPath expression. Raises Misused."""
     import jmespath
     from jmespath import functions
     from jmespath.exceptions import JMESPathError

@@ -1,4 +1,4 @@
-"""Which version of the command line this is; the services have the same."""
+"""The version of the command line, and of the services."""
 
 # Also in pyproject.toml.
 VERSION = "0.1.0"

@@ -1,4 +1,4 @@
-"""What clients see: traffic, time, failures and refusals."""
+"""The rows for clients: traffic, time, failures and refusals."""
 
 from deploy.grafana.panels import Panel, PanelQuery, PanelRow
 from deploy.grafana.queries import GEN_AI, OF_MODEL, gauge, quantile, rate, ratio
@@ -10,7 +10,7 @@ _OVERHEAD = "ledger_call_overhead_seconds"
 
 
 def quantiles(histogram: str, by: str = "", where: str = "") -> tuple[PanelQuery, ...]:
-    """The median, and what one in ten and one in a hundred takes longer than."""
+    """The median, the 90th and the 99th percentile."""
     name = f"{{{{{by}}}}} " if by else ""
     return tuple(
         PanelQuery(quantile(share, histogram, by, where), f"{name}p{round(share * 100)}")

@@ -1,4 +1,4 @@
-"""What becomes of usage: the spool, the queue, posting, the proof, and what comes of entries."""
+"""The rows for usage: the spool, the queue, posting, the proof, and entries."""
 
 from deploy.grafana.calls import quantiles
 from deploy.grafana.panels import Panel, PanelQuery, PanelRow

@@ -1,4 +1,4 @@
-"""What models and providers do, and what it costs."""
+"""The rows for models and providers, with their costs."""
 
 from deploy.grafana.panels import Panel, PanelQuery, PanelRow
 from deploy.grafana.queries import GEN_AI, OF_MODEL, gauge, mean, quantile, rate

@@ -1,4 +1,4 @@
-"""What a panel and a row are, and how Grafana's library makes them."""
+"""Panels and rows, and how Grafana's library makes them."""
 
 from typing import Literal, NamedTuple
 

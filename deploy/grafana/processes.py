@@ -1,4 +1,4 @@
-"""What the services stand on: databases, caches, connections, memory, versions."""
+"""The rows for processes: databases, caches, connections, memory, versions."""
 
 from deploy.grafana.calls import quantiles
 from deploy.grafana.panels import Panel, PanelQuery, PanelRow

@@ -1,4 +1,4 @@
-"""What an image holds, as CycloneDX: `docker run --rm -i IMAGE python - NAME VERSION < sbom.py`.
+"""An image's contents as CycloneDX: `docker run --rm -i IMAGE python - NAME VERSION < sbom.py`.
 
 Runs inside of the image, on the standard library alone, and prints the Python distributions and
 Debian packages that it finds there, not those that somebody meant to install.

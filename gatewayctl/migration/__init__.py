@@ -1,1 +1,1 @@
-"""Reads what another gateway has, and makes it here."""
+"""Reads another gateway's objects, and makes them here."""

@@ -114,7 +114,7 @@ def budget_of(
         fields.cannot("max_budget", "soft_budget", said=said)
         return None
     if period is None:
-        # Rather too little than no bound at all.
+        # A bound that is too low is safer than none.
         period = ConvertedPeriod("total", said="its duration cannot be read: the limit is for ever")
     notes = [period.said] if period.said else []
     limit *= period.share
@@ -188,7 +188,7 @@ def first_models(
 
 
 def spend_of(fields: Fields, name: str = "spend") -> Decimal:
-    """0 for none, and for what is not a number."""
+    """0 for a missing value, and for one that is not a number."""
     spent = number(fields.get(name))
     if spent is None:
         fields.cannot(name, said="is not a number")

@@ -16,7 +16,7 @@ _FALSE = {"f", "false", "0"}
 
 
 def typed(row: Mapping[str, Any], kinds: Mapping[str, SourceKind]) -> Row:
-    """What cannot be read as its kind stays what it is, for a rule to refuse."""
+    """An unreadable value stays unchanged, for a rule to refuse."""
     return {
         name: None if value is None else _read(value, kinds.get(name, "text"))
         for name, value in row.items()

@@ -1,4 +1,4 @@
-"""Amounts, rates, counts and periods of other gateways, as this one has them."""
+"""Converts amounts, rates, counts and periods of other gateways."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ _NANO = Decimal("1e-9")
 _PICO = Decimal("1e-12")
 _MILLION = 1_000_000
 _EXACT = Context(prec=100)
-# What budgets and amounts of the admin API end at.
+# The bounds of budgets and amounts of the admin API.
 MAX_USD = Decimal("9007199.254740991")
 MAX_COUNT = 1_000_000_000
 _DURATION = re.compile(r"(\d{1,9})\s*(s|m|h|d|w|mo)")
@@ -31,7 +31,7 @@ class ConvertedPeriod:
 
 
 def number(value: Any) -> Decimal | None:
-    """None for what is not a finite number. Text is read, since YAML takes 1e-6 for text."""
+    """None unless it is a finite number. Text is read, since YAML takes 1e-6 for text."""
     if isinstance(value, bool) or value is None:
         return None
     try:
@@ -42,7 +42,7 @@ def number(value: Any) -> Decimal | None:
 
 
 def count(value: Any) -> int | None:
-    """None for what is not a whole number from 0 on."""
+    """None unless it is a whole number from 0 on."""
     read = number(value)
     if read is None or read < 0 or read > Decimal("1e18") or read != read.to_integral_value():
         return None
@@ -62,7 +62,7 @@ def per_million(per_token: Decimal) -> Decimal:
 
 
 def period_of(duration: str | None) -> ConvertedPeriod | None:
-    """None for what is not a duration. A period that is not ours never lets more be spent."""
+    """None unless it is a duration. A period that does not exist here never allows more spend."""
     if duration is None:
         return ConvertedPeriod("total")
     match = _DURATION.fullmatch(_WORDS.get(duration, duration).strip().lower())

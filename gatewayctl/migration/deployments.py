@@ -1,4 +1,4 @@
-"""What deployments have of another gateway's: an address, and a key by the name of a variable."""
+"""Addresses and keys of another gateway's deployments; keys become names of variables."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Makes what a plan says, once: whatever is there already stays as it is.
+"""Carries out a plan, once: existing objects stay as they are.
 
 Objects are found by the ids of their source, and an account's spend by its reason in the ledger, so
 that a migration that was interrupted goes on where it was, and a second one changes nothing.
@@ -23,7 +23,7 @@ _MAX_KEY = 256
 
 
 def carry_out(client: ApiClient, plan: MigrationPlan) -> Iterator[Row]:
-    """What was done about each object. Raises CommandError where the API does not answer."""
+    """Yields the outcome for each object. Raises CommandError if the API does not answer."""
     refused: set[str] = set()
     for row in _made(client, ACCOUNTS, plan.accounts):
         if row["action"] == "wrong":
@@ -69,7 +69,7 @@ def _kept(step: Step) -> str:
 
 
 def _spent(client: ApiClient, spend: EarlierSpend) -> Row:
-    """What the source counted since the last time is added to what was carried then."""
+    """Spend that the source counted since the last run is added to what was carried then."""
     reason = f"Spent before it came here ({printable(spend.source)})"
     query = {"user_id": spend.user_id, "kind": "adjustment"}
     try:

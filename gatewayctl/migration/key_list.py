@@ -1,4 +1,4 @@
-"""A plain CSV of keys: whatever has their secrets, or the hashes of them."""
+"""Reads a plain CSV of keys, with their secrets or the hashes of them."""
 
 import hashlib
 import re

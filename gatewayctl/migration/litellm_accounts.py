@@ -129,7 +129,7 @@ class LiteLLMAccounts:
         return user_id
 
     def allowed(self, fields: Fields, user_id: str) -> list[str] | None:
-        """What the key and its account allow, both. None is every model."""
+        """The models that both the key and its account allow. None means every model."""
         account = self._models.get(user_id, ())
         own = self._allowed(fields)
         if not own:

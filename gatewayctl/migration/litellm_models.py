@@ -16,7 +16,7 @@ ENVIRON = "os.environ/"
 _SERVED_MODES = ("chat", "completion", "responses", "embedding", None)
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,127}")
 _PROVIDER = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-# What LiteLLM knows by its name alone.
+# Providers that LiteLLM knows by name alone.
 _FAMILIES = (
     ("openai", ("gpt-", "chatgpt-", "o1", "o3", "o4", "ft:", "text-embedding-")),
     ("anthropic", ("claude-",)),
@@ -48,7 +48,7 @@ _INFO_REASONS = {
 
 @dataclass(frozen=True)
 class Variables:
-    """What `os.environ/NAME` stands for, and which variables the gateway has to be given."""
+    """Resolves `os.environ/NAME`, and collects the variables that the gateway needs."""
 
     environ: Mapping[str, str]
     secrets: SecretVariables
@@ -77,7 +77,7 @@ def read_model(
     variables: Variables,
     share_by: str | None,
 ) -> ServedModel | None:
-    """None, and said why, for what cannot be served here. `share_by` is that of all its rows."""
+    """None, with a line that says why, if it cannot be served. `share_by` is of all its rows."""
     params, info = row.inner("litellm_params"), row.inner("model_info")
     params = _with_credential(params, credentials)
     mode = info.get("mode")

@@ -134,7 +134,7 @@ class _Reader:
         self.plan.keys.append(body)
 
     def _allowed(self, fields: Fields) -> Sequence[str] | None:
-        """None is every model, which nothing unreadable becomes."""
+        """None means every model; an unreadable list never becomes that."""
         given = fields.get("allowed_models")
         if given is None:
             return None

@@ -1,4 +1,4 @@
-"""What a migration makes, and what it says of every field of its source.
+"""The plan of a migration: the objects to make, and a line for every field of the source.
 
 Invariant: a field with a value has one line, which is carried, adapted or cannot; a field that no
 rule knows is one that cannot be carried. A plan holds no secret, only hashes of them.
@@ -27,7 +27,7 @@ class Line:
 
 @dataclass(frozen=True)
 class EarlierSpend:
-    """What an account had spent before it came here. `source` tells it from all others."""
+    """An account's spend before the migration. `source` distinguishes it from other spends."""
 
     user_id: str
     source: str
@@ -66,7 +66,7 @@ class Fields:
 
     @classmethod
     def of_value(cls, plan: MigrationPlan, kind: str, of: str, value: Any) -> "Fields":
-        """Of what should be a mapping; what is none is told, and empty."""
+        """The fields of a mapping; any other value is reported, and empty."""
         if isinstance(value, Mapping):
             return cls(plan, kind, of, value)
         if has_value(value):
@@ -92,11 +92,11 @@ class Fields:
         self._say("cannot", names, said)
 
     def skip(self, *names: str) -> None:
-        """Lines of their own are told of what is in them."""
+        """Marks fields as taken; their contents get lines of their own."""
         self._left.difference_update(names)
 
     def inner(self, name: str) -> "Fields":
-        """Of a mapping in a field; what is none is told as such, and empty."""
+        """The fields of a mapping in a field; any other value is reported, and empty."""
         value = self._values.get(name)
         if not has_value(value):
             return Fields(self._plan, f"{self.kind}.{name}", self.of, {})
@@ -107,7 +107,7 @@ class Fields:
         return Fields(self._plan, f"{self.kind}.{name}", self.of, {})
 
     def mapping(self, name: str) -> Mapping[str, Any]:
-        """What is in it is told elsewhere; empty for what is none, which is told here."""
+        """A mapping that is reported elsewhere; any other value is reported here, and empty."""
         value = self._values.get(name)
         if not isinstance(value, Mapping):
             self.cannot(name, said="is not a mapping")
@@ -116,14 +116,14 @@ class Fields:
         return value
 
     def over(self, beneath: Mapping[str, Any], *, adapted: str, said: str) -> "Fields":
-        """With the fields that another object has, where this one has none. They are told there."""
+        """Adds fields of another object that this one lacks. They are reported there."""
         self.adapted(adapted, said=said)
         merged = Fields(self._plan, self.kind, self.of, {**beneath, **_with_values(self._values)})
         merged._left = self._left
         return merged
 
     def rest(self, reasons: Mapping[str, str] | None = None, *, said: str = _UNKNOWN) -> None:
-        """Whatever was not taken cannot be carried, for its own reason or for this one."""
+        """Reports that all other fields cannot be carried, for their own reason or this one."""
         for name in sorted(self._left):
             if self._values.get(name) == 0:
                 # A counter at its start.

@@ -1,4 +1,4 @@
-"""`gatewayctl alerts`: what was told to whom, and who is told."""
+"""`gatewayctl alerts`: alerts, their deliveries, and receivers."""
 
 from typing import Annotated
 

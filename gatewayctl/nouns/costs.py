@@ -33,7 +33,7 @@ _COLUMNS = (
 )  # fmt: skip
 _MAX_IN_FORCE = 200
 _OF_THE_MAP = "litellm:"
-# What is not given is as in the price in force.
+# Omitted terms are taken from the price in force.
 _INHERIT = "inherit"
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Such as gpt-5-mini.")]

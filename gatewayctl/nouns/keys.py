@@ -27,7 +27,7 @@ _COLUMNS = (
     "key id=key_id", "user id=user_id", "name", "prefix", "status", "models=allowed_models",
     "expires_at", "created_at",
 )  # fmt: skip
-# All secrets begin so.
+# The prefix of all secrets.
 _SECRET = "sk-"
 
 Key = Annotated[

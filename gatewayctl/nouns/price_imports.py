@@ -1,4 +1,4 @@
-"""`gatewayctl costs import` and what becomes of an import."""
+"""`gatewayctl costs import`, and commands for imports."""
 
 from decimal import Decimal
 from itertools import chain

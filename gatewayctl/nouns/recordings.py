@@ -1,4 +1,4 @@
-"""`gatewayctl recordings`: what was said in the calls of keys that record them."""
+"""`gatewayctl recordings`: the texts of calls of keys that record."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""`gatewayctl usage`: what was called, and what it cost."""
+"""`gatewayctl usage`: calls and their costs."""
 
 from datetime import timedelta
 from typing import Annotated, Any
@@ -215,7 +215,7 @@ def _by_ending(to: str) -> str:
 def _expected(
     session: CommandSession, account: str | None, since: str | None, until: str | None
 ) -> int | None:
-    """About how many entries there are; None where nobody knows."""
+    """The approximate number of entries; None if unknown."""
     now = session.terminal.now()
     try:
         query = {

@@ -1,1 +1,1 @@
-"""Declared state: what a file says, what the gateway has, and what makes them the same."""
+"""Declared state: reads a file, compares it with the gateway, and makes them equal."""

@@ -1,4 +1,4 @@
-"""What a declared object would change of the one that is there."""
+"""Finds the changes that a declared object makes to the stored one."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ Differences = dict[str, tuple[Any, Any]]
 def differences_of(
     declared: Row, there: Row, shape: FieldShape, *, whole: bool = False
 ) -> Differences:
-    """By field: what is there, and what is declared.
+    """By field: the stored value, and the declared one.
 
     A field that is not declared stays as it is; with `whole` it is declared to have its default.
     Elements of lists are always whole.

@@ -1,4 +1,4 @@
-"""What the gateway has, as a file that declares it."""
+"""Exports the gateway's state as a file that declares it."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from gatewayctl.values import Row
 
 
 def exported(client: ApiClient, kinds: Iterable[Kind]) -> Row:
-    """Without what is as it is by default. Raises CommandError."""
+    """Leaves out defaults. Raises CommandError."""
     return {
         "version": 1,
         **{kind.section: _section(kind, [*kind.listed(client)]) for kind in kinds},
@@ -21,7 +21,7 @@ def exported(client: ApiClient, kinds: Iterable[Kind]) -> Row:
 
 
 def _section(kind: Kind, rows: Sequence[Row]) -> list[Row]:
-    """What has no name of its own is told by its id."""
+    """An object without a name of its own is identified by its id."""
     names = Counter(kind.named(row) for row in rows)
     bodies = []
     for row in rows:

@@ -1,4 +1,4 @@
-"""The fields of what can be declared, with what each is where it is not given.
+"""The fields of declared objects, with their defaults.
 
 They are those of the admin API's bodies, which a test compares with them.
 """

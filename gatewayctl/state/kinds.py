@@ -1,4 +1,4 @@
-"""The kinds of what can be declared: how each is found, made, changed and taken away."""
+"""The kinds of declared objects: how each is found, made, changed and removed."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _NOT_FOUND = 404
 
 @dataclass(frozen=True)
 class There:
-    """What the gateway has; `etag` is the revision that a change has to be based on."""
+    """A stored object; `etag` is the revision on which a change must be based."""
 
     row: Row
     path: str

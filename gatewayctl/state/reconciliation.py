@@ -1,4 +1,4 @@
-"""Makes the gateway have what is declared, in an order in which each thing finds what it names."""
+"""Applies declared state, in an order in which each object finds those that it names."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ _FALLBACKS = ("fallbacks", "context_fallbacks")
 
 @dataclass(frozen=True)
 class Step:
-    """What is to be done about one object, or was. `said` is why it cannot be, or beside it."""
+    """A change of one object, planned or done. `said` is why it failed, or a remark."""
 
     action: Action
     kind: Kind
@@ -53,7 +53,7 @@ def steps_of(client: ApiClient, declaration: Declaration, *, prune: bool) -> Ite
 
 
 def step_of(client: ApiClient, declared: Declared, *, creates_only: bool = False) -> Step:
-    """With `creates_only`, what is there is kept as it is, and how it differs is told."""
+    """With `creates_only`, existing objects are kept, and their differences reported."""
     kind, body, name = declared.kind, declared.body, declared.name
     try:
         there = kind.find(client, body)
@@ -71,7 +71,7 @@ def step_of(client: ApiClient, declared: Declared, *, creates_only: bool = False
     for field in ("key_sha256", "key_id", "receiver_id"):
         differences.pop(field, None)
     if kind is ACCOUNTS and "status" not in body and there.row["status"] == "archived":
-        # What was taken away and is declared again is wanted again.
+        # An archived object that is declared again is wanted again.
         differences["status"] = ("archived", "active")
     if kind is KEYS and "user_id" in differences:
         said = f"belongs to the account {there.row['user_id']!r}, and cannot change it"
@@ -172,7 +172,7 @@ def _is_alike(wanted: Row, present: Row) -> bool:
 def apply_all(
     client: ApiClient, steps: Iterable[Step]
 ) -> Iterator[tuple[Step, CommandError | None]]:
-    """Each step with why it failed; what the API refuses of one object stops no other.
+    """Yields each step with the reason of its failure; a refused object does not stop the others.
 
     Raises CommandError where the API does not answer, or takes no more.
     """
