@@ -1,4 +1,4 @@
-"""How long the newest calls took: a few fields of each entry, which no rollup has."""
+"""Durations of the newest calls: a few fields of each entry, which no rollup has."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

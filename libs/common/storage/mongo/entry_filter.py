@@ -1,4 +1,4 @@
-"""Which entries a list of usage wants, as a query of the collection `entries`."""
+"""The filter of a list of usage, as a query of the collection `entries`."""
 
 from datetime import datetime
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""Which hours may have entries that a list of all accounts wants, by the columns of the rollups.
+"""Finds hours that may have the wanted entries of all accounts, by the columns of the rollups.
 
 No index has what many entries have in common, a provider or a model, since each posting would have
 to keep it. The segments tell by hour how many entries there are, and of which model, provider and

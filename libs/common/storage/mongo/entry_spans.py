@@ -1,4 +1,4 @@
-"""Which part of the wanted entries is asked for next: longer and longer spans of time."""
+"""Chooses the next part of the wanted entries: longer and longer spans of time."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""Adds to the rollups what they lack: see `rollup_segments`."""
+"""Adds unrolled segments to the rollups: see `rollup_segments`."""
 
 import asyncio
 import time

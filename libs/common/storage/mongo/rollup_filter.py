@@ -1,4 +1,4 @@
-"""What is asked of the rollups, and the sums that are the answer."""
+"""The filter of a query of the rollups, and its answer."""
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta, tzinfo

@@ -1,4 +1,4 @@
-"""What one transaction rolls up of a day's unrolled segments, and what it leaves."""
+"""Splits a day's unrolled segments into what one transaction rolls up, and the rest."""
 
 from collections.abc import Collection, Iterable, Sequence
 

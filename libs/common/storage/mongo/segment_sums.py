@@ -1,6 +1,6 @@
-"""Adds up what is asked of many accounts, from `rollup_segments`; of any, what the rollups lack.
+"""Sums over many accounts, from `rollup_segments`; for any account, what the rollups lack.
 
-Of each day the smallest level is read that tells enough. In a `zone` a day is told by its hours;
+For each day, the smallest sufficient level is read. In a `zone`, a day is computed from its hours;
 of days that are within the period in every zone, their sums are taken where no time is asked for.
 """
 

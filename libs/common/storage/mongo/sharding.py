@@ -1,4 +1,4 @@
-"""How the ledger's collections lie on the shards of a MongoDB cluster.
+"""Places the ledger's collections on the shards of a MongoDB cluster.
 
 They are sharded by the account, in ranges of user_id: each shard has a zone, which is the same
 range in all of these collections, so that all documents of an account are on one shard. Everything

@@ -1,4 +1,4 @@
-"""Which rows of a table of sums are wanted, by their numbers."""
+"""Selects rows of a table of sums, by their numbers."""
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet

@@ -1,4 +1,4 @@
-"""What the rollups lack: the sums of segments that are not rolled up yet, by account and key.
+"""Sums of segments that are not rolled up yet, by account and key.
 
 Who reads a rollup adds this, in one snapshot.
 """

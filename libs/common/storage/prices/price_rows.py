@@ -1,4 +1,4 @@
-"""What a row of LiteLLM's price map says of rates, thresholds and service tiers.
+"""Reads rates, thresholds and service tiers from a row of LiteLLM's price map.
 
 The map says USD per token; keys carry suffixes, such as
 `input_cost_per_token_above_200k_tokens_priority`. Which rate counts where several might is as in

@@ -1,4 +1,4 @@
-"""What providers charge for the use of tools, whichever of their models uses them.
+"""Providers' fees for the use of tools, whichever of their models uses them.
 
 Each figure has the page that it is from and the day on which that page was read. A price's own
 fees beat these, and these beat LiteLLM's map, which lacks some and has one for both of OpenAI's

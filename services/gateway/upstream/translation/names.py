@@ -25,7 +25,7 @@ class ToolNames(msgspec.Struct, frozen=True):
     known: dict[str, tuple[str | None, str, bool]] = {}
 
     def original(self, name: str) -> tuple[str | None, str, bool]:
-        """A name that no tool of the request has is what the model made up: it passes as it is."""
+        """A name that no tool has was made up by the model, and passes unchanged."""
         return self.known.get(name, (None, name, False))
 
 

@@ -1,4 +1,4 @@
-"""Parts of an answer that the client's format has no word for: named, never left out silently."""
+"""Parts of an answer that the client's format cannot express: named, never left out silently."""
 
 import re
 
@@ -8,7 +8,7 @@ from services.gateway.upstream.translation.reply import AnswerContext
 
 # Its findings are told by the text's citations.
 _TOLD_OTHERWISE = "web_search"
-# A provider can call a part anything.
+# A provider can give a part any name.
 _KIND = re.compile(r"[a-z0-9_]{1,40}")
 
 

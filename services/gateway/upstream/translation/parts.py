@@ -1,4 +1,4 @@
-"""The parts of a conversation's turns: what is said, shown, called, answered and thought.
+"""The parts of a conversation's turns: texts, attachments, calls, results and thoughts.
 
 A part knows where the client put it: `at` is its index in what the client sent, (3, 1) for the
 second part of `messages[3]`, from which the client format's `Paths` make a name when something is
@@ -91,7 +91,7 @@ class Audio(_Part, frozen=True, kw_only=True):
 
 
 class Refusal(_Part, frozen=True, kw_only=True):
-    """What the model said when it declined."""
+    """The model's text when it declined."""
 
     text: str
 
@@ -123,7 +123,7 @@ class ToolCall(_Part, frozen=True, kw_only=True):
 
 
 class Result(_Part, frozen=True, kw_only=True):
-    """What the client's tool gave back; `has_failed` is Anthropic's `is_error`."""
+    """A result of the client's tool; `has_failed` is Anthropic's `is_error`."""
 
     call_id: str
     parts: "tuple[Part, ...]"
@@ -157,7 +157,7 @@ class Hosted(_Part, frozen=True, kw_only=True):
 
 
 class Opaque(_Part, frozen=True, kw_only=True):
-    """What no other format has a word for: refused by kind and path."""
+    """A part that no other format can express: refused by kind and path."""
 
     kind: str
     raw: msgspec.Raw

@@ -1,4 +1,4 @@
-"""What a target can do."""
+"""The abilities of a target."""
 
 import msgspec
 
@@ -60,5 +60,5 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
 
     @property
     def can_think(self) -> bool:
-        """Whether anything says, or nothing excludes, that it thinks before it answers."""
+        """Whether the target may think: some ability says so, or none excludes it."""
         return self.efforts is None or bool(self.efforts) or self.has_budgets or self.is_adaptive

@@ -1,4 +1,4 @@
-"""What cannot be carried: refused by its path, or left out and named where the route says so."""
+"""Refuses what cannot be carried by its path, or leaves it out and names it under `drop_params`."""
 
 import re
 from collections.abc import Container, Mapping
@@ -42,7 +42,7 @@ _VALUE = re.compile(r"Invalid (?:enum )?value (.+)")
 
 
 class Paths(msgspec.Struct, frozen=True, kw_only=True):
-    """How a client's format names what it sent.
+    """The paths by which a client's format names parts of a request.
 
     `turns` is the list of turns and `parts` of a turn's parts; `fields` names the conversation's
     fields, such as `limits.stop`, in the format's words.
@@ -79,7 +79,7 @@ class Paths(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report:
-    """What a translation changed. `drops` lets options, never content, be left out."""
+    """The changes of a translation. `drops` lets options, never content, be left out."""
 
     __slots__ = ("_adapted", "_dropped", "drops", "paths")
 
@@ -98,7 +98,7 @@ class Report:
         self._dropped[path] = None
 
     def adapted(self, path: str) -> None:
-        """Something that was weakened, or said in other words."""
+        """Notes a field that was weakened or expressed differently."""
         self._adapted[path] = None
 
     @property

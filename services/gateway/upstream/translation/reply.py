@@ -15,7 +15,7 @@ StopKind = Literal[
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True):
-    """How the answer ended; `said` is the provider's own word.
+    """The end of an answer; `said` is the provider's own reason.
 
     `declined`: the model refused in words. `blocked`: the provider did, with a `category` and an
     `explanation` where it says so. `malformed`: the model's call cannot be read. `extra`: members
@@ -63,7 +63,7 @@ class ReportedError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sink(Protocol):
-    """What readers of streams call, and the sequencer and the writers are.
+    """The interface that stream readers call; the sequencer and the writers implement it.
 
     A reader calls in the order of what comes, each part's deltas by `key` where several may be
     under way; the sequencer passes on one part after the other. Nothing follows `stop` but
@@ -98,7 +98,7 @@ class Sink(Protocol):
         ...
 
     def hosted(self, kind: str, raw: msgspec.Raw, family: str, at: int) -> None:
-        """What only its family has a word for, whole, such as a tool's call that the provider ran.
+        """A whole part that only its family knows, such as a tool call that the provider ran.
 
         `at` is its index among the answer's parts as the provider counts them.
         """
@@ -109,7 +109,7 @@ class Sink(Protocol):
         ...
 
     def usage(self, usage: TokenUsage) -> None:
-        """All that is known so far; a later one takes its place."""
+        """All usage known so far; a later call replaces it."""
         ...
 
     def stop(self, stop: Stop) -> None: ...
@@ -148,7 +148,7 @@ class Reader(Protocol):
 
 
 class AnswerContext(msgspec.Struct, frozen=True, kw_only=True):
-    """What a writer has to know of the call beside its answer.
+    """The facts about the call that a writer needs beside its answer.
 
     `model` is the name to tell the client, `created` the gateway's clock in Unix seconds, `fields`
     the client's own body by its top-level names. `family` is that of the provider, and `parts` what

@@ -1,4 +1,4 @@
-"""Whether a JSON schema keeps to a provider's strict dialect. Nothing is ever rewritten."""
+"""Checks a JSON schema against a provider's strict dialect; never rewrites it."""
 
 from collections.abc import Iterator
 from hashlib import sha256
@@ -73,7 +73,7 @@ _kept: dict[tuple[bytes, Dialect], str | None] = {}
 
 
 def problem_of(schema: msgspec.Raw, dialect: Dialect) -> str | None:
-    """What of it the dialect does not know, in words for the client; None where it fits."""
+    """The reason, for the client, why the schema leaves the dialect; None if it fits."""
     data = bytes(schema)
     key = (sha256(data).digest(), dialect)
     if key not in _kept:

@@ -1,4 +1,4 @@
-"""What one family minted, in an envelope that clients of another format can keep and send back.
+"""Signatures of one family, in an envelope that clients of another format keep and send back.
 
 `gws1.<family>.<base64url>`; family `none` has an empty payload. Each format has a place that its
 clients send back unread: Messages `signature` and `redacted_thinking.data`, Responses

@@ -66,7 +66,7 @@ def _told(
 
 
 def _usage_in(answer: WholeAnswer, target: Language) -> TokenUsage | None:
-    """What an answer reports that cannot be told."""
+    """The usage that an untranslatable answer reports."""
     try:
         return FORMATS[target.name].usage_of_answer(answer.body)
     except UpstreamFailed:
@@ -108,7 +108,7 @@ class _TranslatedStream:
     def begin(self, translation: Translation) -> None:
         """Raises AppError where what has come begins with an error, before any costs.
 
-        What was sent is kept no longer than that.
+        The sent body is released then.
         """
         self._feed(self._source.begun)
         failure = self._sequencer.failure

@@ -32,7 +32,7 @@ MALFORMED = "The model's tool call could not be read by its provider."
 
 
 def write_answer(reply: Reply, context: AnswerContext) -> bytes:
-    """Raises CallMalformed for an answer of which nothing can be told."""
+    """Raises CallMalformed for an answer without anything that can be written."""
     replies = (reply, *reply.others)
     if any(each.stop.kind == "malformed" for each in replies):
         raise CallMalformed(MALFORMED)
@@ -53,7 +53,7 @@ def write_answer(reply: Reply, context: AnswerContext) -> bytes:
 
 
 def answer_id(upstream_id: str) -> str:
-    """As OpenAI's look, with what tells the provider's own apart."""
+    """An id in OpenAI's form, unique to the provider's own id."""
     if upstream_id.startswith(_ID):
         return upstream_id
     tail = _PREFIX.sub("", upstream_id, count=1)

@@ -66,7 +66,7 @@ def written_call(call: ToolCall, names: ToolNames) -> dict[str, Any]:
 
 
 def call_extra(signature: ThoughtSignature) -> dict[str, Any]:
-    """Google's own place for the signature of a call."""
+    """The member in which Google expects the signature of a call."""
     return {"google": {"thought_signature": signature.data}}
 
 

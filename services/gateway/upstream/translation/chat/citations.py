@@ -34,7 +34,7 @@ def annotations(raws: msgspec.Raw, start: int, end: int) -> list[dict[str, Any]]
 
 
 def annotation(raw: msgspec.Raw, start: int, end: int) -> dict[str, Any] | None:
-    """None for one that chat has no word for, such as of a page of a document."""
+    """None for a citation that chat cannot express, such as of a document's page."""
     try:
         citation = _citation.decode(raw)
     except UNREADABLE:

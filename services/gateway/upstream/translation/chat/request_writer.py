@@ -42,7 +42,7 @@ _titled = msgspec.json.Decoder(_Titled)
 
 
 def write_request(request: Request, model: str, profile: Profile, report: Report) -> Written:
-    """Raises UnsupportedField for what chat, or the target, has no word for."""
+    """Raises UnsupportedField for what chat, or the target, cannot express."""
     body: Written = {
         "model": model,
         "messages": write_messages(request.turns, profile, report),

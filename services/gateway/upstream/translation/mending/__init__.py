@@ -167,7 +167,7 @@ _MAX_KEPT = 1_000
 
 
 def mend(request: Request, profile: Profile, report: Report, to: ClientFormat) -> Request:
-    """For the target, which is asked in the format `to`.
+    """Mends a request for a target that is called in the format `to`.
 
     Raises UnsupportedField or InvalidRequest by the path of what cannot be mended.
     """

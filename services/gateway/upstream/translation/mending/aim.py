@@ -8,7 +8,7 @@ from services.gateway.upstream.translation.refusals import Report
 
 
 class Aim(msgspec.Struct, frozen=True):
-    """The target with the format that it will be asked in, and where changes are noted."""
+    """The target, the format of the call, and the report of changes."""
 
     profile: Profile
     report: Report
@@ -24,7 +24,7 @@ class Aim(msgspec.Struct, frozen=True):
 
     @property
     def client(self) -> ClientFormat:
-        """The format that the client wrote."""
+        """The client's format."""
         return self.report.paths.format
 
     @property

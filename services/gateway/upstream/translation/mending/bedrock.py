@@ -20,7 +20,7 @@ _IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 
 
 def carried_parts(request: Request, aim: Aim) -> Request:
-    """Raises UnsupportedField for sounds, which would be left out, and for pictures that fail."""
+    """Raises UnsupportedField for audio, which would be left out, and for images that fail."""
     for part in parts_of(request):
         path = aim.report.paths.of(part.at)
         if isinstance(part, Audio):
@@ -34,7 +34,7 @@ def carried_parts(request: Request, aim: Aim) -> Request:
 
 
 def no_choice(request: Request, aim: Aim) -> Request:
-    """Converse has no word for calling none: without tools none is called."""
+    """Converse cannot forbid calls, so the tools are left out."""
     choice = request.choice
     if choice is None or choice.mode != "none":
         return request
@@ -45,7 +45,7 @@ def no_choice(request: Request, aim: Aim) -> Request:
 
 
 def tools_of_history(request: Request, aim: Aim) -> Request:
-    """Raises UnsupportedField for earlier calls without tools: they would become prose."""
+    """Raises UnsupportedField for earlier calls without tools, which would become plain text."""
     if not request.tools and _has_calls(request):
         path = aim.report.paths.field("tools")
         raise unsupported(path, "the provider needs the tools of the earlier calls")
@@ -53,7 +53,7 @@ def tools_of_history(request: Request, aim: Aim) -> Request:
 
 
 def parts_of(request: Request) -> Iterator[Part]:
-    """Those in results of tools as well."""
+    """All parts, including those in tool results."""
     for turn in request.turns:
         for part in turn.parts:
             yield part

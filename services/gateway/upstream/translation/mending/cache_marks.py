@@ -23,7 +23,7 @@ _CLAUDE_DEFAULT_TTL_S = 300
 
 
 def cache_marks(request: Request, aim: Aim) -> Request:
-    """In the order of the prompt, tools before turns, the newest are kept.
+    """Keeps the newest marks, in the order of the prompt, tools before turns.
 
     Where the target takes none, the writers leave them out.
     """
@@ -52,7 +52,7 @@ def _converted(mark: CacheMark, aim: Aim) -> CacheMark:
 
 
 def _in_order(marks: list[CacheMark | None], auto: CacheMark | None) -> list[CacheMark | None]:
-    """Anthropic takes none before one that lasts longer: each is as long as any that follows."""
+    """Anthropic rejects a mark before a longer one, so each lasts as long as any that follows."""
     longest_s = 0 if auto is None else _ttl_s(auto)
     ordered: list[CacheMark | None] = []
     for mark in reversed(marks):
@@ -83,7 +83,7 @@ def _marks(request: Request) -> list[CacheMark]:
 
 
 def _mark_of(part: Part) -> CacheMark | None:
-    """None for those on empty texts, which are left out."""
+    """None for marks on empty texts, which are left out."""
     mark: CacheMark | None = getattr(part, "cache", None)
     if mark is not None and type(part) is Text and not part.text.strip():
         return None

@@ -43,7 +43,7 @@ _DEFAULT_EFFORT: Effort = "medium"
 
 
 def sent_pictures(request: Request, aim: Aim) -> Request:
-    """Raises UnsupportedField for those that the gateway would have to fetch."""
+    """Raises UnsupportedField for images that the gateway would have to fetch."""
     for part in parts_of(request):
         url = part.source if isinstance(part, Image) else None
         if isinstance(url, Url) and not url.url.startswith(_OWN_FILES):
@@ -53,7 +53,7 @@ def sent_pictures(request: Request, aim: Aim) -> Request:
 
 
 def shape_beside_tools(request: Request, aim: Aim) -> Request:
-    """Gemini up to 2.5 answers in a form, or calls tools."""
+    """Gemini up to 2.5 cannot combine a response format with tools."""
     if request.shape is None or not request.tools or not _is_older(aim.profile):
         return request
     aim.unsupported("shape", "the model takes no response format together with tools")
@@ -61,14 +61,14 @@ def shape_beside_tools(request: Request, aim: Aim) -> Request:
 
 
 def always_strict_shape(request: Request, _: Aim) -> Request:
-    """It follows each schema of an answer to the letter, and has no word for that."""
+    """Drops `strict`, since Gemini always follows a response schema strictly."""
     if request.shape is None or request.shape.strict is None:
         return request
     return replace(request, shape=replace(request.shape, strict=None))
 
 
 def known_schemas(request: Request, aim: Aim) -> Request:
-    """The same for a model in the words that it has: LiteLLM would leave the others out."""
+    """Rewrites schemas in the keywords that Gemini knows; LiteLLM would drop the others."""
     if not any(isinstance(tool, Function) and tool.schema is not None for tool in request.tools):
         return request
     return replace(request, tools=tuple(_known(tool, aim) for tool in request.tools))
@@ -89,7 +89,7 @@ def _known(tool: Tool, aim: Aim) -> Tool:
 
 
 def equal_calls(request: Request, aim: Aim) -> Request:
-    """Of two equal calls in one turn LiteLLM sends one, which gets what both gave back."""
+    """LiteLLM sends only one of two equal calls in a turn, so that one gets both results."""
     if not _is_older(aim.profile):
         return request
     turns: list[Turn] = []
@@ -106,7 +106,7 @@ def equal_calls(request: Request, aim: Aim) -> Request:
 
 
 def _equal(turn: Turn, aim: Aim) -> dict[str, str]:
-    """The ids of later ones, and of the first."""
+    """Maps the ids of later equal calls to the first."""
     first: dict[tuple[str | None, str, str], str] = {}
     merged: dict[str, str] = {}
     for part in turn.parts:
@@ -144,7 +144,7 @@ def _joined(parts: tuple[Part, ...], merged: dict[str, str]) -> list[Part]:
 
 
 def results_in_order(request: Request, aim: Aim) -> Request:
-    """A turn's results stand as its calls do."""
+    """Puts a turn's results into the order of its calls."""
     if not _is_older(aim.profile):
         return request
     turns: list[Turn] = []
@@ -163,7 +163,7 @@ def results_in_order(request: Request, aim: Aim) -> Request:
 
 
 def thinking_for_gemini(request: Request, aim: Aim) -> Request:
-    """In words or in tokens, as the model knows it; left to the model where nothing is said."""
+    """Sets thinking in words or in tokens, as the model expects; unset if nothing was asked."""
     wish = request.thinking
     if wish == _NONE:
         return request
@@ -180,7 +180,7 @@ def thinking_for_gemini(request: Request, aim: Aim) -> Request:
 
 
 def _without_thinking(request: Request, aim: Aim) -> Request:
-    """As little as the model can."""
+    """The least thinking that the model allows."""
     name = named_wish(request.thinking, aim)
     if request.thinking.mode != "off" and "minimal" not in (aim.profile.efforts or ()):
         aim.report.unsupported(aim.report.paths.field(name), "the model always thinks")
@@ -193,7 +193,7 @@ def _without_thinking(request: Request, aim: Aim) -> Request:
 
 
 def _budgeted(wish: Wish, limit: int | None, aim: Aim) -> Wish:
-    """Below the limit of the answer, of which it is a part."""
+    """A budget below the answer's limit, of which thinking is a part."""
     asked = wish.budget_tokens
     if asked is None:
         asked = BUDGETS[wish.effort or _DEFAULT_EFFORT]
@@ -206,5 +206,5 @@ def _budgeted(wish: Wish, limit: int | None, aim: Aim) -> Wish:
 
 
 def _is_older(profile: Profile) -> bool:
-    """Up to 2.5: newer ones are told in words how much to think."""
+    """Whether the model is up to 2.5; newer ones take words for thinking."""
     return not profile.efforts

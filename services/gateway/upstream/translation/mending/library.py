@@ -14,7 +14,7 @@ _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def whole_arguments(request: Request, aim: Aim) -> Request:
-    """A model's own broken arguments go back as the text that they are, in an object: LiteLLM
+    """Wraps a model's own broken arguments as text in an object, since LiteLLM
     fails over them, or sends none.
     """
     turns = tuple(
@@ -41,7 +41,7 @@ def _whole(part: Part, aim: Aim) -> Part:
 
 
 def default_choice(request: Request, _: Aim) -> Request:
-    """What holds without being said, and some providers have no word for."""
+    """Drops a choice that equals the default, which some providers do not know."""
     return replace(request, choice=None) if request.choice == _AUTO else request
 
 

@@ -44,7 +44,7 @@ _metadata = msgspec.json.Decoder(dict[str, str])
 
 
 def output_limit(request: Request, aim: Aim) -> Request:
-    """Claude needs one, and Messages; none is above what the model can write."""
+    """Claude and Messages need a limit; no limit exceeds the model's maximum."""
     asked, most = request.limits.output_tokens, aim.profile.max_output
     limit = asked
     if limit is None and (aim.is_claude or aim.to == "messages"):
@@ -58,7 +58,7 @@ def output_limit(request: Request, aim: Aim) -> Request:
 
 
 def forced_tools(request: Request, aim: Aim) -> Request:
-    """Some models always choose themselves whether they call a tool."""
+    """For models that always decide themselves whether to call a tool."""
     choice = request.choice
     if aim.profile.takes_forced_tools or choice is None or choice.mode != "required":
         return request
@@ -68,7 +68,7 @@ def forced_tools(request: Request, aim: Aim) -> Request:
 
 
 def known_choice(request: Request, aim: Aim) -> Request:
-    """Raises InvalidRequest where no tool has the name that is to be called."""
+    """Raises InvalidRequest if the chosen tool does not exist."""
     names = () if request.choice is None else request.choice.names
     if not names or any(isinstance(tool, HostedTool) for tool in request.tools):
         return request
@@ -88,7 +88,7 @@ def known_choice(request: Request, aim: Aim) -> Request:
 
 
 def stored_searches(request: Request, aim: Aim) -> Request:
-    """A search of what OpenAI has stored is known to it alone: elsewhere the model gets none, for
+    """Only OpenAI can search its stored pages: elsewhere the model gets no search, for
     another provider would search the web itself. Codex offers it in every call.
     """
     if Search not in map(type, request.tools) or (aim.is_openai and aim.to == "responses"):
@@ -107,7 +107,7 @@ def _is_stored_search(tool: Tool) -> bool:
 
 
 def namespaces(request: Request, aim: Aim) -> Request:
-    """Others than OpenAI's Responses know no more of one than its name in those of its tools."""
+    """Reports descriptions of namespaces, which only OpenAI's Responses can carry."""
     if aim.client != "responses" or (aim.to == "responses" and aim.is_openai):
         return request
     for tool in request.tools:
@@ -126,7 +126,7 @@ def verbosity(request: Request, aim: Aim) -> Request:
 
 
 def labels(request: Request, aim: Aim) -> Request:
-    """A label that is too long goes as its digest: the same one for the same user.
+    """Replaces a label that is too long by its digest, which is the same for the same user.
 
     OpenAI sends the requests of one session to one cache by a key, which Anthropic's clients have
     no word for but their user's.
@@ -155,7 +155,7 @@ def _digest(label: str) -> str:
 
 
 def metadata(request: Request, aim: Aim) -> Request:
-    """OpenAI's bounds on what it keeps beside an answer."""
+    """Checks OpenAI's bounds on stored metadata."""
     raw = request.labels.metadata
     if raw is None:
         return request
@@ -179,7 +179,7 @@ def metadata(request: Request, aim: Aim) -> Request:
 
 
 def strict_tools(request: Request, aim: Aim) -> Request:
-    """Schemas are followed to the letter only where they keep to the target's dialect."""
+    """Keeps `strict` only for schemas in the target's dialect."""
     if not any(isinstance(tool, Function) and tool.strict for tool in request.tools):
         return request
     return replace(request, tools=tuple(_loosened(tool, aim) for tool in request.tools))
@@ -196,7 +196,7 @@ def _loosened(tool: Tool, aim: Aim) -> Tool:
 
 
 def strict_shape(request: Request, aim: Aim) -> Request:
-    """Anthropic knows no other form than one that is followed to the letter.
+    """Anthropic knows only strict response formats.
 
     One that need not be, and is not of its dialect, is told below the system's other words.
     """
@@ -222,7 +222,7 @@ def strict_shape(request: Request, aim: Aim) -> Request:
 
 
 def json_mode(request: Request, aim: Aim) -> Request:
-    """Claude has no such mode: it is asked for one object, below the system's other words.
+    """Claude has no JSON mode: a line at the end of the system prompt asks for one object.
 
     A form that has a name and no schema is any object, too.
 
@@ -236,7 +236,7 @@ def json_mode(request: Request, aim: Aim) -> Request:
 
 
 def _with_line(request: Request, text: str) -> Request:
-    """Below the system's other words."""
+    """Adds the line at the end of the system prompt."""
     place = 0
     while place < len(request.turns) and request.turns[place].role in SYSTEM:
         place += 1
@@ -245,7 +245,7 @@ def _with_line(request: Request, text: str) -> Request:
 
 
 def unnamed_shape(request: Request, aim: Aim) -> Request:
-    """Anthropic's models are told a schema, and not what it is for."""
+    """Drops the description of a schema, which Anthropic does not accept."""
     if request.shape is not None and request.shape.description is not None:
         aim.adapted("shape.description")
         return replace(request, shape=replace(request.shape, description=None))

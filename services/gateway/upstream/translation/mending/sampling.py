@@ -25,21 +25,21 @@ _OF_OPENAI = ("temperature", "top_p", "presence", "frequency", "wants_logprobs",
 
 
 def refused_sampling(request: Request, aim: Aim) -> Request:
-    """Newer models choose how they sample themselves."""
+    """Drops sampling for newer models, which choose it themselves."""
     if aim.profile.takes_sampling:
         return request
     return _without(request, aim, _OF_CLAUDE, "the model does not take it")
 
 
 def lacking_sampling(request: Request, aim: Aim) -> Request:
-    """Some servers refuse fields that they do not know."""
+    """Drops sampling fields that the server would reject."""
     if not aim.profile.lacks:
         return request
     return _without(request, aim, aim.profile.lacks, "the model's provider does not know it")
 
 
 def sampling_while_thinking(request: Request, aim: Aim) -> Request:
-    """OpenAI's models take it only while they do not think, which is not by default of all."""
+    """OpenAI's models accept sampling only without thinking, which not all turn off by default."""
     profile = aim.profile
     if not profile.efforts:
         return request
@@ -50,7 +50,7 @@ def sampling_while_thinking(request: Request, aim: Aim) -> Request:
 
 
 def one_way_of_sampling(request: Request, aim: Aim) -> Request:
-    """Claude takes a temperature or a share of the probability, not both."""
+    """Claude accepts a temperature or `top_p`, not both."""
     sampling = request.sampling
     if sampling.temperature is None or sampling.top_p is None:
         return request

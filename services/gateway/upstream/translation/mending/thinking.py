@@ -33,7 +33,7 @@ _LEAST_TOP_P = 0.95
 
 
 def thinking_without_ability(request: Request, aim: Aim) -> Request:
-    """A model that cannot think is not asked to; what was left to the model is not a loss."""
+    """Drops thinking for a model that cannot think; `auto` is dropped without a note."""
     wish = request.thinking
     if wish == NO_WISH or aim.profile.can_think:
         return request
@@ -43,7 +43,7 @@ def thinking_without_ability(request: Request, aim: Aim) -> Request:
 
 
 def thinking_in_tokens(request: Request, aim: Aim) -> Request:
-    """For Claude, which is told a mode, and an effort or a budget as the model knows them."""
+    """For Claude, which takes a mode, and an effort or a budget, depending on the model."""
     wish, profile = request.thinking, aim.profile
     if wish == NO_WISH:
         return request
@@ -87,7 +87,7 @@ def _budgeted(wish: Wish, aim: Aim) -> Wish:
 
 
 def thinking_in_words(request: Request, aim: Aim) -> Request:
-    """For all others, which are told an effort."""
+    """For all other models, which take an effort."""
     wish, efforts = request.thinking, aim.profile.efforts
     if wish == NO_WISH:
         return request
@@ -103,7 +103,7 @@ def thinking_in_words(request: Request, aim: Aim) -> Request:
 
 
 def _off_in_words(wish: Wish, aim: Aim) -> Effort | None:
-    """Where it cannot be turned off, Anthropic's `disabled` is as little as the model can."""
+    """If thinking cannot be turned off, Anthropic's `disabled` becomes the least effort."""
     efforts = aim.profile.efforts
     if efforts is None:
         return wish.effort if wish.effort == "none" else None
@@ -119,7 +119,7 @@ def _off_in_words(wish: Wish, aim: Aim) -> Effort | None:
 
 
 def _snapped(effort: Effort | None, aim: Aim) -> Effort | None:
-    """None where the target has no word for any effort: it is told in tokens then."""
+    """None if the target knows no efforts; it then gets tokens."""
     efforts = aim.profile.efforts
     if effort is None or efforts is None:
         return effort
@@ -132,7 +132,7 @@ def _snapped(effort: Effort | None, aim: Aim) -> Effort | None:
 
 
 def thinking_amid_tools(request: Request, aim: Aim) -> Request:
-    """Claude with a budget refuses to go on with calls that no thought of its own stands before."""
+    """Claude with a budget refuses to continue calls without a thought of its own before them."""
     if request.thinking.mode != "on" or not _has_unthought_calls(request.turns):
         return request
     return _without_thinking(request, aim)
@@ -155,7 +155,7 @@ def _has_unthought_calls(turns: tuple[Turn, ...]) -> bool:
 
 
 def thinking_and_forced_tools(request: Request, aim: Aim) -> Request:
-    """Claude with a budget refuses to be told which tool to call."""
+    """Claude with a budget refuses a forced tool choice."""
     choice = request.choice
     if request.thinking.mode != "on" or choice is None or choice.mode != "required":
         return request
@@ -163,7 +163,7 @@ def thinking_and_forced_tools(request: Request, aim: Aim) -> Request:
 
 
 def thinking_and_sampling(request: Request, aim: Aim) -> Request:
-    """Claude samples in its own way while it thinks."""
+    """Claude rejects sampling options while it thinks."""
     wish, sampling = request.thinking, request.sampling
     if wish.mode not in _THINKING:
         return request
@@ -187,7 +187,7 @@ def thinking_and_sampling(request: Request, aim: Aim) -> Request:
 
 
 def budget_within_limit(request: Request, aim: Aim) -> Request:
-    """Claude wants a budget of 1,024 tokens or more, and room for an answer beside it."""
+    """Claude needs a budget of at least 1,024 tokens, and room for an answer beside it."""
     wish, limit = request.thinking, request.limits.output_tokens
     budget = wish.budget_tokens
     if wish.mode != "on" or budget is None or limit is None:
@@ -203,7 +203,7 @@ def budget_within_limit(request: Request, aim: Aim) -> Request:
 
 
 def effort_without_thinking(request: Request, aim: Aim) -> Request:
-    """Claude that does not think takes no more than a high effort."""
+    """Claude without thinking accepts at most a high effort."""
     wish = request.thinking
     if wish.mode != "off" or wish.effort not in ("xhigh", "max"):
         return request
@@ -212,7 +212,7 @@ def effort_without_thinking(request: Request, aim: Aim) -> Request:
 
 
 def tools_in_chat(request: Request, aim: Aim) -> Request:
-    """Some models of OpenAI's refuse functions in chat while they think, by default too."""
+    """Some models of OpenAI's refuse functions in chat while they think, also by default."""
     profile, effort = aim.profile, request.thinking.effort
     if profile.thinks_beside_tools or effort == "none":
         return request
@@ -232,5 +232,5 @@ def _without_thinking(request: Request, aim: Aim) -> Request:
 
 
 def named_wish(wish: Wish, aim: Aim) -> str:
-    """What the client said of it; OpenAI's formats know efforts alone."""
+    """The client's field for a wish about thinking; OpenAI's formats have only efforts."""
     return "thinking.mode" if aim.from_messages and wish.mode is not None else "thinking.effort"

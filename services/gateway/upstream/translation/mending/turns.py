@@ -1,4 +1,4 @@
-"""Turns that the target would refuse, or that are no matter of its."""
+"""Turns that the target would refuse, or that do not concern it."""
 
 import operator
 
@@ -26,7 +26,7 @@ _BILLING = "x-anthropic-billing-header:"
 
 
 def billing_line(request: Request, _: Aim) -> Request:
-    """It is for Anthropic alone."""
+    """Drops the billing line, which only Anthropic reads."""
     for place, turn in enumerate(request.turns):
         if turn.role not in SYSTEM:
             break
@@ -43,7 +43,7 @@ def _is_billing(part: Part) -> bool:
 
 
 def foreign_thinking(request: Request, aim: Aim) -> Request:
-    """What one family minted goes to no other; of a turn's thinking all is left out, or nothing."""
+    """Signatures of one family reach no other; a turn's thinking is kept or dropped as a whole."""
     turns = request.turns
     changed: dict[int, Turn] = {}
     for place, turn in enumerate(turns):
@@ -100,7 +100,7 @@ def _unsigned(part: Part, aim: Aim) -> Part:
 
 
 def foreign_searches(request: Request, aim: Aim) -> Request:
-    """What another provider found, or the client's format tells of it, is in the text after it."""
+    """Drops another provider's search records; the text after them has the findings."""
     turns = request.turns
     changed: dict[int, Turn] = {}
     for place, turn in enumerate(turns):
@@ -125,7 +125,7 @@ def _is_foreign_search(part: Part, aim: Aim) -> bool:
 
 
 def foreign_members(request: Request, aim: Aim) -> Request:
-    """What a part has beside its words, and another format has no words for.
+    """Handles members of parts that the other format cannot express.
 
     Raises UnsupportedField where it is content; citations that nobody will give are told.
     """
@@ -154,7 +154,7 @@ def _check_members(part: Part, aim: Aim) -> None:
 
 
 def orphaned_thinking(request: Request, _: Aim) -> Request:
-    """OpenAI refuses a thought that nothing of the model follows."""
+    """OpenAI refuses a thought without model output after it."""
     kept: list[Turn] = []
     # Backwards, as a turn that goes leaves the one before it at the end.
     is_followed = False
@@ -175,7 +175,7 @@ def orphaned_thinking(request: Request, _: Aim) -> Request:
 
 
 def _without_last_thoughts(turn: Turn) -> Turn | None:
-    """None where nothing else is in it."""
+    """None if nothing else is left in the turn."""
     parts = turn.parts
     count = len(parts)
     while count and type(parts[count - 1]) is Thinking:
@@ -186,7 +186,7 @@ def _without_last_thoughts(turn: Turn) -> Turn | None:
 
 
 def a_users_turn(request: Request, aim: Aim) -> Request:
-    """Anthropic answers somebody: a conversation has a turn of the user's that says something."""
+    """Anthropic requires a user turn that is not empty."""
     for turn in request.turns:
         if turn.role == "user" and any(map(_says_something, turn.parts)):
             return request
@@ -201,7 +201,7 @@ def _says_something(part: Part) -> bool:
 
 
 def system_inside(request: Request, aim: Aim) -> Request:
-    """A system message amid the conversation is a user's text in a tag, where it stands.
+    """A system message within the conversation becomes a tagged user text in its place.
 
     Not before results, which follow their calls at once. In Messages the writer does so.
     """
@@ -225,7 +225,7 @@ def system_inside(request: Request, aim: Aim) -> Request:
 
 
 def alternation(request: Request, _: Aim) -> Request:
-    """User and assistant in turns, a system message only at the start: neighbours are joined."""
+    """Joins neighbouring turns, so that user and assistant alternate; system comes first."""
     groups: list[list[Turn]] = []
     for turn in request.turns:
         is_inside = turn.role in SYSTEM and groups and groups[-1][0].role not in SYSTEM

@@ -131,7 +131,7 @@ def _call(block: AnswerBlock) -> ToolCall:
 
 
 def own_part(block: AnswerBlock, raw: Raw, family: Family, index: int) -> Hosted | Opaque:
-    """What the provider ran, and what only its family knows."""
+    """A part that the provider ran, or that only its family knows."""
     at = (index,)
     if block.type == "server_tool_use":
         return Hosted(kind=block.name, raw=raw, family=family, id=block.id, at=at)

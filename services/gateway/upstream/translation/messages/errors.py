@@ -59,7 +59,7 @@ def failure_in(error: msgspec.Raw, status: int | None) -> ReportedError:
 
 
 def _code(details: msgspec.Raw) -> str | None:
-    """What kind of an error it is, where its type does not tell."""
+    """The error's code, if its type does not show it."""
     try:
         return _details.decode(details).error_code
     except UNREADABLE:

@@ -118,7 +118,7 @@ def _value(fields: Fields, name: str, decoder: msgspec.json.Decoder[T | None]) -
 
 
 def _beside(fields: Fields) -> tuple[Members, Members]:
-    """What only Anthropic has a word for: asked for, and merely hinted at."""
+    """Members that only Anthropic knows: requests, and mere hints."""
     extra: Members = {}
     hints: Members = {}
     for name, raw in fields.items():

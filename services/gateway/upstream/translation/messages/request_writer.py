@@ -33,7 +33,7 @@ _JSON_MODE = "Answer with a single JSON object and nothing else."
 
 
 def write_request(request: Request, model: str, profile: Profile, report: Report) -> Members:
-    """Raises UnsupportedField for what Anthropic has no word for, or reports it."""
+    """Raises UnsupportedField for, or reports, what Anthropic cannot express."""
     if request.limits.answers > 1:
         raise unsupported(report.paths.field("limits.answers"), "the model gives one answer")
     written: Members = {"model": model}
@@ -119,7 +119,7 @@ def _sampling(sampling: Sampling, report: Report) -> Members:
 
 
 def _foreign(sampling: Sampling) -> list[str]:
-    """What is asked for and Anthropic cannot do; zeros and an empty table ask for nothing."""
+    """Refuses options that Anthropic lacks; zeros and an empty table count as unset."""
     bias = sampling.logit_bias
     asked = {
         "seed": sampling.seed is not None,
@@ -158,7 +158,7 @@ def _labels(labels: Labels, written: Members, report: Report) -> None:
 
 
 def _beside(request: Request, written: Members, report: Report) -> None:
-    """What the conversation has no words for goes back only to the format that it came in."""
+    """Members that the conversation does not know are written only to the format they came in."""
     if not is_own(report.paths):
         for name in request.extra:
             report.unsupported(report.paths.field(name))

@@ -53,7 +53,7 @@ _annotations = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def hosted_blocks(kind: str, raw: msgspec.Raw, family: Family) -> list[Any]:
-    """Anthropic's own as it came; none for what its format has no word for."""
+    """Anthropic's own block as it came; none for what its format cannot express."""
     if family == FAMILY:
         return [raw]
     if kind != SEARCH:

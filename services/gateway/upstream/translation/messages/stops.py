@@ -1,4 +1,4 @@
-"""How an answer ended, in Anthropic's words and in the conversation's."""
+"""Maps Anthropic's stop reasons to the conversation's, and back."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def read_stop(
     has_calls: bool,
     extra: dict[str, Any],
 ) -> Stop:
-    """A word that is not known is an end; whether it is for calls, the calls tell."""
+    """An unknown reason is a normal end; the calls show whether it is for tools."""
     kind = _KINDS.get(reason or "", "end")
     if kind in ("end", "tool"):
         kind = "tool" if has_calls else "end"

@@ -92,7 +92,7 @@ class StreamBlocks:
             add(self, block, delta)
 
     def stop(self, index: int) -> None:
-        """What a block tells only when it is whole, and that more would be one of its own."""
+        """Handles a block's end: members that need the whole block, and the end of its text."""
         block = self._blocks.pop(index, None)
         if block is None:
             return

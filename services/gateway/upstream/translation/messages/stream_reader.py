@@ -89,7 +89,7 @@ class MessagesStreamReader:
         self._blocks.stop(event.index)
 
     def _end_told(self, event: Event) -> None:
-        """What a later one of these events does not say stays."""
+        """Members that a later event omits keep their values."""
         delta = event.delta or Delta()
         self._stop_reason = delta.stop_reason or self._stop_reason
         self._stop_sequence = delta.stop_sequence or self._stop_sequence
@@ -115,7 +115,7 @@ class MessagesStreamReader:
             self._started(MessageObject())
         self._blocks.stop_all()
         self.done = self._is_whole = True
-        # Whether a refusal is charged for shows here.
+        # This event shows whether a refusal is charged for.
         self._tell_usage()
         self._sink.stop(
             read_stop(

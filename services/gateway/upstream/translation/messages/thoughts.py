@@ -1,4 +1,4 @@
-"""Thinking as Anthropic's clients get it: signed, or redacted; never without a signature."""
+"""Thinking for Anthropic's clients: signed or redacted, never without a signature."""
 
 from typing import Any
 

@@ -124,7 +124,7 @@ def _search_tool(tool: wire.WebSearchTool, index: int) -> Search:
 def _beside(
     tool: wire.CustomTool | wire.WebSearchTool, names: tuple[str, ...]
 ) -> tuple[Members, Members]:
-    """Members that only Anthropic has a word for: asked for, and merely hinted at."""
+    """Members that only Anthropic knows: requests, and mere hints."""
     extra: Members = {}
     hints: Members = {}
     for name in names:

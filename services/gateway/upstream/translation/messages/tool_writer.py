@@ -38,7 +38,7 @@ _typed = msgspec.json.Decoder(_Typed)
 
 
 def write_tools(request: Request, profile: Profile, report: Report) -> list[Any]:
-    """Those that the request's choice leaves; raises UnsupportedField, or reports."""
+    """Writes the tools that the choice allows. Raises UnsupportedField, or reports."""
     writer = _ToolWriter(request, profile, report)
     written = [writer.write(tool) for tool in _offered(request, profile, report)]
     return [tool for tool in written if tool is not None]

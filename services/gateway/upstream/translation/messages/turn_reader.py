@@ -22,7 +22,7 @@ from services.gateway.upstream.translation.parts import (
 )
 from services.gateway.upstream.translation.refusals import decoded, invalid
 
-# By Anthropic's rules of who says what: elsewhere, no target would know what to make of it.
+# Anthropic's rules of which role may have which block; targets reject anything else.
 _NAMES = {ToolCall: "tool_use", Result: "tool_result", Thinking: "thinking"}
 _ROLES: dict[type, str] = {ToolCall: "assistant", Thinking: "assistant", Result: "user"}
 _EVERYWHERE = (Hosted, Opaque)

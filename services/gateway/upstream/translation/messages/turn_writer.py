@@ -1,7 +1,7 @@
 """Writes turns as Anthropic's `system` and `messages`.
 
-What stands is never moved but for system messages inside the conversation, and results, which come
-first in their turn: so a longer conversation begins with the bytes of the shorter one.
+Only system messages inside the conversation, and results, which come first in their turn, are
+moved: so a longer conversation begins with the bytes of the shorter one.
 """
 
 from collections.abc import Iterator, Sequence

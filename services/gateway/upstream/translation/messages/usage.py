@@ -1,4 +1,4 @@
-"""Anthropic's `usage`: input is what neither a cache gave nor was written to one."""
+"""Anthropic's `usage`, whose input excludes tokens read from, or written to, a cache."""
 
 from typing import Any
 

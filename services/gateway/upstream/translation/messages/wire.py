@@ -199,7 +199,7 @@ class ContextManagement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BlockHead(msgspec.Struct, frozen=True):
-    """What a block or a tool says that it is; a tool need not."""
+    """The `type` of a block or a tool; a tool may lack it."""
 
     type: str | None = None
     name: str | None = None

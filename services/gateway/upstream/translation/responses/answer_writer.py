@@ -47,7 +47,7 @@ _CUT_SHORT = ("message", "function_call", "custom_tool_call")
 
 
 def write_answer(reply: Reply, context: AnswerContext) -> bytes:
-    """Raises CallMalformed for an answer of which nothing can be told."""
+    """Raises CallMalformed for an answer without anything that can be written."""
     if reply.stop.kind == "malformed":
         raise CallMalformed("The model's tool call could not be read by its provider.")
     response = new_response(context, reply.id, reply.created)

@@ -127,7 +127,7 @@ def unwrapped(arguments: str) -> str:
 
 
 def annotation(raw: msgspec.Raw, family: Family, text: str) -> dict[str, Any] | None:
-    """None for a citation that the format has no word for. `text` is what it is of."""
+    """None for a citation that the format cannot express. `text` is the cited text."""
     try:
         if family == _ANTHROPIC:
             return _of_location(_location.decode(raw), text)

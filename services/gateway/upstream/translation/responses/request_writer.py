@@ -34,7 +34,7 @@ _TIERS = {"standard_only": "default"}
 
 
 def write_request(request: Request, model: str, profile: Profile, report: Report) -> dict[str, Any]:
-    """Raises UnsupportedField for content that the format has no word for."""
+    """Raises UnsupportedField for content that the format cannot express."""
     is_own = report.paths is PATHS
     tools = ToolsWriter(request.tools, profile, report)
     instructions, turns = _instructions(request.turns, profile, is_own=is_own)

@@ -1,4 +1,4 @@
-"""The response around an answer's items: what it says of its request, its end and its use."""
+"""The response object around an answer's items: the request's echo, the end and the usage."""
 
 from typing import Any
 

@@ -154,7 +154,7 @@ def call_signature_item(family: Family, signatures: dict[str, str]) -> dict[str,
 
 
 def written_thought(part: Thinking, profile: Profile, *, keeps: bool) -> dict[str, Any] | None:
-    """As its own provider wants it back; None for anybody else's, which is left out.
+    """A thought as its own provider wants it back; None for any other, which is left out.
 
     `keeps`: the provider may have kept the item, and knows it by its id.
     """

@@ -1,4 +1,4 @@
-"""What OpenAI's Responses look like on the wire, as far as somebody looks into it.
+"""OpenAI's Responses on the wire, as far as they are read.
 
 One struct for all kinds of a union, its members optional: a kind that is not known is told by its
 name, not refused by the decoder. What nobody looks into stays the bytes that came.
