@@ -18,14 +18,6 @@ from services.gateway.upstream.early_failures import failure_of_answer, failure_
 from services.gateway.upstream.headers import changed_headers
 from services.gateway.upstream.library_calls import LibraryCalls
 from services.gateway.upstream.relay import Relay, RelayedRequest
-from services.gateway.upstream.translation.counting import (
-    COUNT_FORMS,
-    count_body,
-    count_in,
-    counted_fields,
-    estimated,
-    readable,
-)
 from services.gateway.upstream.translation.engine import (
     LANGUAGES,
     Asked,
@@ -37,6 +29,14 @@ from services.gateway.upstream.translation.failures import error_of
 from services.gateway.upstream.translation.foreign_signatures import without_foreign_signatures
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.profiles import Profiles
+from services.gateway.upstream.translation.prompt_counts import (
+    COUNT_FORMS,
+    count_body,
+    count_in,
+    counted_fields,
+    estimated,
+    readable,
+)
 from services.gateway.upstream.translation.way_back import translated_answer, translated_stream
 from services.gateway.upstream.verdict import asked_pause_s
 from services.gateway.usage.estimator import Tokenizer

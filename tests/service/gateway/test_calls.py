@@ -28,7 +28,7 @@ async def send(
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("credential", ["authorization", "x-api-key", "api-key"])
-async def test_a_call(
+async def test_a_call_is_relayed_with_the_providers_key(
     gateway: Client,
     upstream: Upstream,
     books: Books,
@@ -52,8 +52,20 @@ async def test_a_call(
     assert secret not in str(asked)
     key_header = "x-api-key" if dialect is MESSAGES else "authorization"
     assert asked.header(key_header) == f"{'' if dialect is MESSAGES else 'Bearer '}{PROVIDER_KEY}"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_a_call_leaves_an_event(
+    gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, stream: bool
+) -> None:
+    secret = await books.add_key()
+    dialect.served_by(upstream, stream=stream)
+
+    response = await send(gateway, dialect, {"x-api-key": secret}, stream=stream)
+
     event = await books.the_event(secret)
-    assert (event.call_id, event.status, event.http_status) == (request_id, "ok", 200)
+    assert (event.status, event.http_status) == ("ok", 200)
+    assert event.call_id == response.headers["x-request-id"]
     assert (event.format, event.stream, event.translated) == (dialect.name, stream, False)
     assert (event.usage, event.usage_source) == (TOKENS, "provider")
     assert event.requested_model == event.model == dialect.model

@@ -5,7 +5,7 @@ from libs.common.storage.mongo.driver import (
     Database,
     at_revision,
 )
-from libs.common.storage.mongo.revised import RevisedStore
+from libs.common.storage.mongo.revised_store import RevisedStore
 from libs.common.storage.mongo.slices import Rows, Slice, read_slice
 
 # The admin service makes no more; each costs the worker a task and every alert a message.

@@ -12,7 +12,7 @@ from libs.common.storage.mongo.driver import (
     from_document,
 )
 from libs.common.storage.mongo.index import index
-from libs.common.storage.mongo.revised import RevisedStore
+from libs.common.storage.mongo.revised_store import RevisedStore
 from libs.common.storage.mongo.slices import Rows, Slice, read_slice
 
 _OLD_HASH = "old_secrets.secret_hash"

@@ -7,7 +7,7 @@ from libs.common.storage.mongo.driver import (
     Database,
 )
 from libs.common.storage.mongo.index import index
-from libs.common.storage.mongo.revised import RevisedStore
+from libs.common.storage.mongo.revised_store import RevisedStore
 from libs.common.storage.mongo.slices import Rows, Slice, read_slice
 
 INDEXES = (index("people", "secret_hash", unique=True),)

@@ -9,7 +9,7 @@ from libs.common.storage.mongo.driver import (
     at_revision,
     from_document,
 )
-from libs.common.storage.mongo.revised import RevisedStore
+from libs.common.storage.mongo.revised_store import RevisedStore
 from libs.common.storage.mongo.slices import Rows, Slice, read_slice
 
 

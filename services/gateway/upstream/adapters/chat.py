@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from services.gateway.upstream.adapters.asked import Telling
 from services.gateway.upstream.adapters.chat_stream import ChatStream
+from services.gateway.upstream.adapters.library_terms import Telling
 from services.gateway.upstream.adapters.usage import chat_usage, served_tier
 
 _encode = msgspec.json.Encoder().encode

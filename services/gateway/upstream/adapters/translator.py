@@ -7,11 +7,11 @@ import msgspec
 
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.upstream.adapters import chat, embeddings, messages, responses
-from services.gateway.upstream.adapters.asked import Telling, asked_fields
 from services.gateway.upstream.adapters.chat_stream import ChatStream
 from services.gateway.upstream.adapters.errors import refusals
 from services.gateway.upstream.adapters.fields import carried, check_provider
 from services.gateway.upstream.adapters.library import LazyLibrary, Library
+from services.gateway.upstream.adapters.library_terms import Telling, asked_fields
 from services.gateway.upstream.adapters.target import TranslationTarget
 
 _encode = msgspec.json.Encoder().encode
