@@ -98,7 +98,7 @@ async def export(client: httpx2.AsyncClient, pid: int, kind: str, query: str = "
     return Exported(rows=rows, rows_per_s=rows / taken_s, growth_mb=(most - before) / 1e6)
 
 
-def shown(kind: str, name: str, times: Times, target_ms: float) -> str:
+def shown_times(kind: str, name: str, times: Times, target_ms: float) -> str:
     mark = " " if times.p95_ms <= target_ms else "!"
     figures = f"p50 {times.p50_ms:7.1f}  p95 {times.p95_ms:7.1f}  CPU {times.cpu_ms:6.1f} ms"
     return f"{kind:<10} {name:<56} {figures}  {mark} {target_ms:.0f}"
@@ -114,7 +114,7 @@ async def run(stack: LocalStack, seed: LedgerSeed, rounds: int, only: str) -> in
         for question in asked:
             times = await measure(client, stack, question, rounds)
             missed += times.p95_ms > question.target_ms
-            print(shown(question.kind, question.name, times, question.target_ms), flush=True)
+            print(shown_times(question.kind, question.name, times, question.target_ms), flush=True)
         missed += await _pages(client, stack, rounds, only)
         missed += await _exports(client, stack)
     return missed
@@ -152,7 +152,7 @@ async def _pages(client: httpx2.AsyncClient, stack: LocalStack, rounds: int, onl
         size = len((await client.get(path)).content)
         times = await measure(client, stack, question, rounds)
         missed += times.p95_ms > TARGET_MS or size > MAX_BYTES
-        print(f"{shown('page', name, times, TARGET_MS)}  {size / 1000:.0f} kB", flush=True)
+        print(f"{shown_times('page', name, times, TARGET_MS)}  {size / 1000:.0f} kB", flush=True)
     weight = await weigh(client, pid, before_mb)
     told = f"RSS +{weight.growth_mb:.1f} MB, a silent poll {weight.poll_cpu_ms:.2f} ms of CPU"
     print(f"pages      {told}", flush=True)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from gatewayctl.errors import CommandError, Failed
-from gatewayctl.problems import failure_of, problem_error
+from gatewayctl.problems import failed_request, problem_error
 from gatewayctl.profiles import Connection
 from gatewayctl.terminal import Terminal
-from gatewayctl.values import Row, decoded, encoded
+from gatewayctl.values import Row, decoded_json, encoded
 from gatewayctl.version import VERSION
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ class ApiClient:
             raise self._lost(request, error) from None
 
     def _lost(self, request: "httpx.Request", error: "httpx.HTTPError") -> CommandError:
-        return failure_of(
+        return failed_request(
             error, self.connection, key=self.idempotency_key if request.method == "POST" else None
         )
 
@@ -272,7 +272,7 @@ def _content(response: "httpx.Response") -> Any:
         return None
     if "json" in response.headers.get("content-type", ""):
         try:
-            return decoded(bytes(raw))
+            return decoded_json(bytes(raw))
         except ValueError:
             pass
     return raw.decode("utf-8", "replace")

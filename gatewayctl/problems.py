@@ -59,7 +59,7 @@ def _wrong_field(one: dict[str, Any]) -> str:
     return f"{text} (allowed: {', '.join(map(str, allowed))})" if allowed else text
 
 
-def failure_of(error: "httpx.HTTPError", connection: Connection, *, key: str | None) -> Failed:
+def failed_request(error: "httpx.HTTPError", connection: Connection, *, key: str | None) -> Failed:
     """For a request that has no answer, or half a one."""
     import httpx
 

@@ -49,7 +49,7 @@ def table(terminal: Terminal, rows: Sequence[Row], columns: Sequence[str]) -> No
     cells = [[picked(row, path) for _, path in used] for row in rows]
     kinds = [any(_is_number(line[place]) for line in cells) for place in range(len(used))]
     widths = [
-        max(len(title), *(len(text_of(line[place])) for line in cells))
+        max(len(title), *(len(cell_text(line[place])) for line in cells))
         for place, (title, _) in enumerate(used)
     ]
     whole = [
@@ -123,7 +123,7 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def cell(value: Any) -> Text:
-    text = text_of(value)
+    text = cell_text(value)
     style = ""
     if text in _GOOD:
         style = "green"
@@ -136,7 +136,7 @@ def cell(value: Any) -> Text:
     return Text(printable(text).replace("\n", " "), style=style)
 
 
-def text_of(value: Any) -> str:
+def cell_text(value: Any) -> str:
     match value:
         case None:
             return "-"
@@ -147,12 +147,12 @@ def text_of(value: Any) -> str:
         case list() | dict() if not value:
             return "-"
         case list() if all(isinstance(one, (str, int, Decimal)) for one in value):
-            return ", ".join(map(text_of, value))
+            return ", ".join(map(cell_text, value))
         case dict():
             set_fields = {name: each for name, each in value.items() if each not in _NOTHING}
-            return ", ".join(f"{name} {text_of(each)}" for name, each in set_fields.items())
+            return ", ".join(f"{name} {cell_text(each)}" for name, each in set_fields.items())
         case list():
-            return "; ".join(map(text_of, value))
+            return "; ".join(map(cell_text, value))
         case str() if _is_time(value):
             # To the second; JSON has all of it.
             return f"{value[:10]} {value[11:19]}Z"

@@ -31,7 +31,7 @@ def encoded(value: Any) -> bytes:
     return _encoder().encode(value)
 
 
-def decoded(content: bytes | str) -> Any:
+def decoded_json(content: bytes | str) -> Any:
     """Raises ValueError: msgspec's errors are ones."""
     return _decoder().decode(content)
 

@@ -55,7 +55,7 @@ class PanelRow(NamedTuple):
     panels: tuple[Panel, ...]
 
 
-def describe(panel: Panel) -> str:
+def panel_description(panel: Panel) -> str:
     if not panel.alerts:
         return panel.description
     alerts = ", ".join(panel.alerts)
@@ -64,7 +64,7 @@ def describe(panel: Panel) -> str:
 
 def build(panel: Panel) -> stat.Panel | timeseries.Panel:
     built = _single(panel) if panel.single else _graph(panel)
-    built = built.title(panel.title).description(describe(panel)).unit(panel.unit)
+    built = built.title(panel.title).description(panel_description(panel)).unit(panel.unit)
     built = built.datasource(PROMETHEUS).span(panel.width).height(4 if panel.single else 8).min(0)
     if panel.top is not None:
         built = built.max(panel.top)

@@ -2,7 +2,7 @@
 
 from deploy.grafana.calls import quantiles
 from deploy.grafana.panels import Panel, PanelQuery, PanelRow
-from deploy.grafana.queries import gauge, quantile, rate, ratio, series
+from deploy.grafana.queries import gauge, metric_series, quantile, rate, ratio
 
 _SERVICES = ("gateway", "ledger", "admin")
 
@@ -116,7 +116,7 @@ PROCESSES = PanelRow(
             "Memory",
             "bytes",
             "Resident memory of each process.",
-            (PanelQuery(series("process_resident_memory_bytes"), "{{job}} {{instance}}"),),
+            (PanelQuery(metric_series("process_resident_memory_bytes"), "{{job}} {{instance}}"),),
         ),
         Panel(
             "CPU",
@@ -135,7 +135,7 @@ PROCESSES = PanelRow(
             "Share of the limit; every connection is one.",
             (
                 PanelQuery(
-                    f"{series('process_open_fds')} / {series('process_max_fds')}",
+                    f"{metric_series('process_open_fds')} / {metric_series('process_max_fds')}",
                     "{{job}} {{instance}}",
                 ),
             ),

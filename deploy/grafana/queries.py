@@ -10,26 +10,26 @@ GEN_AI = 'gen_ai_provider_name=~"$provider",gen_ai_request_model=~"$model"'
 _OWN = 'job=~"$job",instance=~"$instance"'
 
 
-def series(metric: str, where: str = "") -> str:
+def metric_series(metric: str, where: str = "") -> str:
     return f"{metric}{{{_OWN}{',' if where else ''}{where}}}"
 
 
-def summed(of: str, by: str = "", how: str = "sum") -> str:
+def summed_series(of: str, by: str = "", how: str = "sum") -> str:
     return f"{how} by ({by}) ({of})" if by else f"{how}({of})"
 
 
 def gauge(metric: str, by: str = "", where: str = "", how: str = "sum") -> str:
-    return summed(series(metric, where), by, how)
+    return summed_series(metric_series(metric, where), by, how)
 
 
 def rate(counter: str, by: str = "", where: str = "") -> str:
     """Per second."""
-    return summed(f"rate({series(counter, where)}[$__rate_interval])", by)
+    return summed_series(f"rate({metric_series(counter, where)}[$__rate_interval])", by)
 
 
 def increase(counter: str, by: str = "", where: str = "") -> str:
     """In the time that a point of the graph stands for."""
-    return summed(f"increase({series(counter, where)}[$__rate_interval])", by)
+    return summed_series(f"increase({metric_series(counter, where)}[$__rate_interval])", by)
 
 
 def quantile(share: float, histogram: str, by: str = "", where: str = "") -> str:

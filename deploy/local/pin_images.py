@@ -30,7 +30,7 @@ class NotPinned(Exception):
     """The message has the image and the reason."""
 
 
-def pinned(image: str) -> str:
+def pinned_image(image: str) -> str:
     """`name:tag@sha256:…`: Docker uses the digest, and the tag informs the reader."""
     name = image.partition("@")[0]
     try:
@@ -62,7 +62,7 @@ def main(env_file: Path = ROOT / ".env") -> int:
     images = default_images()
     chosen = read_environment(os.environ, env_file)
     try:
-        lines = [f"{name}={pinned(chosen.get(name, images[name]))}" for name in images]
+        lines = [f"{name}={pinned_image(chosen.get(name, images[name]))}" for name in images]
     except NotPinned as error:
         print(f"make pin-images: {error}", file=sys.stderr)
         return 1

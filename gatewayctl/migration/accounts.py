@@ -10,10 +10,10 @@ from gatewayctl.migration.conversions import (
     MAX_COUNT,
     MAX_USD,
     ConvertedPeriod,
-    count,
+    bounded_usd,
     number,
     period_of,
-    usd,
+    whole_count,
 )
 from gatewayctl.migration.plan import Fields, MigrationPlan
 from gatewayctl.values import Row
@@ -65,7 +65,7 @@ def _cleaned(source_id: str) -> str:
     return f"{kept}-{digest}" if kept else f"id-{digest}"
 
 
-def printable(text: str) -> str:
+def printable_name(text: str) -> str:
     """As a name can be: printable, and not too long."""
     return "".join(char if char.isprintable() else " " for char in text).strip()[:_MAX_NAME]
 
@@ -74,7 +74,7 @@ def named(fields: Fields, name: str) -> str | None:
     given = fields.get(name)
     if not isinstance(given, str) or not given:
         return None
-    shown = printable(given)
+    shown = printable_name(given)
     if shown == given:
         fields.carried(name)
     else:
@@ -103,7 +103,7 @@ def metadata_of(fields: Fields, name: str, origin: str, also: Mapping[str, str])
     return kept
 
 
-def budget_of(
+def migrated_budget(
     fields: Fields, period: ConvertedPeriod | None, *, spent: Decimal | None = None
 ) -> Row | None:
     """A total budget of a key is what is left of it: `spent` of it is gone."""
@@ -122,14 +122,14 @@ def budget_of(
         limit, notes = limit - spent, [*notes, "is what was left of it"]
     if limit < 0 or limit > MAX_USD:
         notes.append("is between 0 and what a budget can be")
-    budget: Row = {"limit_usd": usd(max(limit, Decimal(0))), "period": period.name}
+    budget: Row = {"limit_usd": bounded_usd(max(limit, Decimal(0))), "period": period.name}
     if notes:
         fields.adapted("max_budget", said="; ".join(notes))
     else:
         fields.carried("max_budget")
     soft = number(fields.get("soft_budget"))
     if soft is not None and 0 <= soft <= budget["limit_usd"]:
-        budget["soft_limit_usd"] = usd(soft)
+        budget["soft_limit_usd"] = bounded_usd(soft)
         fields.carried("soft_budget", said="is soft_limit_usd")
     else:
         fields.cannot("soft_budget", said="must lie within the budget")
@@ -139,7 +139,7 @@ def budget_of(
 def budget_with_duration(fields: Fields, *, spent: Decimal | None = None) -> Row | None:
     duration = fields.get("budget_duration")
     period = period_of(duration if isinstance(duration, str) else None)
-    budget = budget_of(fields, period, spent=spent)
+    budget = migrated_budget(fields, period, spent=spent)
     if budget is None:
         fields.cannot("budget_duration", "budget_reset_at", said="needs a max_budget")
     elif period is None:
@@ -152,11 +152,11 @@ def budget_with_duration(fields: Fields, *, spent: Decimal | None = None) -> Row
     return budget
 
 
-def limits_of(fields: Fields) -> Row | None:
+def migrated_limits(fields: Fields) -> Row | None:
     limits: Row = {}
     for theirs, ours in _LIMITS:
         given = fields.get(theirs)
-        limit = count(given)
+        limit = whole_count(given)
         if given is None:
             continue
         if limit is None:
@@ -172,7 +172,7 @@ def limits_of(fields: Fields) -> Row | None:
 
 def bounds_of(fields: Fields, *, spent: Decimal | None = None) -> Row:
     """The budget and the limits of a body, where it has some."""
-    budget, limits = budget_with_duration(fields, spent=spent), limits_of(fields)
+    budget, limits = budget_with_duration(fields, spent=spent), migrated_limits(fields)
     bounds: Row = {} if budget is None else {"budgets": [budget]}
     return bounds if limits is None else bounds | {"limits": limits}
 
@@ -193,9 +193,9 @@ def spend_of(fields: Fields, name: str = "spend") -> Decimal:
     if spent is None:
         fields.cannot(name, said="is not a number")
         return Decimal(0)
-    return usd(spent)
+    return bounded_usd(spent)
 
 
-def shown(value: Any) -> str:
+def shown_id(value: Any) -> str:
     """Of an id in a line: bounded, and printable."""
-    return printable(str(value))[:80] or "(no id)"
+    return printable_name(str(value))[:80] or "(no id)"

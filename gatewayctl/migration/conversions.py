@@ -41,7 +41,7 @@ def number(value: Any) -> Decimal | None:
     return read if read.is_finite() else None
 
 
-def count(value: Any) -> int | None:
+def whole_count(value: Any) -> int | None:
     """None unless it is a whole number from 0 on."""
     read = number(value)
     if read is None or read < 0 or read > Decimal("1e18") or read != read.to_integral_value():
@@ -49,7 +49,7 @@ def count(value: Any) -> int | None:
     return int(read)
 
 
-def usd(value: Decimal) -> Decimal:
+def bounded_usd(value: Decimal) -> Decimal:
     """To the nearest nano-USD, within what an amount can be."""
     bounded = max(-MAX_USD, min(value, MAX_USD))
     return _plain(bounded.quantize(_NANO, rounding=ROUND_HALF_EVEN, context=_EXACT))

@@ -47,16 +47,16 @@ def _host_of(base: str) -> str:
         return "other"
 
 
-def texts_of(value: Any) -> Iterator[str]:
+def texts_within(value: Any) -> Iterator[str]:
     """All texts in a document."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for each in value.values():
-            yield from texts_of(each)
+            yield from texts_within(each)
     elif isinstance(value, list):
         for each in value:
-            yield from texts_of(each)
+            yield from texts_within(each)
 
 
 def add_base(fields: Fields, deployment: Row, base: str, provider: str) -> None:

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from gatewayctl.client import ApiClient
 from gatewayctl.errors import CommandError
-from gatewayctl.migration.accounts import ORIGIN, printable
+from gatewayctl.migration.accounts import ORIGIN, printable_name
 from gatewayctl.migration.plan import EarlierSpend, MigrationPlan
 from gatewayctl.state.declaration import Declared
 from gatewayctl.state.kinds import ACCOUNTS, KEYS, PRICES, ROUTES, Kind
@@ -57,7 +57,7 @@ def _step(client: ApiClient, kind: Kind, body: Row) -> Step:
     if kind is ACCOUNTS and origin is not None and step.there is not None:
         found = step.there.row["metadata"].get(ORIGIN)
         if found != origin:
-            said = f"exists already, and is not the {printable(origin)}"
+            said = f"exists already, and is not the {printable_name(origin)}"
             return Step("wrong", kind, step.name, body, {}, step.there, said)
     return step
 
@@ -70,7 +70,7 @@ def _kept(step: Step) -> str:
 
 def _spent(client: ApiClient, spend: EarlierSpend) -> Row:
     """Spend that the source counted since the last run is added to what was carried then."""
-    reason = f"Spent before it came here ({printable(spend.source)})"
+    reason = f"Spent before it came here ({printable_name(spend.source)})"
     query = {"user_id": spend.user_id, "kind": "adjustment"}
     try:
         entries = client.pages("/admin/usage", query, _ALL)

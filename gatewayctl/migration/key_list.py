@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from gatewayctl.errors import Misused
-from gatewayctl.migration.accounts import named, shown
-from gatewayctl.migration.conversions import count, number, usd
+from gatewayctl.migration.accounts import named, shown_id
+from gatewayctl.migration.conversions import bounded_usd, number, whole_count
 from gatewayctl.migration.plan import Fields, MigrationPlan
 from gatewayctl.values import Row
 
@@ -33,7 +33,7 @@ def read_keys(rows: Iterable[Row], name: str, now: datetime) -> MigrationPlan:
                 f"{name}:1: needs the columns user_id, and key_sha256 or secret.",
                 details=[f"there may be: {', '.join(COLUMNS)}"],
             )
-        fields = Fields(plan, "key", shown(row.get("name") or f"row {place}"), row)
+        fields = Fields(plan, "key", shown_id(row.get("name") or f"row {place}"), row)
         hashed = _hash(fields)
         user_id = row.get("user_id")
         reason = _why_not(row, hashed, hashes, now)
@@ -88,11 +88,11 @@ def _terms(fields: Fields) -> Row:
         fields.carried("expires_at")
     limit, period = number(fields.get("limit_usd")), fields.get("period") or "total"
     if limit is not None and limit >= 0 and period in _PERIODS:
-        body["budgets"] = [{"limit_usd": usd(limit), "period": period}]
+        body["budgets"] = [{"limit_usd": bounded_usd(limit), "period": period}]
         fields.carried("limit_usd", "period")
     limits = {}
     for each in ("requests_per_minute", "tokens_per_minute", "parallel_calls"):
-        wanted = count(fields.get(each))
+        wanted = whole_count(fields.get(each))
         if wanted is not None:
             limits[each] = wanted
             fields.carried(each)

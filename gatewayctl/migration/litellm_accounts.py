@@ -18,7 +18,7 @@ from gatewayctl.migration.accounts import (
     first_models,
     metadata_of,
     named,
-    shown,
+    shown_id,
     spend_of,
 )
 from gatewayctl.migration.columns import names
@@ -51,7 +51,7 @@ class LiteLLMAccounts:
 
     def add(self, kind: str, row: Row) -> None:
         source_id = row.get(f"{kind}_id")
-        fields = Fields(self._plan, kind, shown(row.get(f"{kind}_alias") or source_id), row)
+        fields = Fields(self._plan, kind, shown_id(row.get(f"{kind}_alias") or source_id), row)
         if not isinstance(source_id, str) or not source_id:
             fields.rest(said=f"has no {kind}_id")
             return
@@ -60,7 +60,7 @@ class LiteLLMAccounts:
             return
         user_id = self._ids.of(kind, source_id)
         if user_id in self._accounts:
-            fields.rest(said=f"appears twice in the source: {kind} {shown(source_id)}")
+            fields.rest(said=f"appears twice in the source: {kind} {shown_id(source_id)}")
             return
         if user_id == source_id:
             fields.carried(f"{kind}_id", said="is the account's user_id")

@@ -7,7 +7,7 @@ from typing import Any
 from gatewayctl.documents import YamlDocument
 from gatewayctl.errors import Misused
 from gatewayctl.migration.conversions import weights
-from gatewayctl.migration.deployments import SecretVariables, texts_of
+from gatewayctl.migration.deployments import SecretVariables, texts_within
 from gatewayctl.migration.litellm_models import (
     ENVIRON,
     ServedModel,
@@ -146,7 +146,7 @@ def read_config(document: YamlDocument, environ: Mapping[str, str]) -> LiteLLMCo
     content = _mapping_of(document)
     top = Fields(plan, "config", "config.yaml", content)
     set_there = top.mapping("environment_variables")
-    named = {t.removeprefix(ENVIRON) for t in texts_of(content) if t.startswith(ENVIRON)}
+    named = {t.removeprefix(ENVIRON) for t in texts_within(content) if t.startswith(ENVIRON)}
     variables = Variables(
         {**{name: str(value) for name, value in set_there.items()}, **environ},
         SecretVariables({*named, *set_there}),

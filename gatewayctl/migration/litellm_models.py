@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from gatewayctl.migration.conversions import MAX_COUNT, count, number
+from gatewayctl.migration.conversions import MAX_COUNT, number, whole_count
 from gatewayctl.migration.deployments import SecretVariables, add_base
-from gatewayctl.migration.litellm_prices import cost_of
+from gatewayctl.migration.litellm_prices import migrated_price
 from gatewayctl.migration.plan import Fields
 from gatewayctl.values import Row
 
@@ -101,7 +101,7 @@ def read_model(
     _add_credential(params, deployment, variables, provider)
     _add_bounds(params, deployment)
     _add_flags(params, deployment)
-    cost = cost_of(params, info, deployment, provider, model)
+    cost = migrated_price(params, info, deployment, provider, model)
     shares, order = _shares(params, share_by), _order(params)
     groups = _groups(info)
     info.carried("mode")
@@ -159,7 +159,7 @@ def _add_credential(params: Fields, deployment: Row, variables: Variables, provi
 
 
 def _add_bounds(params: Fields, deployment: Row) -> None:
-    parallel = count(params.get("max_parallel_requests"))
+    parallel = whole_count(params.get("max_parallel_requests"))
     if parallel is not None and 1 <= parallel <= _MAX_PARALLEL:
         deployment["max_parallel"] = parallel
         params.carried("max_parallel_requests", said="of each gateway process")
@@ -207,7 +207,7 @@ def _shares(params: Fields, by: str | None) -> Decimal | None:
 
 
 def _order(params: Fields) -> int | None:
-    order = count(params.get("order"))
+    order = whole_count(params.get("order"))
     if order is None or order > _MAX_ORDER:
         return None
     params.carried("order", said="is the priority")

@@ -19,7 +19,9 @@ _RATES = {
 _REQUIRED = ("input_cost_per_token", "output_cost_per_token")
 
 
-def cost_of(params: Fields, info: Fields, deployment: Row, provider: str, model: str) -> Row | None:
+def migrated_price(
+    params: Fields, info: Fields, deployment: Row, provider: str, model: str
+) -> Row | None:
     """The price that the row sets, of the model at its provider."""
     rates: dict[str, Decimal] = {}
     for name in _RATES:

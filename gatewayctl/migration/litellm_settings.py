@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from gatewayctl.migration.conversions import count, number
+from gatewayctl.migration.conversions import number, whole_count
 from gatewayctl.migration.plan import Fields, MigrationPlan, has_value
 from gatewayctl.values import Row
 
@@ -158,11 +158,11 @@ def _read_rule(
 
 def _read_numbers(fields: Fields, settings: LiteLLMSettings) -> None:
     for name in ("num_retries", "max_retries"):
-        retries = count(fields.get(name))
+        retries = whole_count(fields.get(name))
         if retries is not None and fields.has(name):
             settings.route["max_attempts"] = min(retries + 1, _MAX_ATTEMPTS)
             fields.adapted(name, said=f"is max_attempts, one more and at most {_MAX_ATTEMPTS}")
-    fails = count(fields.get("allowed_fails"))
+    fails = whole_count(fields.get("allowed_fails"))
     if fails is not None and fields.has("allowed_fails"):
         settings.route["cooldown_after"] = min(fails + 1, _MAX_FAILURES)
         fields.adapted("allowed_fails", said="is cooldown_after: failures in a row, not a minute's")
@@ -182,7 +182,7 @@ def _read_numbers(fields: Fields, settings: LiteLLMSettings) -> None:
     if fields.get("drop_params") is True:
         settings.deployment["drop_params"] = True
         fields.carried("drop_params", said="of every deployment")
-    parallel = count(fields.get("default_max_parallel_requests"))
+    parallel = whole_count(fields.get("default_max_parallel_requests"))
     if parallel:
         settings.deployment["max_parallel"] = parallel
         fields.carried("default_max_parallel_requests", said="of every deployment")

@@ -9,7 +9,7 @@ from typing import Any
 from gatewayctl.migration.accounts import (
     bounds_of,
     named,
-    shown,
+    shown_id,
     spend_of,
 )
 from gatewayctl.migration.columns import typed
@@ -150,19 +150,19 @@ def _tell_others(
     plan: MigrationPlan, rows: Mapping[str, Sequence[Row]], shared_budgets: Collection[str]
 ) -> None:
     for row in rows[BUDGETS]:
-        fields = Fields(plan, "budget", shown(row.get("budget_id")), row)
+        fields = Fields(plan, "budget", shown_id(row.get("budget_id")), row)
         if row.get("budget_id") in shared_budgets:
             fields.adapted(*_SHARED, said="each key that names it has the same of its own")
             fields.adapted("budget_id", said="each key that names it has the same of its own")
         fields.rest(REASONS, said="only keys get a budget by its name")
     for row in rows[ORGANIZATIONS]:
-        name = shown(row.get("organization_alias") or row.get("organization_id"))
+        name = shown_id(row.get("organization_alias") or row.get("organization_id"))
         fields = Fields(plan, "organization", name, row)
         said = "is in the metadata of its accounts"
         fields.adapted("organization_id", "organization_alias", said=said)
         fields.rest(REASONS, said="there is no pool of several accounts")
     for row in rows[MODELS]:
-        fields = Fields(plan, "model", shown(row.get("model_name")), row)
+        fields = Fields(plan, "model", shown_id(row.get("model_name")), row)
         fields.rest(said="is encrypted in the database: put it into config.yaml")
 
 
@@ -185,4 +185,4 @@ def _key_name(fields: Fields) -> str:
 
 
 def _shown_key(row: Row, hashed: str | None) -> str:
-    return shown(row.get("key_alias") or row.get("key_name") or (hashed or "")[:12])
+    return shown_id(row.get("key_alias") or row.get("key_name") or (hashed or "")[:12])

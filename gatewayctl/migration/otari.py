@@ -12,15 +12,15 @@ from gatewayctl.migration.accounts import (
     NO_MODEL,
     UNREADABLE_MODELS,
     AccountIds,
-    budget_of,
     first_models,
     metadata_of,
+    migrated_budget,
     named,
-    shown,
+    shown_id,
     spend_of,
 )
 from gatewayctl.migration.columns import SourceKind, names, typed
-from gatewayctl.migration.conversions import ConvertedPeriod, count, period_of_seconds
+from gatewayctl.migration.conversions import ConvertedPeriod, period_of_seconds, whole_count
 from gatewayctl.migration.otari_models import REASONS, OtariModels
 from gatewayctl.migration.plan import EarlierSpend, Fields, MigrationPlan
 from gatewayctl.values import Row
@@ -56,7 +56,7 @@ def read_otari(
         models.config(document)
     rows = {name: [typed(row, _COMMON) for row in tables.get(name, ())] for name in TABLES}
     for row in rows[PRICES]:
-        fields = Fields(reader.plan, "price", shown(row.get("model_key")), row)
+        fields = Fields(reader.plan, "price", shown_id(row.get("model_key")), row)
         models.price(str(row.get("model_key") or ""), fields)
     for row in rows[ALIASES]:
         models.alias_row(row)
@@ -64,7 +64,9 @@ def read_otari(
     for row in rows[USERS]:
         reader.user(row, budgets.get(row.get("budget_id")))
     for row in rows[BUDGETS]:
-        fields = Fields(reader.plan, "budget", shown(row.get("name") or row.get("budget_id")), row)
+        fields = Fields(
+            reader.plan, "budget", shown_id(row.get("name") or row.get("budget_id")), row
+        )
         fields.rest(said="each account of it has the same of its own")
     for row in rows[KEYS]:
         reader.key(row)
@@ -83,7 +85,7 @@ class _Reader:
 
     def user(self, row: Row, budget: Row | None) -> None:
         source_id = str(row.get("user_id") or "")
-        fields = Fields(self.plan, "user", shown(row.get("alias") or source_id), row)
+        fields = Fields(self.plan, "user", shown_id(row.get("alias") or source_id), row)
         if row.get("deleted_at") is not None or not source_id:
             fields.rest(said="is deleted")
             return
@@ -91,7 +93,7 @@ class _Reader:
         fields.carried("user_id")
         body: Row = {"user_id": user_id, "name": named(fields, "alias") or user_id}
         if budget is not None:
-            limit = budget_of(Fields(self.plan, "budget", fields.of, budget), _period(budget))
+            limit = migrated_budget(Fields(self.plan, "budget", fields.of, budget), _period(budget))
             body |= {"budgets": [limit]} if limit is not None else {}
             fields.adapted("budget_id", said="its limit is the account's own")
         if row.get("blocked") not in (None, False):
@@ -109,7 +111,7 @@ class _Reader:
         self.plan.accounts.append(body)
 
     def key(self, row: Row) -> None:
-        fields = Fields(self.plan, "key", shown(row.get("key_name") or row.get("id")), row)
+        fields = Fields(self.plan, "key", shown_id(row.get("key_name") or row.get("id")), row)
         reason = self._why_not(row)
         if reason is not None:
             fields.rest(said=reason)
@@ -165,5 +167,5 @@ def _period(budget: Row) -> ConvertedPeriod | None:
     seconds = budget.get("budget_duration_sec")
     if seconds is None:
         return ConvertedPeriod("total")
-    wanted = count(seconds)
+    wanted = whole_count(seconds)
     return period_of_seconds(wanted, f"{wanted} s") if wanted else None

@@ -10,9 +10,9 @@ from typing import Any
 
 from gatewayctl.documents import YamlDocument
 from gatewayctl.errors import Misused
-from gatewayctl.migration.accounts import shown
+from gatewayctl.migration.accounts import shown_id
 from gatewayctl.migration.conversions import number
-from gatewayctl.migration.deployments import SecretVariables, add_base, texts_of
+from gatewayctl.migration.deployments import SecretVariables, add_base, texts_within
 from gatewayctl.migration.plan import Fields, MigrationPlan
 from gatewayctl.values import Row
 
@@ -57,19 +57,19 @@ class OtariModels:
         if not isinstance(content, Mapping):
             raise Misused(f"{document.where()}: is not a mapping of settings.")
         top = Fields(self._plan, "config", "config.yml", content)
-        named = map(_VARIABLE.fullmatch, texts_of(content))
+        named = map(_VARIABLE.fullmatch, texts_within(content))
         self._secrets = SecretVariables({match[1] for match in named if match})
         for name, values in _pairs(content, "providers"):
             self._provider(name, values)
         for key, values in _pairs(content, "pricing"):
-            self.price(key, Fields.of_value(self._plan, "pricing", shown(key), values))
+            self.price(key, Fields.of_value(self._plan, "pricing", shown_id(key), values))
         for name, target in _pairs(content, "aliases"):
             self._alias(name, target)
         top.skip("providers", "pricing", "aliases")
         top.rest(said="is the other gateway's own")
 
     def _provider(self, name: str, values: Any) -> None:
-        fields = Fields.of_value(self._plan, "providers", shown(name), values)
+        fields = Fields.of_value(self._plan, "providers", shown_id(name), values)
         kind = str(fields.get("provider_type") or name).lower()
         own: Row = {"provider": _PROVIDERS.get(kind, kind)}
         fields.carried("provider_type")
@@ -125,7 +125,7 @@ class OtariModels:
             self._plan.routes.append(self._routes[key])
 
     def alias_row(self, row: Row) -> None:
-        fields = Fields(self._plan, "alias", shown(row.get("name")), row)
+        fields = Fields(self._plan, "alias", shown_id(row.get("name")), row)
         if row.get("user_id") is not None:
             fields.rest(said="names of models are routes, the same for all")
             return
@@ -133,7 +133,7 @@ class OtariModels:
         fields.rest(REASONS | {"id": _OWN})
 
     def _alias(self, name: str, target: Any, fields: Fields | None = None) -> None:
-        fields = fields or Fields(self._plan, "aliases", shown(name), {"target": target})
+        fields = fields or Fields(self._plan, "aliases", shown_id(name), {"target": target})
         deployment = self._deployment(target) if isinstance(target, str) else None
         if deployment is None or name in self._routes or not name:
             fields.rest(said="needs a name of its own, and a target provider:model")

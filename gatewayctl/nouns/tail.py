@@ -84,10 +84,10 @@ def _print(session: CommandSession, entry: Row, *, header: bool) -> None:
     if not session.output.is_table:
         session.output.rows([entry], ())
         return
-    from gatewayctl.tables import text_of
+    from gatewayctl.tables import cell_text
 
     if header:
         session.output.text(f"{'STARTED':<20}  {'COST USD':>14}  {'STATUS':<9}  ACCOUNT  MODEL")
-    cost = text_of(entry["cost_usd"])
-    line = f"{text_of(entry['started_at']):<20}  {cost:>14}  {entry['status']:<9}"
-    session.output.text(f"{line}  {entry['user_id']}  {text_of(entry['model'])}")
+    cost = cell_text(entry["cost_usd"])
+    line = f"{cell_text(entry['started_at']):<20}  {cost:>14}  {entry['status']:<9}"
+    session.output.text(f"{line}  {entry['user_id']}  {cell_text(entry['model'])}")

@@ -59,7 +59,7 @@ class Kind:
         client.change(there.path, patch, etag=there.etag)
 
 
-def shown(client: ApiClient, path: str) -> There | None:
+def shown_object(client: ApiClient, path: str) -> There | None:
     try:
         answer = client.ask("GET", path)
     except Refused as error:
@@ -70,7 +70,7 @@ def shown(client: ApiClient, path: str) -> There | None:
 
 
 def _account(client: ApiClient, body: Row) -> There | None:
-    return shown(client, at("/admin/accounts/{}", body["user_id"]))
+    return shown_object(client, at("/admin/accounts/{}", body["user_id"]))
 
 
 def _accounts(client: ApiClient) -> Iterator[Row]:
@@ -83,7 +83,7 @@ def _key(client: ApiClient, body: Row) -> There | None:
     """By its id or the hash of its secret, else by its name within its account."""
     named = body.get("key_id") or body.get("key_sha256")
     if named:
-        return shown(client, at("/admin/keys/{}", named))
+        return shown_object(client, at("/admin/keys/{}", named))
     query = {"user_id": body["user_id"], "q": body["name"][:100]}
     try:
         rows = [
@@ -106,7 +106,7 @@ def _keys(client: ApiClient) -> Iterator[Row]:
 
 
 def _route(client: ApiClient, body: Row) -> There | None:
-    return shown(client, at("/admin/models/{}", body["model"]))
+    return shown_object(client, at("/admin/models/{}", body["model"]))
 
 
 def _price(client: ApiClient, body: Row) -> There | None:
@@ -125,7 +125,7 @@ def _prices(client: ApiClient) -> Iterator[Row]:
 
 def _receiver(client: ApiClient, body: Row) -> There | None:
     if body.get("receiver_id"):
-        return shown(client, at("/admin/alerts/receivers/{}", body["receiver_id"]))
+        return shown_object(client, at("/admin/alerts/receivers/{}", body["receiver_id"]))
     rows = [row for row in _receivers(client) if row["name"] == body["name"]]
     return _only(client, rows, "receiver_id", "/admin/alerts/receivers/{}", body["name"])
 
@@ -141,7 +141,7 @@ def _only(client: ApiClient, rows: list[Row], id_field: str, path: str, name: st
             f"{len(rows)} have the name {name!r}: {ids}.",
             way_out="give them names of their own: which one is meant cannot be told",
         )
-    return shown(client, at(path, rows[0][id_field])) if rows else None
+    return shown_object(client, at(path, rows[0][id_field])) if rows else None
 
 
 def _deleter(pattern: str, id_field: str) -> Callable[[ApiClient, Row], None]:

@@ -1,7 +1,7 @@
 """Structured logs on stdout: JSON for machines, or a console format for people.
 
 An event is named `noun.verb`, as `spool.drained`; what varies goes into fields. Pass an error as it
-is, `log.warning("queue.unavailable", error=error)`: the one place that prints errors is `describe`.
+is, `log.warning("queue.unavailable", error=error)`: `describe_error` alone prints errors.
 """
 
 import logging
@@ -28,7 +28,7 @@ _QUOTED_COMMAND = re.compile(r"Command # .* of pipeline caused error: ", re.DOTA
 _QUOTED_REST = re.compile(r",? with args beginning with.*|,? full error: .*|\{.*", re.DOTALL)
 
 
-def describe(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An error's type and message, bounded, without the command or document that it quotes."""
     message = _QUOTED_REST.sub("", _QUOTED_COMMAND.sub("", str(error))).strip(" :,")
     name = type(error).__name__
@@ -39,7 +39,7 @@ def describe(error: BaseException) -> str:
 
 
 def describe_with_traceback(error: BaseException) -> str:
-    """As Python prints a traceback, but each error by `describe`; causes come first."""
+    """As Python prints a traceback, but each error by `describe_error`; causes come first."""
     chain: list[BaseException] = []
     waiting = [error]
     while waiting and len(chain) < _MAX_CHAIN:
@@ -53,7 +53,7 @@ def describe_with_traceback(error: BaseException) -> str:
         if cause is not None:
             waiting.append(cause)
     return "\n\n".join(
-        f"{_TRACEBACK}{''.join(traceback.format_tb(each.__traceback__))}{describe(each)}"
+        f"{_TRACEBACK}{''.join(traceback.format_tb(each.__traceback__))}{describe_error(each)}"
         for each in reversed(chain)
     )
 
@@ -63,7 +63,7 @@ def _describe_errors(
 ) -> structlog.typing.EventDict:
     for name, value in event.items():
         if isinstance(value, BaseException) and name != "exc_info":
-            event[name] = describe(value)
+            event[name] = describe_error(value)
     return event
 
 
@@ -75,7 +75,8 @@ def _describe_arguments(record: logging.LogRecord) -> bool:
     """For libraries, as arq, that format an error into their message."""
     if isinstance(record.args, tuple):
         record.args = tuple(
-            describe(value) if isinstance(value, BaseException) else value for value in record.args
+            describe_error(value) if isinstance(value, BaseException) else value
+            for value in record.args
         )
     return True
 

@@ -19,10 +19,10 @@ async def running(
     try:
         yield task
     finally:
-        await end(task, again_s=again_s)
+        await end_task(task, again_s=again_s)
 
 
-async def end(task: asyncio.Task[Any], *, again_s: float = _AGAIN_S) -> None:
+async def end_task(task: asyncio.Task[Any], *, again_s: float = _AGAIN_S) -> None:
     """Cancels it until it has ended; what it raised stays with it.
 
     Once is not enough: on Python 3.11, redis-py swallows a cancellation that comes while it sends a

@@ -6,7 +6,7 @@ import argparse
 VERSION = "0.1.0"
 
 
-def arguments_of(service: str) -> argparse.ArgumentParser:
+def service_parser(service: str) -> argparse.ArgumentParser:
     """Of `python -m` of a service, with `--version`."""
     parser = argparse.ArgumentParser(prog=f"python -m {service}")
     version = f"litellm-gateway {VERSION}"

@@ -19,7 +19,7 @@ with uncollected():
     from libs.common.settings import SettingsError, load_or_exit
     from libs.common.storage.mongo.driver import MongoUnsuitable, PyMongoError
     from libs.common.storage.redis.suitability import RedisUnsuitable
-    from libs.common.version import arguments_of
+    from libs.common.version import service_parser
     from libs.common.web.server import serve
     from services.admin.app import create_app
     from services.admin.errors import refuse
@@ -28,7 +28,7 @@ with uncollected():
 
 
 def main() -> None:
-    parser = arguments_of("services.admin")
+    parser = service_parser("services.admin")
     parser.add_argument("--build-indexes", action="store_true", help="build what is missing, end")
     parser.add_argument(
         "--shard-collections", action="store_true", help="spread the ledger over shards, end"

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 
-from libs.common.domain.money import plain
+from libs.common.domain.money import plain_amount
 from libs.common.errors import Conflict, FieldError, NotFound, ValidationFailed
 from libs.common.schemas.account import Account, AccountName, AccountStatus, Budget, Limits
 from libs.common.schemas.price import AT_COST
@@ -123,7 +123,7 @@ async def create_account(request: Request[State], body: NewAccount) -> Answer[Ac
         budgets=_budgets(body.budget, body.budgets),
         limits=limits_of(body.limits),
         time_zone=body.time_zone,
-        price_multiplier=plain(body.price_multiplier),
+        price_multiplier=plain_amount(body.price_multiplier),
         provider_objects=body.provider_objects,
         metadata={} if body.metadata is None else body.metadata,
         revision=creation_of(request).new_id,
@@ -199,7 +199,7 @@ def _stored(before: Account, changes: Mapping[str, Any]) -> dict[str, Any]:
     if "metadata" in fields:
         fields["metadata"] = _merged_metadata(before.metadata, fields["metadata"])
     if "price_multiplier" in fields:
-        fields["price_multiplier"] = str(plain(fields["price_multiplier"]))
+        fields["price_multiplier"] = str(plain_amount(fields["price_multiplier"]))
     return fields
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from libs.common.domain.money import plain
+from libs.common.domain.money import plain_amount
 from libs.common.errors import FieldError, ValidationFailed
 from libs.common.schemas.price import PriceBasis, PriceVersion, Rates, SearchUnit, Tier
 from services.admin.cost_hours import OpenHours, hours_view, overlap, stored_hours
@@ -149,7 +149,7 @@ def version_of(
 def _stored(value: Any) -> Any:
     match value:
         case Decimal():
-            return plain(value)
+            return plain_amount(value)
         case dict():
             return {name: _stored(inner) for name, inner in value.items()}
         case tuple():
@@ -171,7 +171,7 @@ def _rates(body: TierBody) -> Rates:
 
 
 def _plain(rate: Decimal | None) -> Decimal | None:
-    return None if rate is None else plain(rate)
+    return None if rate is None else plain_amount(rate)
 
 
 def terms_view(version: PriceVersion) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 
-from libs.common.domain.money import EXACT, plain
+from libs.common.domain.money import EXACT, plain_amount
 from libs.common.domain.token_classes import rate_of
 from libs.common.errors import FieldError, ValidationFailed
 from libs.common.schemas.price import PriceSource, PriceVersion, Rates
@@ -22,7 +22,7 @@ from services.admin.cost_views import Change, changes_of
 from services.admin.endpoints import Answer
 from services.admin.fields import Model, PageSize, Provider, Time
 from services.admin.genai_prices import GenaiPrices
-from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, cursor_of, place_of
+from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, cursor_of, cursor_place
 from services.admin.state import State
 
 # The classes that both lists have, by the fields that set their rates.
@@ -95,7 +95,7 @@ async def compare_costs(request: Request[State], body: CompareBody) -> Answer[Co
     state = request.state
     now = state["now"]()
     at = now if body.at is None else body.at
-    after = place_of("model", body.cursor)
+    after = cursor_place("model", body.cursor)
     stored = StoredPrices(await state["prices"].all())
     compared, found = await asyncio.to_thread(_compare, state["price_map"], stored, body, at)
     rest = [each for each in found if after is None or each.model > after]
@@ -175,7 +175,7 @@ def _rate_differences(ours: PriceVersion, theirs: PriceVersion) -> tuple[RateDif
         for field, name in _CLASSES.items():
             if not any(_lists(rates, name) for rates in (own, others)):
                 continue
-            pair = _charged(own, name, ours), plain(rate_of(others, name))
+            pair = _charged(own, name, ours), plain_amount(rate_of(others, name))
             if pair[0] != pair[1]:
                 told.append(
                     RateDifference(
@@ -200,7 +200,7 @@ def _lists(rates: Rates, name: str) -> bool:
 
 
 def _charged(rates: Rates, name: str, price: PriceVersion) -> Decimal:
-    return plain(EXACT.multiply(rate_of(rates, name), price.multiplier))
+    return plain_amount(EXACT.multiply(rate_of(rates, name), price.multiplier))
 
 
 def _thresholds(price: PriceVersion) -> Iterator[int]:

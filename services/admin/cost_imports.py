@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 
-from libs.common.domain.money import plain
+from libs.common.domain.money import plain_amount
 from libs.common.domain.price_lookup import model_names
 from libs.common.errors import FieldError, InvalidRequest, NotFound, ValidationFailed
 from libs.common.schemas.price import AT_COST, PriceImport, PriceSource, PriceVersion
@@ -41,7 +41,7 @@ from services.admin.pages import (
     Page,
     PageQuery,
     cursor_of,
-    place_of,
+    cursor_place,
 )
 from services.admin.people.actor import actor_of
 from services.admin.price_fields import Multiplier
@@ -253,7 +253,7 @@ async def _rows(
     terms = Terms(
         import_id=None if body.dry_run else f"import_{state['new_id']()}",
         effective_from=now if body.effective_from is None else to_utc_ms(body.effective_from),
-        multiplier=plain(body.multiplier),
+        multiplier=plain_amount(body.multiplier),
         made_by=by,
         created_at=now,
     )
@@ -295,7 +295,7 @@ def _page(rows: Sequence[ImportRow], body: ImportBody) -> tuple[list[ImportRow],
     changes = [row for row in rows if row.change != "same"]
     changes.sort(key=lambda row: (not row.differences, row.version.model))
     start = 0
-    after = place_of("model", body.cursor)
+    after = cursor_place("model", body.cursor)
     if after is not None:
         places = {row.version.model: place for place, row in enumerate(changes)}
         if after not in places:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from libs.common.decode_errors import UNREADABLE
 from libs.common.errors import FieldError, NotFound, Unavailable, ValidationFailed
 from libs.common.storage.mongo.dead_letters import DeadLetter, LetterKind
-from libs.common.storage.queue.replay import replay
+from libs.common.storage.queue.replay import enqueue_letters
 from libs.common.storage.redis.client import RedisError
 from services.admin.endpoints import Answer
 from services.admin.pages import Page, PageQuery
@@ -93,13 +93,13 @@ async def replay_letters(request: Request[State], body: ReplayBody) -> Answer[Re
             if missing:
                 message = f"There is no dead letter '{min(missing)[:128]}'. No letter was replayed."
                 raise NotFound(message, param="ids")
-            replayed = await replay(found, letters, redis, now)
+            replayed = await enqueue_letters(found, letters, redis, now)
             cut_off = len(found) - replayed
         else:
             after = None
             while replayed + cut_off < _MAX_REPLAYED:
                 page = await letters.list(after=after, limit=_PAGE)
-                put_back = await replay(page, letters, redis, now)
+                put_back = await enqueue_letters(page, letters, redis, now)
                 replayed, cut_off = replayed + put_back, cut_off + len(page) - put_back
                 if len(page) < _PAGE:
                     break

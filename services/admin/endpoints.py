@@ -27,7 +27,7 @@ from services.admin.validation import (
     NoQuery,
     decode_query,
     decode_struct,
-    read_content,
+    read_json_body,
 )
 
 T = TypeVar("T")
@@ -132,7 +132,7 @@ def route_of(path: str, endpoints: Sequence[Endpoint], around: Sequence[Around] 
         endpoint = by_method["GET" if request.method == "HEAD" else request.method]  # type: ignore[index]
         content = b""
         if endpoint.body is not None:
-            content = await read_content(request, endpoint.max_body_bytes)
+            content = await read_json_body(request, endpoint.max_body_bytes)
         call = EndpointCall(endpoint=endpoint, request=request, content=content)
         return response_of(endpoint, await served(call))
 

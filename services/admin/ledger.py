@@ -22,7 +22,7 @@ from services.admin.accounts import find_account
 from services.admin.endpoints import Answer
 from services.admin.entry_views import EntryView, entry_view
 from services.admin.fields import Model, Provider, Reason, Time, UserId
-from services.admin.pages import ListCursor, cursor_of, place_of
+from services.admin.pages import ListCursor, cursor_of, cursor_place
 from services.admin.people.actor import actor_of
 from services.admin.state import State
 from services.admin.validation import check_span
@@ -121,7 +121,7 @@ async def reprice(request: Request[State], body: RepriceBody) -> Answer[RepriceV
         message = f"No call was ever routed to the model '{chosen.model}'."
         raise NotFound(message, param="selector.model")
     selector = EntrySelector(**msgspec.structs.asdict(chosen))
-    after = place_of("reprice", body.cursor)
+    after = cursor_place("reprice", body.cursor)
     selected, changes = 0, list[LedgerEntry]()
     made_by = actor_of(request).id
     more = True

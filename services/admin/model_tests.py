@@ -159,7 +159,7 @@ def _test_result(deployment: Deployment, answer: HttpAnswer, latency_ms: int) ->
         ok=ok,
         status=answer.status,
         latency_ms=latency_ms,
-        error=None if ok else error_of(answer.body),
+        error=None if ok else error_message(answer.body),
         model=deployment.model,
         cost_usd=None if cost is None else Decimal(cost.decode()),
         request_id=None if request_id is None else request_id.decode("latin-1"),
@@ -202,7 +202,7 @@ _FORMS: Mapping[ClientFormat, _TestForm] = {
 }
 
 
-def error_of(body: bytes) -> str:
+def error_message(body: bytes) -> str:
     """The message of an error in any format, else the start of the body."""
     try:
         return _decode_error(body).error.message[:_MAX_ERROR]

@@ -9,7 +9,7 @@ import structlog
 from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 
-from libs.common.domain.money import plain
+from libs.common.domain.money import plain_amount
 from libs.common.errors import Conflict, FieldError, NotFound, ValidationFailed
 from libs.common.schemas.route import Deployment, Route, Timeouts
 from libs.common.storage.redis.client import RedisError
@@ -156,7 +156,7 @@ def _deployment(body: DeploymentBody, new_id: str) -> Deployment:
     fields |= {
         "deployment_id": body.deployment_id or new_id,
         "timeouts": Timeouts(**timeouts),
-        "multiplier": plain(body.multiplier),
+        "multiplier": plain_amount(body.multiplier),
     }
     return Deployment(**fields)
 

@@ -29,7 +29,7 @@ _MAX_CURSOR = 2048
 _MAX_SEQUENCE = 2**53
 
 _encode = msgspec.json.Encoder().encode
-# Without a rule: `place_of` refuses alike whatever is not a cursor of its list.
+# Without a rule: `cursor_place` refuses alike whatever is not a cursor of its list.
 ListCursor = Annotated[str, described(minLength=1, maxLength=_MAX_CURSOR)]
 
 
@@ -44,7 +44,7 @@ def cursor_of(kind: str, place: str) -> str:
     return urlsafe_b64encode(_digest(kind, text) + text).rstrip(b"=").decode()
 
 
-def place_of(kind: str, cursor: str | UnsetType) -> str | None:
+def cursor_place(kind: str, cursor: str | UnsetType) -> str | None:
     """Raises InvalidRequest for a cursor that no list of the kind gave."""
     if cursor is UNSET:
         return None
@@ -62,7 +62,7 @@ def place_of(kind: str, cursor: str | UnsetType) -> str | None:
 
 def place_by(kind: str, cursor: str | UnsetType, read: Callable[[str], T]) -> T | None:
     """The place, converted by `read`. Raises InvalidRequest for a made-up place."""
-    place = place_of(kind, cursor)
+    place = cursor_place(kind, cursor)
     try:
         return None if place is None else read(place)
     except (*UNREADABLE, OverflowError, OSError):

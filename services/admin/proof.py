@@ -15,7 +15,7 @@ from libs.common.storage.redis.client import RedisError
 from services.admin.accounts import find_account
 from services.admin.endpoints import Answer
 from services.admin.fields import UserId
-from services.admin.pages import ListCursor, cursor_of, place_of
+from services.admin.pages import ListCursor, cursor_of, cursor_place
 from services.admin.state import State
 
 # The time of one request; its cursor continues with the rest.
@@ -60,7 +60,7 @@ async def verify_ledger(request: Request[State], query: VerifyQuery) -> Answer[P
     state = request.state
     now = state["now"]()
     prover = state["prover"]
-    after = place_of("proved", query.cursor)
+    after = cursor_place("proved", query.cursor)
     try:
         if query.user_id is UNSET:
             findings = await prover.prove_all(full=query.full, after=after, within_s=_WITHIN_S)

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 
-from libs.common.domain.money import EXACT, plain
+from libs.common.domain.money import EXACT, plain_amount
 from libs.common.schemas.entry import CostLine, LedgerEntry
 from libs.common.storage.mongo.entries import EntrySelector
 from libs.common.storage.mongo.slices import RowPlace, Rows, Slice, by_id
@@ -199,9 +199,9 @@ def _sums(found: Sequence[_Reported]) -> dict[str, Decimal]:
         provider_usd = EXACT.add(provider_usd, each.provider_usd)
         lines_usd = EXACT.add(lines_usd, each.lines_usd)
     return {
-        "provider_cost_usd": plain(provider_usd),
-        "lines_usd": plain(lines_usd),
-        "difference_usd": plain(EXACT.subtract(lines_usd, provider_usd)),
+        "provider_cost_usd": plain_amount(provider_usd),
+        "lines_usd": plain_amount(lines_usd),
+        "difference_usd": plain_amount(EXACT.subtract(lines_usd, provider_usd)),
     }
 
 
@@ -227,7 +227,7 @@ def _view(each: _Reported) -> CallCosts:
         provider=entry.provider,
         model=entry.model,
         price_id=entry.price_id,
-        provider_cost_usd=plain(each.provider_usd),
-        lines_usd=plain(each.lines_usd),
-        difference_usd=plain(each.difference_usd),
+        provider_cost_usd=plain_amount(each.provider_usd),
+        lines_usd=plain_amount(each.lines_usd),
+        difference_usd=plain_amount(each.difference_usd),
     )

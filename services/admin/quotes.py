@@ -25,7 +25,7 @@ from services.admin.endpoints import Answer
 from services.admin.entry_views import LineView, line_view
 from services.admin.fields import Model, Provider, Time, UserId
 from services.admin.price_fields import Multiplier
-from services.admin.reported_usage import read_usage, usage_view
+from services.admin.reported_usage import read_reported_usage, usage_view
 from services.admin.state import State
 from services.admin.validation import FieldRule
 
@@ -138,7 +138,7 @@ async def quote(request: Request[State], body: QuoteBody) -> Answer[QuoteView]:
     """Of a route, the deployment that is tried first; the others' costs follow."""
     state = request.state
     now = state["now"]()
-    usage = read_usage(body.usage, body.format, body.service_tier, now)
+    usage = read_reported_usage(body.usage, body.format, body.service_tier, now)
     at = now if body.at is None else body.at
     multiplier = await _multiplier(state, body)
     served = await _served(state, body)

@@ -81,7 +81,7 @@ class UsageBody(_CountsBody, frozen=True, kw_only=True):
     provider_cost_usd: Rate | None = None
 
 
-def read_usage(
+def read_reported_usage(
     members: Mapping[str, msgspec.Raw],
     usage_format: ClientFormat | None,
     service_tier: str | None,

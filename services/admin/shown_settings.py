@@ -26,7 +26,7 @@ class SettingsView(msgspec.Struct, frozen=True, kw_only=True):
     data: tuple[SettingView, ...]
 
 
-def shown(settings: Settings) -> SettingsView:
+def settings_view(settings: Settings) -> SettingsView:
     rows = [
         SettingView(
             name=field.name.upper(),
@@ -46,4 +46,4 @@ def _shown(value: Any) -> str | None:
 
 
 async def show_settings(request: Request[State]) -> Answer[SettingsView]:
-    return Answer(shown(request.state["settings"]))
+    return Answer(settings_view(request.state["settings"]))

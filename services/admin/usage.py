@@ -10,7 +10,7 @@ from libs.common.domain.money import usd_to_nusd
 from libs.common.schemas.entry import EntryKind, EntryStatus, LedgerEntry
 from libs.common.schemas.usage import UsageSource
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
-from libs.common.storage.mongo.entry_stretches import place_of as entry_place
+from libs.common.storage.mongo.entry_stretches import entry_place
 from libs.common.storage.mongo.slices import RowPlace, Rows, Slice
 from services.admin.accounts import find_account
 from services.admin.endpoints import Answer

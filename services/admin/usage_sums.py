@@ -23,10 +23,10 @@ from services.admin.usage_views import (
     GroupView,
     PeriodView,
     SummaryView,
-    added,
     group_fields,
     previous_field,
     subtracted,
+    sum_of_rows,
     sums_fields,
 )
 from services.admin.validation import FieldRule
@@ -81,7 +81,7 @@ async def show_summary(request: Request[State], query: SummaryQuery) -> Answer[S
             previous=UNSET if before is None else _period_view(before.period),
             group_by=by,
             data=tuple(_group_view(by, row, before) for row in shown),
-            rest=_rest_view(subtracted(total, added(shown)), before) if has_rest else None,
+            rest=_rest_view(subtracted(total, sum_of_rows(shown)), before) if has_rest else None,
             total=_view(total, None if before is None else before.total),
         )
     )
@@ -117,7 +117,7 @@ def _group_view(by: Sequence[Grouping], row: Sums, before: _Before | None) -> Gr
 def _rest_view(rest: Sums, before: _Before | None) -> ComparedView:
     if before is None:
         return _view(rest, None)
-    return _view(rest, subtracted(before.total, added(list(before.groups.values()))))
+    return _view(rest, subtracted(before.total, sum_of_rows(list(before.groups.values()))))
 
 
 def _view(sums: Sums, previous: Sums | None) -> ComparedView:

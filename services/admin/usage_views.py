@@ -122,7 +122,7 @@ def previous_field(previous: Sums | None) -> dict[str, Any]:
     return {} if previous is None else {"previous": SumsView(**sums_fields(previous))}
 
 
-def added(rows: Sequence[Sums]) -> Sums:
+def sum_of_rows(rows: Sequence[Sums]) -> Sums:
     statuses, tokens = Counter[Any](), Counter[str]()
     for row in rows:
         # `update` keeps what is negative.

@@ -49,7 +49,7 @@ class NoQuery(msgspec.Struct, frozen=True, kw_only=True):
     """For a request without query parameters."""
 
 
-async def read_content(request: Request[Any], max_bytes: int) -> bytes:
+async def read_json_body(request: Request[Any], max_bytes: int) -> bytes:
     """The JSON body as it came, empty where there is none. Raises AppError."""
     headers = request.headers
     if "transfer-encoding" not in headers and headers.get("content-length", "0") == "0":

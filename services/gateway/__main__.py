@@ -13,7 +13,7 @@ with uncollected():
     from libs.common.storage.prices.price_map import open_price_map
     from libs.common.storage.redis.client import open_redis
     from libs.common.storage.redis.suitability import RedisUnsuitable, check_if_there, listens
-    from libs.common.version import arguments_of
+    from libs.common.version import service_parser
     from libs.common.web.server import serve
     from services.gateway.app import create_app
     from services.gateway.directory.provider_endpoints import read_providers
@@ -23,7 +23,7 @@ with uncollected():
 
 
 def main() -> None:
-    arguments_of("services.gateway").parse_args()
+    service_parser("services.gateway").parse_args()
     settings = load_or_exit(Settings, os.environ)
     configure_logging("gateway", settings.log_level, settings.log_format)
     try:

@@ -13,13 +13,13 @@ import sys
 
 from libs.common.collector import uncollected
 from libs.common.settings import load_or_exit
-from libs.common.version import arguments_of
+from libs.common.version import service_parser
 from services.ledger_worker.health import CheckSettings, fault
 
 
 def main() -> None:
     """Imports the other modes only when needed, so that `--check` starts fast."""
-    parser = arguments_of("services.ledger_worker")
+    parser = service_parser("services.ledger_worker")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--check", action="store_true", help="exit 0 if a worker is alive")
     mode.add_argument("--replay", action="store_true", help="put dead letters back on the queue")

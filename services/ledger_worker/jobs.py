@@ -13,7 +13,7 @@ from arq import Retry
 from libs.common.decode_errors import UNREADABLE
 from libs.common.domain.posting import Unpostable, accept
 from libs.common.group_commit import GroupCommit
-from libs.common.logging import describe
+from libs.common.logging import describe_error
 from libs.common.outbox import Outbox
 from libs.common.schemas.correction import CorrectionOrder, RepriceOrder
 from libs.common.schemas.usage import UsageEvent
@@ -175,7 +175,7 @@ class Jobs:
         try:
             raws = split_batch(payload)
         except UNREADABLE as error:
-            await self._dead_letter(self._letter("batch", payload, job_id, describe(error)))
+            await self._dead_letter(self._letter("batch", payload, job_id, describe_error(error)))
             return
         accepted: list[tuple[UsageEvent, bytes]] = []
         for raw in raws:
@@ -191,7 +191,7 @@ class Jobs:
         try:
             event = decode_event(raw)
         except UNREADABLE as error:
-            return Unpostable(describe(error))
+            return Unpostable(describe_error(error))
         return accept(event, self._now())
 
     async def _post_accepted(
@@ -277,7 +277,7 @@ def _order(payload: bytes, decode: Callable[[bytes], Order]) -> Order | Unpostab
     try:
         order = decode(payload)
     except UNREADABLE as error:
-        return Unpostable(describe(error))
+        return Unpostable(describe_error(error))
     return order if order.v == ORDER_VERSION else Unpostable(f"version {order.v} is unknown")
 
 

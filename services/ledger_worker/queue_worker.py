@@ -27,7 +27,7 @@ from libs.common.storage.queue.event_queue import (
     encode_job,
 )
 from libs.common.storage.redis.pipelining import Pipelined
-from libs.common.tasks import end
+from libs.common.tasks import end_task
 from services.ledger_worker.batched_arq import ClaimingWorker
 from services.ledger_worker.health import HEALTH_INTERVAL_S
 from services.ledger_worker.queue_redis import QueueRedis
@@ -230,7 +230,7 @@ async def _drain(worker: QueueWorker, grace_s: float) -> None:
 
 async def _retire(worker: QueueWorker, main: asyncio.Task[None]) -> None:
     """Ends the main loop, then its jobs. A job that cannot be requeued is redelivered later."""
-    await end(main, again_s=_SETTLE_S)
+    await end_task(main, again_s=_SETTLE_S)
     tasks = list(worker.tasks.values())
     if tasks:
         _, late = await asyncio.wait(tasks, timeout=_SETTLE_S)

@@ -15,7 +15,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from libs.common.logging import configure_logging, describe
+from libs.common.logging import configure_logging, describe_error
 from libs.common.storage.redis.client import open_redis
 from tests.unit.log_calls import log_calls, table, written_table
 
@@ -24,14 +24,14 @@ SECRET = "what was said"
 
 
 def test_an_error_is_described_by_its_type_and_message() -> None:
-    assert describe(RedisConnectionError("Connection refused.")) == (
+    assert describe_error(RedisConnectionError("Connection refused.")) == (
         "ConnectionError: Connection refused."
     )
-    assert describe(ValueError()) == "ValueError"
+    assert describe_error(ValueError()) == "ValueError"
 
 
 def test_a_description_is_bounded() -> None:
-    assert len(describe(ValueError("x" * 10_000))) == len("x" * 300 + "…")
+    assert len(describe_error(ValueError("x" * 10_000))) == len("x" * 300 + "…")
 
 
 async def test_a_pipelines_error_does_not_show_the_command() -> None:
@@ -40,7 +40,7 @@ async def test_a_pipelines_error_does_not_show_the_command() -> None:
     async with open_redis("redis://localhost") as redis:
         redis.pipeline().annotate_exception(error, 2, [b"SET", b"name", b"of pipeline " * 10_000])
     assert "Command # 2 (SET name" in str(error)
-    assert describe(error) == "ResponseError: ('OOM command not allowed',)"
+    assert describe_error(error) == "ResponseError: ('OOM command not allowed',)"
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ async def test_a_pipelines_error_does_not_show_the_command() -> None:
     ],
 )  # fmt: skip
 def test_a_description_leaves_out_what_the_error_quotes(error: Exception, description: str) -> None:
-    assert describe(error) == description
+    assert describe_error(error) == description
 
 
 class LogCapture:

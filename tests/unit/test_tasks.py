@@ -31,7 +31,7 @@ async def test_a_swallowed_cancellation_is_sent_again() -> None:
     task = asyncio.create_task(swallower.work())
     await swallower.waits.wait()
     async with asyncio.timeout(PATIENCE_S):
-        await tasks.end(task, again_s=0.01)
+        await tasks.end_task(task, again_s=0.01)
     assert (task.cancelled(), swallower.asked) == (True, 2)
 
 
@@ -56,7 +56,7 @@ async def test_a_task_that_failed_keeps_its_error() -> None:
 
     task = asyncio.create_task(fails())
     await asyncio.wait({task})
-    await tasks.end(task)
+    await tasks.end_task(task)
     assert str(task.exception()) == "of its own"
 
 
@@ -64,7 +64,7 @@ async def test_who_ends_a_task_leaves_none_behind_though_it_is_cancelled() -> No
     swallower = _Swallower()
     task = asyncio.create_task(swallower.work())
     await swallower.waits.wait()
-    ending = asyncio.create_task(tasks.end(task, again_s=0.01))
+    ending = asyncio.create_task(tasks.end_task(task, again_s=0.01))
     while not swallower.asked:
         await asyncio.sleep(0)
     ending.cancel()

@@ -6,19 +6,19 @@ from pathlib import Path
 import pytest
 
 from gatewayctl.version import VERSION as COMMAND_LINE
-from libs.common.version import VERSION, arguments_of
+from libs.common.version import VERSION, service_parser
 
 
 def test_the_option_tells_the_version_and_ends(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        arguments_of("services.gateway").parse_args(["--version"])
+        service_parser("services.gateway").parse_args(["--version"])
     assert end.value.code == 0
     assert capsys.readouterr().out == f"litellm-gateway {VERSION}\n"
 
 
 def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        arguments_of("services.gateway").parse_args(["--verson"])
+        service_parser("services.gateway").parse_args(["--verson"])
     assert end.value.code == 2
     assert "python -m services.gateway: error: unrecognized arguments: --verson" in (
         capsys.readouterr().err

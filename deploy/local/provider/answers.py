@@ -68,7 +68,7 @@ class ScriptedTokens(msgspec.Struct, frozen=True, kw_only=True):
         return self.output_text + self.reasoning
 
 
-def measure(characters: int) -> int:
+def token_length(characters: int) -> int:
     """Tokens of a text: one for four characters, begun ones counted, never none."""
     return max(1, -(-characters // _CHARACTERS_PER_TOKEN))
 
@@ -85,14 +85,14 @@ def compose(ask: Ask, script: CallScript) -> ScriptedAnswer:
     return ScriptedAnswer(pieces=_group(spaced, script.chunks), truncated=truncated)
 
 
-def count(
+def scripted_tokens(
     ask: Ask, script: CallScript, answer: ScriptedAnswer, *, inclusive: bool
 ) -> ScriptedTokens:
     """Tokens by class; `inclusive` when the format's input count contains the cached tokens."""
     cached, write_1h = script.cached_tokens, script.cache_write_1h_tokens
     write = max(script.cache_write_tokens, write_1h)
     if script.input_tokens is None:
-        text = measure(ask.characters)
+        text = token_length(ask.characters)
     elif inclusive:
         cached = min(cached, script.input_tokens)
         write = min(write, script.input_tokens - cached)
@@ -117,7 +117,7 @@ def count(
 def _output_tokens(answer: ScriptedAnswer) -> int:
     """One for each word, so that a limit on tokens is a limit on words."""
     if answer.tool is not None:
-        return measure(len(answer.tool) + len(answer.whole))
+        return token_length(len(answer.tool) + len(answer.whole))
     return answer.whole.count(" ") + 1
 
 

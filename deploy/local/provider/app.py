@@ -120,7 +120,7 @@ class StandIn:
             "stand_in": True,
             "notice": "No model runs here. Answers are scripted, token counts are made up.",
             "endpoints": sorted(self._paths),
-            "directives": directives.describe(),
+            "directives": directives.directive_lines(),
             "usage": "Put [[stand-in chunks=20 chunk_delay_ms=50]] into the last user message.",
         }
 
@@ -142,7 +142,7 @@ class StandIn:
         except (msgspec.DecodeError, directives.InvalidDirectiveError) as error:
             raise RequestRefused(400, f"invalid request: {error}") from error
         nothing = answers.ScriptedAnswer(pieces=())
-        tokens = answers.count(ask, script, nothing, inclusive=False)
+        tokens = answers.scripted_tokens(ask, script, nothing, inclusive=False)
         return {"input_tokens": tokens.input_total}
 
     async def _calls(self, request: OtherRequest) -> dict[str, Any]:

@@ -28,18 +28,18 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     ends_with_user: bool
 
 
-def text_of(content: Content) -> str:
+def content_text(content: Content) -> str:
     if content is None or isinstance(content, str):
         return content if content is not None else ""
     return "\n".join(part.text for part in content if part.text is not None)
 
 
 def summarise(turns: list[PromptTurn], *, system: Content, tools: Iterable[Any]) -> Conversation:
-    texts = [text_of(turn.content) for turn in turns]
+    texts = [content_text(turn.content) for turn in turns]
     asked = [text for turn, text in zip(turns, texts, strict=True) if turn.role == "user"]
     tool_characters = sum(len(msgspec.json.encode(tool)) for tool in tools)
     return Conversation(
         prompt=asked[-1] if asked else "",
-        characters=sum(map(len, texts)) + len(text_of(system)) + tool_characters,
+        characters=sum(map(len, texts)) + len(content_text(system)) + tool_characters,
         ends_with_user=bool(turns) and turns[-1].role == "user",
     )

@@ -91,5 +91,5 @@ def without(text: str) -> str:
     return _DIRECTIVE.sub("", text) if OPENING in text else text
 
 
-def describe() -> list[str]:
+def directive_lines() -> list[str]:
     return list(CallScript.__struct_fields__)

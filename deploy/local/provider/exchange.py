@@ -130,7 +130,9 @@ class Exchange:
             ask=ask,
             script=script,
             answer=answer,
-            tokens=answers.count(ask, script, answer, inclusive=endpoint.family == "openai"),
+            tokens=answers.scripted_tokens(
+                ask, script, answer, inclusive=endpoint.family == "openai"
+            ),
         )
 
     def _response_headers(self, *more: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:

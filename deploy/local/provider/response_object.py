@@ -21,17 +21,17 @@ def usage(tokens: ScriptedTokens) -> dict[str, Any]:
     }
 
 
-def serve(call: ScriptedCall) -> ServedUsage | None:
+def served_usage(call: ScriptedCall) -> ServedUsage | None:
     if call.script.no_usage:
         return None
     return ServedUsage(usage=encode(usage(call.tokens)), tokens=call.tokens)
 
 
-def status_of(call: ScriptedCall) -> str:
+def scripted_status(call: ScriptedCall) -> str:
     return "incomplete" if call.answer.truncated else "completed"
 
 
-def response(
+def scripted_response(
     call: ScriptedCall, status: str, output: list[dict[str, Any]], served: ServedUsage | None
 ) -> dict[str, Any]:
     incomplete = {"reason": "max_output_tokens"} if status == "incomplete" else None
@@ -94,7 +94,7 @@ def reasoning(call: ScriptedCall, summary: list[dict[str, Any]]) -> dict[str, An
 
 
 def output(call: ScriptedCall) -> list[dict[str, Any]]:
-    last = item(call, status_of(call))
+    last = item(call, scripted_status(call))
     if call.tokens.reasoning:
         return [reasoning(call, [{"type": "summary_text", "text": THOUGHT}]), last]
     return [last]

@@ -61,9 +61,9 @@ def read(body: bytes, headers: dict[bytes, bytes]) -> Ask:
 
 
 def reply(call: ScriptedCall) -> ScriptedReply:
-    served = response_object.serve(call)
-    body = response_object.response(
-        call, response_object.status_of(call), response_object.output(call), served
+    served = response_object.served_usage(call)
+    body = response_object.scripted_response(
+        call, response_object.scripted_status(call), response_object.output(call), served
     )
     return ScriptedReply(body=encode(body), served=served)
 
@@ -72,11 +72,11 @@ Events = list[tuple[str, dict[str, Any]]]
 
 
 def stream(call: ScriptedCall) -> StreamPlan:
-    served = response_object.serve(call)
+    served = response_object.served_usage(call)
     index = 1 if call.tokens.reasoning else 0
-    item = response_object.item(call, response_object.status_of(call))
+    item = response_object.item(call, response_object.scripted_status(call))
     where = {"item_id": item["id"], "output_index": index}
-    begun = response_object.response(call, "in_progress", [], None)
+    begun = response_object.scripted_response(call, "in_progress", [], None)
     opening: Events = [
         ("response.created", {"response": begun}),
         ("response.in_progress", {"response": begun}),
@@ -89,13 +89,13 @@ def stream(call: ScriptedCall) -> StreamPlan:
     if call.answer.tool is None:
         part = {**where, "content_index": 0, "part": response_object.part("")}
         opening.append(("response.content_part.added", part))
-    finished = response_object.response(
-        call, response_object.status_of(call), response_object.output(call), served
+    finished = response_object.scripted_response(
+        call, response_object.scripted_status(call), response_object.output(call), served
     )
     closing: Events = [
         *_item_done(call, where),
         ("response.output_item.done", {"output_index": index, "item": item}),
-        (f"response.{response_object.status_of(call)}", {"response": finished}),
+        (f"response.{response_object.scripted_status(call)}", {"response": finished}),
     ]
     before_closing = len(opening) + len(call.answer.pieces)
     return StreamPlan(

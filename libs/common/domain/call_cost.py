@@ -11,7 +11,7 @@ from decimal import Decimal
 
 import msgspec
 
-from libs.common.domain.money import EXACT, plain, round_to_nusd
+from libs.common.domain.money import EXACT, plain_amount, round_to_nusd
 from libs.common.domain.pricing import cost_of
 from libs.common.domain.token_classes import total_tokens, used_classes
 from libs.common.schemas.entry import Cost, CostLine
@@ -42,7 +42,7 @@ class CallCost(msgspec.Struct, frozen=True, kw_only=True):
     unpriced: tuple[str | None, ...]
 
 
-def parts_of(usage: TokenUsage, model: str | None) -> list[CostPart]:
+def cost_parts(usage: TokenUsage, model: str | None) -> list[CostPart]:
     """The call's own counts, and each run beside them. Empty if the call is free."""
     if not (usage.runs or usage.unbilled or usage.model):
         return [CostPart(usage=usage)]
@@ -59,7 +59,7 @@ def parts_of(usage: TokenUsage, model: str | None) -> list[CostPart]:
 
 def models_of(usage: TokenUsage, model: str, priced_as: str | None = None) -> list[str]:
     """The models whose prices the call needs; its own may go by another name."""
-    return list({part.model or priced_as or model for part in parts_of(usage, model)})
+    return list({part.model or priced_as or model for part in cost_parts(usage, model)})
 
 
 def is_same_model(name: str, other: str) -> bool:
@@ -80,7 +80,7 @@ def cost_of_call(
     at: datetime,
 ) -> CallCost:
     """`model` is the one that was called, `at` the call's start."""
-    parts = parts_of(usage, model)
+    parts = cost_parts(usage, model)
     prices = [price_of(part.model) for part in parts]
     if len(parts) == 1 and prices[0] is not None and parts[0].model is None:
         cost = cost_of(parts[0].usage, prices[0], account_multiplier, at=at)
@@ -99,7 +99,7 @@ def cost_of_call(
         for line in cost.lines
     ]
     usd = sum((line.amount for line in lines), Decimal(0))
-    multiplier = plain(EXACT.multiply(common, account_multiplier)) if priced else AT_COST
+    multiplier = plain_amount(EXACT.multiply(common, account_multiplier)) if priced else AT_COST
     missing = [part for part, price in zip(parts, prices, strict=True) if price is None]
     lines += (line for part in missing for line in _unpriced_lines(part))
     return CallCost(
@@ -142,8 +142,8 @@ def _line(line: CostLine, part: CostPart, price: PriceVersion, multiplier: Decim
     return CostLine(
         item=line.item,
         quantity=line.quantity,
-        rate=plain(EXACT.multiply(line.rate, multiplier)),
-        amount=plain(EXACT.multiply(line.amount, multiplier)),
+        rate=plain_amount(EXACT.multiply(line.rate, multiplier)),
+        amount=plain_amount(EXACT.multiply(line.amount, multiplier)),
         model=part.model,
         run=part.role,
         price_id=None if part.model is None else price.price_id,

@@ -34,7 +34,7 @@ def usd_to_nusd(usd: Decimal) -> int:
 
 
 def nusd_to_usd(nusd: int) -> Decimal:
-    return plain(EXACT.scaleb(Decimal(nusd), -9))
+    return plain_amount(EXACT.scaleb(Decimal(nusd), -9))
 
 
 def usd_text(nusd: int) -> str:
@@ -44,7 +44,7 @@ def usd_text(nusd: int) -> str:
     return f"{sign}{whole}.{rest:09d}".rstrip("0").rstrip(".")
 
 
-def plain(amount: Decimal) -> Decimal:
+def plain_amount(amount: Decimal) -> Decimal:
     """The same number without trailing zeros; a whole number has no exponent."""
     if amount == amount.to_integral_value():
         return EXACT.quantize(amount, _NUSD)

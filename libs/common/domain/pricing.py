@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from decimal import Context, Decimal
 
-from libs.common.domain.money import EXACT, plain, round_to_nusd
+from libs.common.domain.money import EXACT, plain_amount, round_to_nusd
 from libs.common.domain.served_terms import rates_for, surcharges_for, unknown_terms
 from libs.common.domain.token_classes import borrowed_rates, rate_of, used_classes
 from libs.common.domain.tool_fees import charged_uses, fee_of
@@ -73,7 +73,7 @@ def cost_of(
     return Cost(
         cost_nusd=nusd_of(*usd, version, account_multiplier),
         lines=tuple(lines),
-        multiplier=plain(EXACT.multiply(version.multiplier, account_multiplier)),
+        multiplier=plain_amount(EXACT.multiply(version.multiplier, account_multiplier)),
         notes=notes,
     )
 
@@ -144,10 +144,10 @@ def _notes(usage: TokenUsage, version: PriceVersion, rates: Rates) -> Iterator[P
 def _surcharged(amount: Decimal, surcharges: Iterable[Decimal]) -> Decimal:
     """They apply on top of each other, to tokens alone: a search costs the same everywhere."""
     for factor in surcharges:
-        amount = plain(EXACT.multiply(amount, factor))
+        amount = plain_amount(EXACT.multiply(amount, factor))
     return amount
 
 
 def _line(item: str, quantity: int, rate: Decimal, per: Decimal) -> CostLine:
     amount = EXACT.multiply(EXACT.multiply(Decimal(quantity), rate), per)
-    return CostLine(item=item, quantity=quantity, rate=rate, amount=plain(amount))
+    return CostLine(item=item, quantity=quantity, rate=rate, amount=plain_amount(amount))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from libs.common.logging import configure_logging, describe
+from libs.common.logging import configure_logging, describe_error
 from libs.common.settings import load_or_exit
 from libs.common.storage.mongo.driver import (
     MongoUnsuitable,
@@ -51,7 +51,7 @@ def main() -> None:
     except (WrongBackup, MongoUnsuitable) as error:
         sys.exit(f"{_PROGRAM}: {error}")
     except (PyMongoError, RedisError, OSError) as error:
-        sys.exit(f"{_PROGRAM}: {describe(error)}")
+        sys.exit(f"{_PROGRAM}: {describe_error(error)}")
 
 
 async def _run(settings: BackupSettings, action: str, directory: Path) -> None:

@@ -8,7 +8,7 @@ from services.admin.alerts.deliveries import AlertView
 from services.admin.console.elements import (
     NOTHING,
     Column,
-    count,
+    count_text,
     link,
     rows_table,
     status_badge,
@@ -34,6 +34,6 @@ def _row(view: View, each: AlertView) -> list[Node]:
         each.kind,
         account or NOTHING,
         status_badge(each.state),
-        count(each.tries),
+        count_text(each.tries),
         each.fault or NOTHING,
     ]

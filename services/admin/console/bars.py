@@ -7,7 +7,7 @@ import msgspec
 from htpy import Element, Renderable, g, rect, svg
 from htpy import title as svg_title
 
-from services.admin.console.elements import usd_text
+from services.admin.console.elements import short_usd
 
 _CHART_W, _CHART_H = 640, 160
 
@@ -30,7 +30,7 @@ def meter(name: str, spent: Decimal, held: Decimal, limit: Decimal) -> Element:
 
     spent_w = part(spent)
     held_w = min(part(held), width - spent_w)
-    label = f"{name}: {usd_text(spent)} spent and {usd_text(held)} held of {usd_text(limit)}"
+    label = f"{name}: {short_usd(spent)} spent and {short_usd(held)} held of {short_usd(limit)}"
     return svg(
         ".meter", viewBox=f"0 0 {width} 6", preserveAspectRatio="none", role="img", aria_label=label
     )[

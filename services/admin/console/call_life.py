@@ -7,7 +7,7 @@ from htpy import Node, p, rect, svg
 from htpy import title as svg_title
 
 from libs.common.schemas.usage import FailedAttempt
-from services.admin.console.elements import Column, count, rows_table
+from services.admin.console.elements import Column, count_text, rows_table
 from services.admin.ledger import ExplainedEntryView
 
 _COLUMNS = (
@@ -32,7 +32,7 @@ def life_table(entry: ExplainedEntryView) -> Node:
     spans = _spans(entry)
     whole = max((each.start + each.length for each in spans), default=0) or 1
     rows = [
-        [each.name, _bar(each, whole), count(each.start), count(each.length), each.detail]
+        [each.name, _bar(each, whole), count_text(each.start), count_text(each.length), each.detail]
         for each in spans
     ]
     return rows_table("Life", _COLUMNS, rows, empty=p["Its times are not known."])

@@ -7,7 +7,7 @@ from htpy import Node, p
 from services.admin.console.elements import (
     NOTHING,
     Column,
-    count,
+    count_text,
     link,
     rows_table,
     status_badge,
@@ -40,8 +40,8 @@ def _row(view: View, entry: EntryView) -> list[Node]:
         link(f"/console/accounts/{segment(entry.user_id)}", entry.user_id),
         entry.requested_model or NOTHING,
         status_badge(entry.status if entry.kind == "call" else entry.kind),
-        count(input_tokens(tokens)) if tokens else NOTHING,
-        count(output_tokens(tokens)) if tokens else NOTHING,
+        count_text(input_tokens(tokens)) if tokens else NOTHING,
+        count_text(output_tokens(tokens)) if tokens else NOTHING,
         usd(entry.cost_usd),
-        count(entry.latency_ms),
+        count_text(entry.latency_ms),
     ]

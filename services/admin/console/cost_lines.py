@@ -6,7 +6,7 @@ from decimal import Decimal
 from htpy import Node, p
 from msgspec import UNSET
 
-from services.admin.console.elements import NOTHING, Column, count, rows_table, usd
+from services.admin.console.elements import NOTHING, Column, count_text, rows_table, usd
 from services.admin.entry_views import LineView
 
 _COLUMNS = (
@@ -17,7 +17,8 @@ _COLUMNS = (
 
 def lines_table(lines: Sequence[LineView]) -> Node:
     rows = [
-        [_item(line), count(line.quantity), _rate(line), usd(line.amount_usd)] for line in lines
+        [_item(line), count_text(line.quantity), _rate(line), usd(line.amount_usd)]
+        for line in lines
     ]
     return rows_table("Cost", _COLUMNS, rows, empty=p["Nothing was charged."])
 

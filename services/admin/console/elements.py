@@ -51,10 +51,10 @@ def usd(amount: Decimal | None) -> Node:
     """In cents, or finer below one; the exact amount is on hover."""
     if amount is None:
         return span(".none", title="not known")[NOTHING]
-    return span(".usd", title=f"{amount:f} USD")[usd_text(amount)]
+    return span(".usd", title=f"{amount:f} USD")[short_usd(amount)]
 
 
-def usd_text(amount: Decimal) -> str:
+def short_usd(amount: Decimal) -> str:
     """Rounded for reading only. An amount that would round to zero is shown exactly."""
     if 0 < abs(amount) < _FINE:
         return f"{MINUS if amount < 0 else ''}${abs(amount):f}"
@@ -76,7 +76,7 @@ def text_filter(field: str, name: str, query: Mapping[str, str]) -> Renderable:
     ]
 
 
-def count(number: int | None) -> str:
+def count_text(number: int | None) -> str:
     return NOTHING if number is None else f"{number:,}"
 
 

@@ -47,7 +47,7 @@ class FieldGroup(msgspec.Struct, frozen=True, kw_only=True):
     rare: Sequence[FormField] = ()
 
 
-def body_of(fields: Sequence[FormField], typed: Typed) -> dict[str, Any]:
+def form_body(fields: Sequence[FormField], typed: Typed) -> dict[str, Any]:
     """The JSON body, nested by the paths. A malformed number stays text, which the API refuses."""
     body: dict[str, Any] = {}
     for field in fields:

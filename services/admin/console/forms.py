@@ -42,7 +42,7 @@ def problems_of(error: AppError | None) -> dict[str, str]:
     return {each.field: each.message for each in wrong}
 
 
-def status_of(error: AppError | None) -> int:
+def error_status(error: AppError | None) -> int:
     return HTTPStatus.OK if error is None else error.status
 
 

@@ -29,14 +29,14 @@ from htpy import (
 )
 
 from services.admin.console.places import Place
-from services.admin.console.static_files import address_of
+from services.admin.console.static_files import asset_address
 from services.admin.people.actor import Actor
 
 # htmx adds a style element of its own unless told not to, which the policy forbids.
 _HTMX = '{"includeIndicatorCSS":false,"history":false,"mode":"same-origin"}'
 
 
-def frame(
+def page_frame(
     name: str,
     content: Node,
     *,
@@ -54,10 +54,10 @@ def frame(
             meta(name="color-scheme", content="light dark"),
             meta(name="htmx-config", content=_HTMX),
             title[f"{name} · gateway"],
-            link(rel="icon", href=address_of("icon.svg"), type="image/svg+xml"),
-            link(rel="stylesheet", href=address_of("console.css")),
-            script(src=address_of("htmx.min.js"), defer=True),
-            script(src=address_of("console.js"), defer=True),
+            link(rel="icon", href=asset_address("icon.svg"), type="image/svg+xml"),
+            link(rel="stylesheet", href=asset_address("console.css")),
+            script(src=asset_address("htmx.min.js"), defer=True),
+            script(src=asset_address("console.js"), defer=True),
         ],
         body[
             a(".skip", href="#content")["Skip to the content"],

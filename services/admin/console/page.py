@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from libs.common.errors import AppError, InvalidRequest
-from services.admin.console.layout import frame
+from services.admin.console.layout import page_frame
 from services.admin.console.places import places_open_to
 from services.admin.console.session import Session
 from services.admin.console.verbs import Verbs
@@ -135,7 +135,7 @@ def show(view: View, shown: Shown) -> Response:
         return HTMLResponse(str(shown), headers=HEADERS)
     return HTMLResponse(
         str(
-            frame(
+            page_frame(
                 shown.name,
                 shown.content,
                 at=view.path,

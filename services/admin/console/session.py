@@ -56,7 +56,7 @@ class Sessions:
             cookie = token_urlsafe(_SECRET_BYTES)
             tries -= 1
             try:
-                await self._redis.set(key_of(cookie), msgspec.json.encode(session), ex=IDLE)
+                await self._redis.set(session_key(cookie), msgspec.json.encode(session), ex=IDLE)
             except (RedisError, OSError):
                 if not tries:
                     raise
@@ -65,7 +65,7 @@ class Sessions:
 
     async def find(self, cookie: str, now: datetime, *, by_itself: bool) -> Session | None:
         """The session, which lives on for another `IDLE` unless a page asks `by_itself`."""
-        name = key_of(cookie)
+        name = session_key(cookie)
         stored = await (self._redis.get(name) if by_itself else self._redis.getex(name, ex=IDLE))
         if stored is None:
             return None
@@ -77,20 +77,25 @@ class Sessions:
         return session if now < session.ends_at else None
 
     async def end(self, cookie: str) -> None:
-        await self._redis.delete(key_of(cookie))
+        await self._redis.delete(session_key(cookie))
 
 
 def set_cookie(request: Request[Any], response: Response, cookie: str) -> None:
     """Lasts as long as the browser; Redis ends it earlier."""
     response.set_cookie(
-        COOKIE, cookie, path="/console", httponly=True, samesite="strict", secure=is_secure(request)
+        COOKIE,
+        cookie,
+        path="/console",
+        httponly=True,
+        samesite="strict",
+        secure=is_over_tls(request),
     )
 
 
-def is_secure(request: Request[Any]) -> bool:
+def is_over_tls(request: Request[Any]) -> bool:
     """Behind a proxy that ends TLS, its header says so. A wrong one locks out its sender alone."""
     return "https" in (request.url.scheme, request.headers.get("x-forwarded-proto", ""))
 
 
-def key_of(cookie: str) -> str:
+def session_key(cookie: str) -> str:
     return f"gateway:console:{sha256(cookie.encode()).hexdigest()}"

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from libs.common.domain.ids import secret_hash
 from libs.common.errors import AppError, Forbidden, RateLimited, Unauthenticated
 from libs.common.storage.redis.client import RedisError
-from services.admin.console.layout import frame
+from services.admin.console.layout import page_frame
 from services.admin.console.page import HEADERS, go_to, typed_fields
 from services.admin.console.session import COOKIE, Session, Sessions, set_cookie
 from services.admin.state import State
@@ -72,7 +72,7 @@ def sign_in_page(
         button(".primary", type="submit")["Sign in"],
         has_issuer and p[a(".button", href=sign_on)["Sign in with SSO"]],
     ]  # fmt: skip
-    shown = frame("Sign in", content, at=_PATH, actor=None, notice=said)
+    shown = page_frame("Sign in", content, at=_PATH, actor=None, notice=said)
     return HTMLResponse(str(shown), status_code=status, headers=HEADERS)
 
 
@@ -123,7 +123,7 @@ def _send_again(then: str, kept: Mapping[str, str], session: Session) -> Respons
         (field_input(type="hidden", name=name, value=text) for name, text in kept.items()),
         button(".primary", type="submit")["Send it"],
     ]
-    shown = frame("What you typed", content, at=then, actor=session.actor, csrf=session.csrf)
+    shown = page_frame("What you typed", content, at=then, actor=session.actor, csrf=session.csrf)
     return HTMLResponse(str(shown), headers=HEADERS)
 
 

@@ -21,9 +21,9 @@ from starlette.routing import Route
 
 from libs.common.errors import NotFound, Unauthenticated
 from libs.common.settings import Secret
-from services.admin.console.layout import frame
+from services.admin.console.layout import page_frame
 from services.admin.console.page import HEADERS
-from services.admin.console.session import BY_ISSUER, Sessions, is_secure, set_cookie
+from services.admin.console.session import BY_ISSUER, Sessions, is_over_tls, set_cookie
 from services.admin.console.sign_in import HOME, then_of
 from services.admin.people.oidc import CodeFlow, Pending
 from services.admin.state import State
@@ -75,7 +75,7 @@ async def _begin(request: Request[State]) -> Response:
     # The issuer's redirect back is another site's: a strict cookie would not come with it.
     response.set_cookie(
         _COOKIE, _cipher(request).encrypted(begun), path=PATH, httponly=True, samesite="lax",
-        secure=is_secure(request), max_age=int(_PATIENCE.total_seconds()),
+        secure=is_over_tls(request), max_age=int(_PATIENCE.total_seconds()),
     )  # fmt: skip
     return response
 
@@ -94,7 +94,7 @@ async def _finish(request: Request[State]) -> Response:
         meta(http_equiv="refresh", content=f"0; url={begun.then}"),
         p["You are signed in as ", actor.name, ". ", a(href=begun.then)["Go on"]],
     ]
-    shown = frame("Signed in", content, at=_BACK, actor=None)
+    shown = page_frame("Signed in", content, at=_BACK, actor=None)
     response = HTMLResponse(str(shown), headers=HEADERS)
     response.delete_cookie(_COOKIE, path=PATH)
     set_cookie(request, response, cookie)
@@ -111,7 +111,7 @@ def _flow(request: Request[State]) -> CodeFlow:
 
 def _address_of(request: Request[State], path: str) -> str:
     """As the browser knows it; the issuer lets pass only what was registered there."""
-    scheme = "https" if is_secure(request) else "http"
+    scheme = "https" if is_over_tls(request) else "http"
     return f"{scheme}://{request.url.netloc}{path}"
 
 

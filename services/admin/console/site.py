@@ -18,7 +18,7 @@ from libs.common.storage.mongo.driver import PyMongoError
 from libs.common.storage.mongo.sum_tables import TooManyGroups
 from libs.common.storage.redis.client import RedisError
 from services.admin.console.forms import confirm_form
-from services.admin.console.layout import frame
+from services.admin.console.layout import page_frame
 from services.admin.console.page import (
     HEADERS,
     PageHandler,
@@ -224,7 +224,7 @@ def error_page(
         request_id and p(".faint")[f"Request {request_id}"],
     ]
     name = _NAMES.get(error.status, "It failed")
-    shown = frame(
+    shown = page_frame(
         name,
         content,
         at=request.url.path,

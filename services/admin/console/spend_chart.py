@@ -10,10 +10,10 @@ from services.admin.console.bars import Bar, bar_chart
 from services.admin.console.elements import (
     Column,
     badge,
-    count,
+    count_text,
     rows_table,
+    short_usd,
     usd,
-    usd_text,
     when,
 )
 from services.admin.usage_views import PointView
@@ -28,9 +28,9 @@ def last_days(now: datetime) -> dict[str, date]:
 
 
 def spend_chart(points: Sequence[PointView]) -> Node:
-    bars = [Bar(point.start, point.cost_usd, usd_text(point.cost_usd)) for point in points]
+    bars = [Bar(point.start, point.cost_usd, short_usd(point.cost_usd)) for point in points]
     columns = (Column("From"), Column("Spent", "number"), Column("Calls", "number"))
-    rows = [[point.start, usd(point.cost_usd), count(point.calls)] for point in points]
+    rows = [[point.start, usd(point.cost_usd), count_text(point.calls)] for point in points]
     return [
         _highest(bars),
         bar_chart("Spent over time", bars),

@@ -23,7 +23,7 @@ def _content(name: str) -> bytes:
 
 
 @cache
-def address_of(name: str) -> str:
+def asset_address(name: str) -> str:
     return f"/console/static/{sha256(_content(name)).hexdigest()[:12]}/{name}"
 
 

@@ -20,7 +20,7 @@ from libs.common.storage.mongo.rollup_filter import RollupFilter
 from libs.common.web.http_client import HttpUnreachable
 from services.admin.doctor.findings import Area, Finding, FindingVerdict, worst
 from services.admin.endpoints import Answer
-from services.admin.model_tests import error_of, secret_for
+from services.admin.model_tests import error_message, secret_for
 from services.admin.state import State
 
 AREA = Area("providers")
@@ -136,7 +136,7 @@ async def _count(state: State, secret: str, target: _Target, at_once: asyncio.Se
             return AREA.fail(target.check, str(error), mend)
     if answer.status == _OK:
         return AREA.ok(target.check, "counts, so its key is valid and it can be reached")
-    reason = f"{answer.status}: {error_of(answer.body)}"
+    reason = f"{answer.status}: {error_message(answer.body)}"
     mend = f"gatewayctl models show {target.model}"
     if answer.status in _REFUSED or target.deployment_id is None:
         mend = "give the gateways a valid key of this provider"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from libs.common.logging import describe
+from libs.common.logging import describe_error
 from libs.common.storage.redis.server_facts import RedisFacts
 from services.admin.doctor.findings import Area, Finding, clock_finding, worst_of_each
 
@@ -21,7 +21,9 @@ def cluster_findings(answers: Sequence[RedisFacts | BaseException], now: datetim
     found = worst_of_each([each for facts in known for each in redis_findings(facts, now)])
     faults = [fault for fault in answers if isinstance(fault, BaseException)]
     if faults:
-        reason = f"{len(faults)} of {len(answers)} masters do not answer: {describe(faults[0])}"
+        reason = (
+            f"{len(faults)} of {len(answers)} masters do not answer: {describe_error(faults[0])}"
+        )
         found.append(AREA.fail("masters", reason, "start them, or promote their replicas"))
     return found
 

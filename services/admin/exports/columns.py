@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from libs.common.domain.money import nusd_to_usd, plain
+from libs.common.domain.money import nusd_to_usd, plain_amount
 from libs.common.domain.periods import DAILY, posting_zone
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.usage import TokenCounts
@@ -102,7 +102,9 @@ COLUMNS: Sequence[ExportColumn] = (
     _of_usage("service_tier", "text"),
     _amount("cost_usd", "cost_nusd"),
     _amount("held_usd", "held_nusd"),
-    ExportColumn(name="multiplier", kind="factor", value=lambda entry: plain(entry.multiplier)),
+    ExportColumn(
+        name="multiplier", kind="factor", value=lambda entry: plain_amount(entry.multiplier)
+    ),
     _field("price_id"),
     _field("price_notes", "texts"),
     _field("latency_ms", "whole"),

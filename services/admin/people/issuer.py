@@ -101,7 +101,7 @@ class Issuer:
         return KnownIssuer(metadata, keys, now)
 
 
-def is_secure(url: str) -> bool:
+def is_secure_url(url: str) -> bool:
     """Only on this machine itself nobody can stand in between."""
     parts = urlsplit(url)
     is_own = parts.scheme == "http" and parts.hostname in _LOOPBACK
@@ -110,7 +110,7 @@ def is_secure(url: str) -> bool:
 
 async def _got(url: str) -> bytes:
     """Raises HttpUnreachable and IssuerWrong."""
-    if not is_secure(url):
+    if not is_secure_url(url):
         raise IssuerWrong(f"It names an address without TLS: {url[:200]!r}")
     client = HttpClient(url, name="The issuer", setting="OIDC_ISSUER", timeout_s=_TIMEOUT_S)
     answer = await client.get()

@@ -19,7 +19,7 @@ from libs.common.errors import Unauthenticated, Unavailable
 from libs.common.settings import Secret
 from libs.common.web.http_client import HttpClient, HttpUnreachable
 from services.admin.people.actor import Actor
-from services.admin.people.issuer import Issuer, is_secure
+from services.admin.people.issuer import Issuer, is_secure_url
 from services.admin.people.tokens import Tokens
 
 _SCOPES = "openid profile email groups"
@@ -137,7 +137,7 @@ class CodeFlow:
 
 
 def _usable(endpoint: str) -> str:
-    if not is_secure(endpoint):
+    if not is_secure_url(endpoint):
         raise Unavailable("The issuer of sign-ons names no address with TLS for them.")
     return endpoint
 

@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from libs.common.settings import Secret, SettingsError
-from services.admin.people.issuer import Issuer, is_secure
+from services.admin.people.issuer import Issuer, is_secure_url
 from services.admin.people.oidc import CodeFlow
 from services.admin.people.proxy import Network, Proxy
 from services.admin.people.role_map import role_map
@@ -58,7 +58,7 @@ def sign_on(
     """Raises SettingsError. Fetches nothing."""
     tokens, code_flow = None, None
     if settings.oidc_issuer:
-        if not is_secure(settings.oidc_issuer):
+        if not is_secure_url(settings.oidc_issuer):
             raise SettingsError("OIDC_ISSUER is wrong: it must be an https URL")
         audience = settings.oidc_audience or settings.oidc_client_id
         if not audience:

@@ -24,7 +24,7 @@ _MAX_LISTED = 1_000
 _UNROUTED = Route(model="", deployments=(), max_attempts=2)
 
 
-def pinned(plan: Plan, headers: Headers) -> Plan:
+def pinned_plan(plan: Plan, headers: Headers) -> Plan:
     """Plans one try at the deployment that a test of the route names.
 
     Raises ModelNotFound if the route lacks the deployment.

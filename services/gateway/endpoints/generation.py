@@ -23,7 +23,7 @@ from services.gateway.calls.headers import Headers
 from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.calls.principal import Principal
 from services.gateway.calls.target import Plan
-from services.gateway.directory.router import pinned
+from services.gateway.directory.router import pinned_plan
 from services.gateway.endpoints.body_memory import BodyLease
 from services.gateway.endpoints.handler import CLIENT_CLOSED, Handler
 from services.gateway.endpoints.parts import Parts
@@ -68,7 +68,7 @@ class _CallHandler(Handler):
             plan, continued_tokens = owned.plan, owned.input_tokens
             writer.progress.granted = owned.granted
         if principal.account.user_id == TEST_USER_ID:
-            plan = pinned(plan, headers)
+            plan = pinned_plan(plan, headers)
         if request.models:
             _check_models(principal, request, plan)
         attempts = writer.attempts

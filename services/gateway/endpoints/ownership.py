@@ -77,7 +77,7 @@ class Ownership:
         """Raises NotFound, or Unavailable if neither store can answer."""
         kept = await self._find(principal, (response_id,))
         if response_id not in kept:
-            raise NotFound(f"Response with id '{plain(response_id)}' not found.")
+            raise NotFound(f"Response with id '{shown_text(response_id)}' not found.")
         return kept[response_id]
 
     async def _find(self, principal: Principal, ids: Iterable[str]) -> dict[str, KeptObject]:
@@ -124,7 +124,7 @@ class Ownership:
         return ()
 
 
-def plain(text: str) -> str:
+def shown_text(text: str) -> str:
     """A client's text, fit to be shown: bounded, and without characters that cannot be encoded."""
     return text[:_MAX_SHOWN].encode("ascii", "backslashreplace").decode()
 
@@ -139,7 +139,7 @@ def _place(target: Target) -> tuple[object, ...]:
 
 
 def _refusal(named: NamedObject, why: str = "not found") -> AppError:
-    rule, path, shown = named.rule, plain(named.path), plain(named.id)
+    rule, path, shown = named.rule, shown_text(named.path), shown_text(named.id)
     ask = (
         "Ask your administrator to list it in 'provider_objects' of the account, the key or the "
         "route."

@@ -18,7 +18,7 @@ import msgspec
 from libs.common.domain.hosted_tools import DEFAULT_IMAGE_MODEL
 from libs.common.errors import InvalidRequest
 from services.gateway.formats.object_fields import OPAQUE, Members
-from services.gateway.formats.objects import decoded, parts_of
+from services.gateway.formats.objects import decoded_pairs, list_elements
 from services.gateway.formats.plain_members import PLAIN_MEMBERS
 
 # Some servers read the names of a body's members in capitals as well.
@@ -144,10 +144,10 @@ class _ModelSearch:
         """Of a conversation, or of tools, only those are parsed that name something."""
         if not self._may_hold(value):
             return
-        parts = [(name, value)] if value.startswith(b"{") else parts_of(value, name)
+        parts = [(name, value)] if value.startswith(b"{") else list_elements(value, name)
         for path, part in parts:
             if self._may_hold(part):
-                self._look_into(decoded(part, path), path)
+                self._look_into(decoded_pairs(part, path), path)
 
     def _may_hold(self, value: bytes) -> bool:
         return value.startswith((b"{", b"[")) and (
@@ -155,7 +155,7 @@ class _ModelSearch:
         )
 
     def head(self, name: str, raw: bytes) -> None:
-        value, before = decoded(raw, name), len(self.found)
+        value, before = decoded_pairs(raw, name), len(self.found)
         folded = name.casefold()
         chosen = folded.endswith("fallbacks")
         if isinstance(value, str) and chosen:

@@ -140,13 +140,13 @@ class _ObjectSearch:
         if not raw.startswith(b"["):
             self.value(raw, name, name)
             return
-        for path, part in parts_of(raw, name):
+        for path, part in list_elements(raw, name):
             if self._everywhere or _has_any(part, names):
                 self.value(part, name, path)
 
     def value(self, raw: bytes, name: str, path: str) -> None:
         """`name` is the member of the body that the value is, or is an element of."""
-        value, table, rules = decoded(raw, path), self.table, self.table.rules
+        value, table, rules = decoded_pairs(raw, path), self.table, self.table.rules
         rule = rules.get(("", name))
         if rule is not None:
             self.found += _ids(value, path, rule)
@@ -182,7 +182,7 @@ def _ids(value: Any, path: str, rule: ObjectRule) -> list[NamedObject]:
     return [NamedObject(f"{path}[{n}]", part, rule) for n, part in parts if isinstance(part, str)]
 
 
-def decoded(raw: bytes, path: str) -> Any:
+def decoded_pairs(raw: bytes, path: str) -> Any:
     """Objects as tuples of pairs, numbers as floats. Raises InvalidJSON, or InvalidRequest where
     there are too many."""
     if len(raw) > _MAX_VALUES and sum(map(raw.count, _BEFORE_VALUES)) > _MAX_VALUES:
@@ -193,7 +193,7 @@ def decoded(raw: bytes, path: str) -> Any:
         raise InvalidJSON(f"The value cannot be read: {error}.", param=path) from None
 
 
-def parts_of(raw: bytes, name: str) -> Iterator[tuple[str, bytes]]:
+def list_elements(raw: bytes, name: str) -> Iterator[tuple[str, bytes]]:
     """A list's elements, each with its path. Raises InvalidRequest where there are too many."""
     # The elements' own commas count as well, so there may be some for each.
     is_too_long = len(raw) > _MAX_COMMAS and raw.count(b",") > _MAX_COMMAS

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from libs.common.tasks import end
+from libs.common.tasks import end_task
 
 
 class Closing(Protocol):
@@ -50,7 +50,7 @@ class Frames:
     async def aclose(self) -> None:
         try:
             if self._first is not None:
-                await end(self._first)
+                await end_task(self._first)
         finally:
             await self._source.aclose()
 

@@ -15,7 +15,7 @@ import structlog
 
 from libs.common.breaker import Breaker
 from libs.common.group_commit import GroupCommit
-from libs.common.logging import describe
+from libs.common.logging import describe_error
 from libs.common.storage.provider_objects import remember
 from libs.common.storage.queue.event_queue import Queue, encode_batch, enqueue_batch
 from libs.common.storage.redis.client import NoScriptError, OutOfMemoryError, RedisError
@@ -150,12 +150,12 @@ class ShardMeter:
         except NotReplicated as error:
             # Redis is there: calls are still admitted by it.
             log.warning("usage.not_replicated", error=error)
-            return describe(error)
+            return describe_error(error)
         except (RedisError, OSError) as error:
             self.breaker.failed()
             REDIS_FULL.set(isinstance(error, OutOfMemoryError))
             log.warning("usage.spooling", error=error)
-            return describe(error)
+            return describe_error(error)
         self.breaker.succeeded()
         return None
 

@@ -17,7 +17,7 @@ _MAX_KEYS = 10_000
 _MS = 1000
 
 
-def hour_of(at: datetime) -> str:
+def hour_key(at: datetime) -> str:
     """The hour's key, for facts that are reported once an hour."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H")
 
@@ -41,7 +41,7 @@ class CooldownWatch:
             [
                 Alert(
                     kind="deployment.cooled_down",
-                    name=f"{deployment}|{hour_of(now)}",
+                    name=f"{deployment}|{hour_key(now)}",
                     user_id=None,
                     at=now,
                     data=DeploymentCooledDown(

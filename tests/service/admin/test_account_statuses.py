@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from libs.common.storage.redis.client import Redis
-from libs.common.storage.redis.shared_cache import key_of
+from libs.common.storage.redis.shared_cache import cached_item_key
 from services.admin import account_statuses
 from tests.service.admin.problems import wrong_fields
 
@@ -71,7 +71,7 @@ async def test_the_accounts_that_are_found_change(
     assert await statuses(admin) == {
         user_id: "suspended" if user_id in found else "active" for user_id in TEAMS
     }
-    told_gateways = [name for name in TEAMS if await redis.exists(key_of("account", name))]
+    told_gateways = [name for name in TEAMS if await redis.exists(cached_item_key("account", name))]
     assert told_gateways == list(found)
     again = await post(admin, filter=wanted, dry_run=False)
     assert again["accounts"] == 0

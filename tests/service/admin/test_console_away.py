@@ -11,7 +11,7 @@ from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.driver import Database, PyMongoError
 from libs.common.storage.redis.client import open_redis
 from libs.common.storage.redis.key_slots import slot_of
-from services.admin.console.session import COOKIE, key_of
+from services.admin.console.session import COOKIE, session_key
 from services.admin.settings import Settings
 from tests.clusters import Cluster, until
 from tests.servers import free_port
@@ -72,7 +72,7 @@ async def test_one_can_sign_in_while_a_node_of_a_cluster_is_away(
     cluster_session.empty()
     first, last = cluster_session.slots_of(0)
     node = cluster_session.master_of(first)
-    lost = next(c for n in count() if first <= slot_of(key_of(c := f"earlier-{n}")) <= last)
+    lost = next(c for n in count() if first <= slot_of(session_key(c := f"earlier-{n}")) <= last)
     async with (
         open_redis(cluster_session.url) as redis,
         browser_of(app_with(settings, database, redis), key=None) as browser,

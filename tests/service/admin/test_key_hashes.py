@@ -10,7 +10,7 @@ import pytest
 from libs.common.domain.ids import secret_hash
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.redis.client import Redis
-from libs.common.storage.redis.shared_cache import key_of
+from libs.common.storage.redis.shared_cache import cached_item_key
 from tests.service.admin.problems import problem, wrong_fields
 from tests.service.admin.test_people import by, made
 
@@ -42,7 +42,7 @@ async def test_the_hash_is_stored_and_shown_nowhere(
     assert stored is not None
     assert stored["secret_hash"] == HASH
     # Gateways that had it as unknown are told.
-    assert await redis.exists(key_of("key", HASH)) == 1
+    assert await redis.exists(cached_item_key("key", HASH)) == 1
     for named in (key["key_id"], SECRET.replace(" ", "%20"), HASH, HASH.upper()):
         shown = await admin.get(f"/admin/keys/{named}")
         assert shown.json() == key, named

@@ -11,7 +11,7 @@ from libs.common.schemas.recording import Recording, Said
 from libs.common.storage.mongo.driver import Database, to_document
 from libs.common.storage.queue.recordings import RecordingStore
 from libs.common.storage.redis.client import Redis
-from libs.common.storage.redis.shared_cache import key_of
+from libs.common.storage.redis.shared_cache import cached_item_key
 from tests.service.admin.conftest import NOW
 from tests.service.admin.problems import wrong_fields
 from tests.unit.builders import entry
@@ -62,7 +62,7 @@ async def test_a_key_shows_whether_it_records(
     path = f"/admin/keys/{key['key_id']}"
     document = await database["keys"].find_one({})
     assert document is not None
-    in_l2 = key_of("key", document["secret_hash"])
+    in_l2 = cached_item_key("key", document["secret_hash"])
     for setting in ({"retention_days": 365}, {"retention_days": 1}, None):
         await redis.set(in_l2, b"what a gateway knew")
         changed = await admin.patch(path, json={"recording": setting})

@@ -9,7 +9,7 @@ import pytest
 from libs.common.domain.ids import secret_hash
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.redis.client import Redis
-from libs.common.storage.redis.shared_cache import key_of
+from libs.common.storage.redis.shared_cache import cached_item_key
 from tests.service.admin.conftest import NOW
 from tests.service.admin.problems import wrong_fields
 
@@ -54,7 +54,7 @@ async def test_gateways_forget_the_key_by_all_of_its_secrets(
     await redis.flushall()
     second = await rotate(admin, first)
     secrets = [shown["api_key"] for shown in (key, first, second)]
-    names = [key_of("key", secret_hash(secret)) for secret in secrets]
+    names = [cached_item_key("key", secret_hash(secret)) for secret in secrets]
     assert await redis.exists(*names) == 3
     await redis.flushall()
     await admin.delete(f"/admin/keys/{key['key_id']}")

@@ -40,7 +40,7 @@ asks = st.builds(
 
 def call_of(endpoint: GenerationRoute, ask: Ask, script: CallScript) -> ScriptedCall:
     answer = answers.compose(ask, script)
-    tokens = answers.count(ask, script, answer, inclusive=endpoint.family == "openai")
+    tokens = answers.scripted_tokens(ask, script, answer, inclusive=endpoint.family == "openai")
     return ScriptedCall(id="id", created=0, ask=ask, script=script, answer=answer, tokens=tokens)
 
 
@@ -105,7 +105,7 @@ def test_token_classes_sum_to_what_was_scripted(
     ask: Ask, script: CallScript, inclusive: bool
 ) -> None:
     answer = answers.compose(ask, script)
-    tokens = answers.count(ask, script, answer, inclusive=inclusive)
+    tokens = answers.scripted_tokens(ask, script, answer, inclusive=inclusive)
     assert all(number >= 0 for number in msgspec.structs.astuple(tokens))
     if script.output_tokens is not None:
         assert tokens.output_total == script.output_tokens

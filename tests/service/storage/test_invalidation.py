@@ -10,7 +10,7 @@ from libs.common.storage.redis.client import Redis, RedisError, open_redis
 from libs.common.storage.redis.cluster_client import Routed
 from libs.common.storage.redis.invalidation import listen, publish
 from libs.common.storage.redis.key_slots import slot_of
-from libs.common.storage.redis.shared_cache import key_of
+from libs.common.storage.redis.shared_cache import cached_item_key
 from tests.clusters import Cluster, until
 
 _FIRST = Invalidation(kind="key", id="hash-1")
@@ -98,7 +98,7 @@ async def test_a_gateway_hears_of_a_value_whose_node_is_away(
 ) -> None:
     """Else its key would go on working with a gateway that Redis could have told."""
     await cluster_redis.ping()
-    master = emptied_cluster.master_of(slot_of(key_of(_FIRST.kind, _FIRST.id)))
+    master = emptied_cluster.master_of(slot_of(cached_item_key(_FIRST.kind, _FIRST.id)))
     master.server.kill()
     try:
         listening = Gateway(cluster_redis)

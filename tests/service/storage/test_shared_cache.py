@@ -8,7 +8,7 @@ from libs.common.breaker import Breaker
 from libs.common.schemas.key import ApiKey
 from libs.common.storage.redis.client import Redis, open_redis
 from libs.common.storage.redis.pipelining import Pipelined
-from libs.common.storage.redis.shared_cache import SharedCache, key_of, tombstone
+from libs.common.storage.redis.shared_cache import SharedCache, cached_item_key, tombstone
 from tests.servers import HOST, free_port
 from tests.support.clock import Clock
 from tests.unit.builders import api_key
@@ -60,7 +60,7 @@ async def test_a_read_is_shared_between_replicas(
     assert source.reads == 1
     # It may be kept for no longer than it has left there.
     assert 0 < again.for_s <= first.for_s == 30
-    assert 29_000 < await redis.pttl(key_of("key", HASH)) <= 30_000
+    assert 29_000 < await redis.pttl(cached_item_key("key", HASH)) <= 30_000
 
 
 async def test_secrets_are_not_cached(redis: Redis, source: Database, clock: Clock) -> None:
@@ -89,7 +89,7 @@ async def test_a_write_is_seen_at_once(redis: Redis, source: Database, clock: Cl
         assert found.value.status == "revoked"
     # Not before every slow reader is done is anything kept again.
     assert source.reads == 3
-    assert 0 < await redis.ttl(key_of("key", HASH)) <= 15
+    assert 0 < await redis.ttl(cached_item_key("key", HASH)) <= 15
 
 
 async def test_a_slow_reader_cannot_restore_the_old_value(
@@ -124,7 +124,7 @@ async def test_a_reader_slower_than_the_tombstone_caches_nothing(
 async def test_values_of_another_release_are_read_again(
     redis: Redis, source: Database, clock: Clock
 ) -> None:
-    await redis.set(key_of("key", HASH), b"\xc1", px=30_000)
+    await redis.set(cached_item_key("key", HASH), b"\xc1", px=30_000)
     found = await level(redis, clock).get(HASH, source.read)
     assert found is not None
     assert source.reads == 1

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.domain.call_cost import CallCost, call_tokens, cost_of_call, models_of, parts_of
+from libs.common.domain.call_cost import CallCost, call_tokens, cost_of_call, cost_parts, models_of
 from libs.common.domain.money import nusd_to_usd
 from libs.common.domain.pricing import cost_nusd
 from libs.common.schemas.price import PriceVersion
@@ -159,7 +159,7 @@ def test_a_snapshot_of_the_called_model_is_that_model() -> None:
 
 def test_what_was_refused_before_any_output_is_free() -> None:
     refused = TokenUsage(input_text=100_000, output_text=0, unbilled=True)
-    assert parts_of(refused, "claude-fable-5") == []
+    assert cost_parts(refused, "claude-fable-5") == []
     assert usd_of("claude-fable-5", refused) == 0
     # What advised it is not.
     advice = ModelRun(role="advisor", model="claude-opus-5", input_text=1000, output_text=1000)

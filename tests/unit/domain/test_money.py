@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.domain.money import nusd_to_usd, plain, round_to_nusd, usd_text, usd_to_nusd
+from libs.common.domain.money import nusd_to_usd, plain_amount, round_to_nusd, usd_text, usd_to_nusd
 
 
 @pytest.mark.parametrize(
@@ -81,12 +81,12 @@ def test_a_conversion_is_exact_or_rejected(usd: Decimal) -> None:
     ],
 )
 def test_amounts_are_written_plainly(amount: str, written: str) -> None:
-    assert str(plain(Decimal(amount))) == written
+    assert str(plain_amount(Decimal(amount))) == written
 
 
 @given(st.decimals(-(10**12), 10**12, places=20, allow_nan=False))
 def test_writing_an_amount_plainly_does_not_change_it(amount: Decimal) -> None:
-    assert plain(amount) == amount
+    assert plain_amount(amount) == amount
 
 
 @pytest.mark.parametrize(

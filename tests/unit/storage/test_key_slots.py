@@ -3,7 +3,7 @@
 import pytest
 from redis.crc import key_slot
 
-from libs.common.storage.redis.key_slots import is_script, key_of, slot_of
+from libs.common.storage.redis.key_slots import first_key, is_script, slot_of
 from libs.common.storage.redis.slot_map import read_slot_map
 
 
@@ -30,7 +30,7 @@ def test_slots_are_as_redis_py_has_them(key: str) -> None:
     ],
 )
 def test_the_first_key_of_a_command(command: tuple[str | int, ...], key: str | None) -> None:
-    assert key_of(command) == key
+    assert first_key(command) == key
     assert is_script(command) == ("EVAL" in str(command[0]))
 
 

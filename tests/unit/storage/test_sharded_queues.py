@@ -23,7 +23,7 @@ from libs.common.storage.queue.event_queue import (
     queues_of,
 )
 from libs.common.storage.queue.recordings import RecordingQueue
-from libs.common.storage.queue.replay import replay
+from libs.common.storage.queue.replay import enqueue_letters
 from libs.common.storage.redis.client import Redis
 from libs.common.storage.redis.shards import ONE, Shards
 from tests.fake_redis import fake_redis
@@ -131,7 +131,7 @@ async def test_a_letter_is_replayed_in_its_accounts_shard(redis: Redis, shards: 
         new_letter("correction", b"\xc1", user_id=None, call_id=None, **made),
     ]
     letters = cast("DeadLetterStore", _Letters())
-    assert await replay(some, letters, redis, NOW) == 3
+    assert await enqueue_letters(some, letters, redis, NOW) == 3
     assert await waiting(redis, shards) == {
         0: ["corrections.post", "events.post"],
         1: [],

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.upstream.translation.schemas import Dialect, problem_of
+from services.gateway.upstream.translation.schemas import Dialect, schema_problem
 
 
 def closed(**properties: Any) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def deep(levels: int) -> dict[str, Any]:
 
 
 def problem(schema: Any, dialect: Dialect) -> str | None:
-    return problem_of(msgspec.Raw(json.dumps(schema).encode()), dialect)
+    return schema_problem(msgspec.Raw(json.dumps(schema).encode()), dialect)
 
 
 TEXT = {"type": "string"}
@@ -89,7 +89,7 @@ def test_a_schema_has_a_bounded_number_of_properties() -> None:
 def test_no_schema_is_too_deep_to_look_at(depth: int) -> None:
     text = '{"items":' * depth + "{}" + "}" * depth
     for dialect in ("openai", "anthropic"):
-        assert problem_of(msgspec.Raw(text.encode()), dialect) is not None
+        assert schema_problem(msgspec.Raw(text.encode()), dialect) is not None
 
 
 KEYWORDS = st.sampled_from(

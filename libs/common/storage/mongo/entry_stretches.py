@@ -58,7 +58,9 @@ async def stretches(
             same = {"started_at": place.started_at, "_id": {"$lt": place.entry_id}}
             queries = [query.also(same) for query in wanted.queries()]
             found = await _found(entries, queries, size, without)
-            place = place_of(found[-1]) if len(found) == size else EntryPlace(place.started_at, "")
+            place = (
+                entry_place(found[-1]) if len(found) == size else EntryPlace(place.started_at, "")
+            )
             yield Stretch(entries=found, last=place)
             continue
         part = await parts.next(place)
@@ -74,7 +76,7 @@ async def stretches(
         edge = None
         if not is_full and not await parts.has_few(part):
             edge = await _edge(entries, part)
-        place = place_of(found[-1]) if is_full else edge or _end(wanted, part)
+        place = entry_place(found[-1]) if is_full else edge or _end(wanted, part)
         parts.saw(len(found), is_whole=edge is None)
         yield Stretch(
             entries=found,
@@ -105,7 +107,7 @@ def _end(wanted: EntryFilter, part: SpanPart) -> EntryPlace | None:
     return None if since is None or since == floor_of(wanted) else EntryPlace(since, "")
 
 
-def place_of(entry: LedgerEntry) -> EntryPlace:
+def entry_place(entry: LedgerEntry) -> EntryPlace:
     return EntryPlace(entry.started_at, entry.entry_id)
 
 

@@ -24,7 +24,7 @@ from libs.common.storage.mongo.driver import (
     in_transaction,
 )
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
-from libs.common.storage.mongo.entry_stretches import Stretch, place_of, stretches
+from libs.common.storage.mongo.entry_stretches import Stretch, entry_place, stretches
 from libs.common.storage.mongo.slices import Rows, Slice, read_slice
 from libs.common.storage.mongo.unrolled_sums import KeyDay, UnrolledSums
 
@@ -170,7 +170,7 @@ class LedgerReader:
                 entries += stretch.entries
                 if len(entries) > limit:
                     shown = entries[:limit]
-                    return EntryPage(entries=shown, last=place_of(shown[-1]))
+                    return EntryPage(entries=shown, last=entry_place(shown[-1]))
                 is_late = stretch.may_be_last and monotonic() - began > self._longest_s
                 if stretch.is_cut or is_late:
                     return EntryPage(entries=entries, last=stretch.last)

@@ -13,7 +13,7 @@ from libs.common.storage.mongo.driver import (
 )
 from libs.common.storage.mongo.rollup_rows import CELL_FIELDS
 from libs.common.storage.mongo.rollup_updates import Rollup, rollup_updates, rollups_of
-from libs.common.storage.mongo.segment_documents import folded, summed, unrolled
+from libs.common.storage.mongo.segment_documents import folded, summed_tables, unrolled
 from libs.common.storage.mongo.sum_tables import SumTable, Tally
 
 _DUPLICATE_KEY = 11000
@@ -58,7 +58,7 @@ class RollUp(msgspec.Struct, frozen=True, kw_only=True):
 
     def of(self, tables: Sequence[SumTable]) -> RolledUp:
         """Raises NothingToAdd."""
-        table = summed(CELL_FIELDS, *tables)
+        table = summed_tables(CELL_FIELDS, *tables)
         rollups = rollups_of(table, self.day)
         wanted = [rollup for rollup in rollups if rollup.id not in self.refused]
         if not wanted:

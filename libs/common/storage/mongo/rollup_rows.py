@@ -57,7 +57,7 @@ def dimensions_of(entry: LedgerEntry, tags: Collection[str]) -> Dimensions:
     return found
 
 
-def day_of(entry: LedgerEntry) -> AccountDay:
+def account_day(entry: LedgerEntry) -> AccountDay:
     return entry.user_id, entry.periods[DAILY]
 
 
@@ -68,7 +68,7 @@ def wanted_values(
     wanted: dict[AccountDay, dict[str, set[str]]] = {}
     for entry in entries:
         for name, value in dimensions_of(entry, tags).items():
-            wanted.setdefault(day_of(entry), {}).setdefault(name, set()).add(value)
+            wanted.setdefault(account_day(entry), {}).setdefault(name, set()).add(value)
     return wanted
 
 
@@ -84,7 +84,7 @@ def day_sums(
     """
     tallies: dict[str, Tally] = {}
     for entry in entries:
-        day = day_of(entry)
+        day = account_day(entry)
         named = {"requested_model": entry.requested_model or ""}
         tagged: Dimensions = {}
         for name, value in dimensions_of(entry, tags).items():

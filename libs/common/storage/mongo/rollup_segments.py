@@ -32,7 +32,7 @@ from libs.common.storage.mongo.segment_documents import (
     foldable,
     folded,
     oldest,
-    summed,
+    summed_tables,
     unrolled,
 )
 from libs.common.storage.mongo.sum_tables import SumTable, Tally
@@ -150,7 +150,7 @@ class RollupSegments(RollUps):
 
 
 def _together(day: str, tables: Sequence[SumTable], oldest_ms: int) -> list[Document]:
-    return unrolled(day, summed(CELL_FIELDS, *tables), oldest_ms)
+    return unrolled(day, summed_tables(CELL_FIELDS, *tables), oldest_ms)
 
 
 def _now_ms() -> int:

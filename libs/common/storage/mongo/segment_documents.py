@@ -104,10 +104,10 @@ def unrolled(day: str, table: SumTable, at_ms: int) -> list[Document]:
 
 def folded(day: str, parts: Iterable[SumTable], at_ms: int) -> list[Document]:
     """Of sums that the rollups have."""
-    cells = summed(CELL_FIELDS, *parts)
-    rows = summed(LEVELS[ROWS], cells)
+    cells = summed_tables(CELL_FIELDS, *parts)
+    rows = summed_tables(LEVELS[ROWS], cells)
     sources = {"hours": cells, "accounts": rows, USERS: rows, TOTALS: rows}
-    smaller = {level: summed(LEVELS[level], table) for level, table in sources.items()}
+    smaller = {level: summed_tables(LEVELS[level], table) for level, table in sources.items()}
     documents = _documents(day, {CELLS: cells, ROWS: rows} | smaller, at_ms)
     asked = list(rows.field("requested_model").values)
     if len(asked) <= _MAX_ASKED:
@@ -121,7 +121,7 @@ def ids_of(largest_id: str) -> list[str]:
     return [largest_id] if level in WHOLE else [f"{segment}|{each}" for each in LEVELS]
 
 
-def summed(fields: Sequence[str], *tables: SumTable) -> SumTable:
+def summed_tables(fields: Sequence[str], *tables: SumTable) -> SumTable:
     tally = Tally(fields)
     for table in tables:
         tally.add(table)

@@ -13,9 +13,9 @@ from itertools import product
 
 import msgspec
 
-from libs.common.domain.money import EXACT, plain
+from libs.common.domain.money import EXACT, plain_amount
 from libs.common.schemas.price import Rates, Tier
-from libs.common.storage.prices.row_fields import Row, RowFieldError, decoded, rate_of
+from libs.common.storage.prices.row_fields import Row, RowFieldError, row_field, row_rate
 from libs.common.storage.prices.row_hours import OFF_PEAK, read_hours
 
 _BANDS = "tiered_pricing"
@@ -82,7 +82,7 @@ def read_rates(row: Row, provider: str, name: str) -> RowRates:
     base = cards[0, None]
     share = _CACHE_READ_SHARES.get(provider)
     if share is not None and "input" in base and "cache_read" not in base:
-        base["cache_read"] = plain(EXACT.multiply(base["input"], share))
+        base["cache_read"] = plain_amount(EXACT.multiply(base["input"], share))
     if _BANDS in row:
         bands = _bands(row, base)
         if bands:
@@ -104,7 +104,7 @@ def _cards(row: Row) -> _Cards:
         if match is None:
             continue
         name, digits, thousands, suffix = match.groups()
-        rate = rate_of(row, key)
+        rate = row_rate(row, key)
         if rate is not None:
             threshold = int(digits or 0) * (1000 if thousands else 1)
             cards[threshold, _SERVICE_TIERS.get(suffix, suffix)][_RATES[name]] = rate
@@ -160,7 +160,7 @@ def _batch_tiers(cards: _Cards, closer: int) -> Iterator[Tier]:
         if threshold in given:
             own |= cards[threshold, _BATCH]
             halves = {
-                name: plain(EXACT.multiply(rate, _HALF))
+                name: plain_amount(EXACT.multiply(rate, _HALF))
                 for name, rate in standard.items()
                 if name in _HALVED or (name in _HALVED_WITH_INPUT and "input" not in own)
             }
@@ -175,7 +175,7 @@ def _batch_tiers(cards: _Cards, closer: int) -> Iterator[Tier]:
 
 def _at_priority(tier: Tier, factor: Decimal) -> Tier:
     rates: dict[str, Decimal] = {
-        name: plain(EXACT.multiply(rate, factor))
+        name: plain_amount(EXACT.multiply(rate, factor))
         for name, rate in msgspec.structs.asdict(tier.rates).items()
         if rate is not None
     }
@@ -186,11 +186,11 @@ def _off_peak_tiers(row: Row, base: dict[str, Decimal]) -> Iterator[Tier]:
     """Other rates at some hours; what they leave out costs the same at all."""
     if OFF_PEAK not in row:
         return
-    card = decoded(row, OFF_PEAK, dict[str, msgspec.Raw] | None) or {}
+    card = row_field(row, OFF_PEAK, dict[str, msgspec.Raw] | None) or {}
     rates = {
         _RATES[key]: rate
         for key in card
-        if key in _RATES and (rate := rate_of(card, key)) is not None
+        if key in _RATES and (rate := row_rate(card, key)) is not None
     }
     hours = read_hours(card)
     if rates and hours:
@@ -200,16 +200,16 @@ def _off_peak_tiers(row: Row, base: dict[str, Decimal]) -> Iterator[Tier]:
 def _bands(row: Row, base: Mapping[str, Decimal]) -> list[tuple[int, dict[str, Decimal]]]:
     """`tiered_pricing`: whole sets of rates by the range that the input total lies in."""
     bands = []
-    for band in decoded(row, _BANDS, list[dict[str, msgspec.Raw]]):
+    for band in row_field(row, _BANDS, list[dict[str, msgspec.Raw]]):
         if "range" not in band:
             raise RowFieldError(_BANDS, "is not by tokens")
-        above, _ = decoded(band, "range", tuple[float, float])
+        above, _ = row_field(band, "range", tuple[float, float])
         if not 0 <= above <= _MAX_THRESHOLD:
             raise RowFieldError(_BANDS, f"must begin between 0 and {_MAX_THRESHOLD} tokens")
         rates = {
             _RATES[key]: rate
             for key in band
-            if key in _RATES and (rate := rate_of(band, key)) is not None
+            if key in _RATES and (rate := row_rate(band, key)) is not None
         }
         if "output" not in rates:
             rates |= {name: base[name] for name in ("output", "reasoning") if name in base}

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from libs.common.domain.tool_fees import WEB_SEARCH
 from libs.common.storage.prices.provider_fees import provider_fees
-from libs.common.storage.prices.row_fields import Row, checked_usd, decoded
+from libs.common.storage.prices.row_fields import Row, checked_usd, row_field
 
 _SEARCHES = "search_context_cost_per_query"
 _REQUEST = "input_cost_per_request"
@@ -29,10 +29,10 @@ def read_fees(row: Row, provider: str, name: str) -> dict[str, Decimal]:
         fees[WEB_SEARCH] = Decimal(0)
     elif _SIZE in sizes:
         fees[WEB_SEARCH] = sizes[_SIZE]
-    request = decoded(row, _REQUEST, Decimal | None) if _REQUEST in row else None
+    request = row_field(row, _REQUEST, Decimal | None) if _REQUEST in row else None
     if request:
         fees["request"] = checked_usd(_REQUEST, request)
-    maps = decoded(row, _MAPS, Decimal | None) if _MAPS in row else None
+    maps = row_field(row, _MAPS, Decimal | None) if _MAPS in row else None
     if maps is not None:
         fees["maps_grounding"] = checked_usd(_MAPS, maps)
     return fees | provider_fees(provider, name.removeprefix(f"{provider}/"))
@@ -41,4 +41,4 @@ def read_fees(row: Row, provider: str, name: str) -> dict[str, Decimal]:
 def _searches(row: Row) -> dict[str, Decimal | None]:
     if _SEARCHES not in row:
         return {}
-    return decoded(row, _SEARCHES, dict[str, Decimal | None] | None) or {}
+    return row_field(row, _SEARCHES, dict[str, Decimal | None] | None) or {}

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from libs.common.domain.money import EXACT, plain
+from libs.common.domain.money import EXACT, plain_amount
 from libs.common.domain.pricing import multiplier_problem
 
 _MILLION = Decimal(1_000_000)
@@ -27,7 +27,7 @@ class RowFieldError(msgspec.ValidationError):
         self.problem = problem
 
 
-def decoded(row: Row, key: str, wanted: Any) -> Any:
+def row_field(row: Row, key: str, wanted: Any) -> Any:
     """Raises RowFieldError."""
     try:
         return msgspec.json.decode(row[key], type=wanted)
@@ -35,12 +35,12 @@ def decoded(row: Row, key: str, wanted: Any) -> Any:
         raise RowFieldError(key, f"cannot be read: {error}") from None
 
 
-def rate_of(row: Row, key: str) -> Decimal | None:
+def row_rate(row: Row, key: str) -> Decimal | None:
     """USD per million tokens, where a row has USD per token. Raises RowFieldError."""
-    per_token: Decimal | None = decoded(row, key, Decimal | None)
+    per_token: Decimal | None = row_field(row, key, Decimal | None)
     if per_token is None:
         return None
-    return plain(EXACT.multiply(checked_usd(key, per_token), _MILLION))
+    return plain_amount(EXACT.multiply(checked_usd(key, per_token), _MILLION))
 
 
 def checked_usd(field: str, usd: Decimal) -> Decimal:
@@ -57,4 +57,4 @@ def checked_factor(field: str, factor: Decimal) -> Decimal:
     problem = multiplier_problem(factor)
     if problem is not None:
         raise RowFieldError(field, problem)
-    return plain(factor)
+    return plain_amount(factor)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import msgspec
 
 from libs.common.schemas.price import EVERY_DAY, Hours
-from libs.common.storage.prices.row_fields import Row, RowFieldError, decoded
+from libs.common.storage.prices.row_fields import Row, RowFieldError, row_field
 
 OFF_PEAK = "off_peak_pricing"
 _DAY = 24 * 60
@@ -26,14 +26,14 @@ class _HoursRow(msgspec.Struct):
 
 def read_hours(card: Row) -> tuple[Hours, ...]:
     """Raises RowFieldError where the hours are not such."""
-    zone = decoded(card, "weekday_timezone", str | None) if "weekday_timezone" in card else None
+    zone = row_field(card, "weekday_timezone", str | None) if "weekday_timezone" in card else None
     if zone not in _AHEAD:
         raise RowFieldError(f"{OFF_PEAK}.weekday_timezone", "is in an unsupported time zone")
     windows: list[_HoursRow] = []
     if "hours_utc" in card:
-        windows.append(_HoursRow(decoded(card, "hours_utc", str | list[str])))
+        windows.append(_HoursRow(row_field(card, "hours_utc", str | list[str])))
     if "windows" in card:
-        windows += decoded(card, "windows", list[_HoursRow])
+        windows += row_field(card, "windows", list[_HoursRow])
     hours = tuple(each for window in windows for each in _hours(window, _AHEAD[zone]))
     if len(hours) > _MAX_WINDOWS:
         raise RowFieldError(OFF_PEAK, f"has more than {_MAX_WINDOWS} windows")

@@ -5,7 +5,7 @@ from decimal import Decimal
 import msgspec
 
 from libs.common.schemas.price import FEDRAMP, REGIONAL
-from libs.common.storage.prices.row_fields import Row, checked_factor, decoded
+from libs.common.storage.prices.row_fields import Row, checked_factor, row_field
 
 _ENTRY = "provider_specific_entry"
 # Whose rows have factors there, among notes of other kinds.
@@ -25,7 +25,7 @@ def read_surcharges(row: Row, provider: str) -> dict[str, Decimal]:
     """Raises WrongField where a factor is not one."""
     surcharges = dict(_OF_PROVIDERS.get(provider, {}))
     if provider in _WITH_ENTRY and _ENTRY in row:
-        entry = decoded(row, _ENTRY, dict[str, msgspec.Raw] | None)
+        entry = row_field(row, _ENTRY, dict[str, msgspec.Raw] | None)
         for name, raw in (entry or {}).items():
             if bytes(raw)[:1] in b"-0123456789":
                 said = msgspec.json.decode(raw, type=Decimal)
@@ -45,5 +45,5 @@ def read_surcharges(row: Row, provider: str) -> dict[str, Decimal]:
 
 
 def _factor(row: Row, key: str) -> Decimal | None:
-    factor: Decimal | None = decoded(row, key, Decimal | None)
+    factor: Decimal | None = row_field(row, key, Decimal | None)
     return None if factor is None else checked_factor(key, factor)

@@ -43,11 +43,11 @@ async def replay_all(letters: DeadLetterStore, redis: Redis, now: datetime) -> i
     replayed, after = 0, None
     while page := await letters.list(after=after, limit=_PAGE):
         after = page[-1].letter_id
-        replayed += await replay(page, letters, redis, now)
+        replayed += await enqueue_letters(page, letters, redis, now)
     return replayed
 
 
-async def replay(
+async def enqueue_letters(
     some: Iterable[DeadLetter], letters: DeadLetterStore, redis: Redis, now: datetime
 ) -> int:
     """Puts letters whose payload is complete on the queue. Returns how many.

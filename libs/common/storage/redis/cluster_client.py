@@ -15,7 +15,7 @@ from redis.exceptions import RedisError, ResponseError, TryAgainError
 
 from libs.common.storage.redis.answers import all_of, answers_of, first_answer
 from libs.common.storage.redis.cluster import NOTHING_DONE, ClusterPool, NotReached
-from libs.common.storage.redis.key_slots import is_script, key_of, slot_of
+from libs.common.storage.redis.key_slots import first_key, is_script, slot_of
 from libs.common.storage.redis.node_links import one_slot_of
 from libs.common.storage.redis.node_pool import NodePool
 
@@ -38,7 +38,7 @@ class Routed(Redis):
             return first_answer(await answers_of(sent))
         if command[0] == "MGET" or command[0] in _COUNTING:
             return await self._split(command[0], command[1:], options)
-        key = key_of(command)
+        key = first_key(command)
         if key is None:
             return await super().execute_command(*command, **options)  # type: ignore[no-untyped-call]
         send = partial(self._send, command, options)
@@ -135,7 +135,7 @@ class ClusterPipeline(Pipeline):
     async def _execute_parts(self, commands: Any, raise_on_error: bool) -> list[Any]:
         parts: dict[NodePool | None, list[int]] = {}
         for place, (command, _) in enumerate(commands):
-            key = key_of(command)
+            key = first_key(command)
             pool = None if key is None else await self._cluster.nodes.find(slot_of(key))
             parts.setdefault(pool, []).append(place)
         answers = await all_of(

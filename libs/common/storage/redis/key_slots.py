@@ -20,7 +20,7 @@ _SCRIPTS = frozenset({"EVAL", "EVALSHA", "EVAL_RO", "EVALSHA_RO"})
 _FIRST_KEY_OF_SCRIPT = 3
 
 
-def key_of(command: Sequence[Any]) -> str | bytes | None:
+def first_key(command: Sequence[Any]) -> str | bytes | None:
     """The command's first key; None if it has none."""
     name = command[0]
     if name in _SCRIPTS:
@@ -41,7 +41,7 @@ def slot_of(key: str | bytes) -> int:
 
 def slots_of(commands: Sequence[Sequence[Any]]) -> set[int]:
     """Of their first keys. Those of a transaction mostly share one tag."""
-    tags = {_tag_of(key) for command in commands if (key := key_of(command)) is not None}
+    tags = {_tag_of(key) for command in commands if (key := first_key(command)) is not None}
     return {_slot_of_tag(tag) for tag in tags}
 
 

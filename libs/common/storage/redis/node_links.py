@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from libs.common.storage.redis.answers import answers_of, first_answer
 from libs.common.storage.redis.cluster import ClusterPool, NotReached
-from libs.common.storage.redis.key_slots import is_script, key_of, slot_of, slots_of
+from libs.common.storage.redis.key_slots import first_key, is_script, slot_of, slots_of
 from libs.common.storage.redis.node_pool import NodePool
 from libs.common.storage.redis.wire import Link, Wire
 
@@ -35,7 +35,7 @@ class NodeLinks:
         self._guards = {slot_of(name): _guard(name) for name in names}
 
     def run(self, command: tuple[Any, ...]) -> Awaitable[Any]:
-        packed, key = hiredis.pack_command(command), key_of(command)
+        packed, key = hiredis.pack_command(command), first_key(command)
         if key is None:
             return self._run_without_key(command, packed)
         send = partial(self._send, packed)
@@ -101,6 +101,6 @@ def one_slot_of(commands: Sequence[Sequence[Any]]) -> int:
     """Raises AssertionError if the commands' keys lie in several slots, or there is none."""
     slots = slots_of(commands)
     if len(slots) != 1:
-        keys = [key_of(command) for command in commands]
+        keys = [first_key(command) for command in commands]
         raise AssertionError(f"a transaction's keys lie in {len(slots)} slots: {keys}")
     return slots.pop()

@@ -59,7 +59,7 @@ class SharedCache(Generic[V]):
         self, object_id: str, load: Callable[[str], Awaitable[V | None]]
     ) -> Loaded[V] | None:
         """From Redis, else from `load`. `Loaded` bounds how long the caller may keep the value."""
-        name = key_of(self._kind, object_id)
+        name = cached_item_key(self._kind, object_id)
         found = await self._find(name)
         if found is not None:
             return found
@@ -104,8 +104,10 @@ class SharedCache(Generic[V]):
 
 async def tombstone(redis: Redis, kind: InvalidationKind, object_id: str) -> None:
     """After a write: removes the cached value and blocks caching for `_TOMBSTONE_S`."""
-    await run_once(redis, _SET_TOMBSTONE, [key_of(kind, object_id)], _TOMBSTONE, _TOMBSTONE_S)
+    await run_once(
+        redis, _SET_TOMBSTONE, [cached_item_key(kind, object_id)], _TOMBSTONE, _TOMBSTONE_S
+    )
 
 
-def key_of(kind: InvalidationKind, object_id: str) -> str:
+def cached_item_key(kind: InvalidationKind, object_id: str) -> str:
     return f"gateway:l2:{_VERSION}:{kind}:{object_id}"

@@ -9,8 +9,8 @@ from services.admin import accounts
 from services.admin.accounts import AccountView
 from services.admin.console.edits import edit_form, save
 from services.admin.console.elements import panel
-from services.admin.console.form_fields import FormField, Typed, body_of, typed_of
-from services.admin.console.forms import form_of, status_of
+from services.admin.console.form_fields import FormField, Typed, form_body, typed_of
+from services.admin.console.forms import error_status, form_of
 from services.admin.console.limit_fields import LIMITS, budget_fields, limits_shown, several_budgets
 from services.admin.console.page import (
     ConsolePage,
@@ -53,7 +53,7 @@ async def new_page(view: View, error: AppError | None = None) -> Shown:
             error=error, hidden=view.once(error),
         ),
     )  # fmt: skip
-    return ConsolePage(name="New account", content=content, status=status_of(error))
+    return ConsolePage(name="New account", content=content, status=error_status(error))
 
 
 async def create(view: View) -> Shown:
@@ -75,7 +75,7 @@ async def edit_page(view: View, error: AppError | None = None, *, raced: bool = 
     return ConsolePage(
         name=f"Change {answer.content.name}",
         content=panel("Account", several_budgets(len(answer.content.budgets)), form),
-        status=status_of(error),
+        status=error_status(error),
     )
 
 
@@ -91,7 +91,7 @@ async def change(view: View) -> Shown:
 
 def _body(fields: Sequence[FormField], typed: Typed) -> dict[str, Any]:
     """An empty amount means no budget: null removes what there was."""
-    body = body_of(fields, typed)
+    body = form_body(fields, typed)
     if "budget" in body and body["budget"].get("limit_usd") is None:
         body["budget"] = None
     return body

@@ -12,7 +12,7 @@ from services.admin.alerts.deliveries import AlertView
 from services.admin.console.alerts_table import alerts_table
 from services.admin.console.elements import (
     NOTHING,
-    count,
+    count_text,
     facts,
     json_block,
     link,
@@ -92,7 +92,7 @@ async def _facts(view: View, alert: AlertView) -> Node:
             ("Receiver", await _receiver(view, alert.receiver_id)),
             ("Account", account or NOTHING),
             ("State", status_badge(alert.state)),
-            ("Tries", count(alert.tries)),
+            ("Tries", count_text(alert.tries)),
             ("Tried last", when(alert.tried_at, view.zone, seconds=True)),
             ("Tried next", when(alert.next_try_at, view.zone, seconds=True)),
             ("Delivered", when(alert.delivered_at, view.zone, seconds=True)),

@@ -9,8 +9,8 @@ from libs.common.errors import AppError, Conflict, NotFound, ValidationFailed
 from libs.common.schemas.correction import OrderedKind
 from services.admin import corrections
 from services.admin.console.elements import panel
-from services.admin.console.form_fields import FormField, body_of
-from services.admin.console.forms import form_of, status_of
+from services.admin.console.form_fields import FormField, form_body
+from services.admin.console.forms import error_status, form_of
 from services.admin.console.page import (
     ConsolePage,
     PageHandler,
@@ -47,12 +47,12 @@ async def new_page(view: View, error: AppError | None = None) -> Shown:
     )  # fmt: skip
     said = p["A correction is a separate entry. Entries are never changed or removed."]
     return ConsolePage(
-        name="New correction", content=panel("Entry", said, form), status=status_of(error)
+        name="New correction", content=panel("Entry", said, form), status=error_status(error)
     )
 
 
 async def create(view: View) -> Shown:
-    body = body_of(_FIELDS, view.typed)
+    body = form_body(_FIELDS, view.typed)
     # The same form is the same correction, however often it is sent.
     body["idempotency_key"] = next(iter(view.once().values()))
     try:

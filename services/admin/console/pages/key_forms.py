@@ -9,8 +9,8 @@ from libs.common.errors import AppError, Conflict, NotFound, ValidationFailed
 from services.admin import keys, rotations
 from services.admin.console.edits import edit_form, save
 from services.admin.console.elements import link, panel, secret_text
-from services.admin.console.form_fields import FormField, Typed, body_of, typed_of
-from services.admin.console.forms import form_of, status_of
+from services.admin.console.form_fields import FormField, Typed, form_body, typed_of
+from services.admin.console.forms import error_status, form_of
 from services.admin.console.limit_fields import LIMITS, budget_fields, limits_shown, several_budgets
 from services.admin.console.page import ConsolePage, PageHandler, Shown, View, form_for, segment
 from services.admin.key_bodies import KeyView, NewKeyView
@@ -44,7 +44,7 @@ async def new_page(view: View, error: AppError | None = None) -> Shown:
         "/console/new/key", view.session.csrf, _NEW, submit="Make the key", typed=typed,
         error=error, hidden=view.once(error),
     )  # fmt: skip
-    return ConsolePage(name="New key", content=panel("New key", form), status=status_of(error))
+    return ConsolePage(name="New key", content=panel("New key", form), status=error_status(error))
 
 
 async def create(view: View) -> Shown:
@@ -92,7 +92,7 @@ async def edit_page(view: View, error: AppError | None = None, *, raced: bool = 
     return ConsolePage(
         name="Change the key",
         content=panel("Key", several_budgets(len(answer.content.budgets)), form),
-        status=status_of(error),
+        status=error_status(error),
     )
 
 
@@ -129,7 +129,7 @@ def _body(
 
     What a form does not show, or cannot say again, stays as it was before.
     """
-    body = body_of(fields, typed)
+    body = form_body(fields, typed)
     if before is not None and body.get("expires_at") == _typed(before)["expires_at"]:
         # The time of an expired key lies in the past, which is not a time to set.
         del body["expires_at"]
@@ -148,14 +148,14 @@ async def rotate_page(view: View, error: AppError | None = None) -> Shown:
     )  # fmt: skip
     said = p["The key keeps its id, limits, budgets and history; only its secret changes."]
     return ConsolePage(
-        name="Rotate the key", content=panel("Rotate", said, form), status=status_of(error)
+        name="Rotate the key", content=panel("Rotate", said, form), status=error_status(error)
     )
 
 
 async def rotate(view: View) -> Shown:
     try:
         made = await view.api.call(
-            rotations.rotate_key, body=body_of(_GRACE, view.typed),
+            rotations.rotate_key, body=form_body(_GRACE, view.typed),
             headers=view.once_headers(), api_key=view.request.path_params["key_id"],
         )  # fmt: skip
     except (ValidationFailed, Conflict) as error:

@@ -13,7 +13,7 @@ from services.admin.console.elements import (
     NOTHING,
     Column,
     badge,
-    count,
+    count_text,
     counted,
     facts,
     figure_tile,
@@ -78,15 +78,15 @@ def _tiles(view: View, health: LedgerHealthView) -> Node:
     spooled = [each for each in spools or () if each.until is None]
     sizes = [each.size for each in spooled if each.size is not None]
     return div(".tiles")[
-        figure_tile("Queue, jobs", NOTHING if queue is None else count(queue.jobs), lag),
+        figure_tile("Queue, jobs", NOTHING if queue is None else count_text(queue.jobs), lag),
         figure_tile(
             "Gateways that spool",
-            NOTHING if spools is None else count(len(spooled)),
+            NOTHING if spools is None else count_text(len(spooled)),
             size_text(sum(sizes)) if sizes else "as they say themselves",
         ),
         figure_tile(
             "Dead letters",
-            count(health.dead_letters),
+            count_text(health.dead_letters),
             "wait to be replayed" if health.dead_letters else "every delivery was posted",
         ),
         figure_tile(
@@ -158,7 +158,10 @@ def _rounds(view: View, health: LedgerHealthView) -> Node:
             ("Last round", proof_badge(state.ok)),
             ("All proved", when(state.last_success_at, view.zone, seconds=True)),
             ("Round under way", under_way or NOTHING),
-            ("Sealed", f"{count(state.sealed_accounts)} of {count(state.accounts)} accounts"),
+            (
+                "Sealed",
+                f"{count_text(state.sealed_accounts)} of {count_text(state.accounts)} accounts",
+            ),
         ]
     )
 
@@ -173,10 +176,10 @@ async def _proved_now(view: View) -> Node:
     )
     pairs: list[tuple[str, Node]] = [
         ("Result", badge("it agrees", "good") if found.ok else badge("it differs", "bad")),
-        ("Accounts", count(found.accounts)),
-        ("Entries", count(found.entries)),
+        ("Accounts", count_text(found.accounts)),
+        ("Entries", count_text(found.entries)),
         ("Their sum", usd(found.entries_total_usd)),
-        ("Accounts that differ", count(found.drifting_accounts)),
+        ("Accounts that differ", count_text(found.drifting_accounts)),
         ("When", when(found.checked_at, view.zone, seconds=True)),
     ]
     more = found.next_cursor and view.with_query(proved=found.next_cursor)
@@ -248,8 +251,8 @@ def _letter(view: View, each: LetterView, *, may: bool) -> list[Node]:
         account or NOTHING,
         when(each.buried_at, view.zone),
         each.reason,
-        count(each.times),
-        count(each.size),
+        count_text(each.times),
+        count_text(each.size),
         details[summary["Show"], inner],
     ]
 
@@ -275,7 +278,7 @@ async def _audit(view: View) -> list[Node]:
         facts(
             [
                 ("Chain", badge("unbroken", "good") if found.ok else badge("broken", "bad")),
-                ("Records", count(found.records)),
+                ("Records", count_text(found.records)),
                 ("Head", mono(f"{found.head.seq}: {found.head.hash}")),
                 ("Fault", _fault(found.fault)),
             ]

@@ -10,7 +10,7 @@ from services.admin import model_tests, models
 from services.admin.console.elements import (
     NOTHING,
     Column,
-    count,
+    count_text,
     facts,
     link,
     mono,
@@ -118,7 +118,7 @@ def _health(view: View, each: DeploymentView) -> Node:
 
 def _row(view: View, each: DeploymentView) -> list[Node]:
     return [
-        each.model, _health(view, each), count(each.priority), count(each.weight),
+        each.model, _health(view, each), count_text(each.priority), count_text(each.weight),
         [div[said] for said in _else(each)] or NOTHING, mono(each.deployment_id),
     ]  # fmt: skip
 
@@ -154,9 +154,9 @@ def _test_one(view: View, route: RouteView, each: DeploymentView) -> Node:
 def _facts(route: RouteView) -> Node:
     return facts(
         [
-            ("Tries at most", count(route.max_attempts)),
-            ("Rests after failures", count(route.cooldown_after)),
-            ("Rests for, seconds", count(route.cooldown_s)),
+            ("Tries at most", count_text(route.max_attempts)),
+            ("Rests after failures", count_text(route.cooldown_after)),
+            ("Rests for, seconds", count_text(route.cooldown_s)),
             ("Falls back to", ", ".join(route.fallbacks) or NOTHING),
             ("When the prompt is too long", ", ".join(route.context_fallbacks) or NOTHING),
             ("Answers name", _ANSWER_MODELS[route.answer_model]),
@@ -174,7 +174,7 @@ def _results(results: Sequence[TestResult]) -> Node:
         [
             mono(each.deployment_id),
             status_badge("ok" if each.ok else "failed"),
-            count(each.latency_ms),
+            count_text(each.latency_ms),
             usd(each.cost_usd),
             each.error
             or (each.request_id and link(f"/console/calls/{each.request_id}", "the call")),

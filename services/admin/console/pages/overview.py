@@ -22,7 +22,7 @@ from services.admin.console.elements import (
     NOTHING,
     Column,
     badge,
-    count,
+    count_text,
     counted,
     facts,
     figure_tile,
@@ -32,8 +32,8 @@ from services.admin.console.elements import (
     proof_badge,
     rows_table,
     share,
+    short_usd,
     usd,
-    usd_text,
 )
 from services.admin.console.page import ConsolePage, PageHandler, Shown, View, segment
 from services.admin.console.pages import budgets
@@ -103,8 +103,10 @@ def _period_links(view: View, chosen: str) -> Node:
 
 def _tiles(total: SumsView, before: SumsView | None) -> Node:
     def tile(name: str, of: Callable[[SumsView], int], note: str = "") -> Node:
-        was = "" if before is None else f"{count(of(before))} before"
-        return figure_tile(name, count(of(total)), ", ".join(each for each in (note, was) if each))
+        was = "" if before is None else f"{count_text(of(before))} before"
+        return figure_tile(
+            name, count_text(of(total)), ", ".join(each for each in (note, was) if each)
+        )
 
     def failed(sums: SumsView) -> int:
         return sums.statuses.get("upstream_error", 0)
@@ -129,14 +131,14 @@ def _change(total: SumsView, before: SumsView | None) -> str | None:
         return "nothing in the period before"
     change = (total.cost_usd - before.cost_usd) * 100 / before.cost_usd
     signed = f"{change:+.0f}".replace("-", MINUS)
-    return f"{signed} % on {usd_text(before.cost_usd)} before"
+    return f"{signed} % on {short_usd(before.cost_usd)} before"
 
 
 def _top(
     name: str, rows: Sequence[GroupView], total: SumsView, shown: Callable[[GroupView], Node]
 ) -> Node:
     table = [
-        [shown(row), usd(row.cost_usd), count(row.calls), share(row.cost_usd, total.cost_usd)]
+        [shown(row), usd(row.cost_usd), count_text(row.calls), share(row.cost_usd, total.cost_usd)]
         for row in rows
     ]
     empty = p["No call in this period."]
@@ -206,7 +208,7 @@ async def _ledger(view: View) -> Node:
         ("Waits to be posted", waiting),
         (
             "Dead letters",
-            badge(count(letters), "bad") if letters else "none: every delivery was posted",
+            badge(count_text(letters), "bad") if letters else "none: every delivery was posted",
         ),
     ]
     return panel("Ledger", facts(pairs), p[link("/console/ledger", "Look at the ledger")])

@@ -19,8 +19,8 @@ from services.admin.console.elements import (
     when,
 )
 from services.admin.console.filters import filters
-from services.admin.console.form_fields import FormField, body_of, typed_of
-from services.admin.console.forms import confirm_form, form_of, status_of
+from services.admin.console.form_fields import FormField, form_body, typed_of
+from services.admin.console.forms import confirm_form, error_status, form_of
 from services.admin.console.page import (
     ConsolePage,
     PageHandler,
@@ -97,13 +97,15 @@ async def new_page(view: View, error: AppError | None = None) -> Shown:
         "/console/new/person", view.session.csrf, _FIELDS, submit="Make an admin key",
         typed=view.typed, error=error, hidden=view.once(error),
     )  # fmt: skip
-    return ConsolePage(name="New person", content=panel("Admin key", made), status=status_of(error))
+    return ConsolePage(
+        name="New person", content=panel("Admin key", made), status=error_status(error)
+    )
 
 
 async def create(view: View) -> Shown:
     try:
         made = await view.api.call(
-            people.create_person, body=body_of(_FIELDS, view.typed), headers=view.once_headers()
+            people.create_person, body=form_body(_FIELDS, view.typed), headers=view.once_headers()
         )
     except (ValidationFailed, Conflict, NotFound) as error:
         return await new_page(view, error)
@@ -121,7 +123,7 @@ async def edit_page(view: View, error: AppError | None = None, *, raced: bool = 
     return ConsolePage(
         name=f"Change {answer.content.name}",
         content=panel("Admin key", form),
-        status=status_of(error),
+        status=error_status(error),
     )
 
 
@@ -132,7 +134,7 @@ async def change(view: View) -> Shown:
     # Unchanged fields are omitted: the time of an expired key lies in the past.
     changed = [each for each in _FIELDS if view.typed.get(each.path, "") != stored[each.path]]
     return await save(
-        view, people.change_person, body_of(changed, view.typed), noun="person", again=edit_page,
+        view, people.change_person, form_body(changed, view.typed), noun="person", again=edit_page,
         then="/console/people", person_id=person_id,
     )  # fmt: skip
 

@@ -12,14 +12,14 @@ from services.admin.console.elements import (
     NOTHING,
     Column,
     badge,
-    count,
+    count_text,
     mono,
     panel,
     rows_table,
     when,
 )
 from services.admin.console.form_fields import FormField
-from services.admin.console.forms import confirm_form, form_of, status_of
+from services.admin.console.forms import confirm_form, error_status, form_of
 from services.admin.console.page import (
     ConsolePage,
     PageHandler,
@@ -58,7 +58,7 @@ async def show_page(
             panel("From LiteLLM's bundled map", asked),
             await _imports(view),
         ],
-        status=status_of(error),
+        status=error_status(error),
     )
 
 
@@ -128,7 +128,7 @@ def _import_row(view: View, each: PriceImport) -> list[Node]:
     return [
         mono(each.import_id),
         when(each.effective_from, view.zone),
-        count(each.versions),
+        count_text(each.versions),
         badge("undone") if each.undone else badge("counts", "good"),
         details[summary["Undo"], undo] if may else NOTHING,
     ]

@@ -23,8 +23,8 @@ from services.admin.console.elements import (
     when,
 )
 from services.admin.console.filters import filters
-from services.admin.console.form_fields import FormField, body_of
-from services.admin.console.forms import confirm_form, form_of, status_of
+from services.admin.console.form_fields import FormField, form_body
+from services.admin.console.forms import confirm_form, error_status, form_of
 from services.admin.console.page import (
     ConsolePage,
     PageHandler,
@@ -177,14 +177,14 @@ async def new_page(view: View, error: AppError | None = None) -> Shown:
         error=error, hidden=view.once(error),
     )  # fmt: skip
     return ConsolePage(
-        name="Set a price", content=panel("New version", made), status=status_of(error)
+        name="Set a price", content=panel("New version", made), status=error_status(error)
     )
 
 
 async def create(view: View) -> Shown:
     try:
         made = await view.api.call(
-            costs.create_cost, body=body_of(_NEW, view.typed), headers=view.once_headers()
+            costs.create_cost, body=form_body(_NEW, view.typed), headers=view.once_headers()
         )
     except (ValidationFailed, Conflict, NotFound) as error:
         return await new_page(view, error)
@@ -234,12 +234,12 @@ async def quote_page(
     return ConsolePage(
         name="What would it cost?",
         content=[None if answer is None else _quoted(answer), panel("Usage", asked)],
-        status=status_of(error),
+        status=error_status(error),
     )
 
 
 async def quote(view: View) -> Shown:
-    body = body_of(_QUOTE, view.typed)
+    body = form_body(_QUOTE, view.typed)
     try:
         body["usage"] = msgspec.Raw(body.get("usage", "{}").encode())
         msgspec.json.decode(body["usage"], type=dict[str, msgspec.Raw])

@@ -23,8 +23,8 @@ from services.admin.console.elements import (
     status_badge,
     when,
 )
-from services.admin.console.form_fields import FormField, body_of, typed_of
-from services.admin.console.forms import confirm_form, form_of, status_of
+from services.admin.console.form_fields import FormField, form_body, typed_of
+from services.admin.console.forms import confirm_form, error_status, form_of
 from services.admin.console.page import (
     ConsolePage,
     PageHandler,
@@ -98,7 +98,7 @@ async def new_page(view: View, error: AppError | None = None) -> Shown:
         typed=view.typed, error=error, hidden=view.once(error),
     )  # fmt: skip
     return ConsolePage(
-        name="New receiver", content=panel("Receiver", made), status=status_of(error)
+        name="New receiver", content=panel("Receiver", made), status=error_status(error)
     )
 
 
@@ -106,7 +106,7 @@ async def create(view: View) -> Shown:
     try:
         made = await view.api.call(
             receivers.create_receiver,
-            body=body_of(_FIELDS, view.typed),
+            body=form_body(_FIELDS, view.typed),
             headers=view.once_headers(),
         )
     except (ValidationFailed, Conflict, NotFound) as error:
@@ -196,14 +196,14 @@ async def edit_page(view: View, error: AppError | None = None, *, raced: bool = 
     return ConsolePage(
         name=f"Change {answer.content.name or 'the receiver'}",
         content=panel("Receiver", form),
-        status=status_of(error),
+        status=error_status(error),
     )
 
 
 async def change(view: View) -> Shown:
     receiver_id = view.request.path_params["receiver_id"]
     return await save(
-        view, receivers.change_receiver, body_of(_ALL_FIELDS, view.typed), noun="receiver",
+        view, receivers.change_receiver, form_body(_ALL_FIELDS, view.typed), noun="receiver",
         again=edit_page, then=_path(receiver_id), receiver_id=receiver_id,
     )  # fmt: skip
 
@@ -233,7 +233,7 @@ async def rotate_page(view: View, error: AppError | None = None) -> Shown:
               "signature by each, so that none is rejected while you change it at the receiver."],
             form,
         ),
-        status=status_of(error),
+        status=error_status(error),
     )  # fmt: skip
 
 
@@ -241,7 +241,7 @@ async def rotate(view: View) -> Shown:
     try:
         made = await view.api.call(
             receivers.rotate_secret,
-            body=body_of(_GRACE, view.typed),
+            body=form_body(_GRACE, view.typed),
             headers=view.once_headers(),
             receiver_id=view.request.path_params["receiver_id"],
         )

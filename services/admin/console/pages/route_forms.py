@@ -12,8 +12,8 @@ from libs.common.schemas.usage import ClientFormat
 from services.admin import models
 from services.admin.console.edits import edit_form, save
 from services.admin.console.elements import panel
-from services.admin.console.form_fields import FieldGroup, FormField, Typed, body_of, typed_of
-from services.admin.console.forms import form_of, status_of
+from services.admin.console.form_fields import FieldGroup, FormField, Typed, form_body, typed_of
+from services.admin.console.forms import error_status, form_of
 from services.admin.console.page import (
     ConsolePage,
     PageHandler,
@@ -117,14 +117,14 @@ async def new_page(view: View, error: AppError | None = None) -> Shown:
         submit="Make the route", typed=typed, error=error,
         hidden=view.once(error) | _ids(rows), also={_MORE: "Add a deployment"},
     )  # fmt: skip
-    return ConsolePage(name="New route", content=panel("Route", form), status=status_of(error))
+    return ConsolePage(name="New route", content=panel("Route", form), status=error_status(error))
 
 
 async def create(view: View) -> Shown:
     if _MORE in view.typed:
         return await new_page(_with_one_more(view))
     _drop_removed(view)
-    body = body_of((_NAME, *_ROUTE), view.typed) | _deployments(view.typed)
+    body = form_body((_NAME, *_ROUTE), view.typed) | _deployments(view.typed)
     try:
         route = await view.api.call(models.create_model, body=body, headers=view.once_headers())
     except (ValidationFailed, Conflict, NotFound) as error:
@@ -143,7 +143,7 @@ async def edit_page(view: View, error: AppError | None = None, *, raced: bool = 
     return ConsolePage(
         name=f"Change {answer.content.model}",
         content=panel("Route", form),
-        status=status_of(error),
+        status=error_status(error),
     )
 
 
@@ -151,7 +151,7 @@ async def change(view: View) -> Shown:
     if _MORE in view.typed:
         return await edit_page(_with_one_more(view))
     _drop_removed(view)
-    body = body_of(_ROUTE, view.typed) | _deployments(view.typed)
+    body = form_body(_ROUTE, view.typed) | _deployments(view.typed)
     name = view.request.path_params["name"]
     return await save(
         view, models.change_model, body, noun="route", again=edit_page,
@@ -207,7 +207,7 @@ def _is_untouched(row: TypedRow) -> bool:
 
 def _deployments(typed: Typed) -> dict[str, Any]:
     rows = _rows(typed)
-    bodies = [body_of((*_DEPLOYMENT, *_RARE), row) for row in rows]
+    bodies = [form_body((*_DEPLOYMENT, *_RARE), row) for row in rows]
     for row, body in zip(rows, bodies, strict=True):
         if row.get(_ID):
             body[_ID] = row[_ID]

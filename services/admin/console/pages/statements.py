@@ -9,7 +9,7 @@ from htpy import Node, nav, p
 from services.admin.console.elements import (
     NOTHING,
     Column,
-    count,
+    count_text,
     facts,
     link,
     panel,
@@ -36,7 +36,7 @@ async def show_page(view: View) -> Shown:
     )  # fmt: skip
     rows: list[list[Node]] = [
         [
-            line.key_name or line.key_id or NOTHING, line.model or NOTHING, count(line.calls),
+            line.key_name or line.key_id or NOTHING, line.model or NOTHING, count_text(line.calls),
             usd(line.calls_usd), usd(line.corrections_usd), usd(line.credits_usd),
             usd(line.total_usd),
         ]

@@ -159,7 +159,7 @@ class _ChunkWriter:
         return {
             "index": choice.index,
             "delta": delta,
-            "logprobs": plain(getattr(choice, "logprobs", None)),
+            "logprobs": plain_data(getattr(choice, "logprobs", None)),
             "finish_reason": self._telling.end(
                 choice.finish_reason, self._stream.own_end, has_said=self._has_said
             ),
@@ -194,10 +194,10 @@ def is_hosted(call: Any) -> bool:
     return isinstance(call.id, str) and call.id.startswith(_HOSTED_CALL)
 
 
-def plain(value: Any) -> Any:
+def plain_data(value: Any) -> Any:
     """Plain data of what may be one of LiteLLM's models, nulls left out."""
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [plain_data(item) for item in value]
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json", exclude_none=True, warnings=False)
     return value
@@ -217,7 +217,7 @@ def _choice(choice: Any, telling: Telling) -> dict[str, Any]:
             **_content(message, but=("content", "refusal")),
             **({"tool_calls": calls} if calls else {}),
         },
-        "logprobs": plain(getattr(choice, "logprobs", None)),
+        "logprobs": plain_data(getattr(choice, "logprobs", None)),
         "finish_reason": telling.end_of(choice),
     }
 
@@ -226,7 +226,7 @@ def _content(said: Any, but: tuple[str, ...] = ()) -> dict[str, Any]:
     """What a message or delta says beside its tool calls; empty and null parts are left out."""
     names = ("content", "refusal", "reasoning_content", *_EXTRAS)
     values = {name: getattr(said, name, None) for name in names if name not in but}
-    return {name: plain(value) for name, value in values.items() if value}
+    return {name: plain_data(value) for name, value in values.items() if value}
 
 
 def _unnumbered(block: Any) -> Any:

@@ -7,7 +7,7 @@ events: what LiteLLM writes lacks events, numbers and the 1-hour share of cache 
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from services.gateway.upstream.adapters.chat import CallNumbers, is_hosted, plain
+from services.gateway.upstream.adapters.chat import CallNumbers, is_hosted, plain_data
 from services.gateway.upstream.adapters.chat_stream import ChatStream
 from services.gateway.upstream.adapters.library import Library
 from services.gateway.upstream.adapters.response_events import ResponseEvents
@@ -94,17 +94,17 @@ async def response_frames(
 def _say(events: ResponseEvents, said: Any) -> None:
     """What a message or a delta holds beside its tool calls, in the order of a response."""
     events.think(
-        getattr(said, "reasoning_content", None), plain(getattr(said, "thinking_blocks", None))
+        getattr(said, "reasoning_content", None), plain_data(getattr(said, "thinking_blocks", None))
     )
     fields = getattr(said, "provider_specific_fields", None)
     events.search(_calls(fields.get("web_search_calls")) if isinstance(fields, dict) else [])
     events.write(getattr(said, "content", None))
     events.refuse(getattr(said, "refusal", None))
-    events.annotate(plain(getattr(said, "annotations", None)))
+    events.annotate(plain_data(getattr(said, "annotations", None)))
 
 
 def _calls(calls: Any) -> list[Any]:
     """LiteLLM lists searches in a message and keys them by id in a stream."""
     listed = list(calls.values()) if isinstance(calls, dict) else calls
-    found: list[Any] = plain(listed) if isinstance(listed, list) else []
+    found: list[Any] = plain_data(listed) if isinstance(listed, list) else []
     return found

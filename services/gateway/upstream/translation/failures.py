@@ -52,7 +52,7 @@ def error_of(
     `pause_s` is how long its answer's headers ask to be left alone, `param` the client's field that
     it is about.
     """
-    status = status_of(failure)
+    status = failure_status(failure)
     words = f"{failure.code or ''} {failure.kind or ''} {failure.message}"
     if says_too_long(words.encode()):
         return UpstreamRefused(
@@ -80,7 +80,7 @@ def is_out_of_credit(words: bytes) -> bool:
     return _NO_CREDIT.search(words, 0, _SEARCHED_BYTES) is not None
 
 
-def status_of(failure: ReportedError) -> int:
+def failure_status(failure: ReportedError) -> int:
     """A failure without a status is the provider's, unless its words say otherwise."""
     status = failure.status
     if status is None:
@@ -90,7 +90,7 @@ def status_of(failure: ReportedError) -> int:
     return status
 
 
-def failure_of(error: AppError) -> ReportedError:
+def reported_error(error: AppError) -> ReportedError:
     """For a stream that has begun; its writer owns the form of the frame."""
     kind = "rate_limit_error" if error.status == _TOO_MANY_REQUESTS else None
     return ReportedError(message=error.message, status=error.status, kind=kind, code=error.code)

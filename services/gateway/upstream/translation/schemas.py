@@ -72,7 +72,7 @@ _MAX_KEPT = 1_024
 _kept: dict[tuple[bytes, Dialect], str | None] = {}
 
 
-def problem_of(schema: msgspec.Raw, dialect: Dialect) -> str | None:
+def schema_problem(schema: msgspec.Raw, dialect: Dialect) -> str | None:
     """The reason, for the client, why the schema leaves the dialect; None if it fits."""
     data = bytes(schema)
     key = (sha256(data).digest(), dialect)

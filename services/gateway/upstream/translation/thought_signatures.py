@@ -36,6 +36,6 @@ def signature_in(value: str, native: str) -> ThoughtSignature | None:
     return ThoughtSignature(family, data) if family else None
 
 
-def shown(signature: ThoughtSignature, native: str) -> str:
+def shown_signature(signature: ThoughtSignature, native: str) -> str:
     """As a client of the `native` family's format gets it."""
     return signature.data if signature.family == native else envelope(signature)

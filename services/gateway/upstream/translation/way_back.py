@@ -13,7 +13,7 @@ from services.gateway.formats.sse import FrameSplitter
 from services.gateway.upstream.answer import EVENT_STREAM_HEADERS, JSON_HEADERS, Stream, WholeAnswer
 from services.gateway.upstream.translation.blamed_fields import blamed_field
 from services.gateway.upstream.translation.engine import Translation
-from services.gateway.upstream.translation.failures import error_of, failure_of, unfinished
+from services.gateway.upstream.translation.failures import error_of, reported_error, unfinished
 from services.gateway.upstream.translation.language import Language
 from services.gateway.upstream.translation.reply import Reader, ReportedError, Writer
 from services.gateway.upstream.translation.sequencer import Sequencer
@@ -98,7 +98,7 @@ class _TranslatedStream:
         self.error: AppError | None = None
         self._source = stream
         self._writer: Writer = translation.client.writer(translation.context)
-        self._sequencer = Sequencer(self._writer, lambda failure: failure_of(error_of(failure)))
+        self._sequencer = Sequencer(self._writer, lambda failure: reported_error(error_of(failure)))
         self._reader: Reader = translation.target.reader(
             self._sequencer, translation.context.family
         )
@@ -160,5 +160,5 @@ class _TranslatedStream:
         return self._reader.tier
 
     def error_frame(self, error: AppError) -> bytes:
-        self._sequencer.failed(failure_of(error))
+        self._sequencer.failed(reported_error(error))
         return self._writer.take()

@@ -14,7 +14,7 @@ from openai.types.responses.response_create_params import ResponseCreateParamsNo
 from libs.common.errors import InvalidRequest
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.upstream.translation.parts import ThoughtSignature
-from services.gateway.upstream.translation.thought_signatures import shown
+from services.gateway.upstream.translation.thought_signatures import shown_signature
 from tests.unit.translation.judge import faults
 from tests.unit.translation.mending.calls import sent
 
@@ -329,7 +329,7 @@ def _thought(family: str) -> dict[str, Any]:
     return {
         "type": "thinking",
         "thinking": f"thought-of-{family}",
-        "signature": shown(signature, "anthropic"),
+        "signature": shown_signature(signature, "anthropic"),
     }
 
 

@@ -66,7 +66,7 @@ def minted_id(answer_id: str, index: int) -> str:
     return f"call_{digest[:_MINTED_CHARS]}"
 
 
-def arguments_of(arguments: str | dict[str, msgspec.Raw] | None) -> str:
+def arguments_text(arguments: str | dict[str, msgspec.Raw] | None) -> str:
     """Some servers send an object in the place of its text."""
     if isinstance(arguments, dict):
         return _encode(arguments).decode()
@@ -156,7 +156,7 @@ def _call(call: answer_wire.AnswerCall, index: int, answer_id: str) -> ToolCall:
         function = call.function or answer_wire.AnswerFunction()
         # No arguments are an empty object.
         name, is_freeform = function.name or "", False
-        said = arguments_of(function.arguments) or "{}"
+        said = arguments_text(function.arguments) or "{}"
     return ToolCall(
         id=call_id,
         name=name,

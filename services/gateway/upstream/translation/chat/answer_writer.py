@@ -11,7 +11,7 @@ from services.gateway.upstream.translation.chat.calls import written_call
 from services.gateway.upstream.translation.chat.citations import annotations
 from services.gateway.upstream.translation.chat.part_writer import BREAK
 from services.gateway.upstream.translation.chat.stops import finish_reason
-from services.gateway.upstream.translation.chat.thoughts import block_of, text_of
+from services.gateway.upstream.translation.chat.thoughts import block_of, thought_text
 from services.gateway.upstream.translation.chat.usage_writer import tier_of, write_usage
 from services.gateway.upstream.translation.omissions import omit
 from services.gateway.upstream.translation.parts import (
@@ -119,7 +119,7 @@ def _beside_words(parts: list[Part], context: AnswerContext) -> dict[str, Any]:
 
 def _thinking(thoughts: list[Thinking]) -> dict[str, Any]:
     members: dict[str, Any] = {}
-    if texts := [text for thought in thoughts if (text := text_of(thought))]:
+    if texts := [text for thought in thoughts if (text := thought_text(thought))]:
         members["reasoning_content"] = BREAK.join(texts)
     if blocks := [told for thought in thoughts if (told := block_of(thought)) is not None]:
         members["thinking_blocks"] = blocks

@@ -27,13 +27,13 @@ _citations = msgspec.json.Decoder(list[msgspec.Raw])
 def annotations(raws: msgspec.Raw, start: int, end: int) -> list[dict[str, Any]]:
     """Of a list of citations of the text from `start` to `end` of the content."""
     try:
-        found = [annotation(raw, start, end) for raw in _citations.decode(raws)]
+        found = [chat_annotation(raw, start, end) for raw in _citations.decode(raws)]
     except UNREADABLE:
         return []
     return [each for each in found if each is not None]
 
 
-def annotation(raw: msgspec.Raw, start: int, end: int) -> dict[str, Any] | None:
+def chat_annotation(raw: msgspec.Raw, start: int, end: int) -> dict[str, Any] | None:
     """None for a citation that chat cannot express, such as of a document's page."""
     try:
         citation = _citation.decode(raw)

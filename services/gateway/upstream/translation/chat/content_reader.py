@@ -58,7 +58,7 @@ def cache_mark(mark: wire.CacheBreakpoint | wire.ChatCacheControl, path: str) ->
     return CacheMark(_TTLS_S[mark.ttl])
 
 
-def cache_control(mark: wire.ChatCacheControl | None, at: At) -> CacheMark | None:
+def read_cache_control(mark: wire.ChatCacheControl | None, at: At) -> CacheMark | None:
     return None if mark is None else cache_mark(mark, PATHS.of(at, "cache_control"))
 
 
@@ -157,7 +157,7 @@ def _source(url: str, at: At, member: str) -> Bytes | Url:
 def _cache(part: wire.ChatPart, at: At) -> CacheMark | None:
     if part.prompt_cache_breakpoint is not None:
         return cache_mark(part.prompt_cache_breakpoint, PATHS.of(at, "prompt_cache_breakpoint"))
-    return cache_control(part.cache_control, at)
+    return read_cache_control(part.cache_control, at)
 
 
 def _missing(at: At, member: str) -> InvalidRequest:

@@ -9,7 +9,7 @@ from services.gateway.upstream.translation.chat.part_writer import (
     BREAK,
     PartWriter,
     Written,
-    text_part,
+    written_text_part,
 )
 from services.gateway.upstream.translation.conversation import Turn
 from services.gateway.upstream.translation.names import sent_call_id, sent_name, short_call_id
@@ -153,7 +153,11 @@ class _Writer:
         if len(said) == 1 and said[0].cache is None:
             return said[0].text
         if self._profile.takes_cache_marks and any(text.cache is not None for text in said):
-            return [text_part(text.text, text.cache, self._profile) for text in said if text.text]
+            return [
+                written_text_part(text.text, text.cache, self._profile)
+                for text in said
+                if text.text
+            ]
         return "".join(text.text for text in said)
 
     def _thinking(self, thoughts: list[Thinking]) -> Written:
@@ -211,13 +215,13 @@ class _Writer:
                     continue
                 self._report.adapted(self._report.paths.of(part.at))
                 line = f"From the result of tool call {call_id}:"
-                others += [text_part(line, None, self._profile), written]
+                others += [written_text_part(line, None, self._profile), written]
         text = BREAK.join(texts)
         if result.has_failed and not text.startswith(_FAILED):
             text = f"{_FAILED} {text}".rstrip()
         content: str | list[Written] = text
         if result.cache is not None and self._profile.takes_cache_marks and text:
-            content = [text_part(text, result.cache, self._profile)]
+            content = [written_text_part(text, result.cache, self._profile)]
         message = {
             "role": "tool",
             "tool_call_id": call_id,

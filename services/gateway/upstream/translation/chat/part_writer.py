@@ -35,7 +35,7 @@ BREAK = "\n\n"
 Written = dict[str, Any]
 
 
-def text_part(text: str, mark: CacheMark | None, profile: Profile) -> Written:
+def written_text_part(text: str, mark: CacheMark | None, profile: Profile) -> Written:
     return _marked({"type": "text", "text": text}, mark, profile)
 
 
@@ -65,7 +65,7 @@ class PartWriter:
     def write(self, part: Part) -> list[Written]:
         """Nothing of an empty text."""
         if type(part) is Text:
-            return [text_part(part.text, part.cache, self._profile)] if part.text else []
+            return [written_text_part(part.text, part.cache, self._profile)] if part.text else []
         if type(part) is Image:
             return [self._image(part)]
         if type(part) is DocumentPart:
@@ -75,7 +75,7 @@ class PartWriter:
         if type(part) is Audio:
             return [self._audio(part)]
         if type(part) is Refusal:
-            return [text_part(part.text, None, self._profile)] if part.text else []
+            return [written_text_part(part.text, None, self._profile)] if part.text else []
         if type(part) is Hosted:
             return self._hosted(part)
         if type(part) is Opaque:
@@ -145,19 +145,19 @@ class PartWriter:
         if not document.context:
             return []
         self._report.adapted(self._report.paths.of(document.at, "context"))
-        return [text_part(document.context, None, self._profile)]
+        return [written_text_part(document.context, None, self._profile)]
 
     def _titled(self, document: DocumentPart, text: str) -> Written:
         self._report.adapted(self._path(document.at))
         lines = (document.title or document.filename, document.context, text)
         whole = BREAK.join(line for line in lines if line)
-        return text_part(whole, document.cache, self._profile)
+        return written_text_part(whole, document.cache, self._profile)
 
     def _blocks(self, document: DocumentPart, source: Blocks) -> list[Written]:
         """Texts and images, one after the other, below the title."""
         self._report.adapted(self._path(document.at))
         parts = [
-            text_part(line, None, self._profile)
+            written_text_part(line, None, self._profile)
             for line in (document.title, document.context)
             if line
         ]
@@ -171,7 +171,7 @@ class PartWriter:
         self._report.adapted(self._path(result.at))
         lines = (result.source, result.title, *(part.text for part in result.parts))
         whole = BREAK.join(line for line in lines if line)
-        return text_part(whole, result.cache, self._profile)
+        return written_text_part(whole, result.cache, self._profile)
 
     def _path(self, at: At) -> str:
         return self._report.paths.of(at)

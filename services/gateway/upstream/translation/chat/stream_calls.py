@@ -7,7 +7,7 @@ ids, and some give no index at all. What of a call comes before its id and name 
 from services.gateway.formats.base import MAX_KEPT_BYTES
 from services.gateway.upstream.translation.chat import answer_wire
 from services.gateway.upstream.translation.chat.answer_reader import (
-    arguments_of,
+    arguments_text,
     call_signature,
     minted_id,
 )
@@ -64,7 +64,7 @@ class StreamCalls:
             delta = said.custom.input or ""
         elif said.function is not None:
             call.name = call.name or said.function.name or ""
-            delta = arguments_of(said.function.arguments)
+            delta = arguments_text(said.function.arguments)
         if not call.has_begun and not (call.call_id and call.name):
             call.waiting += delta
             return len(call.waiting) <= MAX_KEPT_BYTES

@@ -10,7 +10,7 @@ import msgspec
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.upstream.translation.chat.answer_writer import MALFORMED, answer_id
 from services.gateway.upstream.translation.chat.calls import call_extra, chat_call_head
-from services.gateway.upstream.translation.chat.citations import annotation
+from services.gateway.upstream.translation.chat.citations import chat_annotation
 from services.gateway.upstream.translation.chat.family import CALL_SIGNATURES
 from services.gateway.upstream.translation.chat.open_parts import OpenChatCall, OpenThought
 from services.gateway.upstream.translation.chat.part_writer import BREAK
@@ -196,7 +196,9 @@ class ChatStreamWriter:
 
     def _close(self) -> None:
         if self._kind == "text" and self._cited:
-            found = [annotation(raw, self._text_start, self._text_chars) for raw in self._cited]
+            found = [
+                chat_annotation(raw, self._text_start, self._text_chars) for raw in self._cited
+            ]
             self._cited.clear()
             if told := [each for each in found if each is not None]:
                 self._put(_encode({"annotations": told}))

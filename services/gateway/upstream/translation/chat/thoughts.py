@@ -5,10 +5,10 @@ from typing import Any
 from services.gateway.upstream.translation.chat.family import SIGNATURES
 from services.gateway.upstream.translation.chat.part_writer import BREAK
 from services.gateway.upstream.translation.parts import Thinking, ThoughtSignature
-from services.gateway.upstream.translation.thought_signatures import UNSIGNED, shown
+from services.gateway.upstream.translation.thought_signatures import UNSIGNED, shown_signature
 
 
-def text_of(thought: Thinking) -> str:
+def thought_text(thought: Thinking) -> str:
     return BREAK.join(text for text in (*thought.summaries, thought.text) if text)
 
 
@@ -19,12 +19,16 @@ def block_of(thought: Thinking) -> dict[str, Any] | None:
         return None
     if thought.is_redacted:
         return redacted_block(signature)
-    return signed_block(text_of(thought), signature)
+    return signed_block(thought_text(thought), signature)
 
 
 def signed_block(text: str, signature: ThoughtSignature) -> dict[str, Any]:
-    return {"type": "thinking", "thinking": text, "signature": shown(signature, SIGNATURES)}
+    return {
+        "type": "thinking",
+        "thinking": text,
+        "signature": shown_signature(signature, SIGNATURES),
+    }
 
 
 def redacted_block(signature: ThoughtSignature) -> dict[str, Any]:
-    return {"type": "redacted_thinking", "data": shown(signature, SIGNATURES)}
+    return {"type": "redacted_thinking", "data": shown_signature(signature, SIGNATURES)}

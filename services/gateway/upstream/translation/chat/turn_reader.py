@@ -10,9 +10,9 @@ import msgspec
 from libs.common.errors import InvalidRequest, UnsupportedField
 from services.gateway.upstream.translation.chat import wire
 from services.gateway.upstream.translation.chat.content_reader import (
-    cache_control,
     marked,
     needed,
+    read_cache_control,
     read_content,
     read_thinking,
 )
@@ -82,7 +82,7 @@ class _Turns:
         elif role in _ROLES:
             parts = read_content(needed(message.content, at), at)
             if message.cache_control is not None:
-                parts = marked(parts, cache_control(message.cache_control, at))
+                parts = marked(parts, read_cache_control(message.cache_control, at))
             self._turns.append(Turn(role=_ROLES[role], parts=parts, at=at, name=message.name))
         else:
             raise invalid(
@@ -116,7 +116,7 @@ class _Turns:
         return Result(
             call_id=call_id,
             parts=read_content(content, at),
-            cache=cache_control(message.cache_control, at),
+            cache=read_cache_control(message.cache_control, at),
             name=message.name,
             is_freeform=call_id in self._freeform_ids,
             at=at,
@@ -137,7 +137,7 @@ class _Turns:
             parts.append(read)
         if message.function_call is not None:
             parts.append(self._read_legacy_call(message.function_call, at))
-        mark = cache_control(message.cache_control, at)
+        mark = read_cache_control(message.cache_control, at)
         return Turn(role="assistant", parts=marked(tuple(parts), mark), at=at, name=message.name)
 
     def _read_legacy_call(self, call: wire.FunctionCall, at: At) -> ToolCall:
@@ -171,7 +171,7 @@ def _read_call(call: wire.ChatToolCall, at: At) -> ToolCall:
         arguments=arguments or "",
         is_freeform=is_freeform,
         signature=signature,
-        cache=cache_control(call.cache_control, at),
+        cache=read_cache_control(call.cache_control, at),
         at=at,
     )
 

@@ -21,7 +21,7 @@ _IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 
 def carried_parts(request: Request, aim: Aim) -> Request:
     """Raises UnsupportedField for audio, which would be left out, and for images that fail."""
-    for part in parts_of(request):
+    for part in all_parts(request):
         path = aim.report.paths.of(part.at)
         if isinstance(part, Audio):
             raise unsupported(path, "the model's provider does not accept audio")
@@ -52,7 +52,7 @@ def tools_of_history(request: Request, aim: Aim) -> Request:
     return request
 
 
-def parts_of(request: Request) -> Iterator[Part]:
+def all_parts(request: Request) -> Iterator[Part]:
     """All parts, including those in tool results."""
     for turn in request.turns:
         for part in turn.parts:

@@ -14,7 +14,7 @@ from services.gateway.upstream.translation.conversation import (
 )
 from services.gateway.upstream.translation.google_schemas import MAX_LEVELS, TooDeep, adapted_schema
 from services.gateway.upstream.translation.mending.aim import Aim
-from services.gateway.upstream.translation.mending.bedrock import parts_of
+from services.gateway.upstream.translation.mending.bedrock import all_parts
 from services.gateway.upstream.translation.mending.efforts import BUDGETS
 from services.gateway.upstream.translation.mending.thinking import (
     named_wish,
@@ -44,7 +44,7 @@ _DEFAULT_EFFORT: Effort = "medium"
 
 def sent_pictures(request: Request, aim: Aim) -> Request:
     """Raises UnsupportedField for images that the gateway would have to fetch."""
-    for part in parts_of(request):
+    for part in all_parts(request):
         url = part.source if isinstance(part, Image) else None
         if isinstance(url, Url) and not url.url.startswith(_OWN_FILES):
             path = aim.report.paths.of(part.at)

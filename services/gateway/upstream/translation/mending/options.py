@@ -17,7 +17,7 @@ from services.gateway.upstream.translation.mending.turns import SYSTEM
 from services.gateway.upstream.translation.names import sent_name
 from services.gateway.upstream.translation.parts import Text
 from services.gateway.upstream.translation.refusals import invalid
-from services.gateway.upstream.translation.schemas import problem_of
+from services.gateway.upstream.translation.schemas import schema_problem
 from services.gateway.upstream.translation.tools import (
     Freeform,
     Function,
@@ -257,4 +257,4 @@ def _not_strict(schema: msgspec.Raw | None, aim: Aim) -> str | None:
         return "the model does not support strict schemas"
     if schema is None or aim.profile.schema_dialect == "plain":
         return None
-    return problem_of(schema, aim.profile.schema_dialect)
+    return schema_problem(schema, aim.profile.schema_dialect)

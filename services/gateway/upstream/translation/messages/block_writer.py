@@ -61,7 +61,7 @@ class BlockWriter:
 
     def mark(self, block: Block, mark: CacheMark | None) -> Block:
         if mark is not None and self._takes_marks:
-            block["cache_control"] = cache_control(mark)
+            block["cache_control"] = written_cache_control(mark)
         return block
 
     def _path(self, at: At) -> str:
@@ -248,7 +248,7 @@ def _plain(text: str) -> Block:
     return {"type": "text", "media_type": "text/plain", "data": text}
 
 
-def cache_control(mark: CacheMark) -> Block:
+def written_cache_control(mark: CacheMark) -> Block:
     """The longest of Anthropic's times that is no longer than the mark's."""
     if mark.ttl_s is None:
         return {"type": "ephemeral"}

@@ -10,7 +10,7 @@ from services.gateway.upstream.translation.conversation import (
     Sampling,
     Wish,
 )
-from services.gateway.upstream.translation.messages.block_writer import cache_control
+from services.gateway.upstream.translation.messages.block_writer import written_cache_control
 from services.gateway.upstream.translation.messages.family import is_own
 from services.gateway.upstream.translation.messages.tool_writer import write_choice, write_tools
 from services.gateway.upstream.translation.messages.turn_writer import TurnWriter
@@ -76,7 +76,7 @@ def _options(request: Request, written: Members, profile: Profile, report: Repor
     if config := _config(request, report):
         written["output_config"] = config
     if request.auto_cache is not None and profile.takes_cache_marks:
-        written["cache_control"] = cache_control(request.auto_cache)
+        written["cache_control"] = written_cache_control(request.auto_cache)
     if request.stream:
         written["stream"] = True
 

@@ -6,7 +6,11 @@ import msgspec
 
 from services.gateway.upstream.translation.messages.family import FAMILY
 from services.gateway.upstream.translation.parts import ThoughtSignature
-from services.gateway.upstream.translation.thought_signatures import UNSIGNED, envelope, shown
+from services.gateway.upstream.translation.thought_signatures import (
+    UNSIGNED,
+    envelope,
+    shown_signature,
+)
 
 _encode = msgspec.json.encode
 # Between the parts of what a provider tells of one thought.
@@ -15,12 +19,14 @@ SEPARATOR = "\n\n"
 
 def signature_of(signature: ThoughtSignature | None) -> str:
     return (
-        envelope(ThoughtSignature(UNSIGNED, "")) if signature is None else shown(signature, FAMILY)
+        envelope(ThoughtSignature(UNSIGNED, ""))
+        if signature is None
+        else shown_signature(signature, FAMILY)
     )
 
 
 def redacted_block(signature: ThoughtSignature) -> dict[str, Any]:
-    return {"type": "redacted_thinking", "data": shown(signature, FAMILY)}
+    return {"type": "redacted_thinking", "data": shown_signature(signature, FAMILY)}
 
 
 def call_signature_block(call_id: str, signature: ThoughtSignature) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import msgspec
 
 from services.gateway.upstream.translation.conversation import Request
 from services.gateway.upstream.translation.freeform import ONE_INPUT, description_of
-from services.gateway.upstream.translation.messages.block_writer import cache_control
+from services.gateway.upstream.translation.messages.block_writer import written_cache_control
 from services.gateway.upstream.translation.messages.family import FAMILY, is_own
 from services.gateway.upstream.translation.names import sent_name
 from services.gateway.upstream.translation.profile import Profile
@@ -124,7 +124,7 @@ class _ToolWriter:
         if tool.strict:
             written["strict"] = True
         if tool.cache is not None and self._profile.takes_cache_marks:
-            written["cache_control"] = cache_control(tool.cache)
+            written["cache_control"] = written_cache_control(tool.cache)
         if tool.extra or tool.hints:
             self._beside(tool, written)
         return written

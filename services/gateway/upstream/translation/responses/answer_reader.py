@@ -68,7 +68,7 @@ def read_answer(body: bytes, family: Family) -> Reply | ReportedError:
     """A ReportedError where an answer 200 holds an error. Raises UpstreamFailed if unreadable."""
     response = decode_answer(body, _response)
     if response.status in _NOT_OVER or (response.error and not response.output):
-        return failure_of(response.error, response.status)
+        return response_failure(response.error, response.status)
     if _READ.issuperset([item.type for item in response.output]):
         raws = [ABSENT] * len(response.output)
     else:
@@ -82,7 +82,7 @@ def read_answer(body: bytes, family: Family) -> Reply | ReportedError:
         id=response.id,
         model=response.model,
         parts=tuple(parts),
-        stop=stop_of(response, parts),
+        stop=response_stop(response, parts),
         usage=usage,
         created=None if response.created_at is None else int(response.created_at),
         tier=None if usage is None else usage.service_tier,
@@ -90,7 +90,7 @@ def read_answer(body: bytes, family: Family) -> Reply | ReportedError:
     )
 
 
-def failure_of(error: WireError | str | None, status: str | None = None) -> ReportedError:
+def response_failure(error: WireError | str | None, status: str | None = None) -> ReportedError:
     if error is None:
         return ReportedError(message=f"The provider's answer ended as '{status or 'failed'}'.")
     if isinstance(error, str):
@@ -103,7 +103,7 @@ def failure_of(error: WireError | str | None, status: str | None = None) -> Repo
     )
 
 
-def stop_of(response: WireResponse, parts: list[Part]) -> Stop:
+def response_stop(response: WireResponse, parts: list[Part]) -> Stop:
     kinds = {type(part) for part in parts}
     return stop_for(response, has_calls=ToolCall in kinds, has_refusal=Refusal in kinds)
 

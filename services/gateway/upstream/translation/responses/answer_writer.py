@@ -20,17 +20,17 @@ from services.gateway.upstream.translation.reply import AnswerContext, Reply
 from services.gateway.upstream.translation.responses.ids import digest, item_id
 from services.gateway.upstream.translation.responses.output_items import (
     Item,
-    annotation,
     call_item_head,
     hosted_item,
     message_item,
+    output_annotation,
+    output_text_part,
     refusal_part,
-    text_part,
 )
 from services.gateway.upstream.translation.responses.response_object import (
-    end,
+    end_response,
     new_response,
-    status_of,
+    response_status,
 )
 from services.gateway.upstream.translation.responses.thoughts import (
     call_signature_item,
@@ -52,7 +52,7 @@ def write_answer(reply: Reply, context: AnswerContext) -> bytes:
         raise CallMalformed("The model's tool call could not be read by its provider.")
     response = new_response(context, reply.id, reply.created)
     output = _Output(reply, context).written()
-    end(response, output, reply.stop, reply.usage)
+    end_response(response, output, reply.stop, reply.usage)
     if reply.tier is not None and "service_tier" not in response:
         response["service_tier"] = reply.tier
     return _encode(response)
@@ -78,7 +78,7 @@ class _Output:
         self._close()
         last = self._items[-1] if self._items else None
         if isinstance(last, dict) and last["type"] in _CUT_SHORT:
-            last["status"] = status_of(stop)
+            last["status"] = response_status(stop)
         return self._items
 
     def _id(self, prefix: str) -> str:
@@ -108,12 +108,12 @@ class _Output:
         annotations: list[Any] = []
         if part.citations is not None:
             for raw in _RAW_LISTS.decode(part.citations):
-                found = annotation(raw, part.family or "", part.text)
+                found = output_annotation(raw, part.family or "", part.text)
                 if found is not None:
                     annotations.append(found)
         # The entries are of all texts; those that have some have one.
         logprobs, self._logprobs = self._logprobs, None
-        return text_part(part.text, annotations, logprobs or [])
+        return output_text_part(part.text, annotations, logprobs or [])
 
     def _thinking(self, part: Thinking) -> None:
         summaries, text = list(part.summaries), part.text

@@ -4,7 +4,10 @@ import msgspec
 
 from libs.common.decode_errors import UNREADABLE
 from services.gateway.upstream.translation.reply import ReportedError
-from services.gateway.upstream.translation.responses.answer_reader import WireError, failure_of
+from services.gateway.upstream.translation.responses.answer_reader import (
+    WireError,
+    response_failure,
+)
 
 # Some gateways in front of a server say it so, and a page may be long.
 _MAX_WORDS = 500
@@ -29,7 +32,7 @@ def read_error(status: int, body: bytes) -> ReportedError:
     except UNREADABLE:
         return ReportedError(message=_words(status, body), status=status)
     if told.error is not None:
-        return msgspec.structs.replace(failure_of(told.error), status=status)
+        return msgspec.structs.replace(response_failure(told.error), status=status)
     message = told.message or told.detail or _words(status, b"")
     code = None if told.code is None else str(told.code)
     return ReportedError(message=message, status=status, code=code)

@@ -12,8 +12,8 @@ from services.gateway.upstream.translation.responses.events import Events, delta
 from services.gateway.upstream.translation.responses.output_items import (
     CallItemHead,
     message_item,
+    output_text_part,
     refusal_part,
-    text_part,
 )
 from services.gateway.upstream.translation.responses.thoughts import reasoning_item
 
@@ -66,7 +66,7 @@ class OpenMessage(_Item):
 
     def write(self, delta: str, logprobs: msgspec.Raw | None) -> None:
         if self._kind != "output_text":
-            self._open("output_text", text_part("", [], []), ',"logprobs":[]')
+            self._open("output_text", output_text_part("", [], []), ',"logprobs":[]')
         self._deltas.append(delta)
         if logprobs is None:
             self._events.put_delta(_TEXT, self._delta_place, delta)
@@ -99,7 +99,7 @@ class OpenMessage(_Item):
         else:
             entries = b",".join(entry for entry in self._logprobs if entry)
             logprobs = msgspec.Raw(b"[" + entries + b"]")
-            part = text_part(text, self._annotations, logprobs)
+            part = output_text_part(text, self._annotations, logprobs)
             told = {**self._part_at(), "text": text, "logprobs": logprobs}
             self._events.put("response.output_text.done", told)
         self._events.put("response.content_part.done", {**self._part_at(), "part": part})

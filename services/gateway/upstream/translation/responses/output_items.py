@@ -61,7 +61,7 @@ def message_item(identity: str, parts: list[dict[str, Any]], status: str) -> dic
     }
 
 
-def text_part(text: str, annotations: list[Any], logprobs: Any) -> dict[str, Any]:
+def output_text_part(text: str, annotations: list[Any], logprobs: Any) -> dict[str, Any]:
     return {
         "type": "output_text",
         "text": text,
@@ -126,7 +126,7 @@ def unwrapped(arguments: str) -> str:
         return arguments
 
 
-def annotation(raw: msgspec.Raw, family: Family, text: str) -> dict[str, Any] | None:
+def output_annotation(raw: msgspec.Raw, family: Family, text: str) -> dict[str, Any] | None:
     """None for a citation that the format cannot express. `text` is the cited text."""
     try:
         if family == _ANTHROPIC:

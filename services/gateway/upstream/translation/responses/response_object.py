@@ -82,17 +82,17 @@ def new_response(context: AnswerContext, answer_id: str, created: int | None) ->
     return response
 
 
-def status_of(stop: Stop) -> str:
+def response_status(stop: Stop) -> str:
     return "incomplete" if stop.kind in _INCOMPLETE else "completed"
 
 
-def end(
+def end_response(
     response: dict[str, Any],
     output: list[dict[str, Any] | msgspec.Raw],
     stop: Stop,
     usage: TokenUsage | None,
 ) -> None:
-    response["status"] = status_of(stop)
+    response["status"] = response_status(stop)
     reason = _INCOMPLETE.get(stop.kind)
     if reason is not None:
         said = stop.said if stop.said in _PAUSES else reason

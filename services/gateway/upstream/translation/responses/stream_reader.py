@@ -13,7 +13,7 @@ from services.gateway.upstream.translation.reply import ReportedError, Sink
 from services.gateway.upstream.translation.responses.answer_reader import (
     WireError,
     WireResponse,
-    failure_of,
+    response_failure,
     stop_for,
 )
 from services.gateway.upstream.translation.responses.streamed_items import (
@@ -185,7 +185,7 @@ class ResponsesStreamReader:
 
     def failed(self, event: _Event) -> None:
         response = decoded_member(_response, event.response)
-        failure = failure_of(None if response is None else response.error)
+        failure = response_failure(None if response is None else response.error)
         if response is not None:
             self._report_usage(event.response)
         known = self._failure
@@ -199,10 +199,10 @@ class ResponsesStreamReader:
     def _error(self, event: _Event) -> None:
         """Flat, as the type has it, or nested, as some servers and errors have it."""
         if event.error is not None:
-            self._failure = failure_of(event.error)
+            self._failure = response_failure(event.error)
         else:
             flat = WireError(message=event.message, code=event.code, param=event.param)
-            self._failure = failure_of(flat)
+            self._failure = response_failure(flat)
 
     error = _error
 

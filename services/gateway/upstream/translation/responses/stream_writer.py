@@ -22,17 +22,17 @@ from services.gateway.upstream.translation.responses.open_items import (
 )
 from services.gateway.upstream.translation.responses.output_items import (
     Item,
-    annotation,
     call_item_head,
     hosted_item,
+    output_annotation,
 )
 from services.gateway.upstream.translation.responses.response_object import (
     code_of,
     compact,
-    end,
+    end_response,
     fail,
     new_response,
-    status_of,
+    response_status,
 )
 from services.gateway.upstream.translation.responses.thoughts import (
     call_signature_item,
@@ -121,7 +121,7 @@ class ResponsesStreamWriter:
         """Of the text that is open; one that comes too late is left out, its text stays."""
         item = self._open
         if type(item) is OpenMessage and item.text is not None:
-            found = annotation(citation, family, item.text)
+            found = output_annotation(citation, family, item.text)
             if found is not None:
                 item.annotate(found)
 
@@ -179,8 +179,8 @@ class ResponsesStreamWriter:
             message.close_part()
             message.refuse(stop.explanation)
         response = self._started()
-        self._close(status_of(stop))
-        end(response, self._output, stop, self._usage)
+        self._close(response_status(stop))
+        end_response(response, self._output, stop, self._usage)
         self._events.put(f"response.{response['status']}", {"response": response})
 
     def _started(self) -> dict[str, Any]:
