@@ -30,7 +30,7 @@ class FileDrain:
         """Whether the file has a record that was read and not sent."""
         return bool(self._waiting)
 
-    async def go_on(self, file: BinaryIO, send: SendRecords, may_go: MayGo) -> int:
+    async def resume(self, file: BinaryIO, send: SendRecords, may_go: MayGo) -> int:
         """Returns how many records were sent. Raises what `send` raises; the next call begins with
         that record.
         """

@@ -98,7 +98,7 @@ class Spool:
                 if file is None:
                     continue
                 with file:
-                    sent += await drain.go_on(file, send, may_go)
+                    sent += await drain.resume(file, send, may_go)
                     if not drain.waits:
                         _put_away(path, drain)
                 if is_own and (drain.damage or not drain.waits):

@@ -109,7 +109,7 @@ class AlertSender:
             end = "postponed"
             delay_s = min(_FIRST_DELAY_S * 2 ** (delivery.tries - 1), _MAX_DELAY_S)
             after = msgspec.structs.replace(after, due_at=now + timedelta(seconds=delay_s))
-        await self._alerts.settle(delivery, after)
+        await self._alerts.store_outcome(delivery, after)
         self._metrics.alerts.labels(end).inc()
         if fault is not None:
             report = log.error if end == "failed" else log.warning

@@ -230,8 +230,8 @@ async def test_a_worker_that_dies_while_it_sends_leaves_the_message_to_another(d
     assert (again.alert_id, again.tries) == (claimed.alert_id, 2)
     # The first worker was only slow: what it has to say comes too late.
     late = msgspec.structs.replace(claimed, state="failed")
-    assert not await desk.alerts.settle(claimed, late)
-    assert await desk.alerts.settle(again, msgspec.structs.replace(again, state="delivered"))
+    assert not await desk.alerts.store_outcome(claimed, late)
+    assert await desk.alerts.store_outcome(again, msgspec.structs.replace(again, state="delivered"))
 
 
 @pytest.mark.parametrize("listens", [False, True])

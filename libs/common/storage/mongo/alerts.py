@@ -100,8 +100,8 @@ class AlertStore:
         )
         return None if document is None else from_document(document, Delivery)
 
-    async def settle(self, claimed: Delivery, after: Delivery) -> bool:
-        """Stores what became of a claimed message.
+    async def store_outcome(self, claimed: Delivery, after: Delivery) -> bool:
+        """Stores the outcome of a claimed message.
 
         Returns False, and stores nothing, if another worker has claimed it or it was replayed.
         """

@@ -34,7 +34,7 @@ class ChatCallHead(msgspec.Struct, frozen=True):
         """Where what the model gives to the tool stands."""
         return "input" if self.is_freeform else "arguments"
 
-    def said(self, arguments: str) -> str:
+    def client_input(self, arguments: str) -> str:
         if self.is_wrapped:
             return _unwrapped(arguments)
         return arguments if arguments or self.is_freeform else "{}"
@@ -62,7 +62,7 @@ def chat_call_head(call_id: str, name: str, is_freeform: bool, names: ToolNames)
 
 def written_call(call: ToolCall, names: ToolNames) -> dict[str, Any]:
     head = chat_call_head(call.id, call.name, call.is_freeform, names)
-    return head.written(head.said(call.arguments), call.signature)
+    return head.written(head.client_input(call.arguments), call.signature)
 
 
 def call_extra(signature: ThoughtSignature) -> dict[str, Any]:

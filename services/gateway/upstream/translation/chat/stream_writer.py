@@ -204,7 +204,7 @@ class ChatStreamWriter:
                 self._put(_encode({"annotations": told}))
         call, self._open = self._open, None
         if call is not None and call.head.is_wrapped:
-            said = call.head.said("".join(call.said))
+            said = call.head.client_input("".join(call.said))
             self._put(call.start + _encode(said) + call.end)
 
     def _role(self, content: bytes) -> None:

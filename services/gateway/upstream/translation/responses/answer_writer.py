@@ -124,7 +124,7 @@ class _Output:
 
     def _call(self, part: ToolCall) -> None:
         head = call_item_head(part.id, part.name, part.is_freeform, self._context.names)
-        said = head.said(part.arguments)
+        said = head.client_input(part.arguments)
         self._items.append(head.item(self._id(head.prefix), said, "completed"))
         if part.signature is not None:
             item = call_signature_item(part.signature.family, {part.id: part.signature.data})

@@ -27,7 +27,7 @@ from services.gateway.upstream.translation.responses.wire import (
     Breakpoint,
     ContentPart,
     Item,
-    said,
+    present,
 )
 
 _NO_ANNOTATIONS = (b"null", b"[]")
@@ -75,7 +75,7 @@ class RawItems:
 
 def _check(members: Mapping[str, msgspec.Raw], known: frozenset[str], at: At) -> None:
     for name in members:
-        if name not in known and said(members, name) is not None:
+        if name not in known and present(members, name) is not None:
             raise unsupported(PATHS.of(at, name))
 
 

@@ -26,7 +26,7 @@ class Events:
         self._frames.append(b"%b%d%b%b}\n\n" % (head, self.number, place, _encode(delta)))
         self.number += 1
 
-    def say(self, comment: bytes) -> None:
+    def comment(self, comment: bytes) -> None:
         """No event, so it has no number."""
         self._frames.append(comment)
 

@@ -142,7 +142,7 @@ class OpenReasoning(_Item):
         )
         return {"id": self.identity, **item}
 
-    def tell(self, delta: str, summary: int | None) -> None:
+    def summarize(self, delta: str, summary: int | None) -> None:
         if self._kind != "summary" or self._summary != summary:
             self._close_part()
             self._kind, self._summary = "summary", summary
@@ -222,7 +222,7 @@ class OpenCallItem(_Item):
         self._events.put("response.function_call_arguments.done", done)
 
     def _said(self) -> str:
-        return self._head.said("".join(self._deltas))
+        return self._head.client_input("".join(self._deltas))
 
 
 OpenItem = OpenMessage | OpenReasoning | OpenCallItem

@@ -100,7 +100,7 @@ class CallItemHead(msgspec.Struct, frozen=True):
             item["namespace"] = self.namespace
         return item
 
-    def said(self, arguments: str) -> str:
+    def client_input(self, arguments: str) -> str:
         """A call without arguments has an empty object; a freeform one's input is taken out."""
         if self.is_wrapped:
             return unwrapped(arguments)

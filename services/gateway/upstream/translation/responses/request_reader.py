@@ -28,7 +28,7 @@ from services.gateway.upstream.translation.responses.wire import (
     TEXTS,
     TRUTH,
     WHOLE,
-    said,
+    present,
 )
 from services.gateway.upstream.translation.tools import Tool
 
@@ -77,13 +77,13 @@ _NEUTRAL = {
 
 def read_request(fields: Fields) -> Request:
     """Raises InvalidRequest, which names the full path of what is wrong."""
-    turns, added = read_input(said(fields, "input"))
+    turns, added = read_input(present(fields, "input"))
     instructions = _read(fields, "instructions", TEXT)
     if instructions:
         text = Text(text=instructions, at=(-1,))
         turns = (Turn(role="system", parts=(text,), at=(-1,)), *turns)
     extra, hints = _unread(fields)
-    choice_raw = said(fields, "tool_choice")
+    choice_raw = present(fields, "tool_choice")
     choice = None if choice_raw is None else read_choice(choice_raw)
     if choice is None and choice_raw is not None:
         extra["tool_choice"] = choice_raw
@@ -107,12 +107,12 @@ def read_request(fields: Fields) -> Request:
 
 
 def _read(fields: Fields, name: str, decoder: msgspec.json.Decoder[T]) -> T | None:
-    raw = said(fields, name)
+    raw = present(fields, name)
     return None if raw is None else decoded(decoder, raw, name)
 
 
 def _read_tools(fields: Fields) -> tuple[Tool, ...]:
-    raw = said(fields, "tools")
+    raw = present(fields, "tools")
     return () if raw is None else read_tools(raw, "tools")
 
 
@@ -149,7 +149,7 @@ def _read_limits(fields: Fields) -> OutputLimits:
 
 def _is_prewarm(fields: Fields) -> bool:
     options = _read(fields, "prompt_cache_options", MEMBERS) or {}
-    raw = said(options, "prewarm")
+    raw = present(options, "prewarm")
     return raw is not None and decoded(TRUTH, raw, "prompt_cache_options.prewarm")
 
 
@@ -166,7 +166,7 @@ def _read_sampling(fields: Fields) -> Sampling:
 def _read_thinking(
     fields: Fields, extra: dict[str, msgspec.Raw], hints: dict[str, msgspec.Raw]
 ) -> Wish:
-    raw = said(fields, "reasoning")
+    raw = present(fields, "reasoning")
     if raw is None:
         return Wish()
     reasoning = decoded(REASONING, raw, "reasoning")
@@ -183,13 +183,13 @@ def _read_thinking(
 
 
 def _read_text(fields: Fields, extra: dict[str, msgspec.Raw]) -> tuple[Shape | None, str | None]:
-    raw = said(fields, "text")
+    raw = present(fields, "text")
     if raw is None:
         return None, None
     members = decoded(MEMBERS, raw, "text")
     for name in members.keys() - {"format", "verbosity"}:
         extra[f"text.{name}"] = members[name]
-    raw_verbosity, raw_format = said(members, "verbosity"), said(members, "format")
+    raw_verbosity, raw_format = present(members, "verbosity"), present(members, "format")
     verbosity = None if raw_verbosity is None else decoded(TEXT, raw_verbosity, "text.verbosity")
     return (None if raw_format is None else _read_format(raw_format)), verbosity
 
@@ -216,7 +216,7 @@ def _read_format(raw: msgspec.Raw) -> Shape | None:
 
 
 def _read_labels(fields: Fields) -> Labels:
-    metadata = said(fields, "metadata")
+    metadata = present(fields, "metadata")
     if metadata is not None:
         decoded(_LABELS, metadata, "metadata")
     return Labels(
@@ -234,7 +234,7 @@ def _unread(fields: Fields) -> tuple[dict[str, msgspec.Raw], dict[str, msgspec.R
     extra: dict[str, msgspec.Raw] = {}
     hints: dict[str, msgspec.Raw] = {}
     for name in fields:
-        raw = None if name in _READ else said(fields, name)
+        raw = None if name in _READ else present(fields, name)
         if raw is not None:
             _note(name, raw, extra, hints)
     return extra, hints

@@ -90,7 +90,7 @@ class ResponsesStreamWriter:
         if not delta:
             return
         if summary is not None or self._shows_summary:
-            item.tell(delta, summary)
+            item.summarize(delta, summary)
         else:
             item.think(delta)
 
@@ -130,7 +130,7 @@ class ResponsesStreamWriter:
         index = len(self._output)
         item = hosted_item(kind, compact(raw), family, self._digest, index)
         if item is None:
-            self._events.say(omission(self._context, kind, at))
+            self._events.comment(omission(self._context, kind, at))
             return
         self._put_item("added", item)
         if kind == "web_search":

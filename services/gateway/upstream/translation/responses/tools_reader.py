@@ -22,7 +22,7 @@ from services.gateway.upstream.translation.responses.wire import (
     TRUTH,
     PlainFunction,
     ResponsesToolChoice,
-    said,
+    present,
 )
 from services.gateway.upstream.translation.tools import (
     Freeform,
@@ -144,10 +144,10 @@ def _read_named(
             grammar=grammar,
             extra=_rest(members, _FREEFORM),
         )
-    schema = said(members, "parameters")
+    schema = present(members, "parameters")
     if schema is not None and not bytes(schema).startswith(b"{"):
         raise invalid(f"{path}.parameters", "a JSON schema must be an object")
-    strict = said(members, "strict")
+    strict = present(members, "strict")
     return Function(
         name=name,
         at=at,
@@ -161,7 +161,7 @@ def _read_named(
 
 
 def _read_grammar(members: Members, path: str) -> tuple[str | None, str | None]:
-    raw = said(members, "format")
+    raw = present(members, "format")
     if raw is None:
         return None, None
     grammar = decoded(GRAMMAR, raw, f"{path}.format")
@@ -174,7 +174,7 @@ def _read_grammar(members: Members, path: str) -> tuple[str | None, str | None]:
 
 def _read_namespace(members: Members, path: str, at: At) -> Iterator[Tool]:
     name = _text(members, "name", path)
-    raw = said(members, "tools")
+    raw = present(members, "tools")
     if not name or raw is None:
         raise invalid(path, "a namespace requires a name and tools")
     for member in _rest(members, _NAMESPACE):
@@ -190,14 +190,14 @@ def _read_namespace(members: Members, path: str, at: At) -> Iterator[Tool]:
 
 
 def _read_search(members: Members, path: str, at: At, *, is_preview: bool) -> Search:
-    filters = said(members, "filters")
+    filters = present(members, "filters")
     extra = _rest(members, _SEARCH)
     domains: tuple[str, ...] = ()
     if filters is not None:
         domains = decoded(FILTERS, filters, f"{path}.filters").allowed_domains or ()
         inside = decoded(MEMBERS, filters, f"{path}.filters")
         extra |= {f"filters.{name}": inside[name] for name in inside if name != "allowed_domains"}
-    location = said(members, "user_location")
+    location = present(members, "user_location")
     if location is not None and bytes(location)[:1] != b"{":
         raise invalid(f"{path}.user_location", "must be an object")
     return Search(
@@ -216,7 +216,7 @@ def _rest(members: Members, known: frozenset[str]) -> dict[str, msgspec.Raw]:
         return {}
     rest = {}
     for name in members:
-        value = said(members, name)
+        value = present(members, name)
         if name in known or value is None:
             continue
         if bytes(value).replace(b" ", b"") not in _NEUTRAL.get(name, ()):
@@ -225,7 +225,7 @@ def _rest(members: Members, known: frozenset[str]) -> dict[str, msgspec.Raw]:
 
 
 def _text(members: Members, name: str, path: str) -> str | None:
-    raw = said(members, name)
+    raw = present(members, name)
     return None if raw is None else decoded(TEXT, raw, f"{path}.{name}")
 
 

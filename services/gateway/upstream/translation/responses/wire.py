@@ -72,7 +72,7 @@ class StrictItem(Item, frozen=True, forbid_unknown_fields=True):
 
 
 class PlainFunction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A function that no more is said of than every format can say: as good as all are."""
+    """A function with only members that every format can express, as nearly all are."""
 
     type: Literal["function"]
     name: str
@@ -136,7 +136,7 @@ FILTERS = msgspec.json.Decoder(Filters)
 TYPED = msgspec.json.Decoder(TypedItem)
 
 
-def said(fields: Mapping[str, msgspec.Raw], name: str) -> msgspec.Raw | None:
+def present(fields: Mapping[str, msgspec.Raw], name: str) -> msgspec.Raw | None:
     """None for a member that is missing or null."""
     raw = fields.get(name)
     return None if raw is None or raw == NULL else raw
