@@ -46,6 +46,8 @@ pure, std = P(s.get_path("purelib")), P(s.get_path("stdlib")); \
 gone = [*pure.glob("pip*"), *pure.glob("setuptools*"), *pure.glob("wheel*"), std / "ensurepip"]; \
 [shutil.rmtree(path, ignore_errors=True) for path in gone]' \
     && rm -rf /usr/local/bin/pip* /usr/share/python-wheels
+# The base has no bytecode of the standard library: each start and each health check would compile it.
+RUN python -m compileall -q "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 RUN groupadd --system --gid 10001 app \
     && useradd --system --uid 10001 --gid app --no-create-home --home-dir /tmp app
 WORKDIR /app

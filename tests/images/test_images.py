@@ -72,6 +72,16 @@ def test_it_tells_its_version(name: str) -> None:
 
 
 @EVERY
+def test_what_it_imports_is_compiled(name: str) -> None:
+    program = (
+        f"import services.{MODULES[name]}.__main__, sys, os, urllib.request; "
+        "cached = {getattr(m, '__cached__', None) for m in sys.modules.values()} - {None}; "
+        "print(len(cached) > 100, [path for path in cached if not os.path.exists(path)])"
+    )
+    assert run(name, "python", "-c", program) == "True []\n"
+
+
+@EVERY
 def test_nothing_in_it_installs_packages(name: str) -> None:
     program = (
         "import importlib.util as u, os, shutil; "
