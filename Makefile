@@ -69,7 +69,7 @@ demo: .venv ## A tour: a call, a stream, the entry, the spend, the proof
 	@$(BIN)/python -m deploy.local demo
 .PHONY: pin-images
 pin-images: .venv ## Print the base and database images with their digests, for .env
-	@$(BIN)/python -m deploy.local.pin_images
+	@$(BIN)/python -m deploy.local.image_pins
 
 # --- Checks -------------------------------------------------------------------------------------
 

@@ -16,9 +16,9 @@ from bench.example_account import example_account
 from deploy.local import mongod
 from deploy.local.ports import HOST
 from deploy.local.servers import DATABASE
+from libs.common.domain.checkpoints import Checkpoint
 from libs.common.domain.ids import new_secret
 from libs.common.domain.periods import period_keys
-from libs.common.domain.verify import Checkpoint
 from libs.common.storage.indexes import INDEXES
 from libs.common.storage.mongo.driver import Database, Document, open_database, to_document
 from libs.common.storage.mongo.index import build_indexes

@@ -16,9 +16,9 @@ from typing import Any, get_args
 import msgspec
 
 from libs.common.domain.corrections import correction_entry
+from libs.common.domain.entries import accept, entry_of
 from libs.common.domain.ids import uuid7
 from libs.common.domain.periods import period_keys, zone_of
-from libs.common.domain.posting import accept, entry_of
 from libs.common.schemas.account import Account, Budget
 from libs.common.schemas.correction import CorrectionOrder
 from libs.common.schemas.entry import LedgerEntry

@@ -5,7 +5,7 @@ from time import monotonic
 
 import msgspec
 
-from libs.common.domain.verify import (
+from libs.common.domain.checkpoints import (
     Checkpoint,
     Difference,
     EntrySums,

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
 import msgspec
 
-from libs.common.domain.verify import Difference
+from libs.common.domain.checkpoints import Difference
 from libs.common.schemas.spend import PeriodSpend
 from libs.common.storage.mongo.ledger_reader import LedgerReader
 from libs.common.storage.redis.spend import RedisSpendReader

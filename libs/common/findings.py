@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 
 from libs.common.account_proof import Proof
-from libs.common.domain.verify import Difference, Seal
+from libs.common.domain.checkpoints import Difference, Seal
 from libs.common.storage.mongo.proofs import UnderWay
 
 

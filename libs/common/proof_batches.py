@@ -7,7 +7,7 @@ from datetime import datetime
 import msgspec
 
 from libs.common.account_proof import Proof
-from libs.common.domain.verify import Checkpoint
+from libs.common.domain.checkpoints import Checkpoint
 from libs.common.findings import Looked
 from libs.common.storage.mongo.proof_pages import ProofCandidate, ProofPage
 from libs.common.storage.mongo.proofs import ProofStore

@@ -11,8 +11,8 @@ import structlog
 
 from libs.common.account_proof import STRETCH, AccountProver, Proof, Unproved
 from libs.common.copy_comparison import CopyComparison
+from libs.common.domain.checkpoints import Checkpoint, Difference, is_due_in_full
 from libs.common.domain.periods import present_periods
-from libs.common.domain.verify import Checkpoint, Difference, is_due_in_full
 from libs.common.findings import Findings, Looked, RoundPart, findings_of, part_of
 from libs.common.proof_batches import Batch, ProofBatches, ProofStart, StartOf, start_at
 from libs.common.storage.mongo.driver import Database

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from libs.common.web.reference import reference_routes
-from services.admin.audit.around import with_audit, with_refusals
+from services.admin.audit.audited_endpoints import with_audit, with_refusals
 from services.admin.clock import new_uuid7, utc_now
 from services.admin.console.site import console_routes
 from services.admin.errors import exception_handlers

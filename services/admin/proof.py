@@ -7,8 +7,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 
+from libs.common.domain.checkpoints import Difference
 from libs.common.domain.money import nusd_to_usd
-from libs.common.domain.verify import Difference
 from libs.common.errors import Unavailable
 from libs.common.findings import Findings
 from libs.common.storage.redis.client import RedisError

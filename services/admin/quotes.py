@@ -9,8 +9,8 @@ import msgspec
 from starlette.requests import Request
 
 from libs.common.domain.call_cost import models_of
+from libs.common.domain.entries import Called, Prices, Unpostable, bounded_cost
 from libs.common.domain.money import EXACT, nusd_to_usd
-from libs.common.domain.posting import Called, Prices, Unpostable, bounded_cost
 from libs.common.domain.served_terms import surcharges_for, tier_for
 from libs.common.errors import FieldError, NotFound, ValidationFailed
 from libs.common.schemas.entry import PriceNote

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from libs.common.domain.entries import MAX_COUNT
 from libs.common.domain.message_usage import usage_of_message
-from libs.common.domain.posting import MAX_COUNT
 from libs.common.domain.reported_counts import UsageReport, decode_report
 from libs.common.domain.token_classes import total_input, total_output
 from libs.common.domain.usage import usage_of_embedding, usage_of_openai

@@ -12,7 +12,7 @@ import msgspec
 from libs.common.domain.tags import rolled_up_names
 from libs.common.outbox import Outbox
 from libs.common.prover import Prover, prover_of
-from libs.common.repricing import Repricer
+from libs.common.repricer import Repricer
 from libs.common.slots import Slots
 from libs.common.storage.indexes import BUILD_INDEXES, INDEXES
 from libs.common.storage.mongo.accounts import AccountStore

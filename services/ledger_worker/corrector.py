@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import structlog
 
 from libs.common.domain.corrections import correction_entry
+from libs.common.domain.entries import Unpostable, whole_ms
 from libs.common.domain.periods import period_keys, zone_of
-from libs.common.domain.posting import Unpostable, whole_ms
-from libs.common.repricing import Repricer
+from libs.common.repricer import Repricer
 from libs.common.schemas.correction import CorrectionOrder
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.mongo.accounts import AccountStore

@@ -11,7 +11,7 @@ import structlog
 from arq import Retry
 
 from libs.common.decode_errors import UNREADABLE
-from libs.common.domain.posting import Unpostable, accept
+from libs.common.domain.entries import Unpostable, accept
 from libs.common.group_commit import GroupCommit
 from libs.common.logging import describe_error
 from libs.common.outbox import Outbox

@@ -15,7 +15,7 @@ from time import monotonic
 import msgspec
 import structlog
 
-from libs.common.domain.posting import Unpostable, billed_models, entry_of, unpriced_models
+from libs.common.domain.entries import Unpostable, billed_models, entry_of, unpriced_models
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.mongo.driver import Document, Session

@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 
 from arq.constants import job_key_prefix
 
+from libs.common.domain.entries import accept, entry_of
 from libs.common.domain.ids import secret_hash, uuid7
 from libs.common.domain.money import usd_to_nusd
-from libs.common.domain.posting import accept, entry_of
 from libs.common.schemas.account import Account, Budget, BudgetPeriod
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.key import ApiKey

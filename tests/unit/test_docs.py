@@ -9,7 +9,7 @@ from msgspec.structs import fields
 from prometheus_client import generate_latest
 
 from libs.common import errors
-from libs.common.web import unread  # noqa: F401 - its metrics are those of the process
+from libs.common.web import unread_responses  # noqa: F401 - its metrics are those of the process
 from services.admin import routes as admin_routes
 from services.admin.metrics import Metrics as AdminMetrics
 from services.admin.settings import Settings as AdminSettings

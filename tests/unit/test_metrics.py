@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 
 from libs.common.version import VERSION
-from libs.common.web import unread  # noqa: F401 - its metrics are those of the process
+from libs.common.web import unread_responses  # noqa: F401 - its metrics are those of the process
 from services.admin.metrics import Metrics as AdminMetrics
 from services.gateway import metrics  # noqa: F401 - the same
 from services.ledger_worker.metrics import Metrics as WorkerMetrics

@@ -14,9 +14,9 @@ from uuid import UUID
 import msgspec
 
 from libs.common.domain.call_cost import models_of
+from libs.common.domain.entries import Unpostable
 from libs.common.domain.ids import uuid7
 from libs.common.domain.money import MAX_NUSD
-from libs.common.domain.posting import Unpostable
 from libs.common.schemas.correction import CorrectionOrder
 from libs.common.schemas.entry import Cost, EntryStatus, LedgerEntry
 from libs.common.schemas.price import AT_COST

@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.server import ServerState
 
 from libs.common.errors import AppError, HeadTooLarge, InvalidRequest, RequestTimeout
-from libs.common.web.unread import ReadingProtocol
+from libs.common.web.unread_responses import ReadingProtocol
 
 # Writes an error in the format of the request's path, which may be incomplete or empty.
 Refuse = Callable[[str, AppError], Response]

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from libs.common.domain.posting import EVENT_VERSION
+from libs.common.domain.entries import EVENT_VERSION
 from libs.common.schemas.price import AT_COST, GLOBAL
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageEvent, UsageSource
 from services.gateway.calls.attempts import Attempts

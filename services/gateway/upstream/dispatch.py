@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from libs.common.domain.routing import backoff_s, next_candidate
+from libs.common.domain.candidates import backoff_s, next_candidate
 from libs.common.errors import (
     AppError,
     InvalidRequest,

@@ -7,9 +7,9 @@ import msgspec
 from cachetools import TTLCache
 
 from libs.common.domain.budget_alerts import is_exhausted, thresholds_reached
+from libs.common.domain.entries import unpriced_models
 from libs.common.domain.money import nusd_to_usd
 from libs.common.domain.periods import DAILY, PERIODS, days_of, period_end, posting_zone
-from libs.common.domain.posting import unpriced_models
 from libs.common.errors import BudgetExceeded
 from libs.common.outbox import Outbox
 from libs.common.schemas.account import Budget

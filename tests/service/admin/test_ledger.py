@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from libs.common.domain.verify import Checkpoint, Seal
+from libs.common.domain.checkpoints import Checkpoint, Seal
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.mongo.proofs import ProofStore

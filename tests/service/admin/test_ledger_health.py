@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
-from libs.common.domain.verify import Checkpoint, Seal
+from libs.common.domain.checkpoints import Checkpoint, Seal
 from libs.common.storage.mongo.dead_letters import DeadLetterStore, new_letter
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.proofs import Progress, ProofStore

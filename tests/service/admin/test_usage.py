@@ -8,8 +8,8 @@ import httpx2
 import msgspec
 import pytest
 
+from libs.common.domain.entries import entry_of
 from libs.common.domain.ids import uuid7
-from libs.common.domain.posting import entry_of
 from libs.common.domain.traces import trace_id_of
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.price import PriceVersion, Rates

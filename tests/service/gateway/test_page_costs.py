@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from libs.common.domain.posting import billed_models, entry_of
+from libs.common.domain.entries import billed_models, entry_of
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.usage import ClientFormat
 from libs.common.storage.mongo.prices import PriceStore

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from libs.common.domain.posting import entry_of
+from libs.common.domain.entries import entry_of
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.mongo.prices import PriceStore
 from libs.common.storage.prices.price_book import PriceBook

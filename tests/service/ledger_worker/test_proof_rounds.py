@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from libs.common.copy_comparison import CopyComparison
-from libs.common.domain.verify import NO_AMOUNT, Checkpoint, Difference, Seal
+from libs.common.domain.checkpoints import NO_AMOUNT, Checkpoint, Difference, Seal
 from libs.common.findings import RoundPart
 from libs.common.outbox import outbox_of
 from libs.common.prover import Prover

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from libs.common.copy_comparison import CopyComparison
-from libs.common.domain.verify import Checkpoint, Seal
+from libs.common.domain.checkpoints import Checkpoint, Seal
 from libs.common.outbox import outbox_of
 from libs.common.prover import Prover
 from libs.common.schemas.entry import LedgerEntry

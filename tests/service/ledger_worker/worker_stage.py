@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 from prometheus_client import Counter
 
+from libs.common.domain.checkpoints import Checkpoint
 from libs.common.domain.ids import uuid7
-from libs.common.domain.verify import Checkpoint
 from libs.common.prover import prover_of
 from libs.common.schemas.account import Account
 from libs.common.schemas.holds import LimitScope, PeriodLimit, Spent

@@ -2,7 +2,7 @@
 
 import pytest
 
-from libs.common.domain.posting import entry_of
+from libs.common.domain.entries import entry_of
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.usage import TokenUsage, UsageEvent
 from libs.common.storage.indexes import WORKER_INDEXES

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from libs.common.errors import AppError
 from libs.common.web.bounded_http import BOUNDS, bounded_protocol
-from libs.common.web.unread import UNREAD
+from libs.common.web.unread_responses import UNREAD
 
 _PATIENCE_S = 15.0
 _BODY = b"x" * 16_000_000

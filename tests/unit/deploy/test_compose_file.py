@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from deploy.local.compose import PASSWORDS, SECRETS, STAND_IN_URL
-from deploy.local.pin_images import default_images
+from deploy.local.image_pins import default_images
 from services.admin.settings import Settings as AdminSettings
 from services.ledger_worker.settings import Settings as WorkerSettings
 from tests.support import yaml_text

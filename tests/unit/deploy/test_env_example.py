@@ -4,7 +4,7 @@ from msgspec.structs import fields
 
 from deploy.local.compose import PASSWORDS
 from deploy.local.environment import documented_names
-from deploy.local.pin_images import default_images
+from deploy.local.image_pins import default_images
 from services.admin.settings import Settings as AdminSettings
 from services.gateway.directory.provider_rows import ROWS
 from services.gateway.settings import Settings as GatewaySettings

@@ -18,7 +18,7 @@ from libs.common.domain.corrections import (
     priced_models,
     reprice_entry,
 )
-from libs.common.domain.posting import Unpostable
+from libs.common.domain.entries import Unpostable
 from libs.common.schemas.correction import CorrectionOrder
 from libs.common.schemas.entry import Cost, CostLine, LedgerEntry
 from libs.common.schemas.usage import TokenUsage

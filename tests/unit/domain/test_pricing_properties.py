@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from libs.common.domain.entries import entry_of
 from libs.common.domain.money import MAX_NUSD
-from libs.common.domain.posting import entry_of
 from libs.common.domain.pricing import cost_nusd, cost_of
 from libs.common.domain.served_terms import rates_for
 from libs.common.schemas.entry import Cost, LedgerEntry

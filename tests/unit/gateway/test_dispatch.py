@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.domain.routing import backoff_s
+from libs.common.domain.candidates import backoff_s
 from libs.common.errors import (
     AppError,
     NoConnection,

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from libs.common.domain.posting import accept
+from libs.common.domain.entries import accept
 from libs.common.domain.tags import MAX_TAG_CHARS, MAX_TAGS, MAX_TAGS_OF_EACH, kept_tags
 from libs.common.errors import InvalidRequest
 from libs.common.schemas.usage import ClientFormat, UsageEvent

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from libs.common.decode_errors import UNREADABLE
-from libs.common.domain.posting import EVENT_VERSION, accept
+from libs.common.domain.entries import EVENT_VERSION, accept
 from libs.common.schemas.usage import ModelRun, TokenUsage, UsageEvent
 from libs.common.storage.queue.event_queue import (
     CORRECT_JOB,

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from libs.common.domain.corrections import late_event, one_of_each
-from libs.common.domain.posting import unpriced_models
+from libs.common.domain.entries import unpriced_models
 from libs.common.schemas.entry import EntryStatus, LedgerEntry
 from libs.common.storage.mongo.account_spend import FIELDS, NOT_READ, account_updates
 from libs.common.storage.mongo.batched_reads import find_by_ids

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from libs.common.domain.verify import NO_AMOUNT
+from libs.common.domain.checkpoints import NO_AMOUNT
 from libs.common.storage.mongo.account_spend import FIELDS
 from libs.common.storage.mongo.driver import ASCENDING, Database, Document, bson_of
 

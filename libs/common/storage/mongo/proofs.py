@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from libs.common.domain.verify import (
+from libs.common.domain.checkpoints import (
     Checkpoint,
     EntrySums,
     KeptSums,

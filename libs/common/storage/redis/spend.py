@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 
-from libs.common.domain.verify import NO_AMOUNT
+from libs.common.domain.checkpoints import NO_AMOUNT
 from libs.common.schemas.spend import PeriodSpend
 from libs.common.storage.redis.answers import answers_of
 from libs.common.storage.redis.client import Redis, RedisError

@@ -13,7 +13,7 @@ from services.gateway.upstream.headers import changed_headers
 from services.gateway.upstream.translation.chat import CHAT
 from services.gateway.upstream.translation.conversation import Request
 from services.gateway.upstream.translation.language import Language
-from services.gateway.upstream.translation.mending import mend
+from services.gateway.upstream.translation.mender import mend
 from services.gateway.upstream.translation.messages import MESSAGES
 from services.gateway.upstream.translation.names import tool_names
 from services.gateway.upstream.translation.profile import Profile

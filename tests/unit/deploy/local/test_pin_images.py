@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.pin_images import default_images, main
+from deploy.local.image_pins import default_images, main
 
 NEEDS_BUILDX = (
     "needs docker with its buildx plugin; docs/operations.md says how to ask without Docker"

@@ -9,8 +9,8 @@ import pytest
 from libs.common.errors import InvalidRequest
 from libs.common.schemas.usage import ClientFormat
 from tests.unit.translation.coverage.bodies import CALL, CHAT_CALL, RESPONSES_CALL
-from tests.unit.translation.mending.calls import sent
-from tests.unit.translation.mending.test_targets import AGENT, CLAUDE_CODE, CODEX
+from tests.unit.translation.mender.calls import sent
+from tests.unit.translation.mender.test_targets import AGENT, CLAUDE_CODE, CODEX
 
 WRONG: tuple[Any, ...] = (None, True, 5, -1, 0.5, "x", "", [], [None], ["x"], {}, {"a": 1}, [{}])
 SCHEMA = {"type": "object", "properties": {}}

@@ -16,7 +16,7 @@ from libs.common.errors import InvalidRequest
 from libs.common.schemas.usage import ClientFormat
 from tests.unit.translation.coverage.bodies import BASES, Body, Pair, all_pairs
 from tests.unit.translation.coverage.left_out import LEFT_OUT
-from tests.unit.translation.mending.calls import Sent, sent
+from tests.unit.translation.mender.calls import Sent, sent
 
 TARGETS: tuple[tuple[str, ClientFormat], ...] = (
     ("gpt-4.1", "chat"),

@@ -19,7 +19,7 @@ from services.gateway.upstream.translation.engine import (
 )
 from services.gateway.upstream.translation.way_back import translated_answer, translated_stream
 from tests.support.translated_streams import served
-from tests.unit.translation.mending.calls import profile_of
+from tests.unit.translation.mender.calls import profile_of
 
 CREATED = 1_700_000_000
 CALL_ID = "call-1"

@@ -20,7 +20,7 @@ from services.gateway.upstream.signals import signalled
 from services.gateway.upstream.translation.engine import Asked, Translation, translate
 from services.gateway.upstream.translation.way_back import translated_answer, translated_stream
 from tests.support.translated_streams import served
-from tests.unit.translation.mending.calls import profile_of
+from tests.unit.translation.mender.calls import profile_of
 
 DIRECTORY = Path(__file__).parent / "conversations"
 CREATED = 1_700_000_000

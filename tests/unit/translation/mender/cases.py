@@ -15,7 +15,7 @@ from services.gateway.upstream.translation.conversation import (
     Turn,
     Wish,
 )
-from services.gateway.upstream.translation.mending import (
+from services.gateway.upstream.translation.mender import (
     Rule,
     options,
     results,
@@ -23,7 +23,7 @@ from services.gateway.upstream.translation.mending import (
     thinking,
     turns,
 )
-from services.gateway.upstream.translation.mending.cache_marks import cache_marks
+from services.gateway.upstream.translation.mender.cache_marks import cache_marks
 from services.gateway.upstream.translation.messages.family import PATHS as MESSAGES
 from services.gateway.upstream.translation.parts import (
     CacheMark,

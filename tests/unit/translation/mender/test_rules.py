@@ -6,19 +6,19 @@ from functools import partial
 import pytest
 
 from libs.common.errors import InvalidRequest
-from services.gateway.upstream.translation import mending
+from services.gateway.upstream.translation import mender
 from services.gateway.upstream.translation.conversation import Request
-from services.gateway.upstream.translation.mending import Rule, mend, rules_for
-from services.gateway.upstream.translation.mending.aim import Aim
-from services.gateway.upstream.translation.mending.concerns import concerns_of
+from services.gateway.upstream.translation.mender import Rule, mend, rules_for
+from services.gateway.upstream.translation.mender.aim import Aim
+from services.gateway.upstream.translation.mender.concerns import concerns_of
 from services.gateway.upstream.translation.refusals import Report
-from tests.unit.translation.mending.cases import CASES as OF_FORMATS
-from tests.unit.translation.mending.cases import Case
-from tests.unit.translation.mending.library_cases import LIBRARY_CASES
+from tests.unit.translation.mender.cases import CASES as OF_FORMATS
+from tests.unit.translation.mender.cases import Case
+from tests.unit.translation.mender.library_cases import LIBRARY_CASES
 
 ALL_RULES: set[Rule] = {
     rule
-    for name, value in vars(mending).items()
+    for name, value in vars(mender).items()
     if name.isupper() and isinstance(value, tuple)
     for rule in value
 }
@@ -63,7 +63,7 @@ def asked(case: Case, request: Request, aim: Aim) -> Request:
 
 def test_a_rule_changes_nothing_in_a_request_without_its_concern() -> None:
     kinds = {(case.profile, case.to): case for case in CASES}.values()
-    for rule, about in mending.ABOUT.items():
+    for rule, about in mender.ABOUT.items():
         for case in CASES:
             if about & concerns_of(case.request):
                 continue

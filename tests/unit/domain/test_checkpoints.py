@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from libs.common.domain.verify import (
+from libs.common.domain.checkpoints import (
     Checkpoint,
     Difference,
     EntrySums,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from services.gateway.upstream.translation.conversation import Request
-from services.gateway.upstream.translation.mending.aim import Aim
+from services.gateway.upstream.translation.mender.aim import Aim
 from services.gateway.upstream.translation.parts import (
     Audio,
     Bytes,

@@ -1,7 +1,7 @@
 """Checks that calls and results match, for targets that refuse one without the other."""
 
 from services.gateway.upstream.translation.conversation import Request, Turn
-from services.gateway.upstream.translation.mending.aim import Aim
+from services.gateway.upstream.translation.mender.aim import Aim
 from services.gateway.upstream.translation.parts import Result, ToolCall
 from services.gateway.upstream.translation.refusals import invalid
 

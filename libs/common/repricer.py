@@ -8,7 +8,7 @@ from itertools import chain
 import structlog
 
 from libs.common.domain.corrections import priced_models, reprice_entry
-from libs.common.domain.posting import Unpostable, bounded_cost, called_by
+from libs.common.domain.entries import Unpostable, bounded_cost, called_by
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.mongo.entries import EntryStore
 from libs.common.storage.prices.price_book import PriceBook, prices_at

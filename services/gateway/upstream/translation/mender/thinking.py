@@ -13,8 +13,8 @@ from services.gateway.upstream.translation.conversation import (
     Turn,
     Wish,
 )
-from services.gateway.upstream.translation.mending.aim import Aim
-from services.gateway.upstream.translation.mending.efforts import (
+from services.gateway.upstream.translation.mender.aim import Aim
+from services.gateway.upstream.translation.mender.efforts import (
     BUDGETS,
     effort_of,
     least,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.domain.routing import backoff_s, next_candidate
+from libs.common.domain.candidates import backoff_s, next_candidate
 
 
 class Candidate(msgspec.Struct, frozen=True):

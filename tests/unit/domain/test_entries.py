@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.domain.money import MAX_NUSD
-from libs.common.domain.posting import (
+from libs.common.domain.entries import (
     MAX_COUNT,
     MAX_ID_CHARS,
     MAX_TEXT_CHARS,
@@ -20,6 +19,7 @@ from libs.common.domain.posting import (
     billed_models,
     entry_of,
 )
+from libs.common.domain.money import MAX_NUSD
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.price import PriceVersion, Rates
 from libs.common.schemas.usage import ModelRun, TokenCounts, TokenUsage, UsageEvent

@@ -12,7 +12,7 @@ from services.gateway.directory.providers import ModelDirectory
 from services.gateway.settings import Settings
 from services.gateway.upstream.translation.chat import CHAT
 from services.gateway.upstream.translation.language import Language
-from services.gateway.upstream.translation.mending import mend
+from services.gateway.upstream.translation.mender import mend
 from services.gateway.upstream.translation.messages import MESSAGES
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.profiles import Profiles

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.upstream.translation.conversation import Request
-from services.gateway.upstream.translation.mending import (
+from services.gateway.upstream.translation.mender import (
     bedrock,
     gemini,
     library,
@@ -20,9 +20,9 @@ from services.gateway.upstream.translation.mending import (
     thinking,
     turns,
 )
-from services.gateway.upstream.translation.mending.aim import Aim
-from services.gateway.upstream.translation.mending.cache_marks import cache_marks
-from services.gateway.upstream.translation.mending.concerns import (
+from services.gateway.upstream.translation.mender.aim import Aim
+from services.gateway.upstream.translation.mender.cache_marks import cache_marks
+from services.gateway.upstream.translation.mender.concerns import (
     ANYTHING,
     HISTORY,
     LABELS,

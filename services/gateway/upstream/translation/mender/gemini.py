@@ -13,10 +13,10 @@ from services.gateway.upstream.translation.conversation import (
     Wish,
 )
 from services.gateway.upstream.translation.google_schemas import MAX_LEVELS, TooDeep, adapted_schema
-from services.gateway.upstream.translation.mending.aim import Aim
-from services.gateway.upstream.translation.mending.bedrock import all_parts
-from services.gateway.upstream.translation.mending.efforts import BUDGETS
-from services.gateway.upstream.translation.mending.thinking import (
+from services.gateway.upstream.translation.mender.aim import Aim
+from services.gateway.upstream.translation.mender.bedrock import all_parts
+from services.gateway.upstream.translation.mender.efforts import BUDGETS
+from services.gateway.upstream.translation.mender.thinking import (
     named_wish,
     thinking_in_words,
 )

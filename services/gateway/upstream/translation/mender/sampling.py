@@ -6,7 +6,7 @@ import msgspec
 from msgspec.structs import replace
 
 from services.gateway.upstream.translation.conversation import NO_SAMPLING, Request
-from services.gateway.upstream.translation.mending.aim import Aim
+from services.gateway.upstream.translation.mender.aim import Aim
 
 # Values that equal the provider's own defaults.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {

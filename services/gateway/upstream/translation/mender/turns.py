@@ -5,7 +5,7 @@ import operator
 from msgspec.structs import replace
 
 from services.gateway.upstream.translation.conversation import Request, Turn
-from services.gateway.upstream.translation.mending.aim import Aim
+from services.gateway.upstream.translation.mender.aim import Aim
 from services.gateway.upstream.translation.parts import (
     DocumentPart,
     Hosted,

@@ -6,7 +6,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from services.gateway.upstream.translation.conversation import Request
-from services.gateway.upstream.translation.mending.aim import Aim
+from services.gateway.upstream.translation.mender.aim import Aim
 from services.gateway.upstream.translation.parts import (
     CacheMark,
     Part,

@@ -16,7 +16,7 @@ from libs.common.schemas.usage import ClientFormat
 from services.gateway.upstream.translation.parts import ThoughtSignature
 from services.gateway.upstream.translation.thought_signatures import shown_signature
 from tests.unit.translation.judge import faults
-from tests.unit.translation.mending.calls import sent
+from tests.unit.translation.mender.calls import sent
 
 USER_ID = '{"device_id":"' + "d" * 64 + '","account_uuid":"","session_id":"' + "s" * 36 + '"}'
 TYPES: dict[ClientFormat, Any] = {

@@ -10,7 +10,7 @@ from services.gateway.upstream.translation.conversation import (
     Turn,
     Wish,
 )
-from services.gateway.upstream.translation.mending import (
+from services.gateway.upstream.translation.mender import (
     bedrock,
     gemini,
     library,
@@ -30,7 +30,7 @@ from services.gateway.upstream.translation.parts import (
 )
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.tools import Function, ToolChoice
-from tests.unit.translation.mending.cases import (
+from tests.unit.translation.mender.cases import (
     CALL,
     RESULT,
     TOOL,

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from libs.common.decode_errors import UNREADABLE
 from services.gateway.upstream.translation.conversation import Request
-from services.gateway.upstream.translation.mending.aim import Aim
+from services.gateway.upstream.translation.mender.aim import Aim
 from services.gateway.upstream.translation.parts import Part, ToolCall
 from services.gateway.upstream.translation.tools import ToolChoice
 

@@ -12,8 +12,8 @@ from services.gateway.upstream.translation.conversation import (
     Shape,
     Turn,
 )
-from services.gateway.upstream.translation.mending.aim import Aim
-from services.gateway.upstream.translation.mending.turns import SYSTEM
+from services.gateway.upstream.translation.mender.aim import Aim
+from services.gateway.upstream.translation.mender.turns import SYSTEM
 from services.gateway.upstream.translation.names import sent_name
 from services.gateway.upstream.translation.parts import Text
 from services.gateway.upstream.translation.refusals import invalid
