@@ -23,21 +23,12 @@ from services.admin.people.sign_on import SignOn, SignOnSettings, sign_on
 from services.admin.settings import Settings
 from tests.service.admin.conftest import ADMIN_KEY, app_with, client_of
 from tests.service.admin.problems import problem
+from tests.support.clock import Clock
 from tests.support.issuer import AUDIENCE, CLIENT_ID, CLIENT_SECRET, OCT, TestIssuer, issuing
 
 ROLES = "admins=owner,ops=operator,all=viewer"
 REDIRECT = "https://console.example/console/signed-on"
 PROXY_SECRET = "a-secret-of-the-proxy"
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 @pytest.fixture
@@ -155,7 +146,7 @@ async def test_a_new_key_is_fetched_and_unknown_ones_not_all_the_time(
         with pytest.raises(Unauthenticated):
             await actor_of(signing, issuer.token(groups=["all"]))
     assert issuer.asked["/jwks"] == 1
-    clock.seconds += 31
+    clock.now += 31
     assert (await actor_of(signing, issuer.token(groups=["all"]))).id == "oidc:ada"
     assert issuer.asked["/jwks"] == 2
 
@@ -168,12 +159,12 @@ async def test_while_the_issuer_is_away_its_last_keys_serve_for_a_day(
     with pytest.raises(Unavailable):
         await actor_of(signing, token)
     issuer.is_away = False
-    clock.seconds += 31
+    clock.now += 31
     await actor_of(signing, token)
     issuer.is_away = True
-    clock.seconds += 3600
+    clock.now += 3600
     assert (await actor_of(signing, token)).role == "viewer"
-    clock.seconds += 86_400
+    clock.now += 86_400
     with pytest.raises(Unavailable):
         await actor_of(signing, token)
 

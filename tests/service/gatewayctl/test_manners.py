@@ -88,7 +88,7 @@ async def test_sums_are_never_of_other_times_than_asked(ctl: CommandLine, since:
     for verb in ("summary", "series"):
         ran = await ctl("usage", verb, "--since", since)
         assert (ran.code, ran.out) == (2, "")
-        assert "sums are of whole days.\n  -> write 2026-11-24, today, or 7d, 4w" in ran.err
+        assert "sums cover whole days.\n  -> write 2026-11-24, today, or 7d, 4w" in ran.err
 
 
 async def test_a_quote_names_the_model_that_has_no_price(ctl: CommandLine) -> None:
@@ -139,7 +139,7 @@ async def test_an_export_replaces_a_file_where_asked_to(
     target.write_text("before")
     ran = await ctl(*words.split(), "-o", str(target))
     assert (ran.code, ran.out) == (2, "")
-    assert f"{target} is there already.\n  -> add --force" in ran.err
+    assert f"{target} exists already.\n  -> add --force" in ran.err
     assert target.read_text() == "before"
     await ctl.done(*words.split(), "-o", str(target), "--force")
     assert target.read_text() != "before"

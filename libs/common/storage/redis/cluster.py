@@ -67,7 +67,7 @@ class ClusterPool(ConnectionPool):
         self._waiting = 0
         super().__init__(**{name: each for name, each in options.items() if name != "timeout"})
 
-    async def reach(
+    async def at_slot(
         self,
         slot: int,
         exchange: Callable[[NodePool, bool], Awaitable[T]],

@@ -42,7 +42,7 @@ class Routed(Redis):
         if key is None:
             return await super().execute_command(*command, **options)  # type: ignore[no-untyped-call]
         send = partial(self._send, command, options)
-        return await cluster.reach(slot_of(key), send, may_follow=not is_script(command))
+        return await cluster.at_slot(slot_of(key), send, may_follow=not is_script(command))
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         if not isinstance(self.connection_pool, ClusterPool):
@@ -86,7 +86,9 @@ class Routed(Redis):
         sent = []
         for slot, own in places.items():
             command = (name, *(keys[place] for place in own))
-            sent.append(cluster.reach(slot, partial(self._send, command, options), may_follow=True))
+            sent.append(
+                cluster.at_slot(slot, partial(self._send, command, options), may_follow=True)
+            )
         answers = await all_of(sent)
         return sum(answers) if name in _COUNTING else in_order(places.values(), answers)
 
@@ -113,7 +115,7 @@ class ClusterPipeline(Pipeline):
                 return await self._execute_parts(commands, raise_on_error)
             slot = one_slot_of([command for command, _ in commands])
             send = partial(self._transact, commands, raise_on_error)
-            answers: list[Any] = await self._cluster.reach(slot, send, may_follow=False)
+            answers: list[Any] = await self._cluster.at_slot(slot, send, may_follow=False)
         finally:
             await self.reset()  # type: ignore[no-untyped-call]
         return answers

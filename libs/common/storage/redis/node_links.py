@@ -39,7 +39,7 @@ class NodeLinks:
         if key is None:
             return self._run_without_key(command, packed)
         send = partial(self._send, packed)
-        return self._cluster.reach(slot_of(key), send, may_follow=not is_script(command))
+        return self._cluster.at_slot(slot_of(key), send, may_follow=not is_script(command))
 
     def guard_of(self, slot: int) -> tuple[bytes, ...]:
         """What a transaction in a shard's slot ends with, for `check_guard`."""
@@ -59,7 +59,7 @@ class NodeLinks:
         async def at_node(pool: NodePool, _asking: bool) -> T:
             return await exchange(await self._open(pool))
 
-        return await self._cluster.reach(slot, at_node, may_follow=False)
+        return await self._cluster.at_slot(slot, at_node, may_follow=False)
 
     async def _send(self, packed: bytes, pool: NodePool, asking: bool) -> Any:
         link = self._links.get(pool)
