@@ -12,7 +12,7 @@ from libs.common.errors import AppError
 from services.gateway.upstream.adapters.target import TranslationRefused, TranslationTarget
 from services.gateway.upstream.adapters.translator import Translator
 from tests.parity.translation_differences import DIFFERENCES
-from tests.service.gateway.translation_wire import Answer, Provider, serving
+from tests.service.gateway.translation_wire import Answer, TranslatedProvider, serving
 from tests.unit.translation.golden import player
 
 Leaf = tuple[str, str]
@@ -29,7 +29,7 @@ COMPARED = [
 
 
 @pytest.fixture
-async def provider() -> AsyncIterator[Provider]:
+async def provider() -> AsyncIterator[TranslatedProvider]:
     async with serving() as provider:
         yield provider
 
@@ -54,7 +54,7 @@ def leaves(value: Any, path: str = "") -> Iterator[Leaf]:
 
 
 async def theirs(
-    translator: Translator, provider: Provider, call: player.Given
+    translator: Translator, provider: TranslatedProvider, call: player.Given
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the provider is sent, and the client told."""
     assert call.answered is not None
@@ -88,7 +88,7 @@ def ours(call: player.Given) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 async def test_translation_differs_from_litellms_as_it_should(
-    translator: Translator, provider: Provider
+    translator: Translator, provider: TranslatedProvider
 ) -> None:
     unexplained: list[str] = []
     needed: Counter[str] = Counter()

@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 
-class Difference(msgspec.Struct, frozen=True, kw_only=True):
+class TranslationDifference(msgspec.Struct, frozen=True, kw_only=True):
     """`part` is what the provider is sent, or what the client is told."""
 
     name: str
@@ -31,7 +31,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 DIFFERENCES = (
-    Difference(
+    TranslationDifference(
         name="results as blocks",
         reason="A tool's result is a list of blocks, its text one of them, so that a longer "
         "conversation begins with the bytes of a shorter one; LiteLLM writes a string.",
@@ -39,14 +39,14 @@ DIFFERENCES = (
         where=".*-messages",
         path=r"messages\[\]\.content\[\]\.content(\[\]\.(text|type))?",
     ),
-    Difference(
+    TranslationDifference(
         name="the tools' own kind",
         reason="Anthropic's default, `custom`, is left out.",
         part="sent",
         where=".*-messages",
         path=r"tools\[\]\.type",
     ),
-    Difference(
+    TranslationDifference(
         name="signatures in envelopes",
         reason="What one provider signed goes back to it alone, and as it was; LiteLLM's adapters "
         "send any signature to anyone, and forget thinking that a Responses client sends back.",
@@ -55,28 +55,28 @@ DIFFERENCES = (
         path=r"messages\[\]\.(content\[\]\.(signature|thinking|type)|thinking_blocks.*"
         r"|reasoning_content)",
     ),
-    Difference(
+    TranslationDifference(
         name="names of files",
         reason="A file's name is its title at Anthropic; LiteLLM drops it.",
         part="sent",
         where=".*-messages",
         path=r"messages\[\]\.content\[\]\.title",
     ),
-    Difference(
+    TranslationDifference(
         name="structured output",
         reason="`output_config.format` is the released name of the beta's `output_format`.",
         part="sent",
         where="chat-messages",
         path=r"output_(config\.)?format\..*",
     ),
-    Difference(
+    TranslationDifference(
         name="temperature beyond one",
         reason="Anthropic refuses it, so it is sent as 1 and named as adapted.",
         part="sent",
         where="chat-messages",
         path="temperature",
     ),
-    Difference(
+    TranslationDifference(
         name="budgets of thinking",
         reason="An effort is a part of the output's limit, not the same number for any limit, and "
         "what the client wants to see of the thinking is said.",
@@ -84,20 +84,20 @@ DIFFERENCES = (
         where="(chat|responses)-messages",
         path=r"thinking\.(budget_tokens|display)",
     ),
-    Difference(
+    TranslationDifference(
         name="parallel calls",
         reason="What the client said of them is said to the provider; LiteLLM drops it.",
         part="sent",
         path=r"tool_choice\.(type|disable_parallel_tool_use)|parallel_tool_calls",
     ),
-    Difference(
+    TranslationDifference(
         name="the user's label",
         reason="`safety_identifier` is Anthropic's `metadata.user_id`; LiteLLM drops it.",
         part="sent",
         where="responses-messages",
         path=r"metadata\.user_id",
     ),
-    Difference(
+    TranslationDifference(
         name="freeform tools",
         reason="Their one argument is `input`, which is what the answer is read back from; LiteLLM "
         "asks for `content`, and hands the client JSON in place of its text.",
@@ -105,42 +105,42 @@ DIFFERENCES = (
         where="responses-messages",
         path=r"tools\[\]\.(description|input_schema\..*)|messages\[\]\.content\[\]\.input\..*",
     ),
-    Difference(
+    TranslationDifference(
         name="searched domains",
         reason="They are a search's filter in both formats; LiteLLM drops them.",
         part="sent",
         where="responses-messages",
         path=r"tools\[\]\.allowed_domains\[\]",
     ),
-    Difference(
+    TranslationDifference(
         name="the limit's newer name",
         reason="OpenAI's models that reason refuse `max_tokens`, and all take the newer name.",
         part="sent",
         where=".*-chat",
         path="max_(completion_)?tokens",
     ),
-    Difference(
+    TranslationDifference(
         name="what OpenAI keeps",
         reason="Nothing, unless the client asked for it; LiteLLM leaves it to the account.",
         part="sent",
         where=".*-chat",
         path="store",
     ),
-    Difference(
+    TranslationDifference(
         name="arguments byte for byte",
         reason="They are the bytes that came; LiteLLM decodes and writes them anew.",
         part="sent",
         where=".*-chat",
         path=r"messages\[\]\.tool_calls\[\]\.function\.arguments",
     ),
-    Difference(
+    TranslationDifference(
         name="failed tools",
         reason="OpenAI's formats have no word for a failure, so the text says so.",
         part="sent",
         where="messages-chat failed_tool",
         path=r"messages\[\]\.content",
     ),
-    Difference(
+    TranslationDifference(
         name="calls alone",
         reason="A turn of calls alone has null for its content, as OpenAI writes it.",
         part="sent",
@@ -148,7 +148,7 @@ DIFFERENCES = (
         path=r"messages\[\]\.content",
         value="null",
     ),
-    Difference(
+    TranslationDifference(
         name="texts as texts",
         reason="A turn of one text is written as such, and calls carry no index, a stream's.",
         part="sent",
@@ -156,7 +156,7 @@ DIFFERENCES = (
         path=r"messages\[\]\.(content(\[\]\.(text|type))?|tool_calls\[\]\.index)",
         value='"Both\\."|"text"|[01]',
     ),
-    Difference(
+    TranslationDifference(
         name="DeepSeek's thinking",
         reason="The client's own effort is sent, which a budget stands for; LiteLLM has one effort "
         "for all, turns thinking on by another family's word, and sends a `stream` of false.",
@@ -164,34 +164,34 @@ DIFFERENCES = (
         where="(messages|responses)-chat thinking",
         path=r"reasoning_effort|thinking\.type|stream",
     ),
-    Difference(
+    TranslationDifference(
         name="ids and times",
         reason="They are functions of the provider's and of the call's time, not random and not of "
         "a second look at the clock.",
         part="told",
         path=r"id|created|created_at|output\[\]\.id",
     ),
-    Difference(
+    TranslationDifference(
         name="the model's name",
         reason="The client gets the name that it asked for.",
         part="told",
         path="model",
     ),
-    Difference(
+    TranslationDifference(
         name="counts that nobody made",
         reason="LiteLLM counts the words of thinking by itself; classes that no provider reported "
         "are zero.",
         part="told",
         path=r"usage\.(completion|prompt|output)_tokens_details\.[a-z0-9_]+|top_logprobs",
     ),
-    Difference(
+    TranslationDifference(
         name="inputs byte for byte",
         reason="A call's input is the provider's bytes; LiteLLM writes it anew.",
         part="told",
         where="(chat|responses)-messages",
         path=r"(choices\[\]\.message\.tool_calls\[\]\.function|output\[\])\.arguments",
     ),
-    Difference(
+    TranslationDifference(
         name="thinking nobody signed",
         reason="It is marked so, that it goes back to its own model alone, and it is the thinking "
         "itself, not a summary of one.",
@@ -199,21 +199,21 @@ DIFFERENCES = (
         path=r"content\[\]\.signature|output\[\]\.(content|summary)(\[\]\.(text|type))?"
         r"|output\[\]\.encrypted_content",
     ),
-    Difference(
+    TranslationDifference(
         name="why it declined",
         reason="The model's words are its text; no words of the provider's explain them.",
         part="told",
         where="messages-chat",
         path=r"stop_details\..*",
     ),
-    Difference(
+    TranslationDifference(
         name="freeform inputs",
         reason="A freeform tool gets its text; LiteLLM gives it the JSON around it.",
         part="told",
         where="responses-messages",
         path=r"output\[\]\.input",
     ),
-    Difference(
+    TranslationDifference(
         name="citations and searches",
         reason="Citations are told where the text has them; LiteLLM drops them, and tells sources "
         "that the client did not include. Searches are counted by OpenAI's own member.",
@@ -222,7 +222,7 @@ DIFFERENCES = (
         path=r"output\[\]\.(content\[\]\.annotations.*|action\.sources\[\]\..*)"
         r"|tool_usage\..*|usage\.server_tool_use\..*",
     ),
-    Difference(
+    TranslationDifference(
         name="calls that were cut off",
         reason="An answer that ends in the middle of a call is told without it, as one that "
         "reached its limit; LiteLLM fails, and its caller asks again and pays twice.",
@@ -230,7 +230,7 @@ DIFFERENCES = (
         where="messages-chat truncated",
         path=".*",
     ),
-    Difference(
+    TranslationDifference(
         name="no credit",
         reason="An account without credit is told by the status and the code that stop a client "
         "from trying again; LiteLLM passes on a bad request.",

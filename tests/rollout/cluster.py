@@ -41,7 +41,7 @@ class Pod:
         self.was_killed = False
 
 
-class Cluster:
+class RolloutCluster:
     """`environment` has what the pods' secrets have, and their databases' addresses."""
 
     def __init__(

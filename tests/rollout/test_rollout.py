@@ -15,7 +15,7 @@ from deploy.local.servers import stand_in_settings
 from deploy.local.stack import LocalStack
 from tests.chaos.check import check
 from tests.chaos.run import is_settled
-from tests.rollout.cluster import Cluster, Pod
+from tests.rollout.cluster import Pod, RolloutCluster
 from tests.rollout.front import Front
 from tests.rollout.load import Load, Outcome
 from tests.rollout.manifests import Workload, ingress_directives, render, workloads
@@ -41,7 +41,11 @@ class Rehearsal:
     """A stack whose services are pods behind nginx; `said` is what happened to them."""
 
     def __init__(
-        self, stack: LocalStack, rendered: dict[str, Workload], cluster: Cluster, said: list[str]
+        self,
+        stack: LocalStack,
+        rendered: dict[str, Workload],
+        cluster: RolloutCluster,
+        said: list[str],
     ) -> None:
         self.stack = stack
         self.workloads = rendered
@@ -95,7 +99,7 @@ async def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[R
         await asyncio.to_thread(stack.stop)
 
 
-def _cluster(stack: LocalStack, front: Front, said: list[str]) -> Cluster:
+def _cluster(stack: LocalStack, front: Front, said: list[str]) -> RolloutCluster:
     info = stack.info
     environment = {
         **without_settings(os.environ),
@@ -108,12 +112,12 @@ def _cluster(stack: LocalStack, front: Front, said: list[str]) -> Cluster:
         "GATEWAY_URL": front.url("gateway"),
     }
     spools = stack.directory / "spools"
-    return Cluster(
+    return RolloutCluster(
         stack.supervisor, front, spools, environment, endpoints_lag_s=_LAG_S, say=said.append
     )
 
 
-async def _reaches_all(load: Load, cluster: Cluster) -> None:
+async def _reaches_all(load: Load, cluster: RolloutCluster) -> None:
     """Until every pod that is served answers calls of each kind, streams too."""
     kinds = {"gateway": ("short", "long"), "admin": ("admin",)}
     wanted = {

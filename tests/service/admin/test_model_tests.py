@@ -20,7 +20,7 @@ from tests.servers import free_port
 from tests.service.admin.conftest import ADMIN_KEY, client_of
 from tests.service.gateway.dialects import CHAT, DIALECTS, TEXT
 from tests.service.gateway.stage import PROVIDER_KEY, open_gateway, settings_for
-from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.service.gateway.upstream import Upstream, UpstreamConnection, UpstreamRequest
 from tests.support.books import Books, open_books
 from tests.support.polling import PATIENCE_S
 
@@ -83,7 +83,7 @@ async def run_test(admin: httpx2.AsyncClient, **body: Any) -> list[dict[str, Any
     return results
 
 
-async def answers_in_its_format(request: Request, connection: Connection) -> None:
+async def answers_in_its_format(request: UpstreamRequest, connection: UpstreamConnection) -> None:
     dialect = next(some for some in DIALECTS if request.path.endswith(some.upstream_path))
     await connection.answer(dialect.answer)
 
@@ -167,7 +167,7 @@ async def test_an_embedding_model_is_asked_for_an_embedding(
 async def test_failures_are_reported_in_the_providers_words(
     admin: httpx2.AsyncClient, upstream: Upstream
 ) -> None:
-    async def script(request: Request, connection: Connection) -> None:
+    async def script(request: UpstreamRequest, connection: UpstreamConnection) -> None:
         if request.path.startswith("/bad/"):
             await connection.answer(b'{"error": {"message": "no such model"}}', status=404)
         elif request.path.startswith("/html/"):
@@ -245,7 +245,7 @@ async def test_the_tests_key_works_for_the_test_alone(
 ) -> None:
     entered, gate = asyncio.Event(), asyncio.Event()
 
-    async def script(_request: Request, connection: Connection) -> None:
+    async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         entered.set()
         await gate.wait()
         await connection.answer(CHAT.answer)

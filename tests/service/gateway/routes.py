@@ -10,7 +10,7 @@ from libs.common.schemas.route import Deployment, Route
 from libs.common.storage.mongo.routes import RouteStore
 from libs.common.storage.redis.invalidation import publish
 from tests.service.gateway.dialects import CHAT, Dialect
-from tests.service.gateway.upstream import Connection, Request, Script, Upstream
+from tests.service.gateway.upstream import Script, Upstream, UpstreamConnection, UpstreamRequest
 from tests.support.books import Books
 
 
@@ -53,7 +53,7 @@ class Endpoints:
         content = json.dumps(body).encode()
         told = {header.replace("_", "-"): value for header, value in (headers or {}).items()}
 
-        async def script(_request: Request, connection: Connection) -> None:
+        async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
             await connection.answer(content, status=status, headers=told)
 
         self._scripts[name] = script
@@ -61,7 +61,7 @@ class Endpoints:
     def streams(self, name: str, frames: Iterable[bytes]) -> None:
         kept = list(frames)
 
-        async def script(_request: Request, connection: Connection) -> None:
+        async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
             await connection.stream(kept)
 
         self._scripts[name] = script
@@ -74,7 +74,7 @@ class Endpoints:
         """Which ones were asked, in order."""
         return [_name_of(request) for request in self._upstream.requests]
 
-    async def _answer(self, request: Request, connection: Connection) -> None:
+    async def _answer(self, request: UpstreamRequest, connection: UpstreamConnection) -> None:
         script = self._scripts.get(_name_of(request))
         if script is not None:
             await script(request, connection)
@@ -84,5 +84,5 @@ class Endpoints:
             await connection.answer(self._dialect.answer)
 
 
-def _name_of(request: Request) -> str:
+def _name_of(request: UpstreamRequest) -> str:
     return request.path.split("/")[1]

@@ -19,7 +19,7 @@ from libs.common.schemas.usage import ClientFormat
 from tests.service.gateway.api_bodies import bodies
 from tests.service.gateway.routes import add_route, deployment
 from tests.service.gateway.stage import Client
-from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.service.gateway.upstream import Upstream, UpstreamConnection, UpstreamRequest
 from tests.support.books import Books
 from tests.unit.translation.golden import player
 from tests.unit.translation.laws.accumulators import put_together
@@ -73,7 +73,7 @@ def _answers() -> dict[str, tuple[bytes, list[bytes]]]:
 ANSWERS = _answers()
 
 
-async def _answer(request: Request, connection: Connection) -> None:
+async def _answer(request: UpstreamRequest, connection: UpstreamConnection) -> None:
     whole, frames = next(told for path, told in ANSWERS.items() if request.path.endswith(path))
     if request.fields.get("stream") is True:
         await connection.stream(frames)

@@ -11,7 +11,7 @@ from libs.common.schemas.usage import ClientFormat, UsageEvent
 from tests.service.gateway.dialects import DIALECTS, RESPONSES, Dialect, chunk, named
 from tests.service.gateway.routes import add_route, deployment
 from tests.service.gateway.stage import Client
-from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.service.gateway.upstream import Upstream, UpstreamConnection, UpstreamRequest
 from tests.support.books import Books
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -60,7 +60,7 @@ async def asked(
 
 
 def breaks_off(upstream: Upstream, *frames: bytes) -> None:
-    async def script(_request: Request, connection: Connection) -> None:
+    async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         await connection.begin_stream()
         for frame in frames:
             await connection.chunk(frame)

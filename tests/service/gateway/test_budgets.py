@@ -13,7 +13,7 @@ from libs.common.schemas.account import BudgetPeriod
 from libs.common.storage.mongo.ledger import LedgerStore
 from tests.service.gateway.dialects import CHAT, DIALECTS, Dialect
 from tests.service.gateway.stage import Client
-from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.service.gateway.upstream import Upstream, UpstreamConnection, UpstreamRequest
 from tests.support.books import Books, zone_by_day
 from tests.support.polling import PATIENCE_S
 from tests.unit.builders import entry
@@ -35,7 +35,7 @@ class Turnstile:
         self._expected = expected
         upstream.does(self._script)
 
-    async def _script(self, request: Request, connection: Connection) -> None:
+    async def _script(self, request: UpstreamRequest, connection: UpstreamConnection) -> None:
         self._there += 1
         if self._there == self._expected:
             self._all_there.set()

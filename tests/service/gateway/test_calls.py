@@ -11,7 +11,7 @@ import pytest
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, MESSAGES, TEXT_TOKENS, TOKENS, Dialect, chunk
 from tests.service.gateway.stage import PROVIDER_KEY, Announcing, Client, open_gateway, with_parts
-from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.service.gateway.upstream import Upstream, UpstreamConnection, UpstreamRequest
 from tests.support.books import Books
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -239,7 +239,7 @@ async def test_the_providers_connection_is_reused(
     """Also after a stream, whose end comes a moment after its last frame."""
     committing = asyncio.Event()
 
-    async def script(_request: Request, connection: Connection) -> None:
+    async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         await connection.begin_stream()
         await connection.chunk(dialect.stream)
         await committing.wait()

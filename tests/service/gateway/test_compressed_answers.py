@@ -10,7 +10,7 @@ from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import TOKENS, Dialect
 from tests.service.gateway.faults import check_error_frame, check_event, split_last
 from tests.service.gateway.stage import Client, open_gateway
-from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.service.gateway.upstream import Upstream, UpstreamConnection, UpstreamRequest
 from tests.support.books import Books
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -59,7 +59,7 @@ async def test_a_refusal_is_decompressed(
 async def test_a_stream_is_decompressed_as_it_comes(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
 ) -> None:
-    async def script(_request: Request, connection: Connection) -> None:
+    async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         packer = zlib.compressobj(wbits=31)
         await connection.begin_stream({"content-encoding": "gzip"})
         for frame in dialect.frames:
@@ -88,7 +88,7 @@ async def test_an_undecompressable_answer_is_a_502(
     encoding: str,
     stream: bool,
 ) -> None:
-    async def script(_request: Request, connection: Connection) -> None:
+    async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         if stream:
             await connection.stream([b"\x8b\x00\x80"], headers={"content-encoding": encoding})
         else:
@@ -120,7 +120,7 @@ async def test_an_answer_falsely_labelled_as_compressed_is_a_502(
 async def test_a_stream_that_stops_decompressing_ends_with_an_error(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
 ) -> None:
-    async def script(_request: Request, connection: Connection) -> None:
+    async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         packer = zlib.compressobj(wbits=31)
         await connection.begin_stream({"content-encoding": "gzip"})
         for frame in dialect.frames[:2]:

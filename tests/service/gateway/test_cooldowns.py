@@ -11,7 +11,7 @@ from tests.service.gateway.dialects import CHAT
 from tests.service.gateway.routes import Endpoints, add_route, deployment
 from tests.service.gateway.stage import Client, open_gateway
 from tests.service.gateway.translation_wire import ANTHROPIC_MESSAGE
-from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.service.gateway.upstream import Upstream, UpstreamConnection, UpstreamRequest
 from tests.support.books import Books
 from tests.support.polling import PATIENCE_S
 
@@ -28,7 +28,7 @@ async def call(gateway: Client, secret: str, model: str, **fields: Any) -> int:
 def poisoned_with(status: int, **headers: str) -> Any:
     """A deployment that fails over what some requests say, and is well otherwise."""
 
-    async def script(request: Request, connection: Connection) -> None:
+    async def script(request: UpstreamRequest, connection: UpstreamConnection) -> None:
         if POISON.encode() not in request.body:
             await connection.answer(CHAT.answer)
         elif status:

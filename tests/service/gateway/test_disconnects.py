@@ -12,7 +12,7 @@ from libs.common.schemas.usage import UsageEvent
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, TOKENS, Dialect
 from tests.service.gateway.stage import Client, bearer, open_gateway
-from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.service.gateway.upstream import Upstream, UpstreamConnection, UpstreamRequest
 from tests.support.books import Books
 from tests.support.polling import PATIENCE_S, eventually
 from tests.support.sockets import serving
@@ -78,7 +78,7 @@ async def test_a_client_disconnects_before_the_first_byte(
 ) -> None:
     hung_up = asyncio.Event()
 
-    async def script(_request: Request, connection: Connection) -> None:
+    async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         await connection.begin_stream()
         await connection.closed()
         hung_up.set()
@@ -127,7 +127,7 @@ async def test_an_answer_is_metered_after_its_client_disconnected(
     """The provider has been asked, and will charge for it."""
     asked, left = asyncio.Event(), asyncio.Event()
 
-    async def script(_request: Request, connection: Connection) -> None:
+    async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         asked.set()
         await left.wait()
         await connection.answer(CHAT.answer)

@@ -25,7 +25,7 @@ from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, MESSAGES, Dialect
 from tests.service.gateway.process import gateway_process
 from tests.service.gateway.stage import Client, open_gateway, with_parts
-from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.service.gateway.upstream import Upstream, UpstreamConnection, UpstreamRequest
 from tests.support.books import Books
 from tests.support.polling import PATIENCE_S, eventually
 
@@ -224,7 +224,7 @@ async def test_a_body_counts_with_its_copies_during_its_call(
 ) -> None:
     go_on = asyncio.Event()
 
-    async def script(_request: Request, connection: Connection) -> None:
+    async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         await go_on.wait()
         await connection.answer(CHAT.answer)
 

@@ -12,7 +12,7 @@ from openai import AsyncOpenAI
 from tests.service.gateway.gemini_wire import NEW, answer, frames, piece
 from tests.service.gateway.routes import add_route, deployment
 from tests.service.gateway.stage import Client
-from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.service.gateway.upstream import Upstream, UpstreamConnection, UpstreamRequest
 from tests.support.books import Books
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -43,7 +43,7 @@ class Gemini:
     def __init__(self) -> None:
         self.turns: list[list[dict[str, Any]]] = []
 
-    async def __call__(self, request: Request, connection: Connection) -> None:
+    async def __call__(self, request: UpstreamRequest, connection: UpstreamConnection) -> None:
         body = request.fields
         assert [f["name"] for t in body["tools"] for f in t["function_declarations"]] == ["weather"]
         self.turns.append(body["contents"])

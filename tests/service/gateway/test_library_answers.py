@@ -12,7 +12,7 @@ from libs.common.errors import AppError, CallMalformed
 from services.gateway.upstream.answer import Stream
 from tests.service.gateway.gemini_wire import HI, NEW, OLD, answer, frames, piece
 from tests.service.gateway.library_wire import LibraryWire, settings, wired
-from tests.service.gateway.upstream import Connection, Request
+from tests.service.gateway.upstream import UpstreamConnection, UpstreamRequest
 from tests.support.polling import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -264,7 +264,7 @@ async def test_an_error_amid_a_stream(wire: LibraryWire) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_no_credential_follows_a_redirect(wire: LibraryWire, stream: bool) -> None:
-    async def script(request: Request, connection: Connection) -> None:
+    async def script(request: UpstreamRequest, connection: UpstreamConnection) -> None:
         if request.path.startswith("/elsewhere"):
             await connection.answer(json.dumps(answer({"text": "hi"})).encode())
             return
@@ -285,7 +285,7 @@ async def test_no_credential_follows_a_redirect(wire: LibraryWire, stream: bool)
 async def test_giving_up_closes_the_providers_connection(wire: LibraryWire) -> None:
     closed = asyncio.Event()
 
-    async def script(_request: Request, connection: Connection) -> None:
+    async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         await connection.begin_stream()
         for frame in frames(piece({"text": "hel"})):
             await connection.chunk(frame)

@@ -26,7 +26,7 @@ from tests.service.gateway.bedrock_wire import (
     event,
 )
 from tests.service.gateway.library_wire import LibraryWire, settings, wired
-from tests.service.gateway.upstream import Connection, Request
+from tests.service.gateway.upstream import UpstreamConnection, UpstreamRequest
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -58,7 +58,7 @@ def answered(wire: LibraryWire) -> None:
 
 
 def streams(wire: LibraryWire, messages: Iterable[bytes]) -> None:
-    async def script(_request: Request, connection: Connection) -> None:
+    async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         await connection.stream(cut(messages), headers=STREAM_HEADERS)
 
     wire.upstream.does(script)

@@ -16,7 +16,7 @@ from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, DIALECTS, TOKENS
 from tests.service.gateway.stage import open_gateway
 from tests.service.gateway.test_budgets import spend
-from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.service.gateway.upstream import Upstream, UpstreamConnection, UpstreamRequest
 from tests.support.books import Books, open_books
 from tests.support.polling import eventually
 
@@ -83,7 +83,7 @@ async def test_while_redis_is_down_calls_continue_and_events_are_spooled(
 async def test_redis_can_die_during_a_call(
     upstream: Upstream, own_books: Books, settings: Settings, redis: ServerProcess
 ) -> None:
-    async def dying(_request: Request, connection: Connection) -> None:
+    async def dying(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         await connection.begin_stream()
         await connection.chunk(CHAT.frames[0])
         await asyncio.to_thread(redis.kill)

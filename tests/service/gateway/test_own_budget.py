@@ -17,7 +17,7 @@ from tests.servers import HOST, free_port
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT
 from tests.service.gateway.stage import Client, bearer, open_gateway
-from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.service.gateway.upstream import Upstream, UpstreamConnection, UpstreamRequest
 from tests.support.books import Books, zone_by_day
 from tests.support.polling import PATIENCE_S
 
@@ -62,7 +62,7 @@ async def test_what_is_spent_held_and_left(
     )
     started, go_on = asyncio.Event(), asyncio.Event()
 
-    async def waits(_request: Request, connection: Connection) -> None:
+    async def waits(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         started.set()
         await go_on.wait()
         await connection.answer(CHAT.answer)

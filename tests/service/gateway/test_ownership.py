@@ -13,7 +13,7 @@ from libs.common.storage.redis.invalidation import publish
 from tests.service.gateway.dialects import CHAT, MESSAGES, RESPONSES, Dialect, chunk, named
 from tests.service.gateway.routes import Endpoints, add_route, announce, deployment
 from tests.service.gateway.stage import OTHER_MODEL, Client
-from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.service.gateway.upstream import Upstream, UpstreamConnection, UpstreamRequest
 from tests.support.books import Books
 from tests.support.polling import eventually
 
@@ -213,7 +213,7 @@ _each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def _script(upstream: Upstream, case: Case, object_id: str) -> None:
     """Every answer brings the object."""
 
-    async def script(request: Request, connection: Connection) -> None:
+    async def script(request: UpstreamRequest, connection: UpstreamConnection) -> None:
         if request.fields.get("stream"):
             await connection.stream(case.frames(object_id))
         else:
@@ -235,7 +235,7 @@ async def test_what_an_unreadable_answer_made_stays_its_accounts(
 ) -> None:
     """Neither its usage nor its text can be read, but the provider keeps the response."""
 
-    async def script(_request: Request, connection: Connection) -> None:
+    async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         await connection.answer(b'{"id": "resp_unreadable", "output": "no list"}')
 
     upstream.does(script)

@@ -11,7 +11,7 @@ from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import TOKENS, Dialect
 from tests.service.gateway.faults import check_event
 from tests.service.gateway.stage import Client, open_gateway
-from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.service.gateway.upstream import Upstream, UpstreamConnection, UpstreamRequest
 from tests.support.books import Books
 from tests.support.polling import eventually
 
@@ -73,7 +73,7 @@ async def test_a_provider_that_was_given_no_key_is_not_called(
 async def test_a_provider_that_closes_instead_of_answering(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, stream: bool
 ) -> None:
-    async def script(_request: Request, connection: Connection) -> None:
+    async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         connection.cut()
 
     upstream.does(script)
@@ -91,7 +91,7 @@ async def test_a_failed_call_leaves_nothing_to_the_collector(
 ) -> None:
     """Its body may be large, and many may fail before the next collection."""
 
-    async def script(_request: Request, connection: Connection) -> None:
+    async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         if how == "broken":
             await connection.begin_stream()
             await connection.chunk(dialect.frames[0])
@@ -122,7 +122,7 @@ async def test_a_failed_call_leaves_nothing_to_the_collector(
 async def test_a_truncated_answer(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
 ) -> None:
-    async def script(_request: Request, connection: Connection) -> None:
+    async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         await connection.begin(200, {"content-length": "1000"})
         await connection.write(b'{"half": ')
         connection.cut()

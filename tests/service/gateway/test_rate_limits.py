@@ -8,7 +8,7 @@ import pytest
 from libs.common.schemas.account import Limits
 from tests.service.gateway.dialects import CHAT, DIALECTS, Dialect
 from tests.service.gateway.stage import Client
-from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.service.gateway.upstream import Upstream, UpstreamConnection, UpstreamRequest
 from tests.support.books import Books
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -74,7 +74,7 @@ async def test_tokens_are_counted_down_and_then_refused(
 async def test_an_error_of_an_admitted_call_tells_its_limits(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
-    async def script(_request: Request, connection: Connection) -> None:
+    async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         connection.cut()
 
     upstream.does(script)

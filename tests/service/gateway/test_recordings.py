@@ -26,7 +26,7 @@ from tests.servers import redis_server, running
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, MESSAGES, TEXT, Dialect, chunk, named
 from tests.service.gateway.stage import Client, open_gateway
-from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.service.gateway.upstream import Upstream, UpstreamConnection, UpstreamRequest
 from tests.support.books import Books, open_books
 from tests.support.polling import eventually
 
@@ -178,7 +178,7 @@ async def test_a_disconnected_clients_call_is_recorded_as_far_as_sent(
     secret = await books.add_key(recording=TERMS)
     gone = asyncio.Event()
 
-    async def hold_back(_request: Request, connection: Connection) -> None:
+    async def hold_back(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         await connection.begin_stream()
         for frame in CHAT.frames[:2]:
             await connection.chunk(frame)

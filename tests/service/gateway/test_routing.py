@@ -21,7 +21,7 @@ from tests.service.gateway.dialects import CHAT, MESSAGES, Dialect
 from tests.service.gateway.routes import Endpoints, add_route, announce, deployment
 from tests.service.gateway.stage import PROVIDER_KEY, Client, open_gateway
 from tests.service.gateway.translation_wire import ANTHROPIC_MESSAGE, anthropic_sse
-from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.service.gateway.upstream import Upstream, UpstreamConnection, UpstreamRequest
 from tests.support.books import Books
 from tests.support.polling import PATIENCE_S
 
@@ -37,7 +37,7 @@ async def call(
     return await gateway.post(dialect.path, secret, dialect.body(**fields) | {"model": model})
 
 
-async def stalls(_request: Request, connection: Connection) -> None:
+async def stalls(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
     await connection.closed()
 
 
@@ -185,7 +185,7 @@ async def test_a_full_deployment_is_skipped_and_refuses_if_alone(
     endpoints = Endpoints(upstream)
     entered, gate = asyncio.Event(), asyncio.Event()
 
-    async def waits(_request: Request, connection: Connection) -> None:
+    async def waits(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         entered.set()
         await gate.wait()
         await connection.answer(CHAT.answer)
@@ -282,7 +282,7 @@ async def test_a_provider_that_never_answers_times_out(
 async def test_a_stream_that_stalls_before_its_first_byte_is_tried_elsewhere(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
-    async def script(_request: Request, connection: Connection) -> None:
+    async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         await connection.begin_stream()
         await connection.closed()
 
@@ -311,7 +311,7 @@ async def test_a_stream_that_stalls_before_its_first_byte_is_tried_elsewhere(
 async def test_a_stream_that_begins_with_an_error_is_tried_elsewhere(
     gateway: Client, upstream: Upstream, books: Books, said: bytes
 ) -> None:
-    async def script(_request: Request, connection: Connection) -> None:
+    async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         await connection.begin_stream()
         await connection.chunk(said)
         await connection.end_stream()
@@ -334,7 +334,7 @@ async def test_an_error_under_status_200_is_tried_elsewhere_and_told_with_a_stat
 ) -> None:
     said = b'{"error": {"message": "their own words", "type": "overloaded_error"}}'
 
-    async def script(_request: Request, connection: Connection) -> None:
+    async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         await connection.answer(said)
 
     endpoints = Endpoints(upstream)
@@ -364,7 +364,7 @@ async def test_a_stalled_stream_ends_with_an_error_and_is_not_retried(
 ) -> None:
     """Its headers are out, so the client would get two beginnings."""
 
-    async def script(_request: Request, connection: Connection) -> None:
+    async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         await connection.begin_stream()
         for frame in CHAT.frames[:shown]:
             await connection.chunk(frame)
@@ -390,7 +390,7 @@ async def test_a_stalled_stream_ends_with_an_error_and_is_not_retried(
 async def test_the_first_byte_has_its_own_timeout(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
-    async def script(_request: Request, connection: Connection) -> None:
+    async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         # Longer than the pause that is allowed between bytes.
         await asyncio.sleep(0.4)
         await connection.answer(CHAT.answer)

@@ -27,7 +27,7 @@ from tests.service.gateway.stage import (
     connected,
     with_parts,
 )
-from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.service.gateway.upstream import Upstream, UpstreamConnection, UpstreamRequest
 from tests.support.books import Books
 from tests.support.polling import PATIENCE_S, eventually
 from tests.support.sockets import serving
@@ -43,7 +43,7 @@ class Pausing:
         self._dialect = dialect
         upstream.does(self._script)
 
-    async def _script(self, _request: Request, connection: Connection) -> None:
+    async def _script(self, _request: UpstreamRequest, connection: UpstreamConnection) -> None:
         await connection.begin_stream()
         for frame in self._dialect.frames[:-1]:
             await connection.chunk(frame)

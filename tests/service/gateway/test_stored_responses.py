@@ -10,7 +10,7 @@ from arq.constants import job_key_prefix
 from tests.service.gateway.dialects import CHAT, RESPONSES, named
 from tests.service.gateway.routes import Endpoints, add_route, deployment
 from tests.service.gateway.stage import CHAT_MODEL, Client, bearer
-from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.service.gateway.upstream import Upstream, UpstreamConnection, UpstreamRequest
 from tests.support.books import Books
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -23,7 +23,7 @@ def new_id() -> str:
 def scripted(upstream: Upstream, response_id: str) -> None:
     """Makes the response, streamed or not, and answers everything about it."""
 
-    async def script(request: Request, connection: Connection) -> None:
+    async def script(request: UpstreamRequest, connection: UpstreamConnection) -> None:
         if request.method == "POST" and request.path.endswith("/responses"):
             whole = {"id": response_id, **RESPONSES.whole}
             if request.fields.get("stream"):

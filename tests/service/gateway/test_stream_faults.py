@@ -10,7 +10,12 @@ from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import DIALECTS, TEXT, TEXT_TOKENS, TOKENS, Dialect
 from tests.service.gateway.faults import check_error_frame, check_event, split_last
 from tests.service.gateway.stage import Client, open_gateway
-from tests.service.gateway.upstream import EVENT_STREAM, Connection, Request, Upstream
+from tests.service.gateway.upstream import (
+    EVENT_STREAM,
+    Upstream,
+    UpstreamConnection,
+    UpstreamRequest,
+)
 from tests.support.books import Books
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -23,7 +28,7 @@ async def test_a_truncated_stream(
     """Whole frames pass; the torn one does not, so that the error after it can be read."""
     torn = dialect.frames[shown][:20]
 
-    async def script(_request: Request, connection: Connection) -> None:
+    async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         await connection.begin_stream()
         for frame in dialect.frames[:shown]:
             await connection.chunk(frame)
@@ -86,7 +91,7 @@ async def test_a_stalled_provider(
 ) -> None:
     """Before the answer, before a stream's first byte, and in its middle; all at once."""
 
-    async def script(request: Request, connection: Connection) -> None:
+    async def script(request: UpstreamRequest, connection: UpstreamConnection) -> None:
         (dialect,) = (some for some in DIALECTS if some.upstream_path == request.path)
         if "stream" in request.fields:
             await connection.begin_stream()
@@ -125,7 +130,7 @@ async def test_a_stalled_provider(
 async def test_a_stream_event_that_is_too_large(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
 ) -> None:
-    async def script(_request: Request, connection: Connection) -> None:
+    async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         await connection.begin(200, {"content-type": EVENT_STREAM})
         await connection.write(b"data: ")
         for _ in range(MAX_FRAME_BYTES // 1_000_000 + 1):

@@ -24,7 +24,7 @@ from tests.service.gateway.translation_wire import (
     ANTHROPIC_EVENTS,
     CHAT_CHUNKS,
     Answer,
-    Provider,
+    TranslatedProvider,
     anthropic_sse,
     chat_chunk,
     chat_sse,
@@ -34,7 +34,7 @@ from tests.service.gateway.translation_wire import (
 
 
 @pytest.fixture
-async def provider() -> AsyncIterator[Provider]:
+async def provider() -> AsyncIterator[TranslatedProvider]:
     async with serving() as provider:
         yield provider
 
@@ -46,7 +46,7 @@ async def translator() -> AsyncIterator[Translator]:
     await translator.close()
 
 
-async def test_chat_from_anthropic(translator: Translator, provider: Provider) -> None:
+async def test_chat_from_anthropic(translator: Translator, provider: TranslatedProvider) -> None:
     answer = await completed(translator, provider, "chat", "anthropic")
     ChatCompletion.model_validate(answer)
     message = answer["choices"][0]["message"]
@@ -60,7 +60,9 @@ async def test_chat_from_anthropic(translator: Translator, provider: Provider) -
     assert "cost" not in answer["usage"]
 
 
-async def test_chat_stream_from_anthropic(translator: Translator, provider: Provider) -> None:
+async def test_chat_stream_from_anthropic(
+    translator: Translator, provider: TranslatedProvider
+) -> None:
     provider.answer = SSE_ANSWERS["anthropic"]
     frames = await streamed(translator, provider, "chat", "anthropic")
     assert frames[-1] == b"data: [DONE]\n\n"
@@ -87,7 +89,7 @@ async def test_chat_stream_from_anthropic(translator: Translator, provider: Prov
     assert [reason for reason in finishes if reason] == ["tool_calls"]
 
 
-async def test_messages_from_openai(translator: Translator, provider: Provider) -> None:
+async def test_messages_from_openai(translator: Translator, provider: TranslatedProvider) -> None:
     provider.answer = JSON_ANSWERS["openai"]
     answer = await completed(translator, provider, "messages", "openai")
     Message.model_validate(answer)
@@ -97,7 +99,9 @@ async def test_messages_from_openai(translator: Translator, provider: Provider) 
     assert answer["content"][1]["input"] == {"city": "Oslo"}
 
 
-async def test_messages_stream_from_openai(translator: Translator, provider: Provider) -> None:
+async def test_messages_stream_from_openai(
+    translator: Translator, provider: TranslatedProvider
+) -> None:
     thinking = chat_chunk({"reasoning_content": "Rain?"})
     provider.answer = Answer(chat_sse([CHAT_CHUNKS[0], thinking, *CHAT_CHUNKS[1:]]))
     events = events_of(await streamed(translator, provider, "messages", "openai"))
@@ -124,7 +128,9 @@ async def test_messages_stream_from_openai(translator: Translator, provider: Pro
     assert events[-2]["delta"] == {"stop_reason": "tool_use", "stop_sequence": None}
 
 
-async def test_response_from_anthropic(translator: Translator, provider: Provider) -> None:
+async def test_response_from_anthropic(
+    translator: Translator, provider: TranslatedProvider
+) -> None:
     answer = await completed(translator, provider, "responses", "anthropic")
     Response.model_validate(answer)
     assert answer["status"] == "completed"
@@ -138,7 +144,9 @@ async def test_response_from_anthropic(translator: Translator, provider: Provide
 
 
 @pytest.mark.parametrize("name", ["anthropic", "openai"])
-async def test_response_stream(translator: Translator, provider: Provider, name: str) -> None:
+async def test_response_stream(
+    translator: Translator, provider: TranslatedProvider, name: str
+) -> None:
     provider.answer = SSE_ANSWERS[name]
     events = events_of(await streamed(translator, provider, "responses", name))
     kinds = TypeAdapter[Any](ResponseStreamEvent)
@@ -159,7 +167,7 @@ async def test_response_stream(translator: Translator, provider: Provider, name:
 
 
 async def test_an_answer_cut_by_its_limit_is_an_incomplete_response(
-    translator: Translator, provider: Provider
+    translator: Translator, provider: TranslatedProvider
 ) -> None:
     chunks = [*CHAT_CHUNKS[:3], chat_chunk({}, finish_reason="length"), CHAT_CHUNKS[-1]]
     provider.answer = Answer(chat_sse(chunks))
@@ -171,7 +179,7 @@ async def test_an_answer_cut_by_its_limit_is_an_incomplete_response(
 
 
 async def test_a_custom_tool_comes_back_as_a_custom_call(
-    translator: Translator, provider: Provider
+    translator: Translator, provider: TranslatedProvider
 ) -> None:
     body = {**RESPONSES_BODY, "tools": [{"type": "custom", "name": "weather"}]}
     said = json.dumps({"content": "*** Begin"})
@@ -190,7 +198,7 @@ async def test_a_custom_tool_comes_back_as_a_custom_call(
 
 
 async def test_a_search_run_by_the_provider_is_not_a_tool_call(
-    translator: Translator, provider: Provider
+    translator: Translator, provider: TranslatedProvider
 ) -> None:
     start, *_ = ANTHROPIC_EVENTS
     search = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}}

@@ -13,7 +13,7 @@ from tests.service.gateway.translation_wire import (
     ANTHROPIC_MESSAGE,
     CHAT_COMPLETION,
     Answer,
-    Provider,
+    TranslatedProvider,
     anthropic_sse,
     chat_sse,
     serving,
@@ -48,7 +48,7 @@ ERRORS: Mapping[str, Mapping[str, Any]] = {
 
 
 @pytest.fixture
-async def provider() -> AsyncIterator[Provider]:
+async def provider() -> AsyncIterator[TranslatedProvider]:
     async with serving() as provider:
         yield provider
 
@@ -62,7 +62,7 @@ async def translator() -> AsyncIterator[Translator]:
 
 async def call(
     translator: Translator,
-    provider: Provider,
+    provider: TranslatedProvider,
     client_format: ClientFormat,
     name: str,
     *,
@@ -90,7 +90,7 @@ async def drained(stream: LibraryStream) -> tuple[bytes, TranslationRefused | No
 @pytest.mark.parametrize(("client_format", "name"), PAIRS)
 async def test_the_providers_status_and_words_are_kept(
     translator: Translator,
-    provider: Provider,
+    provider: TranslatedProvider,
     client_format: ClientFormat,
     name: str,
     status: int,
@@ -111,7 +111,7 @@ async def test_the_providers_status_and_words_are_kept(
 @pytest.mark.parametrize(("client_format", "name"), PAIRS)
 async def test_a_page_of_html_is_not_passed_on(
     translator: Translator,
-    provider: Provider,
+    provider: TranslatedProvider,
     client_format: ClientFormat,
     name: str,
     is_stream: bool,
@@ -128,7 +128,7 @@ async def test_a_page_of_html_is_not_passed_on(
 @pytest.mark.parametrize(("client_format", "name"), PAIRS)
 async def test_an_unreachable_provider(
     translator: Translator,
-    provider: Provider,
+    provider: TranslatedProvider,
     client_format: ClientFormat,
     name: str,
     is_stream: bool,
@@ -143,7 +143,7 @@ async def test_an_unreachable_provider(
 
 @pytest.mark.parametrize(("client_format", "name"), PAIRS)
 async def test_a_provider_that_times_out_is_a_504(
-    translator: Translator, provider: Provider, client_format: ClientFormat, name: str
+    translator: Translator, provider: TranslatedProvider, client_format: ClientFormat, name: str
 ) -> None:
     frames = anthropic_sse()[:4] if name == "anthropic" else chat_sse()[:2]
     provider.answer = Answer(frames, hang=True)
@@ -156,7 +156,11 @@ async def test_a_provider_that_times_out_is_a_504(
 @pytest.mark.parametrize("cut", [False, True])
 @pytest.mark.parametrize(("client_format", "name"), PAIRS)
 async def test_a_stream_that_ends_early_is_an_error(
-    translator: Translator, provider: Provider, client_format: ClientFormat, name: str, cut: bool
+    translator: Translator,
+    provider: TranslatedProvider,
+    client_format: ClientFormat,
+    name: str,
+    cut: bool,
 ) -> None:
     frames = anthropic_sse()[:9] if name == "anthropic" else chat_sse()[:3]
     provider.answer = Answer(frames, cut=cut)
@@ -172,7 +176,7 @@ async def test_a_stream_that_ends_early_is_an_error(
 
 @pytest.mark.parametrize(("client_format", "name"), PAIRS)
 async def test_an_error_in_mid_stream_is_passed_on(
-    translator: Translator, provider: Provider, client_format: ClientFormat, name: str
+    translator: Translator, provider: TranslatedProvider, client_format: ClientFormat, name: str
 ) -> None:
     if name == "anthropic":
         error = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
@@ -212,7 +216,11 @@ CONTROL = (
 @pytest.mark.parametrize("field", CONTROL)
 @pytest.mark.parametrize(("client_format", "name"), PAIRS)
 async def test_litellms_own_parameters_are_closed_to_clients(
-    translator: Translator, provider: Provider, client_format: ClientFormat, name: str, field: str
+    translator: Translator,
+    provider: TranslatedProvider,
+    client_format: ClientFormat,
+    name: str,
+    field: str,
 ) -> None:
     body = {**BODIES[client_format], field: "https://elsewhere.example"}
     for method in (translator.complete, translator.stream):
@@ -252,7 +260,7 @@ async def test_litellms_own_parameters_are_closed_to_clients(
 )
 async def test_untranslatable_parameters_are_named(
     translator: Translator,
-    provider: Provider,
+    provider: TranslatedProvider,
     client_format: ClientFormat,
     changed: Mapping[str, Any],
     named: str,
@@ -319,7 +327,7 @@ async def test_untranslatable_parameters_are_named(
 )
 async def test_hints_and_defaults_are_accepted(
     translator: Translator,
-    provider: Provider,
+    provider: TranslatedProvider,
     client_format: ClientFormat,
     added: Mapping[str, Any],
 ) -> None:
@@ -356,7 +364,7 @@ async def test_a_provider_without_a_key_is_not_called(
 
 
 async def test_images_are_not_fetched_for_the_client(
-    translator: Translator, provider: Provider
+    translator: Translator, provider: TranslatedProvider
 ) -> None:
     """Gemini takes no URLs, and LiteLLM would fetch the image from inside our network."""
     image = {"type": "image_url", "image_url": {"url": f"{provider.url}/internal.png"}}
@@ -368,7 +376,7 @@ async def test_images_are_not_fetched_for_the_client(
 
 
 async def test_many_first_calls_share_one_import(
-    translator: Translator, provider: Provider
+    translator: Translator, provider: TranslatedProvider
 ) -> None:
     target = provider.target("anthropic")
     calls = (translator.complete("chat", target, BODIES["chat"]) for _ in range(8))
@@ -377,7 +385,7 @@ async def test_many_first_calls_share_one_import(
 
 
 def test_a_target_does_not_show_its_key() -> None:
-    target = Provider().target("openai")
+    target = TranslatedProvider().target("openai")
     assert "sk-secret" not in repr(target)
     assert "sk-secret" not in str(target)
 
@@ -391,7 +399,7 @@ def test_a_target_does_not_show_its_key() -> None:
     ],
 )
 async def test_parameters_litellm_would_drop_silently_are_rejected(
-    provider: Provider,
+    provider: TranslatedProvider,
     translator: Translator,
     client_format: ClientFormat,
     fields: Mapping[str, Any],

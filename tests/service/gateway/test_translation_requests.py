@@ -20,7 +20,7 @@ from tests.service.gateway.translation_calls import (
 )
 from tests.service.gateway.translation_wire import (
     Answer,
-    Provider,
+    TranslatedProvider,
     anthropic_sse,
     chat_sse,
     serving,
@@ -28,7 +28,7 @@ from tests.service.gateway.translation_wire import (
 
 
 @pytest.fixture
-async def provider() -> AsyncIterator[Provider]:
+async def provider() -> AsyncIterator[TranslatedProvider]:
     async with serving() as provider:
         yield provider
 
@@ -42,7 +42,7 @@ async def translator() -> AsyncIterator[Translator]:
 
 @pytest.mark.parametrize("client_format", ["chat", "responses"])
 async def test_anthropic_is_sent_the_version_that_takes_sampling(
-    translator: Translator, provider: Provider, client_format: ClientFormat
+    translator: Translator, provider: TranslatedProvider, client_format: ClientFormat
 ) -> None:
     await completed(translator, provider, client_format, "anthropic")
     path, headers, body = provider.requests[-1]
@@ -58,7 +58,7 @@ async def test_anthropic_is_sent_the_version_that_takes_sampling(
 
 
 async def test_openai_is_sent_a_chat_call_for_messages(
-    translator: Translator, provider: Provider
+    translator: Translator, provider: TranslatedProvider
 ) -> None:
     provider.answer = SSE_ANSWERS["openai"]
     await streamed(translator, provider, "messages", "openai")
@@ -74,7 +74,7 @@ async def test_openai_is_sent_a_chat_call_for_messages(
 
 
 async def test_thinking_is_returned_to_anthropic_signed(
-    translator: Translator, provider: Provider
+    translator: Translator, provider: TranslatedProvider
 ) -> None:
     first = await completed(translator, provider, "responses", "anthropic")
     turn = [
@@ -91,7 +91,7 @@ async def test_thinking_is_returned_to_anthropic_signed(
 
 
 async def test_thinking_of_a_chat_stream_is_returned_to_anthropic(
-    translator: Translator, provider: Provider
+    translator: Translator, provider: TranslatedProvider
 ) -> None:
     block = {"index": 0, "type": "thinking", "thinking": "Rain?", "signature": "signed"}
     turn = [
@@ -105,7 +105,7 @@ async def test_thinking_of_a_chat_stream_is_returned_to_anthropic(
 
 
 async def test_tool_results_are_returned_to_openai(
-    translator: Translator, provider: Provider
+    translator: Translator, provider: TranslatedProvider
 ) -> None:
     provider.answer = JSON_ANSWERS["openai"]
     use = {"type": "tool_use", "id": "call_1", "name": "weather", "input": {"city": "Oslo"}}
@@ -123,7 +123,7 @@ async def test_tool_results_are_returned_to_openai(
 
 
 async def test_the_stream_opens_before_the_first_token(
-    translator: Translator, provider: Provider
+    translator: Translator, provider: TranslatedProvider
 ) -> None:
     provider.answer = Answer([], hang=True)
     frames = await translator.stream("chat", provider.target("anthropic"), CHAT_BODY)
@@ -134,7 +134,7 @@ async def test_the_stream_opens_before_the_first_token(
 @pytest.mark.parametrize("name", ["anthropic", "openai"])
 @pytest.mark.parametrize("client_format", FORMATS)
 async def test_closing_the_stream_closes_the_providers_connection(
-    translator: Translator, provider: Provider, client_format: ClientFormat, name: str
+    translator: Translator, provider: TranslatedProvider, client_format: ClientFormat, name: str
 ) -> None:
     frames = anthropic_sse()[:9] if name == "anthropic" else chat_sse()[:3]
     provider.answer = Answer(frames, hang=True)

@@ -25,7 +25,7 @@ from tests.service.gateway.translation_wire import (
     CHAT_CHUNKS,
     CHAT_COMPLETION,
     Answer,
-    Provider,
+    TranslatedProvider,
     anthropic_sse,
     chat_sse,
     events_of,
@@ -34,7 +34,7 @@ from tests.service.gateway.translation_wire import (
 
 
 @pytest.fixture
-async def provider() -> AsyncIterator[Provider]:
+async def provider() -> AsyncIterator[TranslatedProvider]:
     async with serving() as provider:
         yield provider
 
@@ -93,7 +93,7 @@ def stream_usage(client_format: ClientFormat, frames: list[bytes]) -> Any:
 @pytest.mark.parametrize("name", ["anthropic", "openai"])
 @pytest.mark.parametrize("client_format", FORMATS)
 async def test_json_usage_keeps_every_token_class(
-    translator: Translator, provider: Provider, client_format: ClientFormat, name: str
+    translator: Translator, provider: TranslatedProvider, client_format: ClientFormat, name: str
 ) -> None:
     provider.answer = JSON_ANSWERS[name]
     answer = await completed(translator, provider, client_format, name)
@@ -103,7 +103,7 @@ async def test_json_usage_keeps_every_token_class(
 @pytest.mark.parametrize("name", ["anthropic", "openai"])
 @pytest.mark.parametrize("client_format", FORMATS)
 async def test_stream_usage_keeps_every_token_class(
-    translator: Translator, provider: Provider, client_format: ClientFormat, name: str
+    translator: Translator, provider: TranslatedProvider, client_format: ClientFormat, name: str
 ) -> None:
     provider.answer = SSE_ANSWERS[name]
     frames = await streamed(translator, provider, client_format, name)
@@ -111,7 +111,7 @@ async def test_stream_usage_keeps_every_token_class(
 
 
 async def test_cumulative_usage_of_a_stream_is_not_added_up(
-    translator: Translator, provider: Provider
+    translator: Translator, provider: TranslatedProvider
 ) -> None:
     *events, delta, stop = ANTHROPIC_EVENTS
     final = {
@@ -144,7 +144,7 @@ SEARCHING: dict[ClientFormat, dict[str, Any]] = {
 
 @pytest.mark.parametrize("client_format", FORMATS)
 async def test_searches_counted_among_the_tokens(
-    translator: Translator, provider: Provider, client_format: ClientFormat
+    translator: Translator, provider: TranslatedProvider, client_format: ClientFormat
 ) -> None:
     """Google says what was searched for, which LiteLLM counts."""
     candidate = {
@@ -171,7 +171,7 @@ async def test_searches_counted_among_the_tokens(
 
 @pytest.mark.parametrize("client_format", FORMATS)
 async def test_unreported_usage_of_a_stream_stays_unreported(
-    translator: Translator, provider: Provider, client_format: ClientFormat
+    translator: Translator, provider: TranslatedProvider, client_format: ClientFormat
 ) -> None:
     provider.answer = Answer(chat_sse(CHAT_CHUNKS[:-1]))
     events = events_of(await streamed(translator, provider, client_format, "openai"))
@@ -186,7 +186,7 @@ async def test_unreported_usage_of_a_stream_stays_unreported(
 
 @pytest.mark.parametrize("client_format", FORMATS)
 async def test_unreported_usage_of_an_answer_stays_unreported(
-    translator: Translator, provider: Provider, client_format: ClientFormat
+    translator: Translator, provider: TranslatedProvider, client_format: ClientFormat
 ) -> None:
     unmetered = {name: value for name, value in CHAT_COMPLETION.items() if name != "usage"}
     provider.answer = Answer(unmetered)
@@ -197,7 +197,7 @@ async def test_unreported_usage_of_an_answer_stays_unreported(
 
 @pytest.mark.parametrize("client_format", ["chat", "responses"])
 async def test_the_region_served_is_reported(
-    translator: Translator, provider: Provider, client_format: ClientFormat
+    translator: Translator, provider: TranslatedProvider, client_format: ClientFormat
 ) -> None:
     """A workspace's setting may have it run where it costs more, whatever the request says."""
     told = {"inference_geo": "us", "speed": "standard"}
@@ -219,7 +219,7 @@ async def test_the_region_served_is_reported(
     ("client_format", "tier"), [("chat", "priority"), ("responses", "priority")]
 )
 async def test_the_served_tier_is_reported(
-    translator: Translator, provider: Provider, client_format: ClientFormat, tier: str
+    translator: Translator, provider: TranslatedProvider, client_format: ClientFormat, tier: str
 ) -> None:
     provider.answer = JSON_ANSWERS["anthropic"]
     answer = await completed(translator, provider, client_format, "anthropic")

@@ -14,7 +14,7 @@ from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, Dialect
 from tests.service.gateway.process import gateway_process
 from tests.service.gateway.stage import Client, open_gateway
-from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.service.gateway.upstream import Upstream, UpstreamConnection, UpstreamRequest
 from tests.support.books import Books
 from tests.support.polling import PATIENCE_S, eventually
 from tests.unit.gateway.streams import chat_chunk, data
@@ -35,7 +35,7 @@ class Flood:
         self.written = 0
         upstream.does(self._script)
 
-    async def _script(self, request: Request, connection: Connection) -> None:
+    async def _script(self, request: UpstreamRequest, connection: UpstreamConnection) -> None:
         if not request.fields.get("stream"):
             await connection.answer(CHAT.answer)
             return

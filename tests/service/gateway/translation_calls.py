@@ -10,7 +10,7 @@ from tests.service.gateway.translation_wire import (
     ANTHROPIC_MESSAGE,
     CHAT_COMPLETION,
     Answer,
-    Provider,
+    TranslatedProvider,
     anthropic_sse,
     chat_sse,
 )
@@ -84,7 +84,7 @@ SSE_ANSWERS = {"anthropic": Answer(anthropic_sse()), "openai": Answer(chat_sse()
 
 async def completed(
     translator: Translator,
-    provider: Provider,
+    provider: TranslatedProvider,
     client_format: ClientFormat,
     name: str,
     body: Mapping[str, Any] | None = None,
@@ -95,7 +95,7 @@ async def completed(
 
 async def streamed(
     translator: Translator,
-    provider: Provider,
+    provider: TranslatedProvider,
     client_format: ClientFormat,
     name: str,
     body: Mapping[str, Any] | None = None,

@@ -193,7 +193,7 @@ class Answer:
 
 
 @dataclass
-class Provider:
+class TranslatedProvider:
     url: str = ""
     answer: Answer = field(default_factory=lambda: Answer(ANTHROPIC_MESSAGE))
     requests: list[tuple[str, Mapping[str, str], dict[str, Any]]] = field(default_factory=list)
@@ -245,8 +245,8 @@ class Provider:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Provider]:
-    provider = Provider()
+async def serving() -> AsyncIterator[TranslatedProvider]:
+    provider = TranslatedProvider()
     app = web.Application()
     app.router.add_post("/{path:.*}", provider.handle)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)

@@ -13,7 +13,7 @@ JSON = "application/json"
 EVENT_STREAM = "text/event-stream; charset=utf-8"
 
 
-class Request(NamedTuple):
+class UpstreamRequest(NamedTuple):
     """As it was on the wire; header names in lower case."""
 
     path: str
@@ -29,7 +29,7 @@ class Request(NamedTuple):
         return dict(self.headers).get(name)
 
 
-class Connection:
+class UpstreamConnection:
     """One request's side of a connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -82,7 +82,7 @@ class Connection:
                 pass
 
 
-Script = Callable[[Request, Connection], Awaitable[None]]
+Script = Callable[[UpstreamRequest, UpstreamConnection], Awaitable[None]]
 
 
 class Upstream:
@@ -90,14 +90,14 @@ class Upstream:
 
     def __init__(self) -> None:
         self.url = ""
-        self.requests: list[Request] = []
+        self.requests: list[UpstreamRequest] = []
         self.connections = 0
         self._script: Script | None = None
 
     def answers(self, body: bytes, **kwargs: Any) -> None:
         """From now on, with this."""
 
-        async def script(_request: Request, connection: Connection) -> None:
+        async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
             await connection.answer(body, **kwargs)
 
         self.does(script)
@@ -106,7 +106,7 @@ class Upstream:
         """From now on, these frames."""
         kept = list(frames)
 
-        async def script(_request: Request, connection: Connection) -> None:
+        async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
             await connection.stream(kept)
 
         self.does(script)
@@ -127,10 +127,10 @@ class Upstream:
         while (request := await _read_request(reader)) is not None:
             self.requests.append(request)
             assert self._script is not None, "nothing is scripted"
-            await self._script(request, Connection(reader, writer))
+            await self._script(request, UpstreamConnection(reader, writer))
 
 
-async def _read_request(reader: asyncio.StreamReader) -> Request | None:
+async def _read_request(reader: asyncio.StreamReader) -> UpstreamRequest | None:
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError:
@@ -140,4 +140,4 @@ async def _read_request(reader: asyncio.StreamReader) -> Request | None:
     headers = [(name.lower(), value) for name, value in pairs]
     body = await reader.readexactly(int(dict(headers).get("content-length", 0)))
     method, path, _ = request_line.split(" ")
-    return Request(path, headers, body, method)
+    return UpstreamRequest(path, headers, body, method)

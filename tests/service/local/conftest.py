@@ -16,7 +16,7 @@ from tests.servers import HOST, ServerProcess, free_port, running
 PATIENCE_S = 20.0
 
 
-class Provider(NamedTuple):
+class StandInProvider(NamedTuple):
     url: str
     log: Path
     http: httpx2.Client
@@ -44,7 +44,7 @@ AUTHORISED = {"authorization": "Bearer key", "anthropic-version": "2023-06-01"}
 
 
 @pytest.fixture(scope="module")
-def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
+def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandInProvider]:
     directory = tmp_path_factory.mktemp("provider")
     port, log = free_port(), directory / "calls.jsonl"
     url = f"http://{HOST}:{port}"
@@ -53,11 +53,11 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
         running(ServerProcess(url, [*command, "--log", str(log)], port, directory)),
         httpx2.Client(base_url=url, timeout=PATIENCE_S) as http,
     ):
-        yield Provider(url, log, http)
+        yield StandInProvider(url, log, http)
 
 
 @pytest.fixture
-def openai_client(provider: Provider) -> Iterator[openai.OpenAI]:
+def openai_client(provider: StandInProvider) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(
         api_key="key", base_url=f"{provider.url}/v1", max_retries=0, timeout=PATIENCE_S
     ) as client:
@@ -65,7 +65,7 @@ def openai_client(provider: Provider) -> Iterator[openai.OpenAI]:
 
 
 @pytest.fixture
-def anthropic_client(provider: Provider) -> Iterator[anthropic.Anthropic]:
+def anthropic_client(provider: StandInProvider) -> Iterator[anthropic.Anthropic]:
     with anthropic.Anthropic(
         api_key="key", base_url=provider.url, max_retries=0, timeout=PATIENCE_S
     ) as client:

@@ -9,7 +9,7 @@ import pytest
 from openai.types.chat import ChatCompletionToolParam
 from openai.types.responses import FunctionToolParam
 
-from tests.service.local.conftest import Provider
+from tests.service.local.conftest import StandInProvider
 
 SCRIPT = "Hello [[stand-in input_tokens=100 output_tokens=30 cached_tokens=40 reasoning_tokens=9]]"
 SCHEMA: dict[str, object] = {"type": "object", "properties": {}}
@@ -54,7 +54,7 @@ class TestChat:
         assert usage.completion_tokens_details is not None
         assert usage.completion_tokens_details.reasoning_tokens == 9
 
-    def test_usage_is_streamed_only_when_asked_for(self, provider: Provider) -> None:
+    def test_usage_is_streamed_only_when_asked_for(self, provider: StandInProvider) -> None:
         body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "x"}]}
         plain = provider.post("/v1/chat/completions", body).text
         asked = provider.post(
@@ -178,7 +178,7 @@ class TestMessages:
             assert usage.cache_creation.ephemeral_5m_input_tokens == 15
             assert usage.cache_creation.ephemeral_1h_input_tokens == 5
 
-    def test_events_come_in_the_providers_order(self, provider: Provider) -> None:
+    def test_events_come_in_the_providers_order(self, provider: StandInProvider) -> None:
         body = {"model": "m", "max_tokens": 9, "stream": True}
         body["messages"] = [{"role": "user", "content": "[[stand-in chunks=2]]"}]
         lines = provider.post("/v1/messages", body).text.splitlines()
@@ -242,7 +242,9 @@ class TestMessages:
         assert counted.input_tokens == billed.usage.input_tokens == 5
 
     @pytest.mark.parametrize("parameter", ["temperature", "top_p", "top_k"])
-    def test_sampling_is_refused_by_version(self, provider: Provider, parameter: str) -> None:
+    def test_sampling_is_refused_by_version(
+        self, provider: StandInProvider, parameter: str
+    ) -> None:
         body = {"model": "m", "max_tokens": 9, "messages": [], parameter: 1}
         old = provider.post("/v1/messages", body)
         new = provider.post("/v1/messages", body, **{"anthropic-version": "2026-10-21"})
@@ -268,7 +270,7 @@ def test_models_in_both_shapes(
     assert "claude-sonnet-5-5" in [model.id for model in anthropic_client.models.list()]
 
 
-def test_announces_itself(provider: Provider) -> None:
+def test_announces_itself(provider: StandInProvider) -> None:
     home = provider.http.get("/")
     assert home.json()["stand_in"] is True
     assert "chunk_delay_ms" in home.json()["directives"]

@@ -8,7 +8,7 @@ import httpx2
 import openai
 import pytest
 
-from tests.service.local.conftest import AUTHORISED, Provider
+from tests.service.local.conftest import AUTHORISED, StandInProvider
 
 FORMATS = {
     "/v1/chat/completions": {"messages": [{"role": "user", "content": ""}]},
@@ -48,7 +48,9 @@ def error_of(path: str, response: httpx2.Response) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "headers", [{}, {"authorization": "Bearer"}, {"authorization": "Basic eA=="}]
 )
-def test_a_call_needs_a_credential(provider: Provider, path: str, headers: dict[str, str]) -> None:
+def test_a_call_needs_a_credential(
+    provider: StandInProvider, path: str, headers: dict[str, str]
+) -> None:
     response = provider.http.post(
         path, json=body_for(path, "x"), headers={**headers, "anthropic-version": "2023-06-01"}
     )
@@ -58,7 +60,7 @@ def test_a_call_needs_a_credential(provider: Provider, path: str, headers: dict[
 
 
 @every_format
-def test_x_api_key_works_only_for_messages(provider: Provider, path: str) -> None:
+def test_x_api_key_works_only_for_messages(provider: StandInProvider, path: str) -> None:
     headers = {"x-api-key": "key", "anthropic-version": "2023-06-01"}
     response = provider.http.post(path, json=body_for(path, "x"), headers=headers)
     assert response.status_code == (200 if path == "/v1/messages" else 401)
@@ -68,7 +70,7 @@ def test_x_api_key_works_only_for_messages(provider: Provider, path: str) -> Non
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b'{"model": 5}', b'{"messages": []}', b'{"model": "\xff"}']
 )
-def test_an_unreadable_body_is_a_400(provider: Provider, path: str, content: bytes) -> None:
+def test_an_unreadable_body_is_a_400(provider: StandInProvider, path: str, content: bytes) -> None:
     response = provider.http.post(path, content=content, headers=AUTHORISED)
     assert response.status_code == 400
     assert error_of(path, response)["type"] == "invalid_request_error"
@@ -86,7 +88,9 @@ def test_an_unreadable_body_is_a_400(provider: Provider, path: str, content: byt
         ("[[stand-in text=it's]]", "closed"),
     ],
 )
-def test_an_invalid_directive_is_rejected(provider: Provider, directive: str, named: str) -> None:
+def test_an_invalid_directive_is_rejected(
+    provider: StandInProvider, directive: str, named: str
+) -> None:
     path = "/v1/chat/completions"
     response = provider.post(path, body_for(path, directive))
     assert response.status_code == 400
@@ -97,7 +101,7 @@ def test_an_invalid_directive_is_rejected(provider: Provider, directive: str, na
 @every_way
 @pytest.mark.parametrize("status", [400, 404, 429, 500, 503])
 def test_a_scripted_status_is_returned(
-    provider: Provider, path: str, stream: bool, status: int
+    provider: StandInProvider, path: str, stream: bool, status: int
 ) -> None:
     text = f"[[stand-in status={status} retry_after=7]]"
     response = provider.post(path, body_for(path, text, stream=stream))
@@ -151,7 +155,7 @@ def test_an_error_in_mid_stream_reaches_the_sdks(
 
 @every_format
 @every_way
-def test_a_cut_breaks_the_connection(provider: Provider, path: str, stream: bool) -> None:
+def test_a_cut_breaks_the_connection(provider: StandInProvider, path: str, stream: bool) -> None:
     before = provider.last_seq()
     with pytest.raises(httpx2.RemoteProtocolError):
         provider.post(path, body_for(path, "[[stand-in cut_after_chunks=1]]", stream=stream))
@@ -170,7 +174,7 @@ def test_a_cut_breaks_the_connection(provider: Provider, path: str, stream: bool
     ],
 )
 def test_a_stream_breaks_off_after_so_many_deltas(
-    provider: Provider, path: str, directive: str, outcome: str, burst: int
+    provider: StandInProvider, path: str, directive: str, outcome: str, burst: int
 ) -> None:
     before = provider.last_seq()
     text = f"[[stand-in chunks=10 {directive} burst={burst}]]"
@@ -183,7 +187,7 @@ def test_a_stream_breaks_off_after_so_many_deltas(
 
 @every_format
 @every_way
-def test_garbage_is_not_json(provider: Provider, path: str, stream: bool) -> None:
+def test_garbage_is_not_json(provider: StandInProvider, path: str, stream: bool) -> None:
     text = provider.post(path, body_for(path, "[[stand-in garbage]]", stream=stream)).text
     with pytest.raises(json.JSONDecodeError):
         json.loads(text.removeprefix("data: "))
@@ -191,7 +195,7 @@ def test_garbage_is_not_json(provider: Provider, path: str, stream: bool) -> Non
 
 @every_format
 @every_way
-def test_usage_can_be_withheld(provider: Provider, path: str, stream: bool) -> None:
+def test_usage_can_be_withheld(provider: StandInProvider, path: str, stream: bool) -> None:
     before = provider.last_seq()
     body = body_for(path, "[[stand-in no_usage]]", stream=stream)
     body["stream_options"] = {"include_usage": True}

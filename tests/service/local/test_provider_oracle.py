@@ -12,7 +12,7 @@ from deploy.local.provider.answers import ScriptedTokens
 from deploy.local.provider.app import StandIn
 from deploy.local.provider.client import Message, Send
 from deploy.local.provider.oracle import Oracle
-from tests.service.local.conftest import AUTHORISED, PATIENCE_S, Provider
+from tests.service.local.conftest import AUTHORISED, PATIENCE_S, StandInProvider
 from tests.service.local.test_provider_faults import body_for, every_format, every_way
 
 
@@ -70,7 +70,9 @@ async def test_a_client_that_disconnects_before_the_last_byte_was_not_served(pat
 
 @every_format
 @every_way
-def test_the_record_says_what_was_served(provider: Provider, path: str, stream: bool) -> None:
+def test_the_record_says_what_was_served(
+    provider: StandInProvider, path: str, stream: bool
+) -> None:
     body = body_for(path, "[[stand-in cached_tokens=2]]", stream=stream)
     body["stream_options"] = {"include_usage": True}
     headers = {**AUTHORISED, "x-request-id": "call-1"}
@@ -90,7 +92,7 @@ def test_the_record_says_what_was_served(provider: Provider, path: str, stream: 
     assert provider.calls(logged["seq"] - 1)["calls"] == [logged]
 
 
-def test_totals_are_the_sum_of_what_was_served(provider: Provider) -> None:
+def test_totals_are_the_sum_of_what_was_served(provider: StandInProvider) -> None:
     provider.http.delete("/_stand-in/calls")
     script = "[[stand-in input_tokens=100 cached_tokens=30 cache_write_tokens=20"
     script += " cache_write_1h_tokens=5 output_tokens=50 reasoning_tokens=10]]"
@@ -117,7 +119,7 @@ def test_totals_are_the_sum_of_what_was_served(provider: Provider) -> None:
 @every_format
 @every_way
 def test_a_disconnected_client_is_recorded_as_gone(
-    provider: Provider, path: str, stream: bool
+    provider: StandInProvider, path: str, stream: bool
 ) -> None:
     before = provider.last_seq()
     delay = "chunk_delay_ms=120000" if stream else "delay_ms=120000"
@@ -136,7 +138,9 @@ def test_a_disconnected_client_is_recorded_as_gone(
     assert (call["usage"] is not None) == (stream and path == "/v1/messages")
 
 
-def test_a_client_that_stops_reading_and_leaves_is_recorded_as_gone(provider: Provider) -> None:
+def test_a_client_that_stops_reading_and_leaves_is_recorded_as_gone(
+    provider: StandInProvider,
+) -> None:
     """The stream is larger than the sockets' buffers and has no pause in which to notice."""
     before, path = provider.last_seq(), "/v1/chat/completions"
     body = body_for(path, f"[[stand-in chunks=10000 text={'x' * 2000}]]", stream=True)
@@ -150,7 +154,7 @@ def test_a_client_that_stops_reading_and_leaves_is_recorded_as_gone(provider: Pr
     assert 0 < call["deltas"] < 10_000
 
 
-def test_calls_are_paged_without_gaps(provider: Provider) -> None:
+def test_calls_are_paged_without_gaps(provider: StandInProvider) -> None:
     before = provider.last_seq()
     for _ in range(5):
         provider.post("/v1/responses", body_for("/v1/responses", "x"))

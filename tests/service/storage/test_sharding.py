@@ -124,7 +124,7 @@ def test_each_shard_key_has_an_index_and_none_has_to_be_unique_across_shards() -
         assert not any(index.unique for index in own)
 
 
-class Cluster:
+class ShardedCluster:
     """A database behind a router that obeys; its collections are those of the stand-in."""
 
     def __init__(self, database: Database, shards: Sequence[str]) -> None:
@@ -183,8 +183,8 @@ def _le(a: Any, b: Any) -> bool:
 
 
 @pytest.fixture
-def cluster(database: Database) -> Cluster:
-    return Cluster(database, ["a", "b"])
+def cluster(database: Database) -> ShardedCluster:
+    return ShardedCluster(database, ["a", "b"])
 
 
 async def add_accounts(database: Database, number: int, *, first: int = 0) -> None:
@@ -194,7 +194,7 @@ async def add_accounts(database: Database, number: int, *, first: int = 0) -> No
 
 
 async def test_zones_have_as_many_accounts_and_are_the_same_in_all_collections(
-    cluster: Cluster, database: Database
+    cluster: ShardedCluster, database: Database
 ) -> None:
     await add_accounts(database, 400)
     assert await shard_collections(cast("Database", cluster)) == 2
@@ -223,7 +223,7 @@ def _edge(value: Any) -> str:
     return str(value)
 
 
-async def test_another_shard_gets_its_share(cluster: Cluster, database: Database) -> None:
+async def test_another_shard_gets_its_share(cluster: ShardedCluster, database: Database) -> None:
     await add_accounts(database, 400)
     await shard_collections(cast("Database", cluster))
     await add_accounts(database, 200, first=400)
@@ -237,7 +237,9 @@ async def test_another_shard_gets_its_share(cluster: Cluster, database: Database
     assert await database["tags"].count_documents({}) == 3 * len(SHARD_KEYS)
 
 
-async def test_an_interrupted_sharding_is_completed(cluster: Cluster, database: Database) -> None:
+async def test_an_interrupted_sharding_is_completed(
+    cluster: ShardedCluster, database: Database
+) -> None:
     await add_accounts(database, 400)
     await shard_collections(cast("Database", cluster))
     await add_accounts(database, 100, first=400)
@@ -247,7 +249,7 @@ async def test_an_interrupted_sharding_is_completed(cluster: Cluster, database: 
     assert await database["tags"].count_documents({}) == 2 * len(SHARD_KEYS)
 
 
-async def test_few_accounts_have_no_zones(cluster: Cluster, database: Database) -> None:
+async def test_few_accounts_have_no_zones(cluster: ShardedCluster, database: Database) -> None:
     """Else all that come later would be on the last shard."""
     await add_accounts(database, 30)
     assert await shard_collections(cast("Database", cluster)) == 0

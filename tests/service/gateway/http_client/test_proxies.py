@@ -13,7 +13,14 @@ from services.gateway.upstream.http.client import UpstreamClient
 from services.gateway.upstream.http.connections import Connector
 from tests.servers import HOST
 from tests.service.gateway.http_client.asking import PATIENT, answer_of, post, whole
-from tests.service.gateway.http_client.wire import Provider, Script, Wire, always, answer, serving
+from tests.service.gateway.http_client.wire import (
+    Script,
+    Wire,
+    WireProvider,
+    always,
+    answer,
+    serving,
+)
 from tests.support.certificates import Certificate
 
 GOOD = always(answer(b"good"))
@@ -23,7 +30,7 @@ USER = "us%40er:p%3Ass"
 CREDENTIALS = b"Basic " + b64encode(b"us@er:p:ss")
 
 
-def use(monkeypatch: pytest.MonkeyPatch, proxy: Provider, *, user: str = "") -> None:
+def use(monkeypatch: pytest.MonkeyPatch, proxy: WireProvider, *, user: str = "") -> None:
     url = f"http://{user}@{HOST}:{proxy.port}" if user else f"http://{HOST}:{proxy.port}"
     monkeypatch.setenv("HTTP_PROXY", url)
     monkeypatch.setenv("HTTPS_PROXY", url)

@@ -24,7 +24,7 @@ class Wire:
     """The provider's end of one connection; the first has the number 1."""
 
     def __init__(
-        self, provider: "Provider", reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, provider: "WireProvider", reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self.number = len(provider.wires) + 1
         self._provider = provider
@@ -76,7 +76,7 @@ class Wire:
 Script = Callable[[Wire], Awaitable[None]]
 
 
-class Provider:
+class WireProvider:
     """`asked` is which connection each request came on, `torn` what came that was none."""
 
     def __init__(self, scheme: str) -> None:
@@ -95,9 +95,9 @@ class Provider:
 @asynccontextmanager
 async def serving(
     script: Script, *, tls: ssl.SSLContext | None = None, buffer_bytes: int | None = None
-) -> AsyncIterator[Provider]:
+) -> AsyncIterator[WireProvider]:
     """Ends a connection with its script. `buffer_bytes` are taken of what no script has read."""
-    provider = Provider("http" if tls is None else "https")
+    provider = WireProvider("http" if tls is None else "https")
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wire = Wire(provider, reader, writer)
