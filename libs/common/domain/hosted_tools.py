@@ -58,21 +58,21 @@ def with_tools(
 
     A count of searches that the usage has already stays.
     """
-    told = _decoded(_object, tool_usage)
+    usage_by_tool = _decoded(_object, tool_usage)
     has_calls = b'_call"' in output
-    if not has_calls and not told:
+    if not has_calls and not usage_by_tool:
         return usage
     items: list[_Item] = _decoded(_items, output) or [] if has_calls else []
     offered: list[dict[str, Any]] = _decoded(_objects, tools) or []
     searches = usage.web_searches
     if searches is None:
-        searches = _searches(items, told)
+        searches = _searches(items, usage_by_tool)
     # What the usage tells itself is what is billed.
     uses = _uses(items, offered) | usage.tool_uses
     if searches and _has_preview_alone(offered):
         uses["web_search_preview"], searches = searches, None
     runs = usage.runs
-    images = _images(told, offered)
+    images = _images(usage_by_tool, offered)
     if images is not None:
         uses.pop("image_generation", None)
         runs += (images,)
@@ -88,10 +88,12 @@ def _decoded(decoder: Any, raw: bytes) -> Any:
         return None
 
 
-def _searches(items: list[_Item], told: Any) -> int | None:
+def _searches(items: list[_Item], usage_by_tool: Any) -> int | None:
     """None where there was none; pages that were opened or looked through are not searches."""
-    if told is not None and "web_search" in told:
-        counts: Counts = ReportReader().counts(told["web_search"], {"num_requests": "searches"})
+    if usage_by_tool is not None and "web_search" in usage_by_tool:
+        counts: Counts = ReportReader().counts(
+            usage_by_tool["web_search"], {"num_requests": "searches"}
+        )
         if counts:
             return int(counts["searches"])
     found = sum(
@@ -149,11 +151,11 @@ def _has_preview_alone(offered: list[dict[str, Any]]) -> bool:
     return bool(searching) and all(kind.startswith("web_search_preview") for kind in searching)
 
 
-def _images(told: Any, offered: list[dict[str, Any]]) -> ModelRun | None:
+def _images(usage_by_tool: Any, offered: list[dict[str, Any]]) -> ModelRun | None:
     """The tokens of all images, at the model of the tool that makes them."""
-    told_of = told.get("image_gen") if told else None
+    of_images = usage_by_tool.get("image_gen") if usage_by_tool else None
     reader = ReportReader()
-    totals = reader.counts(told_of, _IMAGE_GEN)
+    totals = reader.counts(of_images, _IMAGE_GEN)
     if not any(totals.values()):
         return None
     model = next(
@@ -164,18 +166,20 @@ def _images(told: Any, offered: list[dict[str, Any]]) -> ModelRun | None:
         ),
         DEFAULT_IMAGE_MODEL,
     )
-    return ModelRun(role="image_generation", model=model, **_image_classes(reader, told_of, totals))
+    return ModelRun(
+        role="image_generation", model=model, **_image_classes(reader, of_images, totals)
+    )
 
 
-def _image_classes(reader: ReportReader, told_of: Any, totals: Counts) -> Counts:
+def _image_classes(reader: ReportReader, of_images: Any, totals: Counts) -> Counts:
     """Text and images, each without its cached part. What no detail names is text as input, and an
     image as output.
     """
     if "output" not in totals:
         totals["output"] = max(totals.get("total", 0) - totals.get("input", 0), 0)
-    inputs = reader.counts(told_of.get("input_tokens_details"), _MEDIA)
-    outputs = reader.counts(told_of.get("output_tokens_details"), _MEDIA)
-    cached = reader.counts(told_of.get("cached_tokens_details"), _CACHED_MEDIA)
+    inputs = reader.counts(of_images.get("input_tokens_details"), _MEDIA)
+    outputs = reader.counts(of_images.get("output_tokens_details"), _MEDIA)
+    cached = reader.counts(of_images.get("cached_tokens_details"), _CACHED_MEDIA)
     from_cache = max(totals.get("cache_read", 0), sum(cached.values()))
     images = max(inputs.get("image", 0) - cached.get("image", 0), 0)
     parts = reader.split(

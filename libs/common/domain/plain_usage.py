@@ -89,14 +89,14 @@ def plain_usage(report: UsageReport, service_tier: str | None) -> TokenUsage | N
     """None where the report is not plain."""
     shape: type[_Chat | _Responses] = _Chat if "prompt_tokens" in report else _Responses
     try:
-        told = msgspec.convert(report, shape)
+        usage = msgspec.convert(report, shape)
     except msgspec.ValidationError:
         return None
-    read = told.prompt_tokens_details or _NO_INPUT
-    made = told.completion_tokens_details or _NO_OUTPUT
-    input_text = told.prompt_tokens - (read.cached_tokens or 0) - (read.audio_tokens or 0)
-    output_text = told.completion_tokens - (made.reasoning_tokens or 0) - (made.audio_tokens or 0)
-    is_sum = told.total_tokens == told.prompt_tokens + told.completion_tokens
+    read = usage.prompt_tokens_details or _NO_INPUT
+    made = usage.completion_tokens_details or _NO_OUTPUT
+    input_text = usage.prompt_tokens - (read.cached_tokens or 0) - (read.audio_tokens or 0)
+    output_text = usage.completion_tokens - (made.reasoning_tokens or 0) - (made.audio_tokens or 0)
+    is_sum = usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
     if not is_sum or input_text < 0 or output_text < 0:
         return None
     return TokenUsage(
@@ -126,29 +126,29 @@ def plain_message_usage_in(raw: bytes) -> TokenUsage | None:
         return None
 
 
-def _usage_of(told: _Message) -> TokenUsage | None:
+def _usage_of(usage: _Message) -> TokenUsage | None:
     written_5m = written_1h = reasoning = None
-    if told.cache_creation is not None:
-        written_5m = told.cache_creation.ephemeral_5m_input_tokens
-        written_1h = told.cache_creation.ephemeral_1h_input_tokens
-    written = told.cache_creation_input_tokens
+    if usage.cache_creation is not None:
+        written_5m = usage.cache_creation.ephemeral_5m_input_tokens
+        written_1h = usage.cache_creation.ephemeral_1h_input_tokens
+    written = usage.cache_creation_input_tokens
     if written is not None:
         # What the split by time leaves over.
         written_5m = (written_5m or 0) + max(written - (written_5m or 0) - (written_1h or 0), 0)
-    output = told.output_tokens
-    if told.output_tokens_details is not None:
-        reasoning = told.output_tokens_details.thinking_tokens
+    output = usage.output_tokens
+    if usage.output_tokens_details is not None:
+        reasoning = usage.output_tokens_details.thinking_tokens
         if output is None or (reasoning or 0) > output:
             return None
         output -= reasoning or 0
     return TokenUsage(
-        input_text=told.input_tokens,
-        cache_read=told.cache_read_input_tokens,
+        input_text=usage.input_tokens,
+        cache_read=usage.cache_read_input_tokens,
         cache_write_5m=written_5m,
         cache_write_1h=written_1h,
         output_text=output,
         reasoning=reasoning,
-        service_tier=told.service_tier,
-        speed=told.speed,
-        inference_geo=told.inference_geo,
+        service_tier=usage.service_tier,
+        speed=usage.speed,
+        inference_geo=usage.inference_geo,
     )
