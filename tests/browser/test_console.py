@@ -215,9 +215,7 @@ def test_reading_needs_no_script(chromium: Browser, stack: LocalStack) -> None:
         expect(page.get_by_role("heading", level=1)).to_have_text("Budgets at risk")
 
 
-def test_what_is_asked_for_later_and_fails_leaves_its_link(
-    chromium: Browser, stack: LocalStack
-) -> None:
+def test_a_section_that_fails_to_load_keeps_its_link(chromium: Browser, stack: LocalStack) -> None:
     with chromium.new_context(base_url=stack.url("admin")) as context:
         page = context.new_page()
         sign_in(page, stack.info.admin_api_key)

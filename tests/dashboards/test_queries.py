@@ -53,7 +53,7 @@ def test_prometheus_takes_every_rule(prometheus: StackClient, traffic: Traffic) 
     assert len(evaluated()) > 30
 
 
-def test_a_rule_asks_for_series_that_there_are(prometheus: StackClient, traffic: Traffic) -> None:
+def test_rules_query_existing_series(prometheus: StackClient, traffic: Traffic) -> None:
     groups = prometheus.expect("GET", "/api/v1/rules")["data"]["groups"]
     asked = " ".join(rule["query"] for group in groups for rule in group["rules"])
     named = re.sub(r"by \([^)]*\)", "", asked)

@@ -119,7 +119,7 @@ def test_the_doctor_finds_every_service_and_every_provider(stack: LocalStack) ->
     assert found["gateway", "answers"] == "ok"
 
 
-def test_the_gateways_address_is_told_from_the_admin_apis(stack: LocalStack) -> None:
+def test_the_command_rejects_the_gateways_address(stack: LocalStack) -> None:
     ran = piped(stack, "accounts", "list", "--url", stack.info.gateway_url)
     assert (ran.returncode, ran.stdout) == (4, "")
     assert "is the gateway's address" in ran.stderr

@@ -66,13 +66,13 @@ def databases(stack: LocalStack) -> dict[str, str]:
 
 
 @EVERY
-def test_it_tells_its_version(name: str) -> None:
+def test_the_image_prints_its_version(name: str) -> None:
     command = ("python", "-m", f"services.{MODULES[name]}", "--version")
     assert run(name, *command) == f"litellm-gateway {VERSION}\n"
 
 
 @EVERY
-def test_what_it_imports_is_compiled(name: str) -> None:
+def test_imported_modules_are_compiled(name: str) -> None:
     program = (
         f"import services.{MODULES[name]}.__main__, sys, os, urllib.request; "
         "cached = {getattr(m, '__cached__', None) for m in sys.modules.values()} - {None}; "
@@ -92,7 +92,7 @@ def test_nothing_in_it_installs_packages(name: str) -> None:
 
 
 @EVERY
-def test_its_sbom_lists_what_the_lock_names(name: str) -> None:
+def test_the_sbom_lists_the_locked_packages(name: str) -> None:
     bom = json.loads(run(name, "python", "-", name, VERSION, stdin=SBOM.read_text()))
     found = {part["name"] for part in bom["components"] if part["purl"].startswith("pkg:pypi/")}
     lock = ROOT / f"requirements/{name.removeprefix('ledger-')}.txt"

@@ -16,7 +16,7 @@ def test_collections_are_rare_and_skip_what_lives_as_long_as_the_process() -> No
         gc.set_threshold(*thresholds)
 
 
-def test_what_is_made_uncollected_is_never_looked_at() -> None:
+def test_objects_created_uncollected_are_never_scanned() -> None:
     with uncollected():
         kept: list[list[int]] = [[]]
         assert not gc.isenabled()

@@ -37,7 +37,7 @@ async def test_the_longest_waiter_is_next() -> None:
 
 
 @pytest.mark.parametrize("release_before", [True, False])
-async def test_a_cancelled_caller_has_none(release_before: bool) -> None:
+async def test_a_cancelled_caller_holds_no_slot(release_before: bool) -> None:
     slots = Slots(1)
     await slots.take()
     first, second = await waiters(slots, 2)

@@ -60,7 +60,7 @@ async def test_a_task_that_failed_keeps_its_error() -> None:
     assert str(task.exception()) == "of its own"
 
 
-async def test_who_ends_a_task_leaves_none_behind_though_it_is_cancelled() -> None:
+async def test_a_cancelled_caller_still_ends_its_task() -> None:
     swallower = _Swallower()
     task = asyncio.create_task(swallower.work())
     await swallower.waits.wait()
@@ -114,7 +114,7 @@ async def test_many_run_until_they_are_stopped() -> None:
     assert sorted(ended) == [0, 1, 2]
 
 
-async def test_what_is_waited_for_outlasts_every_cancellation() -> None:
+async def test_awaited_work_outlasts_every_cancellation() -> None:
     """As a thread does, which still uses the file that the caller would close."""
     work: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     waiting = asyncio.create_task(tasks.outlast(work))

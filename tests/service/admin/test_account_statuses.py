@@ -80,7 +80,7 @@ async def test_the_accounts_that_are_found_change(
     assert back["user_ids"] == list(found)
 
 
-async def test_what_one_request_changes_is_bounded(
+async def test_a_request_changes_a_bounded_number_of_accounts(
     admin: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(account_statuses, "_MAX_CHANGED", 2)

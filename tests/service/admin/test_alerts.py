@@ -269,7 +269,7 @@ def test_every_kind_has_a_payload() -> None:
 
 
 @pytest.mark.usefixtures("listed")
-async def test_who_has_accounts_in_scope_sees_their_alerts_alone(
+async def test_a_scoped_person_sees_only_alerts_of_accounts_in_scope(
     admin: httpx2.AsyncClient,
 ) -> None:
     await admin.post("/admin/accounts", json={"user_id": "user-1"})

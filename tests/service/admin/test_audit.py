@@ -63,7 +63,7 @@ async def test_a_change_is_recorded_with_what_was_before_and_after(
         assert "spend" not in row["after"]
 
 
-async def test_what_was_before_is_what_was_changed(admin: httpx2.AsyncClient) -> None:
+async def test_concurrent_changes_record_the_state_they_replace(admin: httpx2.AsyncClient) -> None:
     """However many change it at the same time: each `before` is the `after` of another one."""
     await admin.post("/admin/accounts", json={"user_id": "a", "name": "first"})
     names = [f"name-{number}" for number in range(5)]
@@ -94,7 +94,7 @@ async def test_a_verb_is_about_its_object(admin: httpx2.AsyncClient) -> None:
     assert row["after"]["prefix"] != key["prefix"]
 
 
-async def test_whoever_changed_a_price_or_a_route_is_found_by_its_id(
+async def test_changes_of_a_price_or_a_route_are_found_by_its_id(
     admin: httpx2.AsyncClient,
 ) -> None:
     terms = {"model": "m", "input_cost_per_million": 1, "output_cost_per_million": 1}
@@ -361,7 +361,7 @@ class CrowdedStore(AuditStore):
 
 
 @pytest.mark.parametrize("store", [AwayStore, CrowdedStore])
-async def test_what_cannot_be_recorded_is_not_done(
+async def test_a_failed_audit_write_raises_unavailable(
     database: Database, store: type[AuditStore]
 ) -> None:
     with pytest.raises(Unavailable):

@@ -199,7 +199,7 @@ async def test_two_people_who_edit_one_account_see_the_difference(
     assert (await admin.get("/admin/accounts/a")).json()["name"] == "mine"
 
 
-async def test_what_a_form_leaves_as_it_is_stays(
+async def test_a_form_keeps_unsent_fields(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
 ) -> None:
     before = await made(

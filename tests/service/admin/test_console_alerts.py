@@ -55,7 +55,7 @@ async def test_a_receiver_is_made_with_its_kinds(
     assert (await stored(admin))["kinds"] == ["key.expiring", "ledger.drifted"]
 
 
-async def test_what_a_form_leaves_as_it_is_stays(
+async def test_a_form_keeps_unchanged_fields_and_clears_emptied_ones(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient, receiver: dict[str, Any]
 ) -> None:
     path, before = edit_of(receiver), await stored(admin)

@@ -33,7 +33,7 @@ class AwayStore(AccountStore):
         return await super().insert(account)
 
 
-async def test_what_was_typed_is_kept_while_mongodb_is_away(
+async def test_a_form_keeps_typed_values_while_mongodb_is_down(
     app: Starlette, database: Database, admin: httpx2.AsyncClient
 ) -> None:
     store = AwayStore(database)
@@ -66,7 +66,7 @@ async def test_without_redis_a_page_says_what_still_holds(
         assert forms_of(page) == {}
 
 
-async def test_one_can_sign_in_while_a_node_of_a_cluster_is_away(
+async def test_sign_in_works_while_a_cluster_node_is_down(
     settings: Settings, database: Database, cluster_session: Cluster
 ) -> None:
     cluster_session.empty()

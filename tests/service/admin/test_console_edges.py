@@ -155,7 +155,7 @@ async def test_a_sign_in_leads_to_names_that_look_like_queries(
     assert f"<h1>{name}</h1>" in page.text
 
 
-async def test_whoever_signs_in_again_leaves_no_session_behind(
+async def test_a_second_sign_in_ends_the_first_session(
     browser: httpx2.AsyncClient, redis: Redis
 ) -> None:
     await sign_in(browser, ADMIN_KEY)
@@ -176,7 +176,7 @@ async def test_guesses_at_the_sign_in_are_counted(stranger: httpx2.AsyncClient) 
     assert re.search(r'^admin_unauthenticated_total\{answer="refused"\} 1', metrics, re.MULTILINE)
 
 
-async def test_whoever_has_one_account_sees_what_is_of_it(
+async def test_a_person_with_one_account_sees_the_pages_of_it(
     admin: httpx2.AsyncClient, app: Starlette
 ) -> None:
     await made(admin, "accounts", user_id="a")
@@ -190,7 +190,7 @@ async def test_whoever_has_one_account_sees_what_is_of_it(
             assert "/console/new/receiver" not in page.text
 
 
-async def test_whoever_has_several_accounts_chooses_one(
+async def test_a_person_with_several_accounts_chooses_one(
     admin: httpx2.AsyncClient, app: Starlette
 ) -> None:
     for user_id in ("a", "b", "c"):

@@ -49,7 +49,7 @@ async def test_two_people_who_change_a_person_see_the_difference(
     assert "Is now: theirs" in raced.text
 
 
-async def test_whose_key_has_expired_can_be_renamed(
+async def test_a_person_with_an_expired_key_can_be_renamed(
     settings: Settings, database: Database, redis: Redis, admin: httpx2.AsyncClient
 ) -> None:
     person = await made(

@@ -78,7 +78,7 @@ async def test_no_page_shows_a_viewer_a_write(
     assert shown > 15
 
 
-async def test_a_viewer_can_post_none(
+async def test_a_viewer_cannot_post_a_form(
     viewer: httpx2.AsyncClient, admin: httpx2.AsyncClient, named: dict[str, str]
 ) -> None:
     csrf = forms_of(await viewer.get("/console"))["/console/sign-out"]["csrf"]
@@ -125,7 +125,7 @@ def _places(text: str) -> list[str]:
     return re.findall(r'href="([^"]+)"', _nav(text))
 
 
-async def test_what_is_named_like_a_form_has_its_page(
+async def test_an_object_named_like_a_form_path_has_a_page(
     admin: httpx2.AsyncClient, app: Starlette
 ) -> None:
     await made(admin, "accounts", user_id="new")

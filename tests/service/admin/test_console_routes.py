@@ -54,7 +54,7 @@ def named(fields: dict[str, str], number: int, **members: str) -> dict[str, str]
     return fields | changes
 
 
-async def test_what_a_form_leaves_as_it_is_stays(
+async def test_a_form_keeps_unchanged_fields(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient, route: dict[str, Any]
 ) -> None:
     assert (await send_form(browser, EDIT, EDIT)).status_code == 303

@@ -83,7 +83,7 @@ async def test_a_sign_on_is_used_once_and_in_its_own_browser(
     assert (await browser.get(f"/console/sign-on/return?{query}")).status_code == 401
 
 
-async def test_it_stores_nothing_for_strangers_and_ends_in_time(
+async def test_sign_on_stores_nothing_for_strangers_and_expires(
     settings: Settings, database: Database, redis: Redis, issuer: TestIssuer
 ) -> None:
     now = utc_now()
@@ -107,13 +107,15 @@ async def test_a_caller_without_a_role_gets_the_reason(
     assert COOKIE not in browser.cookies
 
 
-async def test_it_leads_to_no_other_site(browser: httpx2.AsyncClient, issuer: TestIssuer) -> None:
+async def test_sign_on_does_not_redirect_to_another_site(
+    browser: httpx2.AsyncClient, issuer: TestIssuer
+) -> None:
     query = issuer.grant(await begun(browser, "https://evil.example/"), groups=["ops"])
     back = await browser.get(f"/console/sign-on/return?{query}")
     assert 'content="0; url=/console"' in back.text
 
 
-async def test_without_an_issuer_there_is_none(
+async def test_sign_on_without_an_issuer_is_not_found(
     settings: Settings, database: Database, redis: Redis
 ) -> None:
     async with browser_of(app_with(settings, database, redis), key=None) as browser:

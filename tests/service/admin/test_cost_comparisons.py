@@ -147,7 +147,7 @@ async def test_the_price_of_its_time_and_each_step_of_it_count(admin: httpx2.Asy
         ({"equals": "gpt-9"}, "free"),
     ],
 )
-async def test_what_it_does_not_say_plainly_is_left_out(
+async def test_unreadable_prices_are_not_compared(
     admin: httpx2.AsyncClient, match: dict[str, Any], prices: Any
 ) -> None:
     told = await compared(admin, genai_prices=document((match, prices)), pattern="gpt-9")

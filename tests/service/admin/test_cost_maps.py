@@ -189,7 +189,7 @@ async def test_unpriced_rows_are_counted_and_unreadable_ones_named(
     assert await database["prices"].count_documents({}) == 1
 
 
-async def test_what_cannot_be_dated_is_named(admin: httpx2.AsyncClient) -> None:
+async def test_an_import_reports_undated_prices(admin: httpx2.AsyncClient) -> None:
     note = "Half of list until 2026-12-31; these are the list rates."
     done = await imported(admin, price_map={"a": row(comment=note), "b": row()})
     assert done["undated"] == {"models": 1, "notes": [{"model": "a", "note": note}]}

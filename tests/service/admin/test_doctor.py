@@ -67,7 +67,7 @@ async def test_a_missing_index_is_named(admin: httpx2.AsyncClient, database: Dat
     assert "keys: " in finding["reason"]
 
 
-async def test_what_is_away_is_a_finding(settings: Settings, database: Database) -> None:
+async def test_an_unreachable_redis_is_a_finding(settings: Settings, database: Database) -> None:
     async with open_redis("redis://127.0.0.1:1/0") as nowhere:
         app = app_with(settings, database, nowhere)
         async with client_of(app, gateway=Gateway({})) as admin:
@@ -96,7 +96,7 @@ async def test_replicas_report_until_they_end(redis: Redis) -> None:
     assert await store.all() == []
 
 
-async def test_notes_of_an_hour_ago_and_of_another_release_go(redis: Redis) -> None:
+async def test_expired_and_unreadable_notes_are_removed(redis: Redis) -> None:
     await redis.hset("gateway:replicas", "x|y", b"\xc1")  # type: ignore[misc, arg-type]
     old = msgspec.structs.replace(about("gateway", "gone", 0), noted_ms=1)
     await redis.hset("gateway:replicas", "gateway|gone", msgspec.msgpack.encode(old))  # type: ignore[misc, arg-type]

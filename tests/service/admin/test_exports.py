@@ -160,7 +160,7 @@ async def test_an_export_of_nothing_has_its_header(admin: httpx2.AsyncClient) ->
         ({}, "image/png", 406, "format"),
     ],
 )
-async def test_what_cannot_be_exported_is_refused_by_field(
+async def test_an_invalid_export_request_is_rejected_by_field(
     admin: httpx2.AsyncClient, params: dict[str, str], accept: str, status: int, field: str
 ) -> None:
     answer = await admin.get(PATH, params=params, headers={"accept": accept})
@@ -177,7 +177,7 @@ async def test_the_head_of_an_export_has_no_body(
     assert "content-disposition" in answer.headers
 
 
-async def test_entries_that_are_posted_meanwhile_double_and_lose_none(database: Database) -> None:
+async def test_entries_posted_during_an_export_repeat_or_lose_no_row(database: Database) -> None:
     """Some start in the same millisecond, and pages end among them."""
     store = LedgerStore(database)
     await build_indexes(database, WORKER_INDEXES)

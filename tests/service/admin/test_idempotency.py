@@ -74,7 +74,7 @@ async def test_a_repeated_request_has_the_same_answer(
 
 
 @pytest.mark.parametrize("kind", POSTS)
-async def test_what_was_made_before_the_process_died_is_not_made_twice(
+async def test_a_retry_after_a_crash_creates_no_second_object(
     admin: httpx2.AsyncClient, database: Database, key: str, kind: str
 ) -> None:
     first = await post(admin, kind, key)
@@ -89,7 +89,7 @@ async def test_what_was_made_before_the_process_died_is_not_made_twice(
 
 
 @pytest.mark.parametrize("kind", ["account", "key", "price", "route", "person"])
-async def test_what_was_not_made_before_the_process_died_is_made(
+async def test_a_retry_after_a_crash_creates_the_missing_object(
     admin: httpx2.AsyncClient, database: Database, key: str, kind: str
 ) -> None:
     first = await post(admin, kind, key)

@@ -27,7 +27,7 @@ async def create(admin: httpx2.AsyncClient, **fields: Any) -> httpx2.Response:
     return await admin.post("/admin/keys", json={"user_id": "a", "key_sha256": HASH, **fields})
 
 
-async def test_the_hash_is_stored_and_shown_nowhere(
+async def test_the_hash_is_stored_but_never_shown(
     admin: httpx2.AsyncClient,
     database: Database,
     redis: Redis,
@@ -54,7 +54,7 @@ async def test_the_hash_is_stored_and_shown_nowhere(
     assert HASH not in said.lower()
 
 
-async def test_what_names_a_key_by_a_secret_leaves_no_trace_of_it(
+async def test_a_secret_in_a_request_path_is_not_recorded(
     admin: httpx2.AsyncClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await create(admin)

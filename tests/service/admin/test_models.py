@@ -399,7 +399,7 @@ async def test_without_redis_routes_are_shown_and_changed(
         ({"context_fallbacks": ["openai/missing"]}, "context_fallbacks[0]"),
     ],
 )
-async def test_what_a_route_names_must_be_there(
+async def test_a_route_with_an_unknown_model_is_rejected(
     admin: httpx2.AsyncClient, fields: dict[str, Any], wrong: str
 ) -> None:
     refused = await admin.post(PATH, json={"model": "house", "deployments": [PLAIN], **fields})
@@ -410,7 +410,7 @@ async def test_what_a_route_names_must_be_there(
     assert wrong_fields(changed).keys() == {wrong}
 
 
-async def test_what_an_operator_adds_can_be_named(admin: httpx2.AsyncClient) -> None:
+async def test_a_route_may_name_models_added_by_an_operator(admin: httpx2.AsyncClient) -> None:
     await make(admin, "other")
     body = {"model": "own", "input_cost_per_million": 0, "output_cost_per_million": 0}
     assert (await admin.post("/admin/costs", json=body)).status_code == 201

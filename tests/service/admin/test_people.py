@@ -108,7 +108,7 @@ async def test_a_role_bounds_what_is_reached(admin: httpx2.AsyncClient, role: st
             assert f"you are {role}" in error["detail"]
 
 
-async def test_nobody_changes_their_own_access(admin: httpx2.AsyncClient) -> None:
+async def test_a_person_cannot_change_their_own_access(admin: httpx2.AsyncClient) -> None:
     owner = await made(admin, role="owner")
     path = f"/admin/people/{owner['person_id']}"
     for change in ({"role": "viewer"}, {"status": "revoked"}, {"expires_at": LATER}):

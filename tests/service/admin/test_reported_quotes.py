@@ -141,7 +141,7 @@ async def test_the_tier_is_in_the_usage_or_beside_it(admin: httpx2.AsyncClient, 
         ),
     ],
 )
-async def test_what_the_price_does_not_know_is_named(
+async def test_a_quote_notes_terms_missing_from_the_price(
     admin: httpx2.AsyncClient, usage: dict[str, Any], noted: list[tuple[str, str | None]]
 ) -> None:
     told = await quoted(admin, usage={"input_text": 1_000_000, **usage})

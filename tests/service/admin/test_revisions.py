@@ -113,7 +113,7 @@ async def test_a_route_made_again_has_another_etag(
 
 
 @pytest.mark.parametrize(("kind", "collection"), [("account", "accounts"), ("route", "routes")])
-async def test_what_was_stored_before_there_were_revisions_can_be_changed(
+async def test_a_document_without_a_revision_can_be_changed(
     admin: httpx2.AsyncClient, database: Database, paths: dict[str, str], kind: str, collection: str
 ) -> None:
     await database[collection].update_many({}, {"$unset": {"revision": ""}})
@@ -221,7 +221,7 @@ async def test_an_expired_key_says_so(
 SELECTOR = {"since": "2026-11-01T00:00:00Z", "until": "2026-12-01T00:00:00Z"}
 
 
-async def test_who_and_what_there_is_not_is_not_found(admin: httpx2.AsyncClient) -> None:
+async def test_unknown_accounts_and_models_are_not_found(admin: httpx2.AsyncClient) -> None:
     for path in ("keys", "recordings", "ledger/provider-costs", "usage"):
         answer = await admin.get(f"/admin/{path}?user_id=nobody")
         assert (answer.status_code, list(wrong_fields(answer))) == (404, ["user_id"])

@@ -91,7 +91,7 @@ async def test_a_grace_has_its_bounds(
     assert (answer.status_code, list(wrong_fields(answer))) == (422, ["grace_s"])
 
 
-async def test_what_cannot_work_again_is_not_rotated(
+async def test_a_stale_expired_revoked_or_unknown_key_is_not_rotated(
     admin: httpx2.AsyncClient, key: dict[str, Any], database: Database
 ) -> None:
     path = f"/admin/keys/{key['key_id']}"

@@ -77,7 +77,7 @@ async def test_objects_of_other_accounts_do_not_exist(world: World) -> None:
     assert unknown.json()["detail"] == hidden.json()["detail"].replace(OTHERS, "nobody")
 
 
-async def test_what_is_theirs_can_be_changed(world: World) -> None:
+async def test_a_scoped_person_can_change_accounts_in_scope(world: World) -> None:
     key = world.mine["key_id"]
     for method, path, body, status in (
         ("PATCH", f"/admin/accounts/{MINE}", {"name": "x"}, 200),
@@ -161,7 +161,7 @@ async def test_with_several_accounts_lists_ask_for_one(admin: httpx2.AsyncClient
     assert second["next_cursor"] is None
 
 
-async def test_an_entry_of_others_is_not_told_from_none(
+async def test_an_entry_of_another_account_looks_like_a_missing_one(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:
     for user_id in (MINE, OTHERS):

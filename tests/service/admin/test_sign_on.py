@@ -327,7 +327,7 @@ async def test_forged_headers_are_refused(
 
 
 @pytest.mark.parametrize(("site", "status"), [("cross-site", 403), ("same-site", 403), ("", 201)])
-async def test_what_another_site_sends_through_the_proxy_changes_nothing(
+async def test_a_request_of_another_site_through_the_proxy_is_rejected(
     both: httpx2.AsyncClient, site: str, status: int
 ) -> None:
     headers = {
@@ -397,5 +397,5 @@ async def test_concurrent_tokens_share_one_fetch(issuer: TestIssuer, clock: Cloc
     assert issuer.asked["/jwks"] == 1
 
 
-def test_without_settings_there_is_no_sign_on(clock: Clock) -> None:
+def test_sign_on_without_settings_is_disabled(clock: Clock) -> None:
     assert sign_on(SignOnSettings(), utc_now, clock) == SignOn()

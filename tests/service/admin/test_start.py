@@ -134,7 +134,7 @@ def test_heads_are_bounded(environment: Environment, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
-def test_it_serves_and_keeps_secrets_out_of_its_log(
+def test_the_service_starts_and_logs_no_secrets(
     environment: Environment, tmp_path: Path, log_format: str
 ) -> None:
     variables = environment(LOG_FORMAT=log_format, LOG_LEVEL="debug")

@@ -172,7 +172,7 @@ async def test_a_line_names_its_key(admin: httpx2.AsyncClient, database: Databas
         ("a/statements/2026-11?since=2026-11-01", 422),
     ],
 )
-async def test_what_has_no_statement_is_refused(
+async def test_an_invalid_statement_request_is_rejected(
     admin: httpx2.AsyncClient, path: str, status: int
 ) -> None:
     assert (await admin.get(f"/admin/accounts/{path}")).status_code == status

@@ -397,7 +397,7 @@ async def test_a_page_looks_at_a_bounded_number_of_entries(
     assert found == [[], [], [rows[8].entry_id], []]
 
 
-async def test_what_few_calls_have_is_found_at_once(database: Database) -> None:
+async def test_calls_with_a_rare_status_fill_one_page(database: Database) -> None:
     """Years apart, too: an index of its own has them in order."""
     rows = [another(n, status="upstream_error" if n % 8 == 0 else "ok") for n in range(17)]
     rows[16] = msgspec.structs.replace(rows[16], started_at=NOW - timedelta(days=2000))

@@ -341,7 +341,7 @@ async def test_a_series_by_hour_has_those_of_the_zone(admin: httpx2.AsyncClient)
     assert sum(point["cost_usd"] for point in answer["total"]) == Decimal("8.250000001")
 
 
-async def test_what_was_rolled_up_before_there_were_cells_is_still_summed(
+async def test_rollups_without_cells_are_summed(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:
     """Also what is posted to such a rollup since."""

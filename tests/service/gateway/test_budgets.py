@@ -156,7 +156,7 @@ async def test_another_periods_spend_does_not_count(
     assert (await gateway.post(CHAT.path, secret, body())).status_code == 200
 
 
-async def test_without_a_budget_there_is_no_limit(
+async def test_a_key_without_a_budget_is_unlimited(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     upstream.answers(CHAT.answer)

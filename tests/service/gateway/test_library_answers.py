@@ -50,7 +50,7 @@ async def test_a_call_that_broke_is_not_a_normal_end(wire: LibraryWire, word: st
     assert len(wire.upstream.requests) == 1
 
 
-async def test_a_stream_that_says_nothing_is_none_either(wire: LibraryWire) -> None:
+async def test_a_broken_call_in_an_empty_stream_is_an_error(wire: LibraryWire) -> None:
     wire.upstream.streams(frames(piece(), answer(finish="MALFORMED_FUNCTION_CALL")))
 
     said = await wire.ask("chat", NEW, STREAM)
@@ -124,7 +124,7 @@ async def test_usage_is_the_providers(wire: LibraryWire) -> None:
         assert (usage.output_text, usage.reasoning) == (2, 4)
 
 
-async def test_unreported_usage_is_none(wire: LibraryWire) -> None:
+async def test_unreported_usage_is_omitted(wire: LibraryWire) -> None:
     wire.upstream.streams(frames(piece({"text": "hello"}), piece({"text": "!"}, finish="STOP")))
 
     said = await wire.ask("chat", NEW, STREAM)

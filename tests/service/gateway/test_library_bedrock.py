@@ -194,7 +194,7 @@ async def test_fields_that_would_be_lost_are_refused_by_their_paths(
     assert wire.upstream.requests == []
 
 
-async def test_none_is_called_where_there_are_no_tools(wire: LibraryWire) -> None:
+async def test_tool_choice_none_omits_the_tools(wire: LibraryWire) -> None:
     await wire.ask("chat", CLAUDE, {"messages": HI, "tools": TOOLS, "tool_choice": "none"})
 
     assert "toolConfig" not in wire.sent

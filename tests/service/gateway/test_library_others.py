@@ -64,7 +64,7 @@ SENT: list[tuple[str, ClientFormat, dict[str, Any], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("name", "client", "fields", "sent"), SENT)
-async def test_what_is_sent(
+async def test_providers_receive_the_expected_fields(
     wire: LibraryWire,
     name: str,
     client: ClientFormat,

@@ -48,7 +48,7 @@ async def limited(books: Books, zone: str = "UTC") -> str:
     return await books.add_key(user_id, budgets=(DAILY,), limits=Limits(parallel_calls=2))
 
 
-async def test_what_is_spent_held_and_left(
+async def test_the_budget_shows_spent_held_and_remaining_amounts(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     zone = zone_by_day()

@@ -60,7 +60,7 @@ class Posted:
         return made
 
 
-async def test_what_the_key_used_by_day_and_model(gateway: Client, books: Books) -> None:
+async def test_usage_of_a_key_is_grouped_by_day_and_model(gateway: Client, books: Books) -> None:
     zone = zone_by_day()
     user_id = await books.add_account(time_zone=zone)
     budget = Budget(limit_nusd=10**9, period="daily")
@@ -122,7 +122,7 @@ async def test_looking_needs_a_key_that_may_call_and_counts_as_no_call(
 
 
 @pytest.mark.parametrize(("kept_s", "calls"), [(3600.0, 1), (0.0, 2)])
-async def test_what_was_read_is_kept_for_a_moment(
+async def test_usage_of_a_key_is_cached_until_expiry(
     gateway: Client, books: Books, kept_s: float, calls: int
 ) -> None:
     secret = await books.add_key()

@@ -230,7 +230,7 @@ async def _ask(
     return await gateway.post(case.dialect.path, secret, body)
 
 
-async def test_what_an_unreadable_answer_made_stays_its_accounts(
+async def test_the_response_of_an_unreadable_answer_belongs_to_its_account(
     gateway: Client, books: Books, upstream: Upstream
 ) -> None:
     """Neither its usage nor its text can be read, but the provider keeps the response."""
@@ -296,7 +296,7 @@ async def test_token_counts_do_not_reveal_an_object(
     assert upstream.requests == []
 
 
-async def test_sdks_are_told_to_resend_the_whole_thread(
+async def test_an_unknown_thread_is_rejected_as_not_found(
     gateway: Client, books: Books, upstream: Upstream
 ) -> None:
     _script(upstream, _THREAD, "msg_1")
@@ -647,7 +647,7 @@ async def test_a_translated_call_cannot_name_objects(
     assert upstream.requests == []
 
 
-async def test_sdks_are_told_to_continue_without_a_thread(
+async def test_an_untranslatable_thread_is_rejected_as_unsupported(
     gateway: Client, books: Books, upstream: Upstream
 ) -> None:
     upstream.answers(CHAT.answer)

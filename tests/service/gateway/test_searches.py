@@ -74,7 +74,7 @@ async def test_a_tool_without_a_known_fee_is_refused(
 
 
 @pytest.mark.parametrize("drops", [False, True], ids=["refuses", "drops"])
-async def test_a_search_that_reaches_nobody_needs_no_fee(
+async def test_an_unsent_search_needs_no_fee(
     gateway: Client, upstream: Upstream, books: Books, drops: bool
 ) -> None:
     """A server that only chats gets none, whatever the client offers."""

@@ -83,7 +83,7 @@ async def test_existing_objects_stay_and_are_reported(
     assert await database["keys"].count_documents({}) == 1
 
 
-async def test_one_that_was_interrupted_is_gone_on_with(
+async def test_an_interrupted_import_is_resumed(
     ctl: CommandLine, source: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = (

@@ -47,7 +47,7 @@ async def test_fields_and_queries_choose_what_is_printed(ctl: CommandLine) -> No
 @pytest.mark.parametrize(
     "asked", [("--json", "api_key,nope"), ("--query", "sum(name)")], ids=["json", "query"]
 )
-async def test_what_is_done_is_printed_whole_if_not_as_asked(
+async def test_a_result_is_printed_whole_if_its_selection_fails(
     ctl: CommandLine, asked: tuple[str, str]
 ) -> None:
     """The secret of a new key could not be had again."""

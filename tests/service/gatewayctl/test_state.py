@@ -94,7 +94,7 @@ async def test_a_file_is_applied_once_and_is_then_the_same(
     assert HASH not in applied.out + applied.err
 
 
-async def test_what_is_exported_is_what_was_applied(
+async def test_an_export_equals_the_applied_file(
     ctl: CommandLine, file: Path, tmp_path: Path
 ) -> None:
     await ctl.done("apply", "-f", str(file))
@@ -172,7 +172,7 @@ async def test_only_prune_takes_away_and_only_of_the_files_sections(
     assert actions(again)["key team-a/ci"] == "wrong"
 
 
-async def test_one_that_is_refused_stops_no_other(ctl: CommandLine, file: Path) -> None:
+async def test_a_refused_object_stops_no_other(ctl: CommandLine, file: Path) -> None:
     edited(
         file,
         ("http://10.0.0.8:8000/v1", "no address"),

@@ -248,9 +248,7 @@ async def test_an_unpriced_entry_is_reported_once_per_day_and_model(
     assert (of["entry_id"], of["provider"], of["user_id"]) == (first.call_id, "openai", "alice")
 
 
-async def test_a_time_that_has_passed_is_told_of_its_own_period(
-    stage: Stage, told: AlertStore
-) -> None:
+async def test_an_alert_of_a_past_period_names_that_period(stage: Stage, told: AlertStore) -> None:
     await limit(stage, Budget(limit_nusd=CALL_NUSD, period="daily", alert_percents=(100,)))
     yesterday = NOW.replace(day=23)
     await post(stage, make_event(started_at=yesterday), make_event())

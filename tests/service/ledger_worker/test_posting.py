@@ -103,7 +103,7 @@ async def test_two_workers_on_the_same_events_post_each_once(
     assert stage.calls_counted() == 100
 
 
-async def test_what_was_committed_but_not_settled_is_settled_on_redelivery(
+async def test_a_committed_unsettled_event_is_settled_on_redelivery(
     stage: Stage, settings: Settings
 ) -> None:
     """A crash between the commit and the settling: the entry is there, the hold too."""

@@ -211,7 +211,7 @@ def difference_of(part: RoundPart) -> Difference:
 
 
 @pytest.mark.parametrize("tampering", AT_ONCE)
-async def test_what_the_document_tells_is_found_in_the_next_round(
+async def test_tampering_in_the_account_document_is_found_in_the_next_round(
     rounds: Rounds, tampering: Tampering
 ) -> None:
     await tampering.do(rounds.stage.database)
@@ -220,7 +220,7 @@ async def test_what_the_document_tells_is_found_in_the_next_round(
 
 
 @pytest.mark.parametrize("tampering", WITHIN_A_WEEK)
-async def test_what_no_document_tells_is_found_within_a_week(
+async def test_tampering_outside_the_account_document_is_found_within_a_week(
     rounds: Rounds, tampering: Tampering
 ) -> None:
     """Of an account that has not changed since its checkpoint, and of one that has."""
@@ -243,7 +243,7 @@ async def test_what_no_document_tells_is_found_within_a_week(
         Tampering("checkpoints", {"_id": "alice"}, {"$set": {"full_at": "today"}}),
     ],
 )
-async def test_what_cannot_be_read_is_found_and_does_not_end_the_round(
+async def test_an_unreadable_document_is_found_and_does_not_end_the_round(
     rounds: Rounds, tampering: Tampering
 ) -> None:
     await tampering.do(rounds.stage.database)
@@ -370,7 +370,7 @@ async def test_entries_without_an_account_are_found_within_a_week(rounds: Rounds
     assert part.findings.first_difference.user_id == "aaron"
 
 
-async def test_pages_leave_nobody_out(stage: Stage) -> None:
+async def test_pages_cover_every_account(stage: Stage) -> None:
     """Among checkpoints of accounts that were removed, more of them than a page has."""
     users = [f"user-{n}" for n in range(7)]
     for user_id in users:

@@ -15,7 +15,7 @@ from tests.service.ledger_worker.worker_stage import (
 )
 
 
-async def test_together_they_never_exceed_the_call(stage: Stage, settings: Settings) -> None:
+async def test_concurrent_refunds_never_exceed_the_call(stage: Stage, settings: Settings) -> None:
     call = make_event()
     other = msgspec.structs.replace(settings, worker_name="other")
     async with working(stage, settings), working(stage, other):

@@ -98,7 +98,7 @@ async def test_all_shards_are_posted_by_one_worker_and_leave_nothing_behind(
     assert await keys_of(sharded.redis, "gateway:worker:*health*") == []
 
 
-async def test_what_the_worker_writes_lies_in_the_slots_of_the_shards(
+async def test_keys_written_by_the_worker_lie_in_the_slots_of_the_shards(
     sharded: Stage, settings: Settings
 ) -> None:
     """Else a cluster would reject it. A key that is read only lies where its job does."""

@@ -76,7 +76,7 @@ async def test_more_calls_than_one_script_clears_are_all_found(stage: Stage) -> 
     assert await stage.holds.held("alice") == 0
 
 
-async def test_the_sweep_visits_every_account_until_it_is_told_to_stop(stage: Stage) -> None:
+async def test_the_sweep_visits_every_account_until_stopped(stage: Stage) -> None:
     await abandon(stage, "alice", 1)
     await abandon(stage, "bob", 2)
     stop = asyncio.Event()

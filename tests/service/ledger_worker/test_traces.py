@@ -160,7 +160,7 @@ def entries(number: int) -> list[Any]:
     return [builders.entry(f"{CALL[:-4]}{n:04x}") for n in range(number)]
 
 
-def test_what_does_not_fit_is_dropped_at_once_and_counted() -> None:
+def test_spans_beyond_the_limit_are_dropped_at_once_and_counted() -> None:
     asked, goes_on = threading.Event(), threading.Event()
     sent: list[int] = []
 

@@ -55,7 +55,7 @@ def test_a_child_of_another_parent_does_not_start(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_tied", [True, False])
-def test_a_parent_that_dies_before_registering_its_child_leaves_none(
+def test_a_parent_that_dies_before_registering_leaves_no_child(
     tmp_path: Path, is_tied: bool
 ) -> None:
     """So that no process runs whose pid is nowhere."""

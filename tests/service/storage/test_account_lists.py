@@ -89,7 +89,7 @@ async def test_a_search_reads_the_names_of_all_and_the_few_that_it_finds(
     assert {*names["projection"]} == {"_id", "user_id", "name", "status"}
 
 
-async def test_what_was_renamed_meanwhile_is_not_found(
+async def test_an_account_renamed_during_a_search_is_not_found(
     accounts: AccountStore, database: Database
 ) -> None:
     """It is read again: its document tells."""

@@ -85,7 +85,7 @@ async def test_a_posting_writes_no_document_but_the_accounts(
     assert await database["spend"].count_documents({}) == 0
 
 
-async def test_what_an_earlier_release_posted_moves_with_the_next_posting(
+async def test_spend_of_an_earlier_release_moves_with_the_next_posting(
     ledger: LedgerStore, database: Database
 ) -> None:
     long_ago = NOW - timedelta(days=200)

@@ -297,7 +297,7 @@ async def test_a_slot_that_no_node_serves_for_a_moment(
     assert sorted(await asyncio.gather(*sent)) == [2, 3]
 
 
-async def test_what_was_under_way_on_a_lost_connection_is_not_repeated(
+async def test_a_command_on_a_lost_connection_is_not_retried(
     emptied_cluster: Cluster, cluster_redis: Routed
 ) -> None:
     """It may have been done: only the caller knows what that means."""

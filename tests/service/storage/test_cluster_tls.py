@@ -54,7 +54,7 @@ async def test_commands_and_messages_by_way_of_each_node(over_tls: Cluster) -> N
         assert [await pipelined.run("INCR", key) for key in keys] == [1, 2, 3]
 
 
-async def test_nobody_is_believed_whom_no_authority_knows(
+async def test_a_certificate_of_an_unknown_authority_is_rejected(
     over_tls: Cluster, tmp_path: Path
 ) -> None:
     other = Certificate(tmp_path, "localhost").path

@@ -127,7 +127,7 @@ async def test_keys_are_found_by_what_their_secrets_begin_with(keys: KeyStore) -
         assert {key.key_id for key in await keys.with_prefix(prefix)} == ids
 
 
-async def test_an_empty_list_of_models_allows_none(keys: KeyStore) -> None:
+async def test_an_empty_list_of_models_stays_empty(keys: KeyStore) -> None:
     await keys.insert(api_key("none", allowed_models=()))
     found = await keys.get("none")
     assert found is not None
@@ -180,7 +180,7 @@ async def test_a_price_comes_back_exactly(prices: PriceStore) -> None:
     assert str(found.tiers[0].rates.cache_write_1h) == "0.30"
 
 
-async def test_a_price_from_before_surcharges_has_none(
+async def test_a_price_stored_without_surcharges_is_read(
     prices: PriceStore, database: Database
 ) -> None:
     await prices.insert(price())

@@ -121,7 +121,7 @@ class Asked:
 
 
 @pytest.mark.parametrize("at", [1, 2])
-async def test_what_is_rare_is_asked_for_where_it_is(database: Database, at: int) -> None:
+async def test_rare_entries_are_read_from_their_hours_alone(database: Database, at: int) -> None:
     """Also while nothing is folded."""
     days = [NOW - timedelta(days=n, hours=n % 7) for n in range(1, 60)]
     rows = [call(n, started_at) for n, started_at in enumerate(days)]

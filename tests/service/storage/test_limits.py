@@ -180,7 +180,7 @@ async def test_a_keys_limits_lie_inside_the_accounts(calls: AccountCalls) -> Non
         LimitScope(key_id="k1", budgets=(PeriodLimit("day", 0),)),
     ],
 )
-async def test_a_refused_call_counts_nowhere(calls: AccountCalls, refusing: LimitScope) -> None:
+async def test_a_refused_call_counts_in_no_scope(calls: AccountCalls, refusing: LimitScope) -> None:
     limited = LimitScope(requests=1, tokens=5, parallel=1)
     assert await outcome(calls, "a", limited, refusing, tokens=5) != "ok"
     assert await outcome(calls, "b", limited, tokens=5) == "ok"

@@ -129,7 +129,7 @@ def question(chance: random.Random) -> tuple[RollupFilter, tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("seed", [21, 22])
-async def test_what_is_read_is_the_sum_of_the_entries(database: Database, seed: int) -> None:
+async def test_sums_equal_the_posted_entries(database: Database, seed: int) -> None:
     chance, posted = random.Random(seed), list[LedgerEntry]()
     ledger, segments = LedgerStore(database, rollup_tags=("team",)), RollupSegments(database)
     entries = load(seed)

@@ -99,7 +99,7 @@ async def test_all_but_what_was_changed_is_rolled_up(
     assert {*nusd} == {3 * COST}
 
 
-async def test_what_is_refused_is_not_tried_with_each_run(
+async def test_a_refused_rollup_is_not_retried_with_each_run(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor does what is old of it have the rest of its day rolled up with each."""

@@ -281,7 +281,7 @@ async def test_workers_of_an_earlier_release_beside(database: Database) -> None:
     assert await segments.check()
 
 
-async def test_what_is_new_and_little_waits(database: Database) -> None:
+async def test_small_recent_days_are_rolled_up_later(database: Database) -> None:
     ledger, segments = LedgerStore(database), RollupSegments(database)
     await ledger.post(calls(0, 10))
     await segments.roll_up()

@@ -181,7 +181,7 @@ async def test_a_sum_is_of_one_moment(database: Database) -> None:
     await assert_exact(database, await posted(database))
 
 
-async def test_what_an_earlier_release_posts_is_not_lost(database: Database) -> None:
+async def test_entries_of_an_earlier_release_are_not_lost(database: Database) -> None:
     entries, segments = load(6), RollupSegments(database)
     assert await segments.check()
     await EarlierLedger(database).post(entries[:30])
@@ -284,7 +284,7 @@ async def test_a_day_keeps_few_segments(database: Database) -> None:
     assert await segments.collection.find(query).to_list(None) == kept
 
 
-def test_what_is_large_is_not_folded_with_what_is_small() -> None:
+def test_large_segments_are_not_folded_with_small_ones() -> None:
     small = [(300, f"s{n}") for n in range(9)]
     names = [name for _, name in small]
     assert foldable([(9_000_000, "l"), *small]) == names

@@ -48,7 +48,7 @@ async def test_the_first_values_of_a_day_keep_their_sums(database: Database) -> 
         assert await admitted(database, each, ["a", "b", "c", "$where"]) == ["b", "c", "$where"]
 
 
-async def test_what_another_worker_admitted_is_seen(database: Database) -> None:
+async def test_a_worker_sees_values_admitted_by_another_worker(database: Database) -> None:
     one, two = RollupValues(database, max_values=3), RollupValues(database, max_values=3)
     assert await admitted(database, one, ["a"]) == ["a"]
     assert await admitted(database, one, ["a"]) == ["a"]

@@ -183,7 +183,7 @@ async def test_objects_are_found_by_their_account_alone(
     assert await store.find(users[2], ["resp_1"]) == {}
 
 
-async def test_what_others_hold_is_known_while_one_shard_does_not_answer(
+async def test_holds_of_other_shards_are_known_while_one_shard_fails(
     redis: Redis, shards: Shards, holds: HoldStore, users: list[str]
 ) -> None:
     for user_id in users:

@@ -67,7 +67,7 @@ async def post_everything(ledger: LedgerStore, database: Database, old: LedgerEn
     await proofs.sums("acme", 0, 2)
 
 
-async def test_what_posts_and_proves_asks_one_shard_for_each_account(
+async def test_posting_and_proving_target_one_shard_for_each_account(
     ledger: LedgerStore, database: Database
 ) -> None:
     old = call(_IDS[1], user_id="globex", at=NOW - timedelta(days=200))
@@ -117,7 +117,7 @@ async def test_an_id_that_another_account_has_is_posted_already(
     assert await database["entries"].distinct("user_id") == ["acme"]
 
 
-def test_each_shard_key_has_an_index_and_none_has_to_be_unique_across_shards() -> None:
+def test_each_shard_key_has_an_index_and_no_index_is_unique() -> None:
     for collection, key in SHARD_KEYS.items():
         own = [index for index in INDEXES if index.collection == collection]
         assert key == ("_id",) or any(index.keys[: len(key)] == key for index in own)

@@ -77,6 +77,6 @@ def test_a_large_or_non_json_body_is_kept_as_its_size(body: bytes) -> None:
     assert set(kept) == {"omitted_bytes", "sha256"}
 
 
-def test_no_body_is_none() -> None:
+def test_an_empty_body_is_not_kept() -> None:
     assert kept_body(b"") is None
     assert json.loads(kept_body(b"[" * 60 + b"]" * 60) or "") is not None

@@ -151,7 +151,7 @@ def test_of_valkeys_mode() -> None:
     assert [each.reason for each in found if each.check == "mode"] == ["cluster, the master"]
 
 
-def test_of_what_redis_does_not_tell() -> None:
+def test_settings_hidden_by_redis_are_not_faults() -> None:
     fsync = msgspec.structs.replace(REDIS, fsync="everysec")
     assert verdicts(redis_findings(fsync, NOW)) == {"persistence": "warn"}
     # A managed service has no CONFIG, which is not a fault.

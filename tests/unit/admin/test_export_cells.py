@@ -72,7 +72,7 @@ def test_a_formula_is_a_text(formula: str) -> None:
 
 
 @given(TEXTS)
-def test_no_cell_of_text_is_a_formula_and_all_is_there(text: str) -> None:
+def test_a_text_cell_is_never_a_formula_and_keeps_its_text(text: str) -> None:
     written = CsvEncoder(["a", "b"]).rows([[text, Decimal("-1")]])
     ((cell, number),) = csv.reader(io.StringIO(written.decode(), newline=""))
     assert not cell.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r", "\n"))

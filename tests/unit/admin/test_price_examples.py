@@ -17,5 +17,5 @@ def test_an_example_can_be_read(example: str) -> None:
     assert isinstance(msgspec.json.decode(example, type=NewCost, strict=True), NewCost)
 
 
-def test_there_are_examples() -> None:
+def test_price_examples_exist() -> None:
     assert EXAMPLES

@@ -55,7 +55,7 @@ def _references(told: Any) -> Iterator[str]:
             yield from _references(each)
 
 
-def test_every_endpoint_is_there_by_a_name_of_its_own(document: dict[str, Any]) -> None:
+def test_every_endpoint_is_documented_under_a_unique_name(document: dict[str, Any]) -> None:
     named = [
         (method, path, operation["operationId"])
         for path, operations in document["paths"].items()
@@ -77,7 +77,7 @@ def test_bodies_are_closed_and_amounts_are_numbers(document: dict[str, Any]) -> 
     assert '"decimal"' not in json.dumps(document)
 
 
-def test_rules_are_told(document: dict[str, Any]) -> None:
+def test_the_schema_states_the_rules_of_fields(document: dict[str, Any]) -> None:
     account = document["components"]["schemas"]["NewAccount"]["properties"]
     user_id = jsonschema_rs.validator_for(account["user_id"])
     assert user_id.is_valid("a@b.c")

@@ -242,7 +242,7 @@ def test_every_alert_asks_for_metrics_that_exist() -> None:
             assert set(re.findall(r"(\w+)[=!]", chosen)) <= set(known[metric][1]), (name, metric)
 
 
-def test_what_alerts_on_one_count_begins_at_0() -> None:
+def test_counters_of_increase_alerts_begin_at_0() -> None:
     """A series that begins with its first count has no increase."""
     begun = {
         sample.name

@@ -105,7 +105,7 @@ def test_helm_finds_nothing_to_say(values: Values) -> None:
     assert (said, report["errors"]) == ([], [])
 
 
-def test_everything_that_is_asked_for_is_there(chart: Chart) -> None:
+def test_every_value_appears_in_the_manifests(chart: Chart) -> None:
     """A value that no template reads would be refused by nobody."""
     said = yaml_text.written(rendered(chart, EVERYTHING))
     words = {str(value) for _, value in leaves(EVERYTHING, "") if value and value is not True}

@@ -125,13 +125,13 @@ def test_panels_do_not_overlap() -> None:
         taken |= cells
 
 
-def test_every_variable_is_used_and_every_one_that_is_used_is_there() -> None:
+def test_dashboards_declare_exactly_the_variables_in_use() -> None:
     dashboard = json.loads(DASHBOARD.read_text())
     there = {variable["name"] for variable in dashboard["templating"]["list"]}
     used = set(re.findall(r"\$\{?([a-z]\w+)", json.dumps(panels_of(dashboard))))
     assert used == there == {*VARIABLES, "datasource"}
 
 
-def test_its_config_map_is_small_enough_for_kubectl_apply() -> None:
+def test_the_dashboard_fits_into_kubectl_apply() -> None:
     """Which keeps the object in an annotation, and those have 256 KiB together."""
     assert len(json.dumps(DASHBOARD.read_text())) < 200_000

@@ -22,7 +22,7 @@ Version: 4:12.2.0-3
 """
 
 
-def test_it_lists_what_is_installed_and_nothing_twice(tmp_path: Path) -> None:
+def test_the_sbom_lists_each_installed_package_once(tmp_path: Path) -> None:
     status = tmp_path / "status"
     status.write_text(STATUS)
     bom = make_bom("litellm-gateway/gateway", "0.1.0", status)
@@ -42,5 +42,5 @@ def test_it_lists_what_is_installed_and_nothing_twice(tmp_path: Path) -> None:
     }
 
 
-def test_elsewhere_than_on_debian_there_are_no_packages_of_its(tmp_path: Path) -> None:
+def test_a_missing_dpkg_status_lists_no_packages(tmp_path: Path) -> None:
     assert list(debian_components(tmp_path / "missing")) == []

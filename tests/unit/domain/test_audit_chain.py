@@ -55,7 +55,7 @@ def test_the_hash_is_of_the_exported_line_without_its_last_member() -> None:
         [{"actor": "eve"}, {"after": None}, {"at": START}, {"status": 200}, {"object": "account-9"}]
     ),
 )
-def test_a_change_is_told(place: int, changes: dict[str, object]) -> None:
+def test_a_changed_record_is_found(place: int, changes: dict[str, object]) -> None:
     records = chain(5)
     changed = msgspec.structs.replace(records[place], **changes)
     if changed == records[place]:

@@ -157,7 +157,7 @@ def test_a_snapshot_of_the_called_model_is_that_model() -> None:
     ]
 
 
-def test_what_was_refused_before_any_output_is_free() -> None:
+def test_a_call_refused_before_any_output_is_free() -> None:
     refused = TokenUsage(input_text=100_000, output_text=0, unbilled=True)
     assert cost_parts(refused, "claude-fable-5") == []
     assert usd_of("claude-fable-5", refused) == 0

@@ -79,9 +79,7 @@ def test_a_zone_that_is_not_known_here_is_utc() -> None:
     st.datetimes(datetime(2012, 1, 2), datetime(2036, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
     st.timezones(),
 )
-def test_what_is_present_somewhere_is_among_the_present_periods(
-    now: datetime, zone: tzinfo
-) -> None:
+def test_present_periods_include_those_of_every_zone(now: datetime, zone: tzinfo) -> None:
     found = present_in(zone, now)
     assert {*found.keys.values(), *found.pace_days} <= {*present_periods(now)}
 

@@ -82,7 +82,7 @@ def test_containers_are_counted_by_their_size(container: Any, name: str) -> None
     assert counted([code("c1"), code("c2")], tools).tool_uses == {name: 2}
 
 
-def test_a_hosted_shell_runs_in_a_container_and_a_local_one_in_none() -> None:
+def test_only_a_hosted_shell_counts_as_a_container() -> None:
     hosted = {"type": "shell_call", "environment": {"type": "container_reference"}}
     tools = [{"type": "shell", "environment": {"type": "container_auto", "memory_limit": "4g"}}]
     shell = hosted | {"environment": {"type": "container_reference", "container_id": "c1"}}

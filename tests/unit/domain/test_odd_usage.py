@@ -214,7 +214,7 @@ def test_an_unreadable_count_counts_as_not_reported(odd: Any) -> None:
 
 
 @pytest.mark.parametrize("odd", [None, -1, True, "many", [], {}, 10**18])
-def test_one_odd_member_spoils_none_beside_it(odd: Any) -> None:
+def test_an_odd_member_spoils_no_member_beside_it(odd: Any) -> None:
     """In every member that anybody reports."""
     base = {"prompt_tokens": 1000, "completion_tokens": 50}
     for name in (
@@ -289,7 +289,7 @@ GROK = {
 }
 
 
-def test_what_xai_charges_for_is_read() -> None:
+def test_charged_tools_and_cost_of_xai_are_read() -> None:
     assert chat(GROK) == TokenUsage(
         input_text=4511,
         cache_read=3072,

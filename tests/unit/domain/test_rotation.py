@@ -28,7 +28,7 @@ def rotated(key: ApiKey, name: str, until: datetime, now: datetime) -> ApiKey | 
 
 
 @given(st.lists(st.tuples(st.integers(0, 72), st.integers(0, 72)), max_size=12))
-def test_a_rotation_ends_no_secret_before_its_grace_and_makes_none_last_longer(
+def test_a_secret_works_until_the_earliest_end_of_its_graces(
     steps: list[tuple[int, int]],
 ) -> None:
     key, now, ends = api_key(secret_hash="0"), NOW, dict[str, datetime]()

@@ -130,7 +130,7 @@ def test_a_region_without_a_factor_of_its_own_has_that_of_any_region(
         ({"inference_geo": "eu"}, ("region_unknown",)),
     ],
 )
-def test_what_a_price_has_no_terms_for_marks_the_cost(
+def test_terms_missing_from_the_price_mark_the_cost(
     served: dict[str, Any], notes: tuple[str, ...]
 ) -> None:
     version = price(tiers=(_PRIORITY,), surcharges={"fast": Decimal(2), "us": Decimal("1.1")})

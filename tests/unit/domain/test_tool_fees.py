@@ -140,6 +140,6 @@ def test_a_cost_that_the_provider_does_not_tell_is_that_of_the_rates() -> None:
     assert (free.cost_nusd, free.notes) == (0, ())
 
 
-def test_what_a_provider_says_does_not_count_by_other_prices() -> None:
+def test_a_reported_cost_is_ignored_by_a_price_of_rates() -> None:
     usage = TokenUsage(input_text=1_000_000, provider_cost_usd=Decimal(1_000))
     assert cost_nusd(usage, price()) == 3_000_000_000

@@ -31,7 +31,7 @@ CALL = "01a2278a-2cb4-794c-b783-170073f70ba4"
         (f"cc-{TRACE}-{SPAN}-01-what-follows", True),
     ],
 )
-def test_what_is_well_formed_is_read(text: str, sampled: bool) -> None:
+def test_a_well_formed_traceparent_is_read(text: str, sampled: bool) -> None:
     assert read_traceparent(text) == TraceContext(TRACE, SPAN, sampled)
 
 

@@ -291,7 +291,7 @@ def test_a_plain_report_is_read_in_one_step_as_member_by_member(
     assert plain is None or plain == read_usage(report, "default")
 
 
-def test_what_openai_reports_today_is_plain() -> None:
+def test_openais_usage_reports_are_plain() -> None:
     chat = {
         "prompt_tokens": 20,
         "completion_tokens": 9,
@@ -351,7 +351,7 @@ def test_a_plain_message_is_read_in_one_step_as_member_by_member(members: dict[s
     assert usage_in_message(raw) == usage_of_message(report) == read
 
 
-def test_what_anthropic_reports_today_is_plain() -> None:
+def test_anthropics_usage_reports_are_plain() -> None:
     whole = {
         "input_tokens": 20,
         "cache_creation_input_tokens": 7,

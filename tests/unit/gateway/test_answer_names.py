@@ -20,7 +20,7 @@ def test_a_whole_answer_changes_its_model_alone() -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"id":"c"}', b"[1]", b"<html>", b""])
-def test_what_has_no_model_stays_as_it_is(body: bytes) -> None:
+def test_a_body_without_a_model_is_unchanged(body: bytes) -> None:
     assert renamed(body, "fast") == body
 
 

@@ -167,7 +167,7 @@ async def test_expired_cooldowns_are_removed_from_redis(store: Store) -> None:
     assert await store.exchange({}, now_s=1020.0) == {}
 
 
-async def test_who_is_cooling_shows_in_the_metrics_until_it_is_over(times: list[float]) -> None:
+async def test_metrics_count_cooling_deployments_until_expiry(times: list[float]) -> None:
     def cooling(scope: str) -> float | None:
         return REGISTRY.get_sample_value("gateway_deployments_cooling", {"scope": scope})
 

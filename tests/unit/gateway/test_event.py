@@ -62,7 +62,7 @@ def test_a_translation_keeps_nothing() -> None:
     ("region", "told", "found"),
     [("eu", None, "eu"), ("eu", "us", "us"), ("global", None, None), (None, None, None)],
 )
-def test_a_deployments_region_counts_where_the_answer_tells_none(
+def test_an_answer_without_a_region_has_the_deployments_region(
     region: str | None, told: str | None, found: str | None
 ) -> None:
     target = msgspec.structs.replace(RELAYED, region=region)

@@ -207,7 +207,7 @@ async def test_redis_is_probed_while_no_call_may_begin(stage: Stage) -> None:
     meter.require_writable("acme")
 
 
-async def test_what_no_replica_has_is_spooled_too_and_redis_still_admits(tmp_path: Path) -> None:
+async def test_an_unreplicated_event_is_spooled_while_redis_admits(tmp_path: Path) -> None:
     async with fake_redis() as redis:
         await HoldStore(redis).load_scripts()
         stage = Stage(redis, tmp_path, spool_bytes=1024**2)

@@ -5,7 +5,7 @@ import asyncio
 from services.gateway.endpoints.open_calls import OpenCalls
 
 
-async def test_without_open_calls_there_is_no_wait() -> None:
+async def test_waiting_without_open_calls_ends_at_once() -> None:
     await OpenCalls().wait_for_none()
 
 

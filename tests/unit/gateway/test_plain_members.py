@@ -34,7 +34,7 @@ def test_the_long_way_finds_nothing_in_a_plain_member(member: str) -> None:
 
 
 @pytest.mark.parametrize("client_format", ["chat", "messages", "responses"])
-def test_what_plain_members_hold_is_found(client_format: ClientFormat) -> None:
+def test_features_and_objects_in_plain_members_are_found(client_format: ClientFormat) -> None:
     body = json.dumps(
         {
             "model": "m",

@@ -89,7 +89,7 @@ def test_a_hold_covers_what_an_answer_costs() -> None:
     assert {name: found for name, found in held.items() if found[0] < found[1]} == {}
 
 
-def test_there_are_enough_of_them() -> None:
+def test_provider_costs_cover_enough_prices_and_providers() -> None:
     assert len(_ROWS) >= 120
     assert len({row.provider for row in _ROWS}) >= 8
     assert len({row.name for row in _ROWS}) == len(_ROWS)

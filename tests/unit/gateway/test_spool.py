@@ -85,7 +85,7 @@ async def test_a_drain_keeps_the_order_and_leaves_nothing(
     assert files_of(tmp_path) == []
 
 
-async def test_its_size_is_what_its_files_take_of_the_bound(tmp_path: Path) -> None:
+async def test_the_size_of_a_spool_is_that_of_its_files(tmp_path: Path) -> None:
     spool = opened(tmp_path, max_bytes=10_000)
     room = spool.size()
     assert 0 < room <= 10_000

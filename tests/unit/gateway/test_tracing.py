@@ -45,7 +45,7 @@ def test_the_client_gets_the_span_of_its_call() -> None:
     "parents",
     [(), (b"",), (b"nonsense",), (PARENT, PARENT), (PARENT.upper(),), (b"\xff" * 55,)],
 )
-def test_without_one_parent_there_is_no_trace(parents: tuple[bytes, ...]) -> None:
+def test_a_request_without_one_valid_parent_has_no_trace(parents: tuple[bytes, ...]) -> None:
     assert tracing_of(given(b"a=b", parents=parents)) is None
 
 

@@ -56,7 +56,7 @@ def test_a_translation_that_is_refused_before_any_text_is_free() -> None:
     assert got.usage == TokenUsage(input_text=7, output_text=0)
 
 
-def test_what_came_before_an_error_is_charged_for() -> None:
+def test_usage_before_an_error_is_charged() -> None:
     got = relayed(CHAT, CHAT_REQUEST, [data(chat_chunk(TEXT)), data({"error": ERROR})])
     assert (got.status, got.usage.output_text) == ("upstream_error", 10)
     start = named("message_start", message={"usage": MESSAGES_START_USAGE})

@@ -29,7 +29,7 @@ def test_a_stream_of_no_tokens_is_estimated(zeros: dict[str, Any]) -> None:
     assert got.usage.input_text == whole.usage.input_text
 
 
-def test_the_input_of_a_stream_that_announced_none_is_estimated_too() -> None:
+def test_unreported_input_of_a_stream_is_estimated() -> None:
     reader = MESSAGES.reader(REQUEST)
     reader.read(named("message_start", message={"usage": NOTHING}))
     assert reader.usage() is None

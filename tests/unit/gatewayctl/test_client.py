@@ -53,7 +53,7 @@ def test_a_lost_answer_is_asked_for_again_with_the_same_key() -> None:
     assert len(keys_of(server.requests)) == 1
 
 
-def test_who_never_gets_an_answer_is_told_how_to_make_sure() -> None:
+def test_a_lost_answer_prints_the_idempotency_key() -> None:
     server = Server(*[httpx.ReadError("gone")] * 3)
     lost = ran(server, "accounts", "create", "a")
     [key] = keys_of(server.requests)
@@ -173,7 +173,7 @@ def test_an_unexpected_answer_prints_no_traceback() -> None:
     ],
     ids=["list", "change", "diff", "proof"],
 )
-def test_what_has_no_end_is_given_up(
+def test_endless_pages_are_abandoned(
     monkeypatch: pytest.MonkeyPatch, page: dict[str, object], command: str
 ) -> None:
     monkeypatch.setattr("gatewayctl.client._MAX_PAGES", 3)

@@ -30,7 +30,7 @@ def terminal(width: int) -> tuple[Terminal, Stream, Stream]:
 
 
 @pytest.mark.parametrize("width", [10, 40, 60, 80, 120, 200])
-def test_what_is_shown_is_whole_but_for_long_texts(width: int) -> None:
+def test_only_long_texts_are_shortened(width: int) -> None:
     shown, out, err = terminal(width)
     table(shown, ROWS, COLUMNS)
     header, line = out.getvalue().splitlines()
@@ -72,5 +72,5 @@ def test_an_object_has_a_line_for_each_field_that_is_set() -> None:
     ("value", "expected"),
     [("0", ""), ("-3", ""), ("0.000001", "▏"), ("5", "█████"), ("10", "█" * 10), ("5.5", "█████▌")],
 )
-def test_bars_are_in_eighths_and_show_whatever_is_there(value: str, expected: str) -> None:
+def test_bars_have_eighths_and_show_every_positive_value(value: str, expected: str) -> None:
     assert bar_of(Decimal(value), Decimal(10), 10) == expected

@@ -109,7 +109,7 @@ def test_refused_calls_took_no_time_of_a_model(counted: Counted) -> None:
     assert counted.series("gen_ai_client_operation_duration_seconds_count") == set()
 
 
-def test_corrections_are_no_calls_but_late_events_are(counted: Counted) -> None:
+def test_late_events_count_as_calls_and_corrections_do_not(counted: Counted) -> None:
     counted.count(call(kind="refund", status="correction", cost_nusd=-5))
     assert counted.series("ledger_calls_total") == set()
     counted.count(call(kind="late_event"))

@@ -79,7 +79,7 @@ def test_a_stream_says_when_it_began_and_ends_with_its_call() -> None:
     assert spans_of(call(first_byte_ms=200))[0].first_chunk_ns is None
 
 
-def test_a_call_that_none_answered_has_its_failed_attempts_alone() -> None:
+def test_an_unanswered_call_has_only_its_failed_attempts() -> None:
     spans = spans_of(
         call(
             status="upstream_error", error_code="upstream_timeout", asked_after_ms=None,
@@ -114,7 +114,7 @@ def test_no_span_is_longer_than_its_call(latency_ms: int | None) -> None:
         assert times(span) == (0, 0)
 
 
-def test_it_says_what_was_used_and_what_it_cost() -> None:
+def test_spans_carry_usage_and_cost() -> None:
     own, attempt = spans_of(call(usage=USAGE, cost_nusd=1_500, overhead_ms=0.4, response_id="r"))
     tokens = {
         "gen_ai.usage.input_tokens": 15,

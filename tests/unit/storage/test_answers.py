@@ -37,7 +37,7 @@ async def test_all_have_to_answer_where_each_has_a_part() -> None:
         await all_of(_asked(1, AWAY, SILENT))
 
 
-async def test_none_answers() -> None:
+async def test_silence_of_all_nodes_raises_an_error() -> None:
     with pytest.raises(TimeoutError, match="silent"):
         first_answer(await answers_of(_asked(SILENT, AWAY)))
     # A cluster whose slots have all been taken away.

@@ -232,5 +232,5 @@ def test_hours_that_cannot_be_read_leave_the_model_unpriced(card: dict[str, Any]
 
 
 @pytest.mark.parametrize("card", [None, {}, {"hours_utc": "00:00-01:00"}])
-def test_hours_without_rates_are_none(card: dict[str, Any] | None) -> None:
+def test_off_peak_hours_without_rates_make_no_tier(card: dict[str, Any] | None) -> None:
     assert tiers_of(ROW | {"off_peak_pricing": card}) == {}

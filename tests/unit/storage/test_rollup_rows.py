@@ -92,7 +92,9 @@ def test_both_hours_that_the_clock_shows_twice_are_apart() -> None:
         ({"client_user": "many", "tags": ("team",)}, {"client_user": OTHER, "tags.team": "team"}),
     ],
 )
-def test_what_a_row_is_of(fields: dict[str, Any], named: dict[str, str]) -> None:
+def test_a_row_carries_the_dimensions_of_its_entry(
+    fields: dict[str, Any], named: dict[str, str]
+) -> None:
     ((row_id, row),) = rows([entry(**fields)], ["team"], ["many"]).items()
     shown = ("requested_model", "client_user", "tags.team", "tags.env")
     assert {name: row[name] for name in shown if name in row} == {

@@ -83,7 +83,7 @@ def test_rows_that_are_left_out_make_no_group() -> None:
     assert len(tally) == 1
 
 
-def test_without_fields_there_is_one_row_or_none() -> None:
+def test_a_tally_without_fields_has_at_most_one_row() -> None:
     table = table_of([(("a", "m", "ok"), {"cost_nusd": 3}), (("b", "", ""), {"cost_nusd": 4})])
     tally = Tally(())
     assert tally.dearest(1).groups == []
@@ -92,7 +92,7 @@ def test_without_fields_there_is_one_row_or_none() -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 7, 99])
-def test_what_few_rows_have_is_added_to_their_groups(limit: int) -> None:
+def test_sparse_sums_are_added_to_their_groups(limit: int) -> None:
     """Whether some groups are wanted or all, and beside sums that each row has."""
     few = {3: 5, 17: -7, 38: 127, 39: -128}
     tally = Tally(("user_id",))

@@ -405,7 +405,7 @@ SENT = {
 
 
 @pytest.mark.parametrize("row", SENT.values(), ids=SENT)
-def test_what_is_sent(row: Row) -> None:
+def test_a_request_is_translated_as_expected(row: Row) -> None:
     sent = translation(row.client, row.body, row.name, *row.to)
     body = body_of(sent)
     assert {path: at(body, path) for path in row.right} == row.right
@@ -517,7 +517,9 @@ REFUSED |= ITEMS
 
 
 @pytest.mark.parametrize(("client", "body", "name", "path", "word"), REFUSED.values(), ids=REFUSED)
-def test_what_is_refused(client: ClientFormat, body: Body, name: str, path: str, word: str) -> None:
+def test_an_untranslatable_field_is_refused_by_path(
+    client: ClientFormat, body: Body, name: str, path: str, word: str
+) -> None:
     with pytest.raises(UnsupportedField, match=word) as refused:
         translation(client, body, name)
     assert refused.value.param == path

@@ -29,7 +29,7 @@ BODY = b'{"type":"error","error":{"type":"rate_limit_error","message":"Slow down
         ([], None),
     ],
 )
-def test_a_providers_pause_is_told_in_whole_seconds(
+def test_a_providers_pause_is_read_in_whole_seconds(
     headers: list[Header], waits_s: int | None
 ) -> None:
     fields: dict[str, Any] = {

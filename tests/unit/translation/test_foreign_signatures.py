@@ -106,7 +106,7 @@ def test_everything_else_stays_byte_for_byte(
     assert without_foreign_signatures(client_format, fields, "x") is fields
 
 
-def test_what_cannot_be_read_is_the_provider_s_to_refuse() -> None:
+def test_unreadable_messages_are_forwarded_unchanged() -> None:
     fields = {"messages": msgspec.Raw(b'[{"content": gws1.}]')}
     assert without_foreign_signatures("messages", fields, "anthropic") is fields
 

@@ -149,7 +149,7 @@ def test_so_is_the_number_of_calls() -> None:
     assert len(parts.failures) == 1
 
 
-def test_a_failure_is_told_once_in_the_words_of_the_client() -> None:
+def test_a_failure_is_written_once_in_the_words_of_the_client() -> None:
     parts = Parts()
     sequencer = Sequencer(parts, lambda failure: ReportedError(message=failure.message.upper()))
     sequencer.failed(ReportedError(message="one"))

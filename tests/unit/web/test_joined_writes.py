@@ -61,7 +61,7 @@ def test_the_rest_of_a_stream_is_written_to_the_connection() -> None:
     assert cycle.transport is connection
 
 
-def test_a_whole_response_waits_until_its_body_is_there() -> None:
+def test_a_response_head_waits_for_its_body() -> None:
     cycle = Mock()
     written: list[bytes] = []
     connection = cycle.transport

@@ -241,7 +241,7 @@ async def test_bytes_between_an_answer_and_its_release_are_dropped(
     assert provider.asked == [1, 2]
 
 
-async def test_a_provider_that_sends_first_answers_nobody(
+async def test_bytes_sent_before_a_request_answer_no_call(
     client: UpstreamClient, connector: Connector
 ) -> None:
     async def script(wire: Wire) -> None:

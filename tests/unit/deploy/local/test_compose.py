@@ -48,7 +48,7 @@ def test_without_docker_nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not compose.runs()
 
 
-def test_secrets_are_random_where_none_are_set(tmp_path: Path) -> None:
+def test_unset_secrets_are_generated_randomly(tmp_path: Path) -> None:
     env_file = tmp_path / ".env"
     env_file.write_text("OPENAI_API_KEY=k\nADMIN_API_KEY=\nMONGO_ROOT_PASSWORD=chosen\n")
     written = ensure_secrets(env_file, {"REDIS_ADMIN_PASSWORD": "given"})

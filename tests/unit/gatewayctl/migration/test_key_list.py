@@ -86,7 +86,7 @@ def test_the_same_secret_twice_is_one_key() -> None:
     assert any("is there twice" in line.said for line in plan.lines)
 
 
-def test_other_columns_are_refused_with_those_that_there_are() -> None:
+def test_unknown_columns_are_refused_with_their_line() -> None:
     with pytest.raises(Misused) as raised:
         read_keys([{"key": "x"}], "keys.csv", NOW)
     assert "keys.csv:1" in raised.value.message

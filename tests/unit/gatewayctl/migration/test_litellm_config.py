@@ -272,7 +272,7 @@ def test_features_that_are_not_here_are_named() -> None:
     assert {line.verdict for line in plan.lines} == {"cannot"}
 
 
-def test_names_of_two_things_are_told() -> None:
+def test_ambiguous_and_dangling_aliases_are_reported() -> None:
     plan = planned(
         """
 model_list:

@@ -186,7 +186,7 @@ def test_a_key_that_is_not_carried_is_reported_with_the_reason(
     assert all(why in line.said for line in plan.lines if line.kind.startswith("key."))
 
 
-def test_a_secret_of_old_versions_is_hashed_and_shown_nowhere() -> None:
+def test_a_plain_secret_of_old_versions_is_hashed_and_never_shown() -> None:
     plan = key(token="sk-plain-of-long-ago")
     assert plan.keys[0]["key_sha256"] == sha("sk-plain-of-long-ago")
     assert "sk-plain-of-long-ago" not in repr(plan)

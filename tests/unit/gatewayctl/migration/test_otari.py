@@ -150,6 +150,6 @@ def test_a_stored_price_replaces_the_files() -> None:
     assert ("cannot", "price.pricing_tiers") in {(each.verdict, each.kind) for each in plan.lines}
 
 
-def test_a_file_that_is_none_is_refused() -> None:
+def test_a_file_that_is_not_a_mapping_is_refused() -> None:
     with pytest.raises(Misused):
         read_otari(parse_document(b"- a", "config.yml"), {}, NOW, ())

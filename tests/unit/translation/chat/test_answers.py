@@ -186,7 +186,7 @@ def test_how_answers_end(message: Any, reason: str | None, kind: str) -> None:
     assert read(choice(message, reason)).stop == Stop(kind=kind, said=reason)  # type: ignore[arg-type]
 
 
-def test_a_matched_stop_string_is_told_where_the_server_does() -> None:
+def test_a_reported_stop_string_is_read() -> None:
     assert read(choice({"content": "a"}, stop_reason="END")).stop == Stop(
         kind="sequence", said="stop", sequence="END"
     )
@@ -367,7 +367,7 @@ def test_a_malformed_call_is_an_error() -> None:
         CHAT.write_answer(reply, context())
 
 
-def test_the_first_form_of_tools_is_told_in_it() -> None:
+def test_legacy_functions_are_answered_in_legacy_form() -> None:
     call = ToolCall(id="c1", name="f", arguments="{}")
     request = Request(turns=(), has_legacy_functions=True)
     reply = Reply(id="1", model="m", parts=(call, call), stop=Stop(kind="tool"))

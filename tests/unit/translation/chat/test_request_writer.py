@@ -126,7 +126,7 @@ def said(*parts: Part, profile: Profile = OTHER) -> Any:
         ),
     ],
 )
-def test_what_a_user_says(parts: tuple[Part, ...], content: Any) -> None:
+def test_user_parts_are_written_as_content(parts: tuple[Part, ...], content: Any) -> None:
     assert messages(turns(*parts), OPENAI) == [{"role": "user", "content": content}]
 
 
@@ -322,7 +322,9 @@ def test_turns_that_have_nothing_to_say_are_left_out() -> None:
         ),
     ],
 )
-def test_what_the_assistant_said(part: Part, profile: Profile, member: str, expected: Any) -> None:
+def test_an_assistant_part_is_written_as_its_member(
+    part: Part, profile: Profile, member: str, expected: Any
+) -> None:
     (message,) = said(part, profile=profile)
     assert message[member] == expected
     assert message.keys() <= {"role", "content", member}
@@ -447,7 +449,7 @@ def test_allowed_tools_are_the_only_ones_elsewhere() -> None:
     assert "tool_choice" in report.adapted_params
 
 
-def test_nothing_is_said_of_tools_where_there_are_none() -> None:
+def test_a_request_without_tools_omits_tool_settings() -> None:
     body = written(Request(turns=(), choice=ToolChoice(), parallel=False), OPENAI)
     assert body == {"model": "m", "messages": [], "store": False}
 

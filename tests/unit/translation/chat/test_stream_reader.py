@@ -294,7 +294,7 @@ def test_usage_before_an_error_is_reported() -> None:
     assert told == [("text", "a"), usage, ("failed", "boom")]
 
 
-def test_done_is_told_by_the_last_event() -> None:
+def test_a_stream_is_done_with_its_last_event() -> None:
     reader = CHAT.reader(Told(), "openai")
     for each in (chunk({"content": "a"}), STOP):
         reader.feed(sse(each))

@@ -141,7 +141,7 @@ def test_logprobs_stand_beside_their_text() -> None:
     assert chunks_of(stream)[1]["choices"][0]["logprobs"] == {"content": raw, "refusal": None}
 
 
-def test_what_openai_keeps_of_its_thinking() -> None:
+def test_openais_thinking_is_written_with_its_signature() -> None:
     message, _ = message_of(
         stream_of(
             ("thinking", "one", 0),
@@ -158,7 +158,7 @@ def test_what_openai_keeps_of_its_thinking() -> None:
     )
 
 
-def test_nobody_signed_it() -> None:
+def test_unsigned_thinking_has_no_thinking_block() -> None:
     message, _ = message_of(
         stream_of(("thinking", "hm"), ("sign", ThoughtSignature("none", "")), ("text", "a"))
     )
@@ -209,7 +209,7 @@ def test_the_first_form_of_tools() -> None:
     assert [call["index"] for call in message["tool_calls"]] == [0]
 
 
-def test_citations_are_told_when_their_text_is_over() -> None:
+def test_citations_follow_the_end_of_their_text() -> None:
     location = {"type": "web_search_result_location", "url": "https://x", "title": "t"}
     message, _ = message_of(
         stream_of(

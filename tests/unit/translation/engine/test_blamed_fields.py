@@ -113,7 +113,7 @@ def test_the_clients_own_field_is_named(
     ("body", "message"),
     [(INSIDE, "messages.1: bad"), (INSIDE, "messages.2: bad"), (NARROWED, "tools.0: bad")],
 )
-def test_none_is_named_where_places_have_changed(body: dict[str, Any], message: str) -> None:
+def test_a_field_in_a_changed_place_is_not_blamed(body: dict[str, Any], message: str) -> None:
     assert told("chat", message, body).param is None
 
 

@@ -64,7 +64,7 @@ def test_a_lost_answer_costs_what_it_reports(
 
 
 @pytest.mark.parametrize(("client", "name", "to", "answer"), LOST)
-def test_one_that_cost_nothing_may_be_tried_again(
+def test_a_lost_answer_without_usage_may_be_retried(
     client: ClientFormat, name: str, to: ClientFormat, answer: dict[str, Any]
 ) -> None:
     sent = translation(client, BASES[client], name, to)

@@ -74,7 +74,7 @@ def test_a_rule_changes_nothing_in_a_request_without_its_concern() -> None:
                 assert not report.has_changed, (rule, case.name)
 
 
-def test_what_would_be_left_out_is_refused_unless_the_route_says_so() -> None:
+def test_a_dropped_field_is_refused_unless_the_route_drops_fields() -> None:
     for case in CASES:
         if case.dropped:
             refused = outcome(case, rules_for(case.profile, case.to), drops=False)

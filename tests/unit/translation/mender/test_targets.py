@@ -286,7 +286,7 @@ def _three_rounds(turns: list[Any]) -> list[Any]:
         ("gemini/gemini-3.1-pro-preview", {"reasoning_effort": "high"}, "high"),
     ],
 )
-def test_models_behind_litellm_are_told_how_to_think_in_their_words(
+def test_effort_is_translated_for_models_behind_litellm(
     name: str, asked: dict[str, Any], expected: Any
 ) -> None:
     body = {"model": "x", "messages": [{"role": "user", "content": "q"}], **asked}

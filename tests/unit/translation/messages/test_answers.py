@@ -141,7 +141,7 @@ def test_parts_of_other_families(part: Part, content: list[Any]) -> None:
     assert write(reply(part), family="openai")["content"] == content
 
 
-def test_what_is_shown_to_a_client_is_read_again() -> None:
+def test_signatures_survive_a_round_trip_through_the_client() -> None:
     """The conversation that goes back holds the same signatures."""
     parts = (
         Thinking(summaries=("a",), signature=ThoughtSignature("openai", "enc")),

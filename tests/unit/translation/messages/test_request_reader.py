@@ -159,7 +159,7 @@ def test_unknown_members_do_not_vanish(sent: dict[str, Any], path: str) -> None:
     assert refused.value.param == path
 
 
-def test_what_claude_code_sends() -> None:
+def test_a_request_of_claude_code_is_read() -> None:
     user_id = '{"device_id":"d","account_uuid":"a","session_id":"s"}'
     request = read(
         body(
@@ -274,7 +274,7 @@ def test_tools() -> None:
         ({"type": "hologram"}, "hologram"),
     ],
 )
-def test_what_only_anthropic_knows_is_named(block: dict[str, Any], kind: str) -> None:
+def test_an_anthropic_only_block_is_read_as_opaque(block: dict[str, Any], kind: str) -> None:
     (part,) = read(asked(block)).turns[0].parts
     assert isinstance(part, Opaque)
     assert (part.kind, part.family, part.at) == (kind, "anthropic", (0, 0))

@@ -231,7 +231,7 @@ def test_calls_decide_whether_it_ended_for_them(frames: Any, kind: str, reason: 
     assert (stopped.kind, stopped.said) == (kind, reason)
 
 
-def test_a_stream_without_its_last_event_is_whole_once_the_end_is_told() -> None:
+def test_a_stream_with_a_stop_reason_or_a_last_event_is_complete() -> None:
     assert read_stream([started(), *text(0, "a"), ended()])[1]
     assert not read_stream([started(), *text(0, "a")])[1]
     assert read_stream([started(), *text(0, "a"), STOPPED])[1]

@@ -113,7 +113,7 @@ def test_the_answer_names_the_model_that_was_asked_for() -> None:
     assert whole(reply(Text(text="a"), created=5))["created_at"] == 5
 
 
-def test_what_the_client_asked_for_is_told_again() -> None:
+def test_an_answer_repeats_the_request_settings() -> None:
     tools = [{"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": None}]
     body = whole(
         reply(Text(text="a")),
@@ -180,9 +180,7 @@ def test_a_body_of_many_lines_is_echoed_on_one_line() -> None:
         ),
     ],
 )
-def test_calls_are_told_by_the_names_that_the_client_gave(
-    call: ToolCall, item: dict[str, Any]
-) -> None:
+def test_calls_are_written_under_the_clients_names(call: ToolCall, item: dict[str, Any]) -> None:
     found = output(call)
     del found[0]["id"]
     assert found == [{"call_id": "c", "status": "completed", **item}]
@@ -215,7 +213,7 @@ def test_thinking_of_others_comes_back_as_it_was(family: str, part: Thinking) ->
     assert thoughts_in(items) == (part,)
 
 
-def test_thinking_that_nobody_signed_is_shown_as_itself() -> None:
+def test_unsigned_thinking_is_written_as_reasoning_text() -> None:
     item = output(Thinking(text="hm"), family="other")[0]
     assert item["content"] == [{"type": "reasoning_text", "text": "hm"}]
     assert (item["summary"], item["encrypted_content"]) == (
@@ -249,7 +247,7 @@ def test_signed_calls_come_back_with_their_signatures() -> None:
     assert len(back) == 2
 
 
-def test_searches_are_told_and_what_they_found_is_cited() -> None:
+def test_searches_are_written_and_their_results_are_cited() -> None:
     items = output(SEARCH, FOUND, CITED)
     assert [item["type"] for item in items] == ["web_search_call", "message"]
     assert items[0]["action"] == {"type": "search", "query": "q", "queries": ["q"]}
@@ -310,7 +308,7 @@ def test_a_malformed_call_is_an_error() -> None:
     )
 
 
-def test_usage_is_told_as_openai_counts() -> None:
+def test_usage_is_written_as_openai_counts() -> None:
     body = whole(reply(Text(text="a"), usage=USAGE))
     assert body["usage"] == {
         "input_tokens": 20,
@@ -530,7 +528,7 @@ def test_contradictory_usage_is_not_a_failure() -> None:
 
 
 @given(PARTS)
-def test_what_is_written_is_read_again(parts: list[Part]) -> None:
+def test_texts_and_calls_of_a_written_answer_are_read(parts: list[Part]) -> None:
     named = [part for part in parts if not isinstance(part, Hosted | Thinking)]
     body = RESPONSES.write_answer(reply(*named), context())
     found = RESPONSES.read_answer(body, "openai")

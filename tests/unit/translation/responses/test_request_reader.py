@@ -113,7 +113,7 @@ def test_every_kind_of_item_is_carried_or_known_to_be_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", OPAQUE)
-def test_items_that_nobody_else_has_a_word_for_are_kept_for_their_own_family(kind: str) -> None:
+def test_openai_only_items_are_kept_for_openai(kind: str) -> None:
     item = {"type": kind, **OPAQUE[kind]}
     found = read({"input": [USER, item, USER]})
     opaque = [part for turn in found.turns for part in turn.parts if isinstance(part, Opaque)]
@@ -137,7 +137,7 @@ def test_a_new_kind_is_named() -> None:
     assert read({"input": [{"id": "msg_1"}]}).turns[0].parts[0].kind == "item_reference"  # type: ignore[union-attr]
 
 
-def test_what_the_assistant_did_is_one_turn_and_outputs_are_another() -> None:
+def test_assistant_items_are_one_turn_and_outputs_are_another() -> None:
     found = read(
         {
             "instructions": "be brief",
@@ -486,7 +486,7 @@ def test_a_member_that_would_be_lost_silently_is_refused(body: dict[str, Any], p
     assert found.value.param == path
 
 
-def test_what_says_nothing_may_stand_where_it_is_not_known() -> None:
+def test_unknown_members_without_effect_are_accepted() -> None:
     item = {**USER, "mood": None, "status": "completed"}
     program = {"type": "program", "id": "p", "call_id": "p1", "code": "1", "fingerprint": "f"}
     assert len(read({"input": [item, program, {**SAID, "created_by": "agent"}]}).turns) == 2

@@ -139,7 +139,7 @@ def test_parts_of_others_are_carried(part: Part, right: Any) -> None:
         Opaque(kind="container_upload", raw=msgspec.Raw(b"{}"), family="anthropic", at=(0, 0)),
     ],
 )
-def test_what_another_provider_keeps_is_refused(part: Part) -> None:
+def test_objects_stored_by_another_provider_are_refused(part: Part) -> None:
     with pytest.raises(UnsupportedField) as refused:
         write(request(part))
     assert refused.value.param == "messages[0].content[0]"
@@ -230,7 +230,7 @@ def test_neutral_options_are_ignored() -> None:
 
 
 @pytest.mark.parametrize(("keeps", "right"), [(None, False), (False, False), (True, True)])
-def test_nothing_is_kept_that_nobody_asked_for(keeps: bool | None, right: bool) -> None:
+def test_responses_are_stored_only_on_request(keeps: bool | None, right: bool) -> None:
     body = write(request(Text(text="hi"), labels=Labels(keeps=keeps)))
     assert body["store"] is right
 
@@ -334,7 +334,7 @@ def test_a_result_is_marked_at_its_end() -> None:
     assert write(request(empty))["input"][0]["output"] == ""
 
 
-def test_what_is_said_of_a_file_goes_before_it() -> None:
+def test_the_context_of_a_file_precedes_the_file() -> None:
     source = Bytes("application/pdf", "aGk=")
     part = DocumentPart(source=source, context="from the archive", citable=True, at=(0, 0))
     report = Report(MESSAGES_PATHS, drops=False)

@@ -220,7 +220,7 @@ def test_a_text_comes_as_it_is_written() -> None:
     ]
 
 
-def test_calls_are_told_apart_by_their_place_and_not_by_their_ids() -> None:
+def test_calls_are_matched_by_output_index_and_not_by_id() -> None:
     found, _ = read(
         CREATED,
         added(CALL, 1),
@@ -251,7 +251,7 @@ def test_a_name_that_comes_late_is_waited_for() -> None:
     ) == [("call", 0, "c1", "f", False, '{"a":1}')]
 
 
-def test_thinking_comes_as_it_is_told() -> None:
+def test_reasoning_is_read_once_with_its_signature() -> None:
     assert told(
         added({"type": "reasoning", "summary": []}),
         delta("reasoning_summary_text", "a", summary_index=0),

@@ -139,7 +139,7 @@ def test_a_search_passes_through_its_states() -> None:
     ]
 
 
-def test_openais_own_searches_are_told_as_they_came() -> None:
+def test_openais_own_searches_are_written_unchanged() -> None:
     item = {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "x"}}
     item["action"] = {"type": "open_page", "url": "u"}
     writer = RESPONSES.writer(context("openai"))
@@ -189,7 +189,7 @@ def test_two_calls_at_once_come_out_one_after_the_other() -> None:
     assert said["content"][0]["text"] == "done"
 
 
-def test_logprobs_are_told_with_their_text_and_at_its_end() -> None:
+def test_logprobs_are_written_with_their_text_and_at_its_end() -> None:
     entry = {"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": []}
     raw = msgspec.Raw(json.dumps([entry], indent=1).encode())
     writer = RESPONSES.writer(context())
@@ -245,7 +245,7 @@ def test_a_citation_is_an_event_of_the_text_before_it() -> None:
         (ReportedError(message="m", param="input"), "server_error", "server_error"),
     ],
 )
-def test_a_failure_is_told_twice_with_one_code(
+def test_a_failure_is_written_twice_with_one_code(
     failure: ReportedError, code: str, kind: str
 ) -> None:
     writer = RESPONSES.writer(context())

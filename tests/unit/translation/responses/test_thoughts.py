@@ -69,7 +69,7 @@ def test_an_id_of_our_own_making_is_not_sent_to_anybody() -> None:
     assert write_own(read({"input": [USER, item, USER]}))["input"][1]["id"] == item["id"]
 
 
-def test_what_an_earlier_version_put_into_reasoning_items_is_read() -> None:
+def test_reasoning_items_of_an_earlier_version_are_read() -> None:
     blocks = [
         {"type": "thinking", "thinking": "t", "signature": "S"},
         {"type": "redacted_thinking", "data": "D"},
