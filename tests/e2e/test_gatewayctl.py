@@ -108,7 +108,10 @@ def test_a_key_is_revoked_once_the_question_is_answered(stack: LocalStack) -> No
 
 
 def test_the_doctor_finds_every_service_and_every_provider(stack: LocalStack) -> None:
-    called(stack, new_caller(stack, "examined-by-gatewayctl", 5))
+    caller = new_caller(stack, "examined-by-gatewayctl", 5)
+    called(stack, caller)
+    # The doctor asks the providers of posted calls.
+    block_until(lambda: len(caller.entries()) == 1, PATIENCE_S)
     findings = [json.loads(line) for line in piped(stack, "doctor").stdout.splitlines()]
     found = {(each["area"], each["check"]): each["verdict"] for each in findings}
     # Other tests make routes that lead nowhere.

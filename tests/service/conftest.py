@@ -2,8 +2,6 @@
 
 - `mongo_uri`: a database that no other test uses, on a real MongoDB-compatible replica set, for a
   user who may do everything; `tests.users.as_user` has the URI of a service's own user.
-- `emptied_mongo_uri`: likewise, but with the indexes that an earlier test of the module has built;
-  where that is in the way, the test is marked `new_database`.
 - `redis_url`: a real Redis-compatible server, emptied before the test.
 - `cluster_session`: a real cluster of them, with what earlier tests have left.
 
@@ -19,7 +17,6 @@ from redis import Redis
 
 from tests.clusters import Cluster, cluster
 from tests.servers import ServerProcess, database_url, redis_server, running
-from tests.support.databases import EmptiedDatabase, emptied_database
 from tests.users import mongo_server_with_users
 
 _MARKERS = {"mongo_session": "mongo", "redis_session": "redis", "cluster_session": "redis"}
@@ -42,18 +39,6 @@ def mongo_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerPr
 @pytest.fixture
 def mongo_uri(mongo_session: ServerProcess) -> str:
     return database_url(mongo_session, f"test_{uuid4().hex}")
-
-
-@pytest.fixture(scope="module")
-def emptied_mongo(mongo_session: ServerProcess) -> Iterator[EmptiedDatabase]:
-    with emptied_database(mongo_session) as database:
-        yield database
-
-
-@pytest.fixture
-def emptied_mongo_uri(emptied_mongo: EmptiedDatabase, request: pytest.FixtureRequest) -> str:
-    is_new = request.node.get_closest_marker("new_database") is not None
-    return emptied_mongo.uri(is_new=is_new)
 
 
 @pytest.fixture(scope="session")

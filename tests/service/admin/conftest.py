@@ -34,11 +34,6 @@ Open = Callable[..., AbstractAsyncContextManager[httpx2.AsyncClient]]
 
 
 @pytest.fixture
-def mongo_uri(emptied_mongo_uri: str) -> str:
-    return emptied_mongo_uri
-
-
-@pytest.fixture
 def settings(mongo_uri: str, redis_url: str) -> Settings:
     return settings_of(mongo_uri, redis_url)
 

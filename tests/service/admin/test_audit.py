@@ -368,7 +368,6 @@ async def test_a_failed_audit_write_raises_unavailable(
         await AuditTrail(store(database)).add(_record(1))
 
 
-@pytest.mark.new_database
 async def test_without_the_log_writes_are_refused_and_reads_served(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:

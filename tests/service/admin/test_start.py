@@ -48,7 +48,6 @@ def refusal(environment: dict[str, str], *options: str) -> str:
     return line
 
 
-@pytest.mark.new_database
 def test_missing_indexes_of_a_large_ledger_are_built_by_a_command(
     environment: Environment, mongo_uri: str, tmp_path: Path
 ) -> None:
@@ -69,7 +68,6 @@ def test_missing_indexes_of_a_large_ledger_are_built_by_a_command(
         pass
 
 
-@pytest.mark.new_database
 def test_a_replica_set_is_not_sharded(environment: Environment, mongo_uri: str) -> None:
     line = refusal(environment(), "--shard-collections")
     assert line == "services.admin: MONGO_URI does not name a sharded cluster's mongos"

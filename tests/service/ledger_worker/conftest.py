@@ -9,11 +9,6 @@ from tests.service.ledger_worker.worker_stage import Stage, open_stage, settings
 
 
 @pytest.fixture
-def mongo_uri(emptied_mongo_uri: str) -> str:
-    return emptied_mongo_uri
-
-
-@pytest.fixture
 def settings(mongo_uri: str, redis_url: str) -> Settings:
     return settings_for(mongo_uri, redis_url)
 
