@@ -1,4 +1,0 @@
-from services.gateway.upstream.http.certificates import read_to_verify
-
-with read_to_verify():
-    import aiohttp  # noqa: F401

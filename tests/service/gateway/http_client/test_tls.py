@@ -1,8 +1,6 @@
 """Providers over TLS: whom the client trusts, and that all else is as without."""
 
 import asyncio
-import subprocess
-import sys
 from pathlib import Path
 
 import aiohttp
@@ -23,18 +21,6 @@ from tests.service.gateway.http_client.wire import (
 from tests.support.certificates import Certificate
 
 GOOD = always(answer(b"good"))
-_HAS_CERTIFICATES = """
-import ssl
-import services.gateway.__main__
-from aiohttp import connector
-def has_certificates(context):
-    return context.cert_store_stats()["x509_ca"] > 0
-later = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-later.check_hostname, later.verify_mode = False, ssl.CERT_NONE
-later.set_default_verify_paths()
-verifying, other = connector._SSL_CONTEXT_VERIFIED, connector._SSL_CONTEXT_UNVERIFIED
-print(has_certificates(verifying) == has_certificates(later), has_certificates(other))
-"""
 
 
 @pytest.fixture
@@ -128,10 +114,3 @@ async def test_a_truncated_answer(client: UpstreamClient, trusted: Certificate) 
         with pytest.raises((aiohttp.ClientError, OSError)):
             await whole(response)
         assert await answer_of(client, provider.address) == b"good"
-
-
-def test_certificates_are_read_to_verify_alone() -> None:
-    """And where others made a context later, as ever."""
-    command = [sys.executable, "-c", _HAS_CERTIFICATES]
-    ran = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert ran.stdout.split() == ["True", "False"]
