@@ -58,6 +58,8 @@ def signalled(error: AppError, client_format: Format) -> AppError:
     if not isinstance(error, UpstreamRefused) or isinstance(error, QuotaExhausted):
         return error
     if error.status in client_format.unknown_statuses:
+        if error.status == _PAYMENT_REQUIRED:
+            return QuotaExhausted(error.message)
         error.status = _BAD_REQUEST
     if error.status != _TOO_MANY_REQUESTS:
         return error

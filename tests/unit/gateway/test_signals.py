@@ -100,3 +100,10 @@ def test_an_exhausted_quota_and_the_gateway_s_own_errors_stay_as_they_are() -> N
 def test_a_translated_413_stops_retries(status: int) -> None:
     assert signalled(refused(status, None), FORMATS["chat"]).status == 400
     assert signalled(refused(status, None), FORMATS["messages"]).status == status
+
+
+def test_a_translated_402_is_an_exhausted_quota() -> None:
+    error = signalled(refused(402, None), FORMATS["chat"])
+    assert isinstance(error, QuotaExhausted)
+    assert error.message == refused(402, None).message
+    assert signalled(refused(402, None), FORMATS["messages"]).status == 402
