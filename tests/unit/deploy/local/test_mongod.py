@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from deploy.local import mongod
+from deploy.local import mongo_stand_in, mongod
 from deploy.local.readiness import IsPrimary, Listens
 from deploy.local.servers import mongo_server
 
@@ -46,7 +46,8 @@ def test_no_mongod_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("PATH", str(tmp_path))
     assert mongod.find() is None
     server = mongo_server({}, 27017, tmp_path)
-    assert Path(server.launch.command[0]).name == "secantusd-py"
+    assert server.launch.command == mongo_stand_in.command(27017, tmp_path / "mongo")
+    assert "--sync-on-commit" in server.launch.command
     assert server.probe == Listens(port=27017)
 
 
