@@ -117,7 +117,8 @@ def test_the_doctor_finds_every_service_and_every_provider(stack: LocalStack) ->
     # Other tests make routes that lead nowhere.
     failed = [key for key, verdict in found.items() if verdict == "fail" and key[0] != "providers"]
     assert failed == []
-    assert ("providers", "openai/gpt-4.1-mini") in found
+    # One place of it is asked, by a route or by a model, which other tests may have added, too.
+    assert any(area == "providers" and check.startswith("openai/") for area, check in found)
     assert {"gateway", "ledger_worker", "mongodb", "redis", "prices"} <= {a for a, _ in found}
     assert found["gateway", "answers"] == "ok"
 
