@@ -25,7 +25,7 @@ _MODEL: Json = {
 _STREAM: Json = {"type": "boolean", "description": "Whether the answer comes as events"}
 
 
-def _open(required: Mapping[str, Json], others: Mapping[str, Json]) -> Json:
+def _open_object(required: Mapping[str, Json], others: Mapping[str, Json]) -> Json:
     return {
         "type": "object",
         "required": list(required),
@@ -45,7 +45,7 @@ _RESPONSES: Mapping[str, Json] = {
 }
 _INPUT: Json = {"type": ["string", "array"]}
 _BODIES: Mapping[str, Json] = {
-    "chat": _open(
+    "chat": _open_object(
         {"model": _MODEL, "messages": _TURNS},
         {
             **_COMMON,
@@ -57,13 +57,13 @@ _BODIES: Mapping[str, Json] = {
             "user": _TEXT,
         },
     ),
-    "messages": _open(
+    "messages": _open_object(
         {"model": _MODEL, "messages": _TURNS, "max_tokens": _COUNT},
         {**_COMMON, "system": {"type": ["string", "array"]}, "thinking": _OBJECT},
     ),
-    "count": _open({"model": _MODEL, "messages": _TURNS}, {"tools": _TOOLS}),
-    "responses": _open({"model": _MODEL}, {"input": _INPUT, **_RESPONSES}),
-    "embeddings": _open(
+    "count": _open_object({"model": _MODEL, "messages": _TURNS}, {"tools": _TOOLS}),
+    "responses": _open_object({"model": _MODEL}, {"input": _INPUT, **_RESPONSES}),
+    "embeddings": _open_object(
         {"model": _MODEL, "input": _INPUT}, {"dimensions": _COUNT, "encoding_format": _TEXT}
     ),
 }
@@ -86,15 +86,15 @@ _TAGS = Parameter(
     place="header",
     description="Tags of the call, by commas: `name` or `name:value`.",
 )
-_OPENAI_ERROR: Json = _open(
-    {"error": _open({"message": _TEXT, "type": _TEXT}, {"param": {}, "code": {}})}, {}
+_OPENAI_ERROR: Json = _open_object(
+    {"error": _open_object({"message": _TEXT, "type": _TEXT}, {"param": {}, "code": {}})}, {}
 )
-_ANTHROPIC_ERROR: Json = _open(
-    {"type": {"const": "error"}, "error": _open({"type": _TEXT, "message": _TEXT}, {})}, {}
+_ANTHROPIC_ERROR: Json = _open_object(
+    {"type": {"const": "error"}, "error": _open_object({"type": _TEXT, "message": _TEXT}, {})}, {}
 )
 _ERRORS = {"OpenAI": _OPENAI_ERROR, "Anthropic": _ANTHROPIC_ERROR}
 _EITHER: Json = {"anyOf": [_OPENAI_ERROR, _ANTHROPIC_ERROR]}
-_HEALTH: Json = _open({"status": _TEXT}, {"checks": _OBJECT})
+_HEALTH: Json = _open_object({"status": _TEXT}, {"checks": _OBJECT})
 _RESPONSE_ID = Parameter(
     name="response_id",
     place="path",
@@ -110,30 +110,30 @@ def _replies(
     content: dict[str, Any] = {JSON: schema}
     if streams:
         content[_EVENTS] = _TEXT
-    wrong = "The request was refused; the error's code says why"
-    failed = "The provider or the gateway failed"
+    refusal = "The request was refused; the error's code says why"
+    failure = "The provider or the gateway failed"
     return {
         200: OperationReply(description="The answer", content=content, headers=headers),
-        "4XX": OperationReply(description=wrong, content={JSON: error}, headers=_REQUEST_ID),
-        "5XX": OperationReply(description=failed, content={JSON: error}, headers=_REQUEST_ID),
+        "4XX": OperationReply(description=refusal, content={JSON: error}, headers=_REQUEST_ID),
+        "5XX": OperationReply(description=failure, content={JSON: error}, headers=_REQUEST_ID),
     }
 
 
-def _call(path: str, name: str, summary: str, whose: str, body: str, answer: Json) -> ApiOperation:
+def _call(path: str, name: str, summary: str, tag: str, body: str, answer: Json) -> ApiOperation:
     streams = path in _STREAMED
     return ApiOperation(
         method="POST",
         path=path,
         operation_id=name,
         summary=summary,
-        tag=whose,
+        tag=tag,
         parameters=[_TAGS],
         body=_BODIES[body],
-        replies=_replies(answer, _ERRORS[whose], streams=streams, headers=_CALL),
+        replies=_replies(answer, _ERRORS[tag], streams=streams, headers=_CALL),
     )
 
 
-def _read(
+def _get(
     path: str, name: str, summary: str, tag: str, answer: Any, *parameters: Parameter
 ) -> ApiOperation:
     return ApiOperation(
@@ -147,7 +147,7 @@ def _read(
     )
 
 
-def _open_to_all(path: str, name: str, summary: str, content: Mapping[str, Json]) -> ApiOperation:
+def _public_get(path: str, name: str, summary: str, content: Mapping[str, Json]) -> ApiOperation:
     replies: dict[int | str, OperationReply] = {
         200: OperationReply(description="The answer", content=content)
     }
@@ -164,7 +164,7 @@ def _open_to_all(path: str, name: str, summary: str, content: Mapping[str, Json]
     )
 
 
-def _kept(method: str, resource: str, name: str, summary: str) -> ApiOperation:
+def _stored_call(method: str, resource: str, name: str, summary: str) -> ApiOperation:
     return ApiOperation(
         method=method,
         path=f"/v1/responses/{{response_id}}{resource}",
@@ -183,7 +183,7 @@ OPERATIONS: tuple[ApiOperation, ...] = (
         "Answer a chat",
         "OpenAI",
         "chat",
-        _open({"id": _TEXT, "choices": _TURNS, "model": _TEXT}, {"usage": {}}),
+        _open_object({"id": _TEXT, "choices": _TURNS, "model": _TEXT}, {"usage": {}}),
     ),
     _call(
         "/v1/responses",
@@ -191,7 +191,7 @@ OPERATIONS: tuple[ApiOperation, ...] = (
         "Answer by the Responses API",
         "OpenAI",
         "responses",
-        _open({"id": _TEXT, "output": _TURNS, "status": _TEXT}, {"usage": {}}),
+        _open_object({"id": _TEXT, "output": _TURNS, "status": _TEXT}, {"usage": {}}),
     ),
     _call(
         "/v1/responses/input_tokens",
@@ -199,19 +199,19 @@ OPERATIONS: tuple[ApiOperation, ...] = (
         "Count the tokens of a response's input, free of charge",
         "OpenAI",
         "responses",
-        _open({"input_tokens": {"type": "integer"}}, {}),
+        _open_object({"input_tokens": {"type": "integer"}}, {}),
     ),
-    _kept("GET", "", "show_response", "Show a response that the provider keeps"),
-    _kept("DELETE", "", "delete_response", "Delete a response at the provider"),
-    _kept("GET", "/input_items", "list_input_items", "List what a kept response was given"),
-    _kept("POST", "/cancel", "cancel_response", "Cancel what is made in the background"),
+    _stored_call("GET", "", "show_response", "Show a response that the provider keeps"),
+    _stored_call("DELETE", "", "delete_response", "Delete a response at the provider"),
+    _stored_call("GET", "/input_items", "list_input_items", "List what a kept response was given"),
+    _stored_call("POST", "/cancel", "cancel_response", "Cancel what is made in the background"),
     _call(
         "/v1/embeddings",
         "create_embedding",
         "Embed texts",
         "OpenAI",
         "embeddings",
-        _open({"data": _TURNS}, {"usage": {}}),
+        _open_object({"data": _TURNS}, {"usage": {}}),
     ),
     _call(
         "/v1/messages",
@@ -219,7 +219,7 @@ OPERATIONS: tuple[ApiOperation, ...] = (
         "Answer by the Messages API",
         "Anthropic",
         "messages",
-        _open({"id": _TEXT, "type": _TEXT, "content": _TURNS}, {"usage": {}}),
+        _open_object({"id": _TEXT, "type": _TEXT, "content": _TURNS}, {"usage": {}}),
     ),
     _call(
         "/v1/messages/count_tokens",
@@ -227,34 +227,34 @@ OPERATIONS: tuple[ApiOperation, ...] = (
         "Count the tokens of a message's input, free of charge",
         "Anthropic",
         "count",
-        _open({"input_tokens": {"type": "integer"}}, {}),
+        _open_object({"input_tokens": {"type": "integer"}}, {}),
     ),
-    _read(
+    _get(
         "/v1/models",
         "list_models",
         "List what the key may use, in the client's format",
         "Gateway",
-        _open({"data": _TURNS}, {}),
+        _open_object({"data": _TURNS}, {}),
     ),
-    _read(
+    _get(
         "/v1/models/{model:path}",
         "show_model",
         "Show a model",
         "Gateway",
-        _open({"id": _TEXT}, {}),
+        _open_object({"id": _TEXT}, {}),
         _MODEL_ID,
     ),
-    _read(
+    _get(
         "/v1/budget",
         "show_budget",
         "Show the budgets of the key and its account",
         "Gateway",
         OwnBudgetsView,
     ),
-    _read("/v1/usage", "show_usage", "Show what the key used lately", "Gateway", UsageView),
-    _open_to_all("/health", "show_health", "Show that the process runs", {JSON: _HEALTH}),
-    _open_to_all("/ready", "show_ready", "Show that it can work", {JSON: _HEALTH}),
-    _open_to_all("/metrics", "show_metrics", "Show metrics for Prometheus", {"text/plain": _TEXT}),
+    _get("/v1/usage", "show_usage", "Show what the key used lately", "Gateway", UsageView),
+    _public_get("/health", "show_health", "Show that the process runs", {JSON: _HEALTH}),
+    _public_get("/ready", "show_ready", "Show that it can work", {JSON: _HEALTH}),
+    _public_get("/metrics", "show_metrics", "Show metrics for Prometheus", {"text/plain": _TEXT}),
 )
 
 

@@ -115,8 +115,8 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
     async with AsyncExitStack() as stack:
         resources = await _open(stack, settings)
         database, redis = resources.database, resources.redis
-        made = _assemble(resources, settings)
-        parts = made.parts
+        assembly = _assemble(resources, settings)
+        parts = assembly.parts
         # In reverse: first the calls end, and recordings end after the events, which matter more.
         stack.push_async_callback(parts.recordings.close)
         stack.push_async_callback(parts.meter.close)
@@ -125,17 +125,17 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         await stack.enter_async_context(DATABASES.running(database, redis))
         for work in (
             listen(redis, parts.invalidate, parts.invalidate_all),
-            made.cooldowns.share(),
-            made.caches.report_lookups(),
+            assembly.cooldowns.share(),
+            assembly.caches.report_lookups(),
             parts.admissions.renew_leases(),
             parts.meter.drain_spool(),
-            report_spool(made.backlog, SpoolNoteStore(redis), gethostname()),
-            report_replica(ReplicaStore(redis), _replica(settings, made.backlog)),
+            report_spool(assembly.backlog, SpoolNoteStore(redis), gethostname()),
+            report_replica(ReplicaStore(redis), _replica(settings, assembly.backlog)),
         ):
             await stack.enter_async_context(_watched(work))
         yield State(
             parts=parts,
-            standings=made.standings,
+            standings=assembly.standings,
             key_usage=KeyUsage(database),
             database=database,
             redis=redis,
@@ -213,26 +213,26 @@ def _replica(settings: Settings, backlog: Backlog) -> Callable[[], ReplicaNote]:
     note = about("gateway", f"{gethostname()}:{settings.gateway_port}", time())
     keyed = tuple(row.name for row in ROWS if any(map(os.environ.get, row.key_variables)))
 
-    def now() -> ReplicaNote:
-        waiting = 0 if backlog.is_empty() else backlog.size()
-        return msgspec.structs.replace(note, spool_bytes=waiting, keyed=keyed)
+    def current_note() -> ReplicaNote:
+        waiting_bytes = 0 if backlog.is_empty() else backlog.size()
+        return msgspec.structs.replace(note, spool_bytes=waiting_bytes, keyed=keyed)
 
-    return now
+    return current_note
 
 
 def _capacity(settings: Settings) -> Capacity:
-    most = settings.upstream_max_connections
+    max_connections = settings.upstream_max_connections
     return Capacity(
-        limit=most,
-        account_limit=max(1, most * settings.account_share_percent // 100),
+        limit=max_connections,
+        account_limit=max(1, max_connections * settings.account_share_percent // 100),
         wait_s=settings.upstream_pool_timeout_s,
     )
 
 
 def _body_memory(settings: Settings) -> BodyMemory:
-    most = settings.max_bodies_bytes
+    max_bytes = settings.max_bodies_bytes
     return BodyMemory(
-        max_bytes=most, max_account_bytes=most * settings.account_share_percent // 100
+        max_bytes=max_bytes, max_account_bytes=max_bytes * settings.account_share_percent // 100
     )
 
 

@@ -115,7 +115,7 @@ class Admissions:
                 log.warning("admission.spend_unknown", error=error)
         await self._without_redis.admit(hold)
         self._open_call(hold)
-        await self._backlog.record_hold(self._for_redis(hold))
+        await self._backlog.record_hold(self._open_hold(hold))
         return hold
 
     def is_open(self, call_id: str) -> bool:
@@ -139,9 +139,9 @@ class Admissions:
         """What calls used that Redis did not know of, and whose events are durable now."""
         return self._without_redis.closed_calls()
 
-    def spool_is_drained(self, closed: ClosedCalls, *, but: Collection[int] = ()) -> None:
+    def spool_is_drained(self, closed: ClosedCalls, *, except_shards: Collection[int] = ()) -> None:
         """Call this once Redis has the events of these calls, except for those shards."""
-        self._without_redis.observe_drained_spool(closed, but)
+        self._without_redis.observe_drained_spool(closed, except_shards)
 
     async def renew_leases(self) -> None:
         """Runs until cancelled: prolongs the holds of calls that are under way."""
@@ -173,10 +173,10 @@ class Admissions:
         for call_id in await self._holds.renew(user_id, call_ids, lease_s=lease_s):
             hold = self._open.get(call_id)
             if hold is not None:
-                await self._holds.retake(self._for_redis(hold))
+                await self._holds.retake(self._open_hold(hold))
                 self.redis_has_hold(call_id)
 
-    def _for_redis(self, hold: CallHold) -> OpenHold:
+    def _open_hold(self, hold: CallHold) -> OpenHold:
         scopes = scopes_of(hold.call.principal, hold.budgets)
         return OpenHold(
             user_id=hold.user_id,
@@ -196,12 +196,12 @@ class Admissions:
         asked_ms = self._clock.now_ms()
         await self._announced.get(user_id)
         scopes = self._without_redis.lower_limits(user_id, now.scopes)
-        admission = await self._ask(hold, scopes, tokens)
+        admission = await self._ask_redis(hold, scopes, tokens)
         if isinstance(admission, Unseeded):
             # A flushed Redis has lost the holds of calls under way, too.
             self._renew_now.set()
             await self._spend.seed(user_id, budgets)
-            admission = await self._ask(hold, scopes, tokens)
+            admission = await self._ask_redis(hold, scopes, tokens)
         breaker.succeeded()
         match admission:
             case OverBudget():
@@ -219,7 +219,7 @@ class Admissions:
             self._renew_now.set()
         return hold
 
-    def _ask(
+    def _ask_redis(
         self, hold: CallHold, scopes: Sequence[LimitScope], tokens: int
     ) -> Coroutine[Any, Any, Admission]:
         return self._holds.admit(
@@ -245,8 +245,8 @@ def _with_standing(hold: CallHold, now: ScopesNow, admitted: Admitted) -> CallHo
     """What a client is told of its limits, where it has any."""
     if not (now.has_rates or now.has_soft_limits):
         return hold
-    warned = tuple(warnings(now.budgets, admitted)) if now.has_soft_limits else ()
-    if warned:
+    lines = tuple(warnings(now.budgets, admitted)) if now.has_soft_limits else ()
+    if lines:
         BUDGET_WARNINGS.inc()
     limits = tightest(now.scopes, admitted.windows) if now.has_rates else ()
-    return msgspec.structs.replace(hold, limits=limits, warnings=warned)
+    return msgspec.structs.replace(hold, limits=limits, warnings=lines)

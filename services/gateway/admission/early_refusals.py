@@ -37,15 +37,15 @@ class EarlyRefusals:
         if self._breakers.of(user_id).is_open or not any(map(_is_limited, scopes)):
             return
         try:
-            found = await self._standings.of(user_id, scopes, budgets)
+            standings = await self._standings.of(user_id, scopes, budgets)
         except Unavailable:
             return
-        if found is None:
+        if standings is None:
             return
-        for scope, standing, place in zip(scopes, found, places, strict=False):
-            for refusal in _reached(scope, standing, place):
+        for scope, standing, place in zip(scopes, standings, places, strict=False):
+            for refusal in _reached_limits(scope, standing, place):
                 raise limited(refusal, 0)
-        for scope, standing in zip(scopes, found, strict=True):
+        for scope, standing in zip(scopes, standings, strict=True):
             for budget, spent_nusd in zip(scope.budgets, standing.spent_nusd, strict=True):
                 if spent_nusd + standing.held_nusd >= budget.limit:
                     over = OverBudget(scope, budget, spent_nusd, standing.held_nusd)
@@ -56,7 +56,7 @@ def _is_limited(scope: LimitScope) -> bool:
     return bool(scope.budgets) or max(scope.requests, scope.tokens, scope.parallel) >= 0
 
 
-def _reached(scope: LimitScope, standing: ScopeStanding, place: int) -> Iterator[Limited]:
+def _reached_limits(scope: LimitScope, standing: ScopeStanding, place: int) -> Iterator[Limited]:
     """Yields the limits that are reached, in the order in which admission checks them."""
     others = place - 1
     wait_ms = standing.requests_reset_ms or _WAIT_MS

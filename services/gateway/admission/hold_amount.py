@@ -16,7 +16,7 @@ _MAX_KEPT = 1_000
 _USUAL_TIERS = frozenset(
     {None, "auto", "default", "standard", "standard_only", "priority", "fast", "flex", "ultrafast"}
 )
-_kept: dict[tuple[str | bool | None, ...], tuple[PriceVersion, DearestRates]] = {}
+_rates_cache: dict[tuple[str | bool | None, ...], tuple[PriceVersion, DearestRates]] = {}
 
 
 def hold_amount(
@@ -41,9 +41,9 @@ def hold_amount(
         beside_nusd = 0
         if request.models:
             prices = priced.prices_of_models[deployment_id]
-            beside = max(limit, default_max_output_tokens)
+            limit_beside = max(limit, default_max_output_tokens)
             amount, beside_nusd = _with_models(
-                priced, account_multiplier, amount, prices, limit, beside
+                priced, account_multiplier, amount, prices, limit, limit_beside
             )
         if request.compacts:
             # Whichever model answers shortens the context.
@@ -67,16 +67,16 @@ def _with_models(
     request = priced.request
     dearest_nusd, beside_nusd = own_nusd, 0
     for model, price in zip(request.models, prices, strict=True):
-        asked = request
+        model_request = request
         if model.fast:
             features = msgspec.structs.replace(request.features, fast=True)
-            asked = msgspec.structs.replace(request, features=features)
+            model_request = msgspec.structs.replace(request, features=features)
         output = model.max_tokens
         if output is None:
             output = limit if model.instead else limit_beside
         if model.instead:
             output *= max(request.answers, 1)
-        amount = _amount(priced, account_multiplier, asked, price, output)
+        amount = _amount(priced, account_multiplier, model_request, price, output)
         if model.instead:
             dearest_nusd = max(dearest_nusd, amount)
         else:
@@ -91,9 +91,9 @@ def _amount(
     price: PriceVersion,
     output_tokens: int,
 ) -> int:
-    most = price.max_output_tokens
-    if most is not None:
-        output_tokens = min(output_tokens, most * max(request.answers, 1))
+    model_limit = price.max_output_tokens
+    if model_limit is not None:
+        output_tokens = min(output_tokens, model_limit * max(request.answers, 1))
     return hold_at(
         _dearest_rates(price, request),
         price,
@@ -118,12 +118,12 @@ def _dearest_rates(price: PriceVersion, request: CallRequest) -> DearestRates:
         features.audio_output,
         features.fast,
     )
-    kept = _kept.get(key)
-    if kept is None or kept[0] is not price:
-        if len(_kept) >= _MAX_KEPT:
-            _kept.clear()
-        kept = _kept[key] = (
+    entry = _rates_cache.get(key)
+    if entry is None or entry[0] is not price:
+        if len(_rates_cache) >= _MAX_KEPT:
+            _rates_cache.clear()
+        entry = _rates_cache[key] = (
             price,
             dearest_rates(price, request.service_tier, features),
         )
-    return kept[1]
+    return entry[1]

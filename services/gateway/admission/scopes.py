@@ -85,20 +85,20 @@ class CurrentScopes:
 
     def __init__(self, max_kept: int = _MAX_KEPT) -> None:
         self._max_kept = max_kept
-        self._kept: dict[str, ScopesNow] = {}
+        self._cache: dict[str, ScopesNow] = {}
 
     def of(self, principal: Principal, at: datetime) -> ScopesNow:
         # Not by the key's id: two secrets of one key may be in use.
         secret_hash = principal.key.secret_hash
-        kept = self._kept.get(secret_hash)
-        if kept is not None and kept.hold_for(principal, at):
-            return kept
+        entry = self._cache.get(secret_hash)
+        if entry is not None and entry.hold_for(principal, at):
+            return entry
         budgets = budgets_now(principal, at)
         ends = [end for now in budgets if (end := now.ends_at()) is not None]
-        if len(self._kept) >= self._max_kept:
-            self._kept.clear()
+        if len(self._cache) >= self._max_kept:
+            self._cache.clear()
         scopes = scopes_of(principal, budgets)
-        found = self._kept[secret_hash] = ScopesNow(
+        current = self._cache[secret_hash] = ScopesNow(
             principal=principal,
             since=at,
             until=min(ends, default=None),
@@ -107,7 +107,7 @@ class CurrentScopes:
             has_rates=any(map(_has_rates, scopes)),
             has_soft_limits=any(now.budget.soft_limit_nusd is not None for now in budgets),
         )
-        return found
+        return current
 
 
 def scopes_of(principal: Principal, budgets: list[BudgetNow]) -> list[LimitScope]:
@@ -139,23 +139,23 @@ def _limit(limit: int | None) -> int:
 
 
 def over_budget(
-    over: OverBudget, budgets: Sequence[BudgetNow], principal: Principal, hold_nusd: int | None
+    refusal: OverBudget, budgets: Sequence[BudgetNow], principal: Principal, hold_nusd: int | None
 ) -> AppError:
     """States how the budget stands, what the call would hold (None: not known) and what to do."""
     now = next(
-        b for b in budgets if b.key_id == over.scope.key_id and b.period == over.budget.period
+        b for b in budgets if b.key_id == refusal.scope.key_id and b.period == refusal.budget.period
     )
-    whose = "this API key" if now.key_id else f"account '{principal.account.user_id}'"
+    owner = "this API key" if now.key_id else f"account '{principal.account.user_id}'"
     ends_at = now.ends_at()
     until = "has no end" if ends_at is None else f"ends at {ends_at.isoformat()}"
     # The limit that Redis got was lowered by what calls use that it does not know of.
-    held_nusd = over.held_nusd + now.budget.limit_nusd - over.budget.limit
+    held_nusd = refusal.held_nusd + now.budget.limit_nusd - refusal.budget.limit
     limit, spent, held = (
-        usd_text(nusd) for nusd in (now.budget.limit_nusd, over.spent_nusd, held_nusd)
+        usd_text(nusd) for nusd in (now.budget.limit_nusd, refusal.spent_nusd, held_nusd)
     )
     hold = "" if hold_nusd is None else f", this call may cost up to {usd_text(hold_nusd)}"
     return BudgetExceeded(
-        f"The budget of {whose} has no room for this call: limit {limit} USD, spent {spent}, "
+        f"The budget of {owner} has no room for this call: limit {limit} USD, spent {spent}, "
         f"held by calls under way {held}{hold}. The period "
         f"'{now.period}' {until}. Lower the call's token limit, or ask your administrator to "
         "raise the budget."
@@ -164,29 +164,29 @@ def over_budget(
 
 def limited(refusal: Limited, tokens: int) -> RateLimited:
     """With an exact `retry-after`, or TooManyTokens for a call that can never fit."""
-    limits = _used_up(refusal)
-    whose = "this API key" if refusal.scope.key_id else "the account"
+    limits = _exhausted_limits(refusal)
+    owner = "this API key" if refusal.scope.key_id else "the account"
     wait_s = -(-refusal.wait_ms // _MS)
-    limit, what = {
+    limit, unit = {
         "requests": (refusal.scope.requests, "requests per minute"),
         "tokens": (refusal.scope.tokens, "tokens per minute"),
         "parallel": (refusal.scope.parallel, "calls at a time"),
     }[refusal.kind]
     if refusal.kind == "tokens" and tokens > limit:
         return TooManyTokens(
-            f"This call needs about {tokens} tokens, and {whose} may use {limit} per minute. "
+            f"This call needs about {tokens} tokens, and {owner} may use {limit} per minute. "
             "Shorten the prompt, or ask your administrator to raise the limit.",
             limits=limits,
         )
     return RateLimited(
-        f"Rate limit: {whose} may have {limit} {what}, of which {refusal.used} are used. Try "
+        f"Rate limit: {owner} may have {limit} {unit}, of which {refusal.used} are used. Try "
         f"again in {wait_s} s.",
         retry_after_s=wait_s,
         limits=limits,
     )
 
 
-def _used_up(refusal: Limited) -> tuple[RateLimit, ...]:
+def _exhausted_limits(refusal: Limited) -> tuple[RateLimit, ...]:
     """Of the minute, whose other limit is not known; empty for calls at a time."""
     scope, wait_ms = refusal.scope, refusal.wait_ms
     match refusal.kind:
@@ -202,9 +202,9 @@ def _used_up(refusal: Limited) -> tuple[RateLimit, ...]:
 def warnings(budgets: list[BudgetNow], admitted: Admitted) -> Iterator[str]:
     """One line for each budget whose soft limit is reached."""
     for now, standing in zip(budgets, admitted.standings, strict=True):
-        soft = now.budget.soft_limit_nusd
+        soft_limit_nusd = now.budget.soft_limit_nusd
         used = standing.spent_nusd + standing.held_nusd
-        if soft is not None and used >= soft:
+        if soft_limit_nusd is not None and used >= soft_limit_nusd:
             yield (
                 f"{'key' if now.key_id else 'account'} budget '{now.period}': "
                 f"{usd_text(used)} of {usd_text(now.budget.limit_nusd)} USD used"
@@ -213,12 +213,12 @@ def warnings(budgets: list[BudgetNow], admitted: Admitted) -> Iterator[str]:
 
 def tightest(scopes: list[LimitScope], windows: tuple[Window, ...]) -> tuple[RateLimit, ...]:
     """The limits of the scope whose minute has the least room for requests, else tokens."""
-    limited_by = [
+    rows = [
         (scope, window) for scope, window in zip(scopes, windows, strict=True) if _has_rates(scope)
     ]
-    if not limited_by:
+    if not rows:
         return ()
-    scope, window = min(limited_by, key=_room)
+    scope, window = min(rows, key=_room)
     limits = (
         RateLimit("requests", scope.requests, window.requests_left, window.requests_reset_ms),
         RateLimit("tokens", scope.tokens, window.tokens_left, window.tokens_reset_ms),

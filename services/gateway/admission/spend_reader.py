@@ -27,10 +27,10 @@ class SpendReader:
     ) -> PeriodSpend:
         """Raises PyMongoError. `days` are those of a key's period, None for all."""
         if key_id is not None:
-            of = KeyPeriod(user_id, key_id, days)
-            return (await self._ledger.spend_of_keys([of]))[of]
-        found = await self._ledger.spend_with_revisions([user_id], [period])
-        return found.get((user_id, period), PeriodSpend())
+            key_period = KeyPeriod(user_id, key_id, days)
+            return (await self._ledger.spend_of_keys([key_period]))[key_period]
+        spends = await self._ledger.spend_with_revisions([user_id], [period])
+        return spends.get((user_id, period), PeriodSpend())
 
     async def _seed_of(self, user_id: str, now: BudgetNow) -> Spent:
         amount = await self.spent(user_id, now.key_id, now.period, now.days())

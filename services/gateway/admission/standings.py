@@ -35,9 +35,9 @@ class Standings:
             log.warning("budget.redis_away", error=error)
             return None
         except PyMongoError as error:
-            raise _unknown() from error
+            raise _unavailable() from error
         if isinstance(found, Unseeded):
-            raise _unknown()
+            raise _unavailable()
         return found
 
     async def spent(self, user_id: str, budgets: Sequence[BudgetNow]) -> list[int]:
@@ -48,8 +48,8 @@ class Standings:
                 for now in budgets
             ]
         except PyMongoError as error:
-            raise _unknown() from error
+            raise _unavailable() from error
 
 
-def _unknown() -> Unavailable:
+def _unavailable() -> Unavailable:
     return Unavailable("The gateway cannot read the account's budget. Try again in a moment.")

@@ -33,14 +33,14 @@ _Owner = tuple[str, str | None]
 ClosedCalls = Mapping[_Owner, int]
 
 
-class _Taken(msgspec.Struct, frozen=True):
+class _OwnHold(msgspec.Struct, frozen=True):
     """What an open call holds that was admitted while Redis was away."""
 
     owners: tuple[_Owner, ...]
     nusd: int
 
 
-class _Known(msgspec.Struct):
+class _ReportedUse(msgspec.Struct):
     """The last spent + held that Redis reported, minus later releases, and when it expires."""
 
     nusd: int
@@ -61,14 +61,14 @@ class WithoutRedis:
             negative_ttl_s=_SPEND_TTL_S,
         )
         # The one that was reported longest ago comes first.
-        self._known: OrderedDict[tuple[_Owner, str], _Known] = OrderedDict()
+        self._reported_use: OrderedDict[tuple[_Owner, str], _ReportedUse] = OrderedDict()
         # What this process's open calls hold, as far as Redis knows the holds.
         self._held: defaultdict[_Owner, int] = defaultdict(int)
         # By shard, since one may be away while the others are not.
-        self._open: tuple[dict[str, _Taken], ...] = tuple({} for _ in range(shards.count))
+        self._open: tuple[dict[str, _OwnHold], ...] = tuple({} for _ in range(shards.count))
         # What calls use that Redis does not know of, and the closed calls' part of it.
-        self._taken: Counter[_Owner] = Counter()
-        self._over: Counter[_Owner] = Counter()
+        self._own_use: Counter[_Owner] = Counter()
+        self._closed_use: Counter[_Owner] = Counter()
 
     def observe_admission(self, hold: CallHold, admitted: Admitted) -> None:
         """Stores how the budgets stand after Redis has admitted the call."""
@@ -76,47 +76,47 @@ class WithoutRedis:
         for now, standing in zip(hold.budgets, admitted.standings, strict=True):
             owner = (hold.user_id, now.key_id)
             used = standing.spent_nusd + standing.held_nusd
-            self._known[owner, now.period] = _Known(used, until)
-            self._known.move_to_end((owner, now.period))
-        while len(self._known) > _MAX_ACCOUNTS:
-            self._known.popitem(last=False)
+            self._reported_use[owner, now.period] = _ReportedUse(used, until)
+            self._reported_use.move_to_end((owner, now.period))
+        while len(self._reported_use) > _MAX_ACCOUNTS:
+            self._reported_use.popitem(last=False)
         _add(self._held, _owners(hold.call.principal), hold.nusd)
 
     async def admit(self, hold: CallHold) -> None:
         """Raises BudgetExceeded, or Unavailable if the policy is `closed`."""
         if not self._is_open:
             raise Unavailable("The gateway cannot check budgets at the moment. Try again soon.")
-        spent = [await self._spent(hold.call.principal, now) for now in hold.budgets]
+        spent = [await self._posted_spend(hold.call.principal, now) for now in hold.budgets]
         # From here on nothing may be awaited, or two calls could use the same room.
         for now, spent_nusd in zip(hold.budgets, spent, strict=True):
             owner = (hold.user_id, now.key_id)
-            known = self._known.get((owner, now.period))
+            reported = self._reported_use.get((owner, now.period))
             used = spent_nusd + self._held.get(owner, 0)
-            if known is not None and monotonic() < known.until:
-                used = max(used, known.nusd)
-            used += self._taken[owner]
+            if reported is not None and monotonic() < reported.until:
+                used = max(used, reported.nusd)
+            used += self._own_use[owner]
             if used + hold.nusd > now.budget.limit_nusd:
                 limit = PeriodLimit(now.period, now.budget.limit_nusd)
-                over = OverBudget(
+                refusal = OverBudget(
                     LimitScope(key_id=now.key_id), limit, spent_nusd, used - spent_nusd
                 )
-                raise over_budget(over, hold.budgets, hold.call.principal, hold.nusd)
+                raise over_budget(refusal, hold.budgets, hold.call.principal, hold.nusd)
         ADMITTED_WITHOUT_REDIS.inc()
-        self._open_beside(hold)[hold.call.call_id] = _Taken(_owners(hold.call.principal), hold.nusd)
-        _add(self._taken, _owners(hold.call.principal), hold.nusd)
+        self._own_holds(hold)[hold.call.call_id] = _OwnHold(_owners(hold.call.principal), hold.nusd)
+        _add(self._own_use, _owners(hold.call.principal), hold.nusd)
 
     def observe_close(self, hold: CallHold, cost_nusd: int) -> None:
         """Replaces the call's hold by its cost."""
-        taken = self._open_beside(hold).pop(hold.call.call_id, None)
-        if taken is not None:
-            _add(self._taken, taken.owners, cost_nusd - taken.nusd)
-            _add(self._over, taken.owners, cost_nusd)
+        own_hold = self._own_holds(hold).pop(hold.call.call_id, None)
+        if own_hold is not None:
+            _add(self._own_use, own_hold.owners, cost_nusd - own_hold.nusd)
+            _add(self._closed_use, own_hold.owners, cost_nusd)
             return
         _add(self._held, _owners(hold.call.principal), -hold.nusd)
         for now in hold.budgets:
-            known = self._known.get(((hold.user_id, now.key_id), now.period))
-            if known is not None:
-                known.nusd += cost_nusd - hold.nusd
+            reported = self._reported_use.get(((hold.user_id, now.key_id), now.period))
+            if reported is not None:
+                reported.nusd += cost_nusd - hold.nusd
 
     def any_open(self, user_id: str) -> bool:
         """Whether calls of the account's shard are under way that Redis does not know of."""
@@ -124,41 +124,41 @@ class WithoutRedis:
 
     def observe_hold(self, hold: CallHold) -> None:
         """Moves the hold to those that Redis knows."""
-        taken = self._open_beside(hold).pop(hold.call.call_id, None)
-        if taken is not None:
-            _add(self._taken, taken.owners, -taken.nusd)
-            _add(self._held, _owners(hold.call.principal), taken.nusd)
+        own_hold = self._own_holds(hold).pop(hold.call.call_id, None)
+        if own_hold is not None:
+            _add(self._own_use, own_hold.owners, -own_hold.nusd)
+            _add(self._held, _owners(hold.call.principal), own_hold.nusd)
 
     def closed_calls(self) -> ClosedCalls:
         """What closed calls used that Redis did not know of at their ends."""
-        return dict(self._over)
+        return dict(self._closed_use)
 
-    def observe_drained_spool(self, closed: ClosedCalls, but: Collection[int]) -> None:
+    def observe_drained_spool(self, closed: ClosedCalls, except_shards: Collection[int]) -> None:
         """Redis now has the events and the costs of these calls, except for those shards."""
         for owner, nusd in closed.items():
-            if self._shard_of(owner[0]) not in but:
-                _add(self._taken, (owner,), -nusd)
-                _add(self._over, (owner,), -nusd)
+            if self._shard_of(owner[0]) not in except_shards:
+                _add(self._own_use, (owner,), -nusd)
+                _add(self._closed_use, (owner,), -nusd)
 
     def lower_limits(self, user_id: str, scopes: list[LimitScope]) -> list[LimitScope]:
         """Subtracts from each budget what calls used that Redis does not know."""
-        if not self._taken:
+        if not self._own_use:
             return scopes
         return [
             msgspec.structs.replace(
                 scope,
                 budgets=tuple(
-                    PeriodLimit(budget.period, budget.limit - self._taken[user_id, scope.key_id])
+                    PeriodLimit(budget.period, budget.limit - self._own_use[user_id, scope.key_id])
                     for budget in scope.budgets
                 ),
             )
             for scope in scopes
         ]
 
-    def _open_beside(self, hold: CallHold) -> dict[str, _Taken]:
+    def _own_holds(self, hold: CallHold) -> dict[str, _OwnHold]:
         return self._open[self._shard_of(hold.user_id)]
 
-    async def _spent(self, principal: Principal, now: BudgetNow) -> int:
+    async def _posted_spend(self, principal: Principal, now: BudgetNow) -> int:
         first, last = now.days() or ("", "")
         user_id = principal.account.user_id
         try:

@@ -8,18 +8,18 @@ _BEARER = b"bearer "
 
 def secret_of(headers: Headers) -> str:
     """From `Authorization: Bearer`, `x-api-key` or `api-key`. Raises Unauthenticated."""
-    found: dict[bytes, bytes] = {}
+    credentials: dict[bytes, bytes] = {}
     for name, value in headers:
-        if name in CREDENTIAL_HEADERS and found.setdefault(name, value) != value:
+        if name in CREDENTIAL_HEADERS and credentials.setdefault(name, value) != value:
             # A proxy in front of the gateway may have checked one, and the gateway the other.
-            shown = name.decode()
-            raise Unauthenticated(f"The header {shown} names two different API keys. Send one.")
-    authorization = found.get(b"authorization", b"")
+            header = name.decode()
+            raise Unauthenticated(f"The header {header} names two different API keys. Send one.")
+    authorization = credentials.get(b"authorization", b"")
     is_bearer = authorization[: len(_BEARER)].lower() == _BEARER
     secret = (
         (authorization[len(_BEARER) :].strip() if is_bearer else b"")
-        or found.get(b"x-api-key", b"").strip()
-        or found.get(b"api-key", b"").strip()
+        or credentials.get(b"x-api-key", b"").strip()
+        or credentials.get(b"api-key", b"").strip()
     )
     if secret:
         return secret.decode("latin-1")

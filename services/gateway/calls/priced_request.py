@@ -33,9 +33,9 @@ class PricedRequest(msgspec.Struct, frozen=True, kw_only=True):
         """
         if model is None or usage.model is not None:
             return usage
-        for named in self.request.models:
-            if named.instead and is_same_model(named.name, model):
-                return msgspec.structs.replace(usage, model=named.name)
+        for named_model in self.request.models:
+            if named_model.instead and is_same_model(named_model.name, model):
+                return msgspec.structs.replace(usage, model=named_model.name)
         return usage
 
     def cost_nusd(
@@ -47,13 +47,13 @@ class PricedRequest(msgspec.Struct, frozen=True, kw_only=True):
             return 0
         if not (usage.runs or usage.model or usage.unbilled):
             return cost_nusd(usage, price, multiplier, at=at)
-        named = self.prices_of_models.get(target.deployment_id, ())
+        model_prices = self.prices_of_models.get(target.deployment_id, ())
 
         def price_of(model: str | None) -> PriceVersion:
             """The price of another model if the request named it; else the target's."""
-            for asked, its_price in zip(self.request.models, named, strict=False):
-                if model is not None and is_same_model(asked.name, model):
-                    return its_price
+            for named_model, model_price in zip(self.request.models, model_prices, strict=False):
+                if model is not None and is_same_model(named_model.name, model):
+                    return model_price
             return price
 
         return cost_of_call(usage, target.model, price_of, multiplier, at).cost.cost_nusd

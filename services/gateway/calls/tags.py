@@ -20,8 +20,8 @@ from libs.common.errors import InvalidRequest
 from services.gateway.calls.headers import Headers
 from services.gateway.formats.base import Format
 
-_SHOWN = "x-gateway-tags"
-_HEADER = _SHOWN.encode()
+_HEADER_NAME = "x-gateway-tags"
+_HEADER = _HEADER_NAME.encode()
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/@+=-]*(:[A-Za-z0-9._/@+=:-]+)?")
 # What OpenAI allows is smaller, however it is escaped.
 _MAX_METADATA_BYTES = 64 * 1024
@@ -33,7 +33,7 @@ _text = msgspec.json.Decoder(str)
 def tags_of(headers: Headers) -> tuple[str, ...]:
     """Raises InvalidRequest."""
     values = [value for name, value in headers if name == _HEADER]
-    return _told(b",".join(values).decode("latin-1")) if values else ()
+    return _parse_tags(b",".join(values).decode("latin-1")) if values else ()
 
 
 def with_metadata(
@@ -46,14 +46,14 @@ def with_metadata(
         pairs = _metadata.decode(metadata)
     except UNREADABLE:
         return tags
-    own = (
+    metadata_tags = (
         f"{name}:{text}" if text else name
         for name, raw in pairs.items()
         if ":" not in name
         and name not in client_format.untagged
         and (text := _text_in(raw)) is not None
     )
-    return kept_tags((*tags, *own), len(tags) + MAX_TAGS_OF_EACH)
+    return kept_tags((*tags, *metadata_tags), len(tags) + MAX_TAGS_OF_EACH)
 
 
 def _text_in(raw: msgspec.Raw) -> str | None:
@@ -63,22 +63,22 @@ def _text_in(raw: msgspec.Raw) -> str | None:
         return None
 
 
-def _told(text: str) -> tuple[str, ...]:
-    told = dict.fromkeys(tag for part in text.split(",") if (tag := part.strip()))
-    if len(told) > MAX_TAGS_OF_EACH:
-        raise _wrong(f"has {len(told)} tags, and may have {MAX_TAGS_OF_EACH}")
+def _parse_tags(text: str) -> tuple[str, ...]:
+    tags = dict.fromkeys(tag for part in text.split(",") if (tag := part.strip()))
+    if len(tags) > MAX_TAGS_OF_EACH:
+        raise _invalid_header(f"has {len(tags)} tags, and may have {MAX_TAGS_OF_EACH}")
     names = set()
-    for place, tag in enumerate(told):
+    for place, tag in enumerate(tags):
         if not (is_tag(tag) and _TAG.fullmatch(tag)):
-            raise _wrong(
+            raise _invalid_header(
                 f"is wrong at tag {place + 1}: a tag is 'name' or 'name:value', of letters, digits "
                 f"and . _ / @ + = -, of {MAX_TAG_CHARS} characters at most, its name of 64"
             )
         if name_of(tag) in names:
-            raise _wrong(f"has the name '{name_of(tag)}' twice")
+            raise _invalid_header(f"has the name '{name_of(tag)}' twice")
         names.add(name_of(tag))
-    return tuple(told)
+    return tuple(tags)
 
 
-def _wrong(message: str) -> InvalidRequest:
-    return InvalidRequest(f"The header {_SHOWN} {message}.", param=_SHOWN)
+def _invalid_header(message: str) -> InvalidRequest:
+    return InvalidRequest(f"The header {_HEADER_NAME} {message}.", param=_HEADER_NAME)

@@ -14,19 +14,19 @@ class DeploymentPrices:
     """Returns the same object for the same input, because callers cache by a price's identity."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str], tuple[Target, PriceVersion, PriceVersion]] = {}
+        self._cache: dict[tuple[str, str], tuple[Target, PriceVersion, PriceVersion]] = {}
 
-    def priced(self, target: Target, price: PriceVersion) -> PriceVersion:
+    def price_at(self, target: Target, price: PriceVersion) -> PriceVersion:
         """For hold and charge in the gateway; the ledger gets the factors with the event."""
         if target.multiplier == AT_COST and (target.region is None or not price.surcharges):
             return price
         key = (target.deployment_id, price.price_id)
-        kept = self._kept.get(key)
-        if kept is None or kept[0] is not target or kept[1] is not price:
-            if len(self._kept) >= _MAX_KEPT:
-                self._kept.clear()
-            kept = self._kept[key] = (target, price, _priced(target, price))
-        return kept[2]
+        entry = self._cache.get(key)
+        if entry is None or entry[0] is not target or entry[1] is not price:
+            if len(self._cache) >= _MAX_KEPT:
+                self._cache.clear()
+            entry = self._cache[key] = (target, price, _priced(target, price))
+        return entry[2]
 
 
 def _priced(target: Target, price: PriceVersion) -> PriceVersion:

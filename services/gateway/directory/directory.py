@@ -69,7 +69,7 @@ class Directory:
             "account", lambda user_id: shared_accounts.get(user_id, accounts.get)
         )
         self._prices: LoadingCache[_Prices] = caches.in_memory("price", self._load_prices)
-        self._deployed = DeploymentPrices()
+        self._deployment_prices = DeploymentPrices()
         self._shared_prices = caches.in_redis("price", tuple[PriceVersion, ...])
 
     async def principal(self, secret_hash: str) -> Principal:
@@ -111,7 +111,7 @@ class Directory:
             except ModelUnpriced as error:
                 unpriced = error
             else:
-                prices[target.deployment_id] = self._deployed.priced(target, price)
+                prices[target.deployment_id] = self._deployment_prices.price_at(target, price)
         if not prices and unpriced is not None:
             raise unpriced
         return prices
@@ -125,7 +125,7 @@ class Directory:
         """
         return tuple(
             [
-                self._deployed.priced(
+                self._deployment_prices.price_at(
                     target, await self._price(target.provider, each.name, at, param=each.path)
                 )
                 for each in models
@@ -136,17 +136,17 @@ class Directory:
         self, provider: str, model: str, at: datetime, *, param: str = "model"
     ) -> PriceVersion:
         try:
-            known = await self._prices.get(f"{provider}/{model}")
+            prices = await self._prices.get(f"{provider}/{model}")
         except DATABASE_AWAY as error:
             raise _database_away() from error
-        if known is not None:
-            price = known.bundled
-            if known.admin:
-                price = find_price(known.admin, provider, model, at) or price
+        if prices is not None:
+            price = prices.bundled
+            if prices.admin:
+                price = find_price(prices.admin, provider, model, at) or price
             if price is not None:
                 return price
         raise ModelUnpriced(
-            f"The model '{provider}/{model}'{_named_by(param)} has no price, so it cannot be "
+            f"The model '{provider}/{model}'{_naming_clause(param)} has no price, so it cannot be "
             "called. An administrator can set one with POST /admin/costs; 0 makes it free.",
             param=param,
         )
@@ -191,22 +191,22 @@ class Directory:
         """Reads the prices of both names, so that a new price of either is found at once."""
         provider, _, model = routed.partition("/")
         names = model_names(provider, model)
-        *named, patterns = await asyncio.gather(
+        *by_name, patterns = await asyncio.gather(
             *(self._shared_prices.get(name, self._versions) for name in names),
             self._shared_prices.get(PATTERNS, self._patterns),
         )
         row = self._price_map.find(provider, model)
-        found = [loaded for loaded in (*named, patterns) if loaded is not None]
+        sources = [loaded for loaded in (*by_name, patterns) if loaded is not None]
         versions = {
             version.price_id: with_provider_fees(version, provider, model)
-            for loaded in found
+            for loaded in sources
             for version in loaded.value
             if loaded is not patterns or matches(version, names)
         }
         if not versions and row is None:
             return None
         prices = _Prices(tuple(versions.values()), None if row is None else row.price)
-        return Loaded(prices, min((loaded.for_s for loaded in found), default=inf))
+        return Loaded(prices, min((loaded.for_s for loaded in sources), default=inf))
 
     async def _versions(self, name: str) -> tuple[PriceVersion, ...] | None:
         return tuple(await self._price_store.versions_of([name])) or None
@@ -215,7 +215,7 @@ class Directory:
         return tuple(await self._price_store.patterns()) or None
 
 
-def _named_by(param: str) -> str:
+def _naming_clause(param: str) -> str:
     return "" if param == "model" else f", which '{param}' names,"
 
 

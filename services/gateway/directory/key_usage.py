@@ -61,7 +61,7 @@ class KeyUsage:
 
     def __init__(self, database: Database, *, kept_s: float = _KEPT_S) -> None:
         self._rollups = RollupReader(database)
-        self._kept: LoadingCache[RecentUsage] = LoadingCache(
+        self._cache: LoadingCache[RecentUsage] = LoadingCache(
             self._read, max_items=_MAX_KEPT, ttl_s=kept_s, negative_ttl_s=kept_s
         )
 
@@ -71,44 +71,44 @@ class KeyUsage:
         today = period_key("daily", at, zone_of(principal.account.time_zone))
         try:
             async with asyncio.timeout(_READ_TIMEOUT_S):
-                found = await self._kept.get("|".join((today, key.user_id, key.key_id)))
+                usage = await self._cache.get("|".join((today, key.user_id, key.key_id)))
         except (PyMongoError, TimeoutError, TooManyGroups) as error:
-            raise _unread() from error
-        if found is None:
-            raise _unread()
-        return found
+            raise _unavailable() from error
+        if usage is None:
+            raise _unavailable()
+        return usage
 
     async def _read(self, name: str) -> RecentUsage:
         today, user_id, key_id = name.split("|", 2)
         until = date.fromisoformat(today)
-        wanted = RollupFilter(
+        rollup_filter = RollupFilter(
             since=until - timedelta(days=_DAYS - 1),
             until=until + timedelta(days=1),
             user_id=user_id,
             key_id=key_id,
         )
-        days = await self._rollups.sums(wanted, ("day",), limit=_DAYS)
-        models = await self._rollups.sums(wanted, ("requested_model",), limit=_MAX_MODELS)
+        days = await self._rollups.sums(rollup_filter, ("day",), limit=_DAYS)
+        models = await self._rollups.sums(rollup_filter, ("requested_model",), limit=_MAX_MODELS)
         return RecentUsage(
-            since=wanted.since,
+            since=rollup_filter.since,
             until=until,
-            total=_total(days),
+            total=_total_view(days),
             days=tuple(
-                DayView(day=row.group[0], **msgspec.structs.asdict(_used(row)))
+                DayView(day=row.group[0], **msgspec.structs.asdict(_used_view(row)))
                 for row in sorted(days, key=lambda row: row.group)
             ),
             models=tuple(
-                ModelView(model=row.group[0] or None, **msgspec.structs.asdict(_used(row)))
+                ModelView(model=row.group[0] or None, **msgspec.structs.asdict(_used_view(row)))
                 for row in models
             ),
         )
 
 
-def _unread() -> Unavailable:
+def _unavailable() -> Unavailable:
     return Unavailable("The gateway cannot read the key's usage. Try again in a moment.")
 
 
-def _total(days: Sequence[Sums]) -> UsedView:
+def _total_view(days: Sequence[Sums]) -> UsedView:
     tokens: Counter[str] = Counter()
     for day in days:
         tokens.update(day.tokens)
@@ -119,5 +119,5 @@ def _total(days: Sequence[Sums]) -> UsedView:
     )
 
 
-def _used(sums: Sums) -> UsedView:
+def _used_view(sums: Sums) -> UsedView:
     return UsedView(cost_usd=nusd_to_usd(sums.cost_nusd), calls=sums.calls, tokens=sums.tokens)

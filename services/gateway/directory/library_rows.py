@@ -47,7 +47,7 @@ def _defaults(provider: str, model: str) -> ProfileFields:
     if provider == "azure":
         return msgspec.structs.replace(OPENAI, takes_system_inside=True)
     # LiteLLM's failures about results without a call come as if they were the provider's.
-    said: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "family": provider,
         "checks_results": True,
         "takes_search": False,
@@ -55,16 +55,16 @@ def _defaults(provider: str, model: str) -> ProfileFields:
         "max_user_chars": 0,
     }
     if provider in _LOSSY:
-        said |= {"takes_strict": False, "takes_cache_marks": False}
+        fields |= {"takes_strict": False, "takes_cache_marks": False}
     if _CLAUDE in model:
-        said |= _of_claude(provider)
+        fields |= _claude_fields(provider)
     elif "gemini" in model or provider == "gemini":
-        said |= _of_gemini(model)
-    said["takes_system_inside"] = _CLAUDE not in model and provider not in _ONE_SYSTEM
-    return ProfileFields(**said)
+        fields |= _gemini_fields(model)
+    fields["takes_system_inside"] = _CLAUDE not in model and provider not in _ONE_SYSTEM
+    return ProfileFields(**fields)
 
 
-def _of_claude(provider: str) -> dict[str, Any]:
+def _claude_fields(provider: str) -> dict[str, Any]:
     """`is_adaptive` of models that are newer than the map, which says the rest."""
     return {
         "family": "anthropic",
@@ -76,14 +76,14 @@ def _of_claude(provider: str) -> dict[str, Any]:
     }
 
 
-def _of_gemini(model: str) -> dict[str, Any]:
+def _gemini_fields(model: str) -> dict[str, Any]:
     """Gemini 2.5 is told in tokens how much to think, later ones in words.
 
     None can be told not to, but for Gemini 2.5 Flash.
     """
-    number = _GEMINI.search(model)
-    said: dict[str, Any] = {"family": "google", "takes_top_k": True, "takes_search": None}
-    if number is None or int(number[1]) >= _FIRST_IN_WORDS:
+    version = _GEMINI.search(model)
+    fields: dict[str, Any] = {"family": "google", "takes_top_k": True, "takes_search": None}
+    if version is None or int(version[1]) >= _FIRST_IN_WORDS:
         least = () if "pro" in model else ("minimal",)
-        return said | {"efforts": (*least, "low", "medium", "high"), "always_thinks": True}
-    return said | {"efforts": (), "has_budgets": True, "always_thinks": "pro" in model}
+        return fields | {"efforts": (*least, "low", "medium", "high"), "always_thinks": True}
+    return fields | {"efforts": (), "has_budgets": True, "always_thinks": "pro" in model}

@@ -43,10 +43,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_providers(settings: Settings, environ: Mapping[str, str]) -> tuple[Provider, ...]:
     """Raises SettingsError for an invalid variable."""
-    return (*_of_settings(settings), *(_read(row, environ) for row in ROWS))
+    return (*_providers_of_settings(settings), *(_read_provider(row, environ) for row in ROWS))
 
 
-def _of_settings(settings: Settings) -> tuple[Provider, ...]:
+def _providers_of_settings(settings: Settings) -> tuple[Provider, ...]:
     default = {field.name: field.default for field in msgspec.structs.fields(Settings)}
     return (
         Provider(
@@ -78,11 +78,11 @@ def _of_settings(settings: Settings) -> tuple[Provider, ...]:
     )
 
 
-def _read(row: ProviderRow, environ: Mapping[str, str]) -> Provider:
+def _read_provider(row: ProviderRow, environ: Mapping[str, str]) -> Provider:
     base_url = environ.get(row.base_variable, "").strip() or row.base_url
     if base_url is not None:
         check_http_url(row.base_variable, base_url)
-        base_url = completed(base_url, row.completes_base)
+        base_url = with_version(base_url, row.completes_base)
     api_key = None
     for variable in row.key_variables:
         value = environ.get(variable, "").strip()
@@ -104,7 +104,7 @@ def _read(row: ProviderRow, environ: Mapping[str, str]) -> Provider:
     )
 
 
-def completed(base_url: str, completes_base: str) -> str:
+def with_version(base_url: str, completes_base: str) -> str:
     """Appends the version: `/openai/v1` to `https://x.openai.azure.com`."""
     base_url = base_url.rstrip("/")
     if not completes_base or base_url.endswith("/v1"):

@@ -7,7 +7,7 @@ from libs.common.schemas.usage import ClientFormat
 from libs.common.storage.prices.price_map import PriceMap
 from services.gateway.calls.target import Target
 from services.gateway.directory.library_rows import library_target
-from services.gateway.directory.provider_endpoints import Provider, completed, read_providers
+from services.gateway.directory.provider_endpoints import Provider, read_providers, with_version
 from services.gateway.directory.provider_rows import ANTHROPIC_PATHS, OPENAI_PATHS
 from services.gateway.directory.regions import region_of
 from services.gateway.formats import CHAT
@@ -60,14 +60,14 @@ class ModelDirectory:
             base_url=native.base_url,
             api_key=native.api_key,
             key_variable=native.key_variable,
-            paths=self._served(native, model),
+            paths=self._served_paths(native, model),
             relays=native.relays,
             region=region_of(native.base_url),
             defaults=native.defaults,
             defaults_elsewhere=native.defaults_elsewhere if native.is_elsewhere else None,
         )
 
-    def _served(self, native: Provider, model: str) -> dict[ClientFormat, str]:
+    def _served_paths(self, native: Provider, model: str) -> dict[ClientFormat, str]:
         """OpenAI's models without a chat API are called by Responses."""
         row = self._price_map.abilities(native.name, model) or {}
         is_chatless = row.get("mode") == "responses" and CHAT.path not in (
@@ -92,7 +92,7 @@ class ModelDirectory:
         if native is None:
             formats = deployment.formats or ()
             return library_target(provider, model, base_url, paths_of(formats, base_url))
-        base_url = completed(base_url, native.completes_base)
+        base_url = with_version(base_url, native.completes_base)
         formats = tuple(native.paths) if deployment.formats is None else deployment.formats
         # A provider's own key is sent only to the provider's own address.
         return Target(

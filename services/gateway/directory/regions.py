@@ -14,5 +14,5 @@ _NAMES = {None: GLOBAL, "gov": FEDRAMP}
 def region_of(base_url: str | None) -> str | None:
     """None for an unknown address; `global` for one without a region."""
     host = "" if base_url is None else urlsplit(base_url).hostname or ""
-    found = _ADDRESS.fullmatch(host)
-    return None if found is None else _NAMES.get(found[1], found[1])
+    match = _ADDRESS.fullmatch(host)
+    return None if match is None else _NAMES.get(match[1], match[1])

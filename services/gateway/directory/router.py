@@ -92,23 +92,23 @@ class Router:
         return Loaded(plan, min(for_s, context_for_s))
 
     async def _targets(
-        self, asked: Route, names: Sequence[str], known: Mapping[str, Loaded[Route]]
+        self, route: Route, names: Sequence[str], loaded_routes: Mapping[str, Loaded[Route]]
     ) -> tuple[tuple[Target, ...], float]:
         """The deployments of the routes, ranked in their order, and how many seconds to cache them.
 
-        They answer under the model name that `asked` states. Fallbacks of fallbacks are left out.
+        They answer under the model name that `route` states. Fallbacks of fallbacks are left out.
         """
         targets: list[Target] = []
         for_s = inf
         for position, name in enumerate(names):
-            found = known.get(name) or await self._shared_routes.get(name, self._routes.get)
+            found = loaded_routes.get(name) or await self._shared_routes.get(name, self._routes.get)
             if found is not None:
                 for_s = min(for_s, found.for_s)
                 deployments = found.value.deployments
                 targets += (self._target(deployment, position) for deployment in deployments)
             elif (target := self._models.resolve(name)) is not None:
                 targets.append(msgspec.structs.replace(target, rank=(position, 0)))
-        answers_as = {"answer_model": asked.answer_model}
+        answers_as = {"answer_model": route.answer_model}
         return tuple(msgspec.structs.replace(target, **answers_as) for target in targets), for_s
 
     def _target(self, deployment: Deployment, position: int) -> Target:

@@ -46,16 +46,16 @@ async def read_body(receive: Receive, headers: Headers, limits: BodyLimits, begi
     Raises UnsupportedMediaType, BodyTooLarge (without reading on), RequestTimeout,
     ClientDisconnected, InvalidRequest, and what `begin` and its lease raise.
     """
-    announced, coding = _check_head(headers, limits.max_bytes)
+    announced_bytes, coding = _check_head(headers, limits.max_bytes)
     if coding is not None:
         receive = DecodedBody(receive, coding).receive
-    part, is_last = _part(await _within(limits.silence_s, receive))
+    part, is_last = _part(await _receive_within(limits.silence_s, receive))
     if len(part) > limits.max_bytes:
         raise _too_large(limits.max_bytes)
     if is_last and len(part) <= UNCOUNTED_BYTES:
         return part
     parts = [part]
-    lease = await begin(announced, not is_last)
+    lease = await begin(announced_bytes, not is_last)
     try:
         await _receive_rest(receive, limits, lease, parts, is_last=is_last)
     except BaseException:
@@ -76,7 +76,7 @@ async def _receive_rest(
     ends_at = _now() + limits.total_s
     while not is_last:
         left_s = min(limits.silence_s, ends_at - _now())
-        part, is_last = _part(await _within(left_s, receive))
+        part, is_last = _part(await _receive_within(left_s, receive))
         if lease.taken + len(part) > limits.max_bytes:
             raise _too_large(limits.max_bytes)
         lease.take(len(part))
@@ -85,25 +85,25 @@ async def _receive_rest(
 
 def _check_head(headers: Headers, limit: int) -> tuple[int | None, bytes | None]:
     """The announced size, if any, and the body's compression, if any."""
-    announced = encoding = None
+    announced_bytes = encoding = None
     for name, value in headers:
         if name == b"content-type":
             _require_json(value)
         elif name == b"content-length" and value.isdigit():
-            announced = int(value)
-            if announced > limit:
+            announced_bytes = int(value)
+            if announced_bytes > limit:
                 raise _too_large(limit)
         elif name == b"content-encoding":
             # A second header counts like a second name in the first one.
             encoding = value if encoding is None else encoding + b", " + value
-    return announced, None if encoding is None else coding_of(encoding)
+    return announced_bytes, None if encoding is None else coding_of(encoding)
 
 
 def _require_json(content_type: bytes) -> None:
     media_type = content_type.partition(b";")[0].strip().lower()
     if media_type != b"application/json" and not media_type.endswith(b"+json"):
-        shown = media_type.decode("latin-1")
-        raise UnsupportedMediaType(f"Send the body as application/json, not as '{shown}'.")
+        type_text = media_type.decode("latin-1")
+        raise UnsupportedMediaType(f"Send the body as application/json, not as '{type_text}'.")
 
 
 def _too_large(limit: int) -> AppError:
@@ -121,7 +121,7 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def _within(seconds: float, receive: Receive) -> Message:
+async def _receive_within(seconds: float, receive: Receive) -> Message:
     """The next message. Raises RequestTimeout.
 
     The body of nearly every call is there by now, and a timer would cost such a call more than
@@ -130,8 +130,8 @@ async def _within(seconds: float, receive: Receive) -> Message:
     steps = receive().__await__()
     try:
         waits_for = next(steps)
-    except StopIteration as arrived:
-        message: Message = arrived.value
+    except StopIteration as stop:
+        message: Message = stop.value
         return message
     try:
         async with asyncio.timeout(max(seconds, 0.0)):
@@ -153,6 +153,6 @@ def _go_on(steps: Generator[Any, Any, Message], waits_for: Any) -> Generator[Any
                 waits_for = steps.throw(error)
             else:
                 waits_for = steps.send(sent)
-    except StopIteration as arrived:
-        message: Message = arrived.value
+    except StopIteration as stop:
+        message: Message = stop.value
         return message

@@ -68,8 +68,8 @@ class BodyLease:
     def check(self, more: int) -> None:
         """Raises BodiesTooLarge or Unavailable if the body may not take this much more."""
         memory = self._memory
-        of_account = memory.account_bytes[self._user_id]
-        if of_account > self.taken and of_account + more > memory.max_account_bytes:
+        account_bytes = memory.account_bytes[self._user_id]
+        if account_bytes > self.taken and account_bytes + more > memory.max_account_bytes:
             BODIES_REFUSED.labels("account").inc()
             raise BodiesTooLarge(
                 "The requests that this account has under way may take "
@@ -104,9 +104,9 @@ class BodyLease:
         self._add(-self.taken)
 
     def _add(self, change: int) -> None:
-        of_accounts = self._memory.account_bytes
+        account_bytes = self._memory.account_bytes
         self._memory.bytes += change
         self.taken += change
-        of_accounts[self._user_id] += change
-        if of_accounts[self._user_id] == 0:
-            del of_accounts[self._user_id]
+        account_bytes[self._user_id] += change
+        if account_bytes[self._user_id] == 0:
+            del account_bytes[self._user_id]

@@ -88,13 +88,13 @@ async def show_standing(standings: Standings, principal: Principal, at: datetime
         scope_of(None, account.limits, budgets),
         scope_of(key.key_id, key.limits, budgets),
     ]
-    found = await standings.of(account.user_id, scopes, budgets)
-    if found is None:
+    scope_standings = await standings.of(account.user_id, scopes, budgets)
+    if scope_standings is None:
         spent = await standings.spent(account.user_id, budgets)
         held: list[int | None] = [None] * len(budgets)
     else:
-        spent = [nusd for standing in found for nusd in standing.spent_nusd]
-        held = [found[0 if now.key_id is None else 1].held_nusd for now in budgets]
+        spent = [nusd for standing in scope_standings for nusd in standing.spent_nusd]
+        held = [scope_standings[0 if now.key_id is None else 1].held_nusd for now in budgets]
     views = list(map(_budget_view, budgets, spent, held))
     split = len(account.budgets)
     return OwnBudgetsView(
@@ -102,21 +102,21 @@ async def show_standing(standings: Standings, principal: Principal, at: datetime
             user_id=account.user_id,
             time_zone=account.time_zone,
             budgets=tuple(views[:split]),
-            limits=_limits_view(scopes[0], None if found is None else found[0]),
+            limits=_limits_view(scopes[0], None if scope_standings is None else scope_standings[0]),
         ),
         key=OwnKeyView(
             key_id=key.key_id,
             name=key.name,
             expires_at=key.expires_at,
             budgets=tuple(views[split:]),
-            limits=_limits_view(scopes[1], None if found is None else found[1]),
+            limits=_limits_view(scopes[1], None if scope_standings is None else scope_standings[1]),
         ),
     )
 
 
 def _budget_view(now: BudgetNow, spent_nusd: int, held_nusd: int | None) -> OwnBudgetView:
     budget = now.budget
-    left = None if held_nusd is None else budget.limit_nusd - spent_nusd - held_nusd
+    remaining_nusd = None if held_nusd is None else budget.limit_nusd - spent_nusd - held_nusd
     return OwnBudgetView(
         period=budget.period,
         current=now.period,
@@ -125,7 +125,7 @@ def _budget_view(now: BudgetNow, spent_nusd: int, held_nusd: int | None) -> OwnB
         soft_limit_usd=_usd(budget.soft_limit_nusd),
         spent_usd=nusd_to_usd(spent_nusd),
         held_usd=_usd(held_nusd),
-        remaining_usd=_usd(left),
+        remaining_usd=_usd(remaining_nusd),
     )
 
 
@@ -133,8 +133,8 @@ def _limits_view(scope: LimitScope, standing: ScopeStanding | None) -> LimitsVie
     def view(limit: int, used: int | None, reset_s: float | None = None) -> LimitView | None:
         if limit < 0:
             return None
-        left = None if used is None else max(limit - used, 0)
-        return LimitView(limit=limit, remaining=left, reset_s=reset_s)
+        remaining = None if used is None else max(limit - used, 0)
+        return LimitView(limit=limit, remaining=remaining, reset_s=reset_s)
 
     if standing is None:
         return LimitsView(

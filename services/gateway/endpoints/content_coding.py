@@ -57,9 +57,9 @@ def coding_of(content_encoding: bytes) -> bytes | None:
     if coding in (b"", b"identity"):
         return None
     if coding not in _CODINGS:
-        shown = coding[:64].decode("latin-1")
+        coding_name = coding[:64].decode("latin-1")
         raise UnsupportedContentCoding(
-            f"A body with content-encoding '{shown}' cannot be read. "
+            f"A body with content-encoding '{coding_name}' cannot be read. "
             f"Send it as one of {ACCEPTED.decode()}, or uncompressed."
         )
     return coding
@@ -82,7 +82,7 @@ class DecodedBody:
             if message["type"] == "http.disconnect":
                 return message
             self._has_arrived = not message.get("more_body", False)
-            self._pieces = self._decoded(message.get("body", b""))
+            self._pieces = self._decode_pieces(message.get("body", b""))
         is_last = self._has_arrived and self._has_ended()
         if piece == b"" and not is_last:
             raise self._invalid("it ends too early")
@@ -91,7 +91,7 @@ class DecodedBody:
             await asyncio.sleep(0)
         return {"type": "http.request", "body": piece, "more_body": not is_last}
 
-    def _decoded(self, data: bytes) -> Iterator[bytes]:
+    def _decode_pieces(self, data: bytes) -> Iterator[bytes]:
         while data or self._decompressor is not None:
             if self._decompressor is None:
                 self._decompressor = _CODINGS[self._coding](data)

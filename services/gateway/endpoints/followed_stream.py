@@ -106,8 +106,8 @@ class _Relayed:
     def read(self, chunk: bytes) -> bytes:
         reader, out = self._reader, []
         is_over = reader.done or reader.failed
-        for given in self._frames.feed(chunk):
-            frame = given if self._rename is None else self._rename(given)
+        for provider_frame in self._frames.feed(chunk):
+            frame = provider_frame if self._rename is None else self._rename(provider_frame)
             if is_over:
                 self._last_bytes += frame
                 continue
@@ -115,12 +115,12 @@ class _Relayed:
                 # No client can continue after it, and most would fail silently.
                 self.error = UpstreamFailed("The provider sent an event that cannot be read.")
                 break
-            sent = reader.read(frame)
+            client_frame = reader.read(frame)
             is_over = reader.done or reader.failed
             if is_over:
-                self._last_bytes = sent
+                self._last_bytes = client_frame
             else:
-                out.append(sent)
+                out.append(client_frame)
         return out[0] if len(out) == 1 else b"".join(out)
 
     def is_over(self) -> bool:
@@ -153,7 +153,7 @@ class _Translated:
         self._call = call
         self._request = priced.request
         self._translation = translation
-        self._written: list[bytes] = []
+        self._frames: list[bytes] = []
         self._kept_bytes = 0
         self._unkept_bytes = 0
         self._reader: StreamReader | None = None
@@ -165,14 +165,14 @@ class _Translated:
     def read(self, chunk: bytes) -> bytes:
         return self._keep(self._translation.feed(chunk))
 
-    def _keep(self, written: bytes) -> bytes:
-        size = self._kept_bytes + len(written)
+    def _keep(self, frames: bytes) -> bytes:
+        size = self._kept_bytes + len(frames)
         if size > MAX_KEPT_BYTES:
-            self._unkept_bytes += len(written)
+            self._unkept_bytes += len(frames)
         else:
             self._kept_bytes = size
-            self._written.append(written)
-        return written
+            self._frames.append(frames)
+        return frames
 
     def is_over(self) -> bool:
         return self._translation.is_over()
@@ -192,38 +192,38 @@ class _Translated:
 
     def reported(self, *, is_whole: bool) -> TokenUsage | None:
         """A report of both sides counts all of the text only if the stream is whole."""
-        told = self._translation.usage()
-        if told is None or told.unbilled:
-            return told
-        if is_whole and total_input(told) and total_output(told):
-            return told
-        return None if self.text() else told
+        usage = self._translation.usage()
+        if usage is None or usage.unbilled:
+            return usage
+        if is_whole and total_input(usage) and total_output(usage):
+            return usage
+        return None if self.text() else usage
 
     def was_delivered(self) -> bool:
-        return self._translation.usage() is not None or self._read().was_delivered()
+        return self._translation.usage() is not None or self._read_kept().was_delivered()
 
     def text(self) -> bytes:
-        return self._read().text()
+        return self._read_kept().text()
 
     def unkept_bytes(self) -> int:
-        return self._read().unkept_bytes() + self._unkept_bytes
+        return self._read_kept().unkept_bytes() + self._unkept_bytes
 
     def estimate(self, input_tokens: int, output_tokens: int) -> TokenUsage:
-        told = self._translation.usage() or TokenUsage()
-        tier = told.service_tier or self._translation.tier()
+        reported = self._translation.usage() or TokenUsage()
+        tier = reported.service_tier or self._translation.tier()
         tier = tier_in_force(tier, self._request.service_tier)
-        told = msgspec.structs.replace(told, service_tier=tier)
-        return filled(told, input_tokens, max(output_tokens - total_output(told), 0))
+        reported = msgspec.structs.replace(reported, service_tier=tier)
+        return filled(reported, input_tokens, max(output_tokens - total_output(reported), 0))
 
     def model(self) -> str | None:
-        return self._read().model()
+        return self._read_kept().model()
 
-    def _read(self) -> StreamReader:
+    def _read_kept(self) -> StreamReader:
         """The format's own reader, after all that was kept."""
         if self._reader is None:
             self._reader = self._call.format.reader(self._request)
-        frames = FrameSplitter().feed(b"".join(self._written))
-        self._written.clear()
+        frames = FrameSplitter().feed(b"".join(self._frames))
+        self._frames.clear()
         for frame in frames:
             self._reader.read(frame)
         return self._reader

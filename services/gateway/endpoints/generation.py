@@ -90,9 +90,9 @@ class _CallHandler(Handler):
         upstream = await parts.dispatcher.send(call, request, plan, headers, attempts)
         writer.progress.provider_request_id = upstream.provider_request_id
         if isinstance(upstream, Stream):
-            await self._stream(writer, priced, upstream)
+            await self._relay_stream(writer, priced, upstream)
         else:
-            await self._whole(writer, priced, upstream)
+            await self._answer_whole(writer, priced, upstream)
 
     async def _refuse_early(self, call: Call, lease: BodyLease) -> None:
         await self.parts.early_refusals.check(call, lease.places)
@@ -120,12 +120,12 @@ class _CallHandler(Handler):
             for target in plan.targets + plan.context_targets
         }
 
-    async def _whole(
+    async def _answer_whole(
         self, writer: UsageEventWriter, priced: PricedRequest, answer: WholeAnswer
     ) -> None:
         call, usage = writer.call, answer.usage
         if usage is None and answer.status >= _BAD_STATUS:
-            await self._refusal(writer, priced, answer)
+            await self._answer_refusal(writer, priced, answer)
             return
         if usage is None:
             # First, since what was made stays the account's if the usage cannot be read.
@@ -144,17 +144,17 @@ class _CallHandler(Handler):
             )
         await self.answer(writer, answer, usage, source)
 
-    async def _refusal(
+    async def _answer_refusal(
         self, writer: UsageEventWriter, priced: PricedRequest, answer: WholeAnswer
     ) -> None:
         target = writer.attempts.target
         if target is None or not is_charged(target.provider, answer.status, answer.body):
             await self.answer(writer, answer)
             return
-        prompt = await self.parts.estimator.of_prompt(priced)
-        await self.answer(writer, answer, prompt, "estimated")
+        prompt_usage = await self.parts.estimator.of_prompt(priced)
+        await self.answer(writer, answer, prompt_usage, "estimated")
 
-    async def _stream(
+    async def _relay_stream(
         self, writer: UsageEventWriter, priced: PricedRequest, stream: Stream
     ) -> None:
         call, progress = writer.call, writer.progress

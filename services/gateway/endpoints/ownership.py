@@ -45,40 +45,40 @@ class Ownership:
         Raises NotFound or ObjectNotAllowed for what the caller may not name.
         """
         targets = plan.targets + plan.context_targets
-        named = request.named
+        named_objects = request.named
         if not any(target.speaks(client_format.name) for target in targets):
-            named = tuple(each for each in named if not each.rule.relayed_only)
+            named_objects = tuple(each for each in named_objects if not each.rule.relayed_only)
         patterns = (
             *principal.account.provider_objects,
             *principal.key.provider_objects,
             *plan.route.provider_objects,
         )
         granted = frozenset(
-            each.id for each in named if each.rule.grantable and _matches(each.id, patterns)
+            each.id for each in named_objects if each.rule.grantable and _matches(each.id, patterns)
         )
-        own = [each for each in named if each.id not in granted or not each.rule.grantable]
+        own = [each for each in named_objects if each.id not in granted or not each.rule.grantable]
         for each in own:
             if not each.rule.made:
                 raise _refusal(each)
         if not own:
             return Owned(plan=plan, granted=granted)
-        kept = await self._find(principal, (each.id for each in own))
+        kept_objects = await self._find(principal, (each.id for each in own))
         for each in own:
-            if each.id not in kept:
+            if each.id not in kept_objects:
                 raise _refusal(each)
         continued = {each.id for each in own if each.rule.continues}
         return Owned(
-            plan=await self._pinned(plan, client_format, own, kept),
-            input_tokens=sum(kept[each].tokens or 0 for each in continued),
+            plan=await self._pin(plan, client_format, own, kept_objects),
+            input_tokens=sum(kept_objects[each].tokens or 0 for each in continued),
             granted=granted,
         )
 
     async def find_response(self, principal: Principal, response_id: str) -> KeptObject:
         """Raises NotFound, or Unavailable if neither store can answer."""
-        kept = await self._find(principal, (response_id,))
-        if response_id not in kept:
+        kept_objects = await self._find(principal, (response_id,))
+        if response_id not in kept_objects:
             raise NotFound(f"Response with id '{shown_text(response_id)}' not found.")
-        return kept[response_id]
+        return kept_objects[response_id]
 
     async def _find(self, principal: Principal, ids: Iterable[str]) -> dict[str, KeptObject]:
         try:
@@ -89,12 +89,12 @@ class Ownership:
                 "in a moment."
             ) from error
 
-    async def _pinned(
+    async def _pin(
         self,
         plan: Plan,
         client_format: Format,
         own: list[NamedObject],
-        kept: dict[str, KeptObject],
+        kept_objects: dict[str, KeptObject],
     ) -> Plan:
         """Raises NotFound if no deployment of the model keeps all of the objects."""
         keepers = tuple(
@@ -103,23 +103,23 @@ class Ownership:
             if target.speaks(client_format.name)
         )
         for each in own:
-            place = kept[each.id]
-            same = tuple(t for t in keepers if t.deployment_id == place.deployment)
-            keepers = same or await self._at_the_same_place(keepers, place)
+            kept_object = kept_objects[each.id]
+            same = tuple(t for t in keepers if t.deployment_id == kept_object.deployment)
+            keepers = same or await self._at_the_same_place(keepers, kept_object)
             if not keepers:
                 raise _refusal(each, "is kept by a provider that does not serve this model here")
         return msgspec.structs.replace(plan, targets=keepers, context_targets=())
 
     async def _at_the_same_place(
-        self, targets: tuple[Target, ...], kept: KeptObject
+        self, targets: tuple[Target, ...], kept_object: KeptObject
     ) -> tuple[Target, ...]:
         """The deployments that reach the same objects, such as another model of the provider."""
         try:
-            plan = await self._router.plan(kept.model)
+            plan = await self._router.plan(kept_object.model)
         except NotFound:
             return ()
         for maker in plan.targets + plan.context_targets:
-            if maker.deployment_id == kept.deployment:
+            if maker.deployment_id == kept_object.deployment:
                 return tuple(target for target in targets if _place(target) == _place(maker))
         return ()
 
@@ -138,18 +138,18 @@ def _place(target: Target) -> tuple[object, ...]:
     return target.provider, target.base_url, target.credential, key
 
 
-def _refusal(named: NamedObject, why: str = "not found") -> AppError:
-    rule, path, shown = named.rule, shown_text(named.path), shown_text(named.id)
-    ask = (
+def _refusal(named: NamedObject, reason: str = "not found") -> AppError:
+    rule, path, object_id = named.rule, shown_text(named.path), shown_text(named.id)
+    hint = (
         "Ask your administrator to list it in 'provider_objects' of the account, the key or the "
         "route."
     )
     if not rule.made:
         return ObjectNotAllowed(
-            f"{path}: {rule.noun} '{shown}' belongs to the operator and is not allowed. {ask}",
+            f"{path}: {rule.noun} '{object_id}' belongs to the operator and is not allowed. {hint}",
             param=path,
         )
     if rule.thread:
-        return ThreadNotFound(f"{path}: {rule.noun} with id '{shown}' {why}.", param=path)
-    advice = f" No call of this account made it. {ask}" if rule.grantable else ""
-    return NotFound(f"{path}: {rule.noun} with id '{shown}' {why}.{advice}", param=path)
+        return ThreadNotFound(f"{path}: {rule.noun} with id '{object_id}' {reason}.", param=path)
+    advice = f" No call of this account made it. {hint}" if rule.grantable else ""
+    return NotFound(f"{path}: {rule.noun} with id '{object_id}' {reason}.{advice}", param=path)

@@ -45,13 +45,13 @@ class RequestReader:
         """
         call = writer.call
 
-        async def begin(announced: int | None, is_late: bool) -> BodyLease:
+        async def begin(announced_bytes: int | None, is_late: bool) -> BodyLease:
             key = call.principal.key
             lease = self._parts.body_memory.lease(call.operation, key.user_id, key.key_id)
             self._lease = lease
             try:
                 if is_late:
-                    lease.check(announced or 0)
+                    lease.check(announced_bytes or 0)
                     if refuse_early is not None:
                         await refuse_early(call, lease)
             except BaseException:

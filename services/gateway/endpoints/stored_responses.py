@@ -77,11 +77,11 @@ class _StoredHandler(Handler):
             raise InvalidRequest(
                 "Streaming a stored response is not supported: omit 'stream'.", param="stream"
             )
-        kept = await parts.ownership.find_response(call.principal, self._response_id)
+        kept_object = await parts.ownership.find_response(call.principal, self._response_id)
         request = writer.request = CallRequest(
-            model=kept.model, stream=False, max_output_tokens=None, fields={}
+            model=kept_object.model, stream=False, max_output_tokens=None, fields={}
         )
-        target = await self._target(kept.model, kept.deployment)
+        target = await self._target(kept_object.model, kept_object.deployment)
         upstream = await parts.dispatcher.send_to(
             Attempt(call, request, target, headers), writer.attempts
         )

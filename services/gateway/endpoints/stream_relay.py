@@ -72,10 +72,10 @@ class StreamRelay:
         """
         headers = self._stream.headers + headers
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        pumping = asyncio.timeout_at(self._stream.ends_at)
+        time_limit = asyncio.timeout_at(self._stream.ends_at)
         try:
-            async with pumping:
-                watcher = asyncio.create_task(self._end_when_client_goes(pumping))
+            async with time_limit:
+                watcher = asyncio.create_task(self._end_when_client_goes(time_limit))
                 try:
                     await self._pump()
                 finally:
@@ -83,7 +83,7 @@ class StreamRelay:
         except TimeoutError:
             if self._client_is_gone:
                 return await self._end("client_closed")
-            if pumping.expired() and self._is_sending:
+            if time_limit.expired() and self._is_sending:
                 self._error = ResponseUnread("The response was not read in time.")
                 return await self._end("client_closed")
             self._error = UpstreamTimeout("The provider did not continue its answer in time.")
@@ -146,18 +146,18 @@ class StreamRelay:
         if progress.first_byte_ms is None:
             progress.first_byte_ms = self._call.elapsed_ms()
 
-    async def _end_when_client_goes(self, pumping: asyncio.Timeout) -> None:
+    async def _end_when_client_goes(self, time_limit: asyncio.Timeout) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self._client_is_gone = True
-        pumping.reschedule(asyncio.get_running_loop().time())
+        time_limit.reschedule(asyncio.get_running_loop().time())
 
     async def _end(self, status: CallStatus) -> StreamEnd:
         if status != "ok":
             # The provider can stop. After a whole answer the stream stays open: its connection can
             # be used again once its end has arrived, a moment after the last frame.
             await self._stream.close()
-        usage, source = await self._metered(is_whole=status == "ok")
+        usage, source = await self._final_usage(is_whole=status == "ok")
         if usage is not None and self._priced.request.models:
             usage = self._priced.answered_by(self._followed.model(), usage)
         last_bytes = self._last_bytes
@@ -173,7 +173,7 @@ class StreamRelay:
             error_code=self._error_code(),
         )
 
-    async def _metered(self, *, is_whole: bool) -> tuple[TokenUsage | None, UsageSource]:
+    async def _final_usage(self, *, is_whole: bool) -> tuple[TokenUsage | None, UsageSource]:
         """As `usage`, with the tokeniser's estimates."""
         followed = self._followed
         self._progress.made = followed.made()
@@ -182,10 +182,10 @@ class StreamRelay:
             return reported, "provider"
         if self._was_refused() and not followed.was_delivered():
             return None, "none"
-        estimated = await self._estimator.of_stream(
+        estimate = await self._estimator.of_stream(
             self._priced, followed.text(), followed.unkept_bytes()
         )
-        return followed.estimate(estimated.input, estimated.output), "estimated"
+        return followed.estimate(estimate.input, estimate.output), "estimated"
 
     def _error_code(self) -> str | None:
         if self._error is not None:

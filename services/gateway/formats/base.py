@@ -216,8 +216,8 @@ def decode_known(
     """
     if len(body) > _LONG_BODY:
         names: tuple[str, ...] = decoder.type.__struct_encode_fields__
-        known = [b'"%b":%b' % (name.encode(), fields[name]) for name in names if name in fields]
-        body = b"{%b}" % b",".join(known)
+        members = [b'"%b":%b' % (name.encode(), fields[name]) for name in names if name in fields]
+        body = b"{%b}" % b",".join(members)
     return decode_body(body, decoder)
 
 
@@ -252,12 +252,12 @@ def report_in(raw: msgspec.Raw) -> UsageReport | None:
     return None if raw in (ABSENT, NULL) else decode_report(raw)
 
 
-def tier_in_force(told: str | None, asked: str | None) -> str | None:
+def tier_in_force(reported: str | None, requested: str | None) -> str | None:
     """The service tier of a stream that broke off: as reported, else as requested.
 
     A requested `auto` counts as unknown, since the provider chooses.
     """
-    return asked if told in (None, "auto") and asked != "auto" else told
+    return requested if reported in (None, "auto") and requested != "auto" else reported
 
 
 def type_of(frame: bytes) -> bytes:
@@ -285,8 +285,8 @@ def is_garbled(frame: bytes) -> bool:
 
 
 def _missing_field(message: str) -> str | None:
-    _, found, rest = message.partition("missing required field `")
-    return rest.split("`")[0] if found else None
+    _, separator, rest = message.partition("missing required field `")
+    return rest.split("`")[0] if separator else None
 
 
 def _explained(message: str, param: str | None) -> str:

@@ -22,7 +22,7 @@ def billable_features(
 ) -> BillableFeatures:
     """Errs on the high side: a word counts whether it is a name or just text."""
     cache_writes = disguised or b"cache_control" in body
-    audio_input = disguised or _is_said(b"input_audio", body, fields)
+    audio_input = disguised or _occurs_outside_tools(b"input_audio", body, fields)
     if not (cache_writes or audio_input) and fields.keys() <= PLAIN_MEMBERS:
         return PLAIN_TEXT
     audio_output = "audio" in fields or (
@@ -47,7 +47,7 @@ def billable_features(
     )
 
 
-def _is_said(word: bytes, body: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
+def _occurs_outside_tools(word: bytes, body: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
     """Whether the word occurs outside of the tools, which make up most of a long body."""
     if "tools" not in fields:
         return word in body

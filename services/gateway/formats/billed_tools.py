@@ -96,7 +96,7 @@ def billed_tools(
         if name in fields and bytes(fields[name]) not in _NOTHING:
             uses[WEB_SEARCH] = _ASSUMED_USES
     for tools in _lists_of_tools(fields, disguised=disguised):
-        for name, count in _of_tools(tools):
+        for name, count in _uses_of_tools(tools):
             if name in uses or len(uses) < _MAX_NAMES:
                 uses[name] = uses.get(name, 0) + count
     if max_tool_calls is None:
@@ -109,14 +109,14 @@ def _lists_of_tools(fields: Mapping[str, msgspec.Raw], *, disguised: bool) -> It
     tools = bytes(fields.get("tools", ABSENT))
     if tools:
         yield tools
-    said = fields.get("input", ABSENT)
-    if bytes(memoryview(said)[:1]) != b"[":
+    raw_input = fields.get("input", ABSENT)
+    if bytes(memoryview(raw_input)[:1]) != b"[":
         return
-    said_bytes = bytes(said)
-    if not (disguised or _ADDED in said_bytes or (_FINDER in tools and _FOUND in said_bytes)):
+    input_bytes = bytes(raw_input)
+    if not (disguised or _ADDED in input_bytes or (_FINDER in tools and _FOUND in input_bytes)):
         return
     try:
-        items = _items.decode(said_bytes)
+        items = _items.decode(input_bytes)
     except UNREADABLE:
         return
     for item in items:
@@ -124,23 +124,23 @@ def _lists_of_tools(fields: Mapping[str, msgspec.Raw], *, disguised: bool) -> It
             yield bytes(item.tools)
 
 
-def _of_tools(tools: bytes) -> Iterator[tuple[str, int]]:
+def _uses_of_tools(tools: bytes) -> Iterator[tuple[str, int]]:
     if tools == b"null":
         return
     try:
-        found = _tools.decode(tools)
+        tool_list = _tools.decode(tools)
     except UNREADABLE:
         # Its limit is unreadable; the provider rejects it.
         if b"_search" in tools:
             yield WEB_SEARCH, _ASSUMED_USES
         return
-    if any(map(_is_googles, found)):
-        yield from _of_googles(tools)
-    for tool in found:
+    if any(map(_is_googles, tool_list)):
+        yield from _uses_of_googles(tools)
+    for tool in tool_list:
         kind = tool.type if isinstance(tool.type, str) else ""
         name = kind if kind in FREE_TOOLS else _DATE.sub("", kind)[:_MAX_NAME_CHARS]
         if name in _IN_CONTAINERS:
-            name = _container(name, tool)
+            name = _container_fee(name, tool)
         if name not in FREE_TOOLS:
             yield name, _most_uses(name, tool.max_uses)
 
@@ -149,7 +149,7 @@ def _is_googles(tool: _Tool) -> bool:
     return tool.type is None and tool.name == ABSENT and tool.function == ABSENT
 
 
-def _of_googles(tools: bytes) -> Iterator[tuple[str, int]]:
+def _uses_of_googles(tools: bytes) -> Iterator[tuple[str, int]]:
     """Google's tools have no type: the name of their only member identifies them."""
     for members in _members.decode(tools):
         if "type" not in members and "name" not in members and "function" not in members:
@@ -159,7 +159,7 @@ def _of_googles(tools: bytes) -> Iterator[tuple[str, int]]:
                     yield _GOOGLES.get(name, name), _ASSUMED_USES
 
 
-def _container(name: str, tool: _Tool) -> str:
+def _container_fee(name: str, tool: _Tool) -> str:
     """The fee's name; empty for a container that the client runs."""
     place = tool.environment if name == "shell" else tool.container
     if place is None:

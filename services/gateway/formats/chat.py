@@ -115,8 +115,8 @@ class Chat:
         return word_of(decode_answer(body, chat_answer).model)
 
     def text_of_answer(self, body: bytes) -> bytes:
-        found = texts_of(decode_answer(body, chat_texts))
-        return "".join(text for text in found if text is not None).encode()
+        texts = texts_of(decode_answer(body, chat_texts))
+        return "".join(text for text in texts if text is not None).encode()
 
     def has_failed(self, body: bytes) -> bool:
         return False
@@ -130,8 +130,8 @@ class Chat:
     def reader(self, request: CallRequest) -> ChatReader:
         return ChatReader(
             wants_usage=request.wants_usage,
-            speaks=request.features.audio_output,
-            asked_tier=request.service_tier,
+            has_audio=request.features.audio_output,
+            requested_tier=request.service_tier,
         )
 
     def error(self, error: AppError, request_id: str) -> ErrorAnswer:

@@ -45,24 +45,24 @@ class ChatReader:
     """
 
     def __init__(
-        self, *, wants_usage: bool, speaks: bool = False, asked_tier: str | None = None
+        self, *, wants_usage: bool, has_audio: bool = False, requested_tier: str | None = None
     ) -> None:
         self.done = False
         self.failed = False
-        self._speaks = speaks
+        self._has_audio = has_audio
         self._wants_usage = wants_usage
-        self._asked_tier = asked_tier
+        self._requested_tier = requested_tier
         self._tier: str | None = None
         self._report: UsageReport = {}
         self._reported: TokenUsage | None = None
         self._is_final = False
-        self._kept = KeptFrames()
+        self._frames = KeptFrames()
 
     def read(self, frame: bytes) -> bytes:
         if frame.endswith(_NULL_USAGE) and b'"error"' not in frame:
             # Nearly every frame of a stream that was asked for its usage. At the very end it can
             # only be a member of the outermost object, so no parsing is needed to take it out.
-            self._kept.keep(frame)
+            self._frames.keep(frame)
             return frame if self._wants_usage else frame[: -len(_NULL_USAGE)] + b"}\n\n"
         if b'"usage"' in frame:
             return self._read_usage(frame)
@@ -71,7 +71,7 @@ class ChatReader:
         elif b'"error"' in frame and _reports_error(data_of(frame)):
             self.failed = True
         else:
-            self._kept.keep(frame)
+            self._frames.keep(frame)
         return frame
 
     def _read_usage(self, frame_bytes: bytes) -> bytes:
@@ -80,13 +80,13 @@ class ChatReader:
             fields = _fields.decode(data)
             answer = chat_answer.decode(data)
         except UNREADABLE:
-            self._kept.keep(frame_bytes)
+            self._frames.keep(frame_bytes)
             return frame_bytes
         self.failed = answer.error not in (ABSENT, NULL)
         no_choices = is_empty(answer.choices)
         reported = answer.usage not in (ABSENT, NULL)
         if not no_choices:
-            self._kept.keep(frame_bytes)
+            self._frames.keep(frame_bytes)
         if reported:
             self._take(answer, is_final=no_choices)
         if self._wants_usage or "usage" not in fields:
@@ -105,32 +105,32 @@ class ChatReader:
         self._reported = usage_of_openai(self._report, self._tier)
         self._is_final = is_final
         if total_output(self._reported):
-            self._kept.mark_counted()
+            self._frames.mark_counted()
 
     def is_whole(self) -> bool:
         """The chunk with the usage alone is the last that any server owes but for `[DONE]`."""
         if self._reported is None:
             return False
-        ends = self._kept.containing(b'"finish_reason"')
+        ends = self._frames.containing(b'"finish_reason"')
         return self._is_final or any(map(_FINISH_REASON.search, ends))
 
     def usage(self) -> TokenUsage | None:
         reported = self._reported
-        if reported is None or (self._kept.has_uncounted() and self.text()):
+        if reported is None or (self._frames.has_uncounted() and self.text()):
             return None
         if not total_input(reported) and self.was_delivered():
             return None
-        return self._with_other_chunks(reported, self._told_tier())
+        return self._with_other_chunks(reported, self._reported_tier())
 
     def _with_other_chunks(self, reported: TokenUsage, tier: str | None) -> TokenUsage:
         """With what other chunks than the one with the usage tell."""
         if tier != reported.service_tier:
             reported = msgspec.structs.replace(reported, service_tier=tier)
-        return with_search(reported) if self._kept.contain(CITATION) else reported
+        return with_search(reported) if self._frames.contain(CITATION) else reported
 
-    def _told_tier(self) -> str | None:
+    def _reported_tier(self) -> str | None:
         """If any chunk names it, all do."""
-        first = self._kept.first() if self._tier is None else b""
+        first = self._frames.first() if self._tier is None else b""
         if b'"service_tier"' in first:
             try:
                 return chat_answer.decode(data_of(first)).service_tier
@@ -141,7 +141,7 @@ class ChatReader:
     def model(self) -> str | None:
         """All chunks name it."""
         try:
-            return word_of(chat_answer.decode(data_of(self._kept.first())).model)
+            return word_of(chat_answer.decode(data_of(self._frames.first())).model)
         except UNREADABLE:
             return None
 
@@ -153,22 +153,22 @@ class ChatReader:
 
     def made(self) -> Made:
         """The first frames of a recording tell its id."""
-        if self._speaks:
-            for spoken in self._kept.containing(b'"audio"'):
-                objects = brought_objects("chat", data_of(spoken))
+        if self._has_audio:
+            for audio_frame in self._frames.containing(b'"audio"'):
+                objects = brought_objects("chat", data_of(audio_frame))
                 if objects:
                     return Made(objects=objects)
         return NOTHING_MADE
 
     def text(self) -> bytes:
-        return self._kept.uncounted_text(lambda data: texts_of(chat_texts.decode(data)))
+        return self._frames.uncounted_text(lambda data: texts_of(chat_texts.decode(data)))
 
     def unkept_bytes(self) -> int:
-        return self._kept.uncounted_beyond()
+        return self._frames.uncounted_beyond()
 
     def estimate(self, input_tokens: int, output_tokens: int) -> TokenUsage:
         """At the tier that was asked for, where none was told before the stream broke off."""
-        tier = tier_in_force(self._told_tier(), self._asked_tier)
+        tier = tier_in_force(self._reported_tier(), self._requested_tier)
         reported = TokenUsage() if self._reported is None else self._reported
         return filled(self._with_other_chunks(reported, tier), input_tokens, output_tokens)
 

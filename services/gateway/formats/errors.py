@@ -73,11 +73,11 @@ def anthropic_error(error: AppError) -> dict[str, object]:
     status = _anthropic_status(error)
     fallback = "api_error" if status >= _SERVER_ERROR else "invalid_request_error"
     kind = _ANTHROPIC_TYPES.get(status, fallback)
-    told: dict[str, object] = {"type": kind, "message": _anthropic_message(error)}
+    fields: dict[str, object] = {"type": kind, "message": _anthropic_message(error)}
     details = _thread_details(error)
     if details is not None:
-        told["details"] = details
-    return told
+        fields["details"] = details
+    return fields
 
 
 def anthropic_answer(error: AppError, request_id: str) -> ErrorAnswer:

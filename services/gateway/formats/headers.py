@@ -35,18 +35,18 @@ def _api_key(key: str) -> tuple[bytes, bytes]:
     return b"x-api-key", key.encode()
 
 
-def _openai_rate_limit(found: RateLimit, _: datetime) -> list[tuple[bytes, bytes]]:
-    return _rate_limit(_OPENAI[found.kind], found, b"%.3fs" % (found.reset_ms / 1000))
+def _openai_rate_limit(limit: RateLimit, _: datetime) -> list[tuple[bytes, bytes]]:
+    return _rate_limit(_OPENAI[limit.kind], limit, b"%.3fs" % (limit.reset_ms / 1000))
 
 
-def _anthropic_rate_limit(found: RateLimit, started_at: datetime) -> list[tuple[bytes, bytes]]:
-    at = started_at + timedelta(milliseconds=found.reset_ms)
+def _anthropic_rate_limit(limit: RateLimit, started_at: datetime) -> list[tuple[bytes, bytes]]:
+    at = started_at + timedelta(milliseconds=limit.reset_ms)
     reset = at.isoformat(timespec="seconds").replace("+00:00", "Z").encode()
-    return _rate_limit(_ANTHROPIC[found.kind], found, reset)
+    return _rate_limit(_ANTHROPIC[limit.kind], limit, reset)
 
 
-def _rate_limit(names: list[bytes], found: RateLimit, reset: bytes) -> list[tuple[bytes, bytes]]:
-    return list(zip(names, (b"%d" % found.limit, b"%d" % found.left, reset), strict=True))
+def _rate_limit(names: list[bytes], limit: RateLimit, reset: bytes) -> list[tuple[bytes, bytes]]:
+    return list(zip(names, (b"%d" % limit.limit, b"%d" % limit.left, reset), strict=True))
 
 
 OPENAI_HEADERS = FormatHeaders(

@@ -10,29 +10,29 @@ from services.gateway.formats.sse import data_of
 class KeptFrames:
     """The frames of a stream that carry text, unparsed: only a broken stream needs their text."""
 
-    __slots__ = ("_beyond", "_counted", "_frames", "_kept")
+    __slots__ = ("_bytes_beyond", "_counted", "_frames", "_kept_bytes")
 
     def __init__(self) -> None:
         self._frames: list[bytes] = []
-        self._kept = 0
-        self._beyond = 0
+        self._kept_bytes = 0
+        self._bytes_beyond = 0
         # How many of the frames, and bytes beyond them, the provider has counted.
         self._counted = (0, 0)
 
     def keep(self, frame: bytes) -> None:
-        if self._kept + len(frame) > MAX_KEPT_BYTES:
-            self._beyond += len(frame)
+        if self._kept_bytes + len(frame) > MAX_KEPT_BYTES:
+            self._bytes_beyond += len(frame)
             return
-        self._kept += len(frame)
+        self._kept_bytes += len(frame)
         self._frames.append(frame)
 
     def mark_counted(self) -> None:
         """Call this when the provider has reported the tokens of all text so far."""
-        self._counted = (len(self._frames), self._beyond)
+        self._counted = (len(self._frames), self._bytes_beyond)
 
     def has_uncounted(self) -> bool:
         """Whether frames came since, with or without text."""
-        return self._counted != (len(self._frames), self._beyond)
+        return self._counted != (len(self._frames), self._bytes_beyond)
 
     def contain(self, part: bytes) -> bool:
         return any(part in frame for frame in self._frames)
@@ -46,7 +46,7 @@ class KeptFrames:
 
     def uncounted_beyond(self) -> int:
         """The number of uncounted bytes beyond what was kept."""
-        return self._beyond - self._counted[1]
+        return self._bytes_beyond - self._counted[1]
 
     def uncounted_text(self, texts_of: Callable[[bytes], Iterable[str | None]]) -> bytes:
         """The texts of the frames' data, put together; frames that cannot be read come as they are.
@@ -54,12 +54,12 @@ class KeptFrames:
         `texts_of` raises one of UNREADABLE for those.
         """
         parts: list[bytes] = []
-        for kept in self._frames[self._counted[0] :]:
-            payload = data_of(kept)
+        for frame in self._frames[self._counted[0] :]:
+            payload = data_of(frame)
             if not payload:
                 continue  # A comment, such as a keep-alive.
             try:
                 parts += (text.encode() for text in texts_of(payload) if text is not None)
             except UNREADABLE:
-                parts.append(kept)
+                parts.append(frame)
         return b"".join(parts)

@@ -104,8 +104,8 @@ class Messages:
         return word_of(decode_answer(body, message_answer).model)
 
     def text_of_answer(self, body: bytes) -> bytes:
-        found = chain.from_iterable(map(texts_of, decode_answer(body, message_content).content))
-        return "".join(text for text in found if text is not None).encode()
+        texts = chain.from_iterable(map(texts_of, decode_answer(body, message_content).content))
+        return "".join(text for text in texts if text is not None).encode()
 
     def has_failed(self, body: bytes) -> bool:
         return False

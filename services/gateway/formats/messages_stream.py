@@ -15,27 +15,27 @@ from services.gateway.formats.messages_wire import REFUSAL, event_in, objects_in
 class MessagesReader:
     """Ends at `message_stop`; `message_start` and `message_delta` carry cumulative usage."""
 
-    def __init__(self, asked_speed: str | None = None, *, keeps_answer: bool = False) -> None:
+    def __init__(self, requested_speed: str | None = None, *, keeps_answer: bool = False) -> None:
         self.done = False
         self.failed = False
         self._keeps_answer = keeps_answer
         self._message_id: str | None = None
         self._model: str | None = None
         self._objects: tuple[str, ...] = ()
-        self._asked_speed = asked_speed
+        self._requested_speed = requested_speed
         self._report: UsageReport = {}
-        self._announced = 0
+        self._announced_tokens = 0
         self._ran_code = False
         self._complete = False
         self._stop_reason: str | None = None
-        self._kept = KeptFrames()
+        self._frames = KeptFrames()
 
     def read(self, frame: bytes) -> bytes:
         match type_of(frame):
             case b"content_block_delta":
-                self._kept.keep(frame)
+                self._frames.keep(frame)
             case b"content_block_start":
-                self._kept.keep(frame)
+                self._frames.keep(frame)
                 self._objects += objects_in(frame)
             case b"message_start":
                 self._objects += objects_in(frame)
@@ -61,7 +61,7 @@ class MessagesReader:
     def _announce(self, raw: msgspec.Raw) -> None:
         report = report_in(raw)
         if report is not None:
-            self._announced = total_output(usage_of_message(report))
+            self._announced_tokens = total_output(usage_of_message(report))
             self._report = merged(self._report, started(report))
 
     def _merge(self, raw: msgspec.Raw) -> None:
@@ -78,38 +78,38 @@ class MessagesReader:
     def usage(self) -> TokenUsage | None:
         if not (self._complete and self._report):
             return None
-        reported = self._told()
+        reported = self._reported_usage()
         if self._stop_reason == REFUSAL and not self.text():
             return msgspec.structs.replace(reported, unbilled=True)
         has_input, has_output = total_input(reported) > 0, total_output(reported) > 0
         if has_input and has_output:
             return reported
-        is_silent = (has_output and not has_input) or bool(self.text())
-        return None if is_silent else reported
+        is_incomplete = (has_output and not has_input) or bool(self.text())
+        return None if is_incomplete else reported
 
     def model(self) -> str | None:
         return self._model
 
-    def _told(self) -> TokenUsage:
+    def _reported_usage(self) -> TokenUsage:
         return with_container(usage_of_message(self._report), ran=self._ran_code)
 
     def was_delivered(self) -> bool:
-        reported = self._told()
+        reported = self._reported_usage()
         return bool(total_input(reported) or total_output(reported) or self.text())
 
     def text(self) -> bytes:
-        return self._kept.uncounted_text(texts_in_event)
+        return self._frames.uncounted_text(texts_in_event)
 
     def unkept_bytes(self) -> int:
-        return self._kept.uncounted_beyond()
+        return self._frames.uncounted_beyond()
 
     def estimate(self, input_tokens: int, output_tokens: int) -> TokenUsage:
         """The input as reported, where it was, and what was announced or estimated of the output.
 
         As fast as the call asked to be, where no event had said so yet.
         """
-        reported = self._told()
+        reported = self._reported_usage()
         if reported.speed is None:
-            reported = msgspec.structs.replace(reported, speed=self._asked_speed)
-        uncounted = max(output_tokens, self._announced) - total_output(reported)
+            reported = msgspec.structs.replace(reported, speed=self._requested_speed)
+        uncounted = max(output_tokens, self._announced_tokens) - total_output(reported)
         return filled(reported, input_tokens, max(uncounted, 0))

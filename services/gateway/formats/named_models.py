@@ -157,27 +157,27 @@ class _ModelSearch:
     def head(self, name: str, raw: bytes) -> None:
         value, before = decoded_pairs(raw, name), len(self.found)
         folded = name.casefold()
-        chosen = folded.endswith("fallbacks")
-        if isinstance(value, str) and chosen:
+        are_fallbacks = folded.endswith("fallbacks")
+        if isinstance(value, str) and are_fallbacks:
             raise InvalidRequest(
                 f"'{name}' must list its models: the gateway cannot check those that the provider "
                 "chooses.",
                 param=name,
             )
-        self._take(_of_member(value, name, ()))
+        self._take(_models_of_member(value, name, ()))
         if isinstance(value, list | tuple):
-            self._look_into(value, name, listed=chosen)
+            self._look_into(value, name, names_in_lists=are_fallbacks)
             if value and len(self.found) == before:
                 raise InvalidRequest(
                     f"'{name}' names no model that the gateway can read.", param=name
                 )
-        if chosen or folded in ("model", "models"):
+        if are_fallbacks or folded in ("model", "models"):
             self.found[before:] = [
                 msgspec.structs.replace(model, instead=True) for model in self.found[before:]
             ]
 
-    def _look_into(self, value: Any, path: str, *, listed: bool = False) -> None:
-        """`listed`: texts in lists are names, whatever holds the lists."""
+    def _look_into(self, value: Any, path: str, *, names_in_lists: bool = False) -> None:
+        """`names_in_lists`: texts in lists are names, whatever holds the lists."""
         waiting = deque([(value, path)])
         while waiting:
             node, where = waiting.popleft()
@@ -185,11 +185,11 @@ class _ModelSearch:
             if self._nodes > _MAX_NODES:
                 raise InvalidRequest("This part of the request has too many members.", param=path)
             if isinstance(node, list):
-                if listed and where != path:
-                    self._take(_of_member(node, where, ()))
+                if names_in_lists and where != path:
+                    self._take(_models_of_member(node, where, ()))
                 inner = [(part, f"{where}[{place}]") for place, part in enumerate(node)]
             else:
-                self._take(_of_members(node, where))
+                self._take(_models_of_members(node, where))
                 if self._images and _makes_images(node):
                     self._take([_default_image_model(where)])
                 inner = [
@@ -208,26 +208,26 @@ class _ModelSearch:
             self.found.append(model)
 
 
-def _of_members(node: Members, path: str) -> Iterator[NamedModel]:
+def _models_of_members(node: Members, path: str) -> Iterator[NamedModel]:
     for member, value in node:
         if _MEMBER.fullmatch(member):
-            yield from _of_member(value, f"{path}.{member}", node)
+            yield from _models_of_member(value, f"{path}.{member}", node)
 
 
 def _default_image_model(path: str) -> NamedModel:
     return NamedModel(path=f"{path}.model", name=DEFAULT_IMAGE_MODEL, uses=_ASSUMED_USES)
 
 
-def _of_member(value: Any, path: str, around: Members) -> Iterator[NamedModel]:
-    """The model that such a member names; `around` has all members beside it."""
+def _models_of_member(value: Any, path: str, siblings: Members) -> Iterator[NamedModel]:
+    """The model that such a member names; `siblings` are all members beside it."""
     for name, at in _texts(value, path):
-        uses, max_tokens = _count(around, "max_uses"), _count(around, "max_tokens")
+        uses, max_tokens = _count(siblings, "max_uses"), _count(siblings, "max_tokens")
         yield NamedModel(
             path=at,
             name=name,
             uses=_ASSUMED_USES if uses is None else uses,
             max_tokens=max_tokens,
-            fast=any(member == "speed" and said == "fast" for member, said in around),
+            fast=any(member == "speed" and text == "fast" for member, text in siblings),
         )
 
 
@@ -241,12 +241,12 @@ def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _makes_images(tool: Members) -> bool:
-    kinds = [said for member, said in tool if member == "type"]
-    names = [said for member, said in tool if member == "model"]
+    kinds = [text for member, text in tool if member == "type"]
+    names = [text for member, text in tool if member == "model"]
     return _IMAGES in kinds and not any(isinstance(name, str) for name in names)
 
 
-def _count(around: Members, name: str) -> int | None:
+def _count(siblings: Members, name: str) -> int | None:
     """The most that a member of that name says; numbers are decoded as floats."""
-    said = [value for member, value in around if member == name and isinstance(value, float)]
-    return int(max(0.0, min(max(said), 1e12))) if said else None
+    counts = [value for member, value in siblings if member == name and isinstance(value, float)]
+    return int(max(0.0, min(max(counts), 1e12))) if counts else None

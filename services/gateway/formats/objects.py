@@ -104,7 +104,7 @@ def brought_objects(client_format: ClientFormat, answer: bytes) -> tuple[str, ..
         search.value(answer, "", "")
     except InvalidRequest:
         return ()
-    return tuple(dict.fromkeys(named.id for named in search.found))
+    return tuple(dict.fromkeys(each.id for each in search.found))
 
 
 def _folded(name: str) -> str:
@@ -163,14 +163,14 @@ class _ObjectSearch:
                     if isinstance(part, list | tuple)
                 ]
             elif isinstance(node, tuple) and not (table.foreign and table.is_foreign(node)):
-                for spelt, inner in node:
-                    member = _folded(spelt)
+                for raw_name, inner in node:
+                    member = _folded(raw_name)
                     if member in table.members:
                         rule = rules.get((holder, member)) or rules.get((ANY, member))
                         if rule is not None and not (rule.unless and rule.unless(node)):
-                            self.found += _ids(inner, f"{where}.{spelt}", rule)
+                            self.found += _ids(inner, f"{where}.{raw_name}", rule)
                     if isinstance(inner, list | tuple) and member not in table.opaque:
-                        waiting.append((inner, member, f"{where}.{spelt}"))
+                        waiting.append((inner, member, f"{where}.{raw_name}"))
 
 
 def _ids(value: Any, path: str, rule: ObjectRule) -> list[NamedObject]:

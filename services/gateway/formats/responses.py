@@ -88,7 +88,7 @@ class _Event(msgspec.Struct):
     response: _ResponseAnswer | None = None
 
 
-class _Added(msgspec.Struct):
+class _ItemEvent(msgspec.Struct):
     item: _OutputItem
 
 
@@ -99,7 +99,7 @@ class _TextEvent(msgspec.Struct):
 _body = msgspec.json.Decoder(_Body)
 _answer = msgspec.json.Decoder(_ResponseAnswer)
 _output_items = msgspec.json.Decoder(list[_OutputItem])
-_added = msgspec.json.Decoder(_Added)
+_item_event = msgspec.json.Decoder(_ItemEvent)
 _output = msgspec.json.Decoder(_Output)
 _event = msgspec.json.Decoder(_Event)
 _text_event = msgspec.json.Decoder(_TextEvent)
@@ -148,14 +148,14 @@ class Responses:
         return word_of(decode_answer(body, _answer).model)
 
     def text_of_answer(self, body: bytes) -> bytes:
-        found = chain.from_iterable(map(_texts_of, decode_answer(body, _output).output))
-        return "".join(text for text in found if text is not None).encode()
+        texts = chain.from_iterable(map(_texts_of, decode_answer(body, _output).output))
+        return "".join(text for text in texts if text is not None).encode()
 
     def has_failed(self, body: bytes) -> bool:
         return b'"failed"' in body and decode_answer(body, _answer).status == "failed"
 
     def made_by(self, request: CallRequest, body: bytes) -> Made:
-        return _made(decode_answer(body, _answer))
+        return _made_in(decode_answer(body, _answer))
 
     def reader(self, request: CallRequest) -> "ResponsesReader":
         return ResponsesReader(request.service_tier)
@@ -173,29 +173,29 @@ class Responses:
 class ResponsesReader:
     """Ends at `response.completed`, `.incomplete` or `.failed`, which carry the usage."""
 
-    def __init__(self, asked_tier: str | None = None) -> None:
+    def __init__(self, requested_tier: str | None = None) -> None:
         self.done = False
         self.failed = False
-        self._asked_tier = asked_tier
-        self._told_tier: str | None = None
+        self._requested_tier = requested_tier
+        self._reported_tier: str | None = None
         self._model: str | None = None
         self._made = NOTHING_MADE
-        self._added: list[bytes] = []
+        self._item_frames: list[bytes] = []
         self._usage: TokenUsage | None = None
-        self._kept = KeptFrames()
+        self._frames = KeptFrames()
 
     def read(self, frame: bytes) -> bytes:
         kind = type_of(frame)
         if kind.endswith(b".delta"):
-            self._kept.keep(frame)
+            self._frames.keep(frame)
         elif kind in _TERMINAL:
             self.done = True
             self.failed = kind == b"response.failed"
             self._read_response(frame)
         elif kind == b"response.created":
             self._read_response(frame)
-        elif kind == b"response.output_item.added" and len(self._added) < MAX_OBJECTS:
-            self._added.append(frame)
+        elif kind == b"response.output_item.added" and len(self._item_frames) < MAX_OBJECTS:
+            self._item_frames.append(frame)
         elif kind == b"error":
             self.failed = True
         return frame
@@ -208,17 +208,17 @@ class ResponsesReader:
         if response is not None:
             self._model = word_of(response.model) or self._model
             self._usage = _tokens(response)
-            self._told_tier = response.service_tier or self._told_tier
+            self._reported_tier = response.service_tier or self._reported_tier
             if self._usage is not None and total_output(self._usage):
-                self._kept.mark_counted()
-            made = _made(response)
+                self._frames.mark_counted()
+            made = _made_in(response)
             self._made = made if made.response_id is not None else self._made
 
     def made(self) -> Made:
         """The last event lists the items; where it does not come, those that were begun."""
         if self._made.objects:
             return self._made
-        return msgspec.structs.replace(self._made, objects=tuple(_ids_added(self._added)))
+        return msgspec.structs.replace(self._made, objects=tuple(_item_ids(self._item_frames)))
 
     def is_whole(self) -> bool:
         """Only the event that ends a response has its usage."""
@@ -226,7 +226,7 @@ class ResponsesReader:
 
     def usage(self) -> TokenUsage | None:
         reported = self._usage
-        if reported is None or (self._kept.has_uncounted() and self.text()):
+        if reported is None or (self._frames.has_uncounted() and self.text()):
             return None
         return reported if total_input(reported) or not total_output(reported) else None
 
@@ -240,19 +240,19 @@ class ResponsesReader:
         return bool(self.text())
 
     def text(self) -> bytes:
-        return self._kept.uncounted_text(lambda data: [_text_event.decode(data).delta])
+        return self._frames.uncounted_text(lambda data: [_text_event.decode(data).delta])
 
     def unkept_bytes(self) -> int:
-        return self._kept.uncounted_beyond()
+        return self._frames.uncounted_beyond()
 
     def estimate(self, input_tokens: int, output_tokens: int) -> TokenUsage:
         """At the tier that was asked for, where none was told before the stream broke off."""
-        tier = tier_in_force(self._told_tier, self._asked_tier)
+        tier = tier_in_force(self._reported_tier, self._requested_tier)
         reported = TokenUsage(service_tier=tier) if self._usage is None else self._usage
         return filled(reported, input_tokens, output_tokens)
 
 
-def _made(answer: _ResponseAnswer) -> Made:
+def _made_in(answer: _ResponseAnswer) -> Made:
     """The response, the items of its output, and the containers that it ran in."""
     output = bytes(answer.output)
     if not output:
@@ -266,10 +266,10 @@ def _made(answer: _ResponseAnswer) -> Made:
     return Made(answer.id, items)
 
 
-def _ids_added(frames: list[bytes]) -> Iterator[str]:
-    for added in frames:
+def _item_ids(frames: list[bytes]) -> Iterator[str]:
+    for frame_bytes in frames:
         try:
-            item_id = _added.decode(data_of(added)).item.id
+            item_id = _item_event.decode(data_of(frame_bytes)).item.id
         except UNREADABLE:
             continue
         if item_id is not None:

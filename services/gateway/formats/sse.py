@@ -21,17 +21,17 @@ class FrameSplitter:
         """The frames that `data` completes."""
         if not self._rest and b"\r" not in data:
             # Nearly every read; most hold exactly one frame.
-            *whole, self._rest = data.split(b"\n\n")
-            if not self._rest and len(whole) == 1:
+            *parts, self._rest = data.split(b"\n\n")
+            if not self._rest and len(parts) == 1:
                 return [data]
-            return self._bounded([part + b"\n\n" for part in whole])
+            return self._bounded([part + b"\n\n" for part in parts])
         # Earlier bytes were searched already, except for a blank line that was cut in two.
-        searched = max(0, len(self._rest) - _FRAME_END_BYTES + 1)
+        search_from = max(0, len(self._rest) - _FRAME_END_BYTES + 1)
         if self._rest:
             data = self._rest + data
         frames = []
         start = 0
-        for end in _FRAME_END.finditer(data, searched):
+        for end in _FRAME_END.finditer(data, search_from):
             frames.append(data[start : end.end()])
             start = end.end()
         self._rest = data[start:]

@@ -42,27 +42,27 @@ _CLOSE_S = 5.0
 class _Side:
     """The first bytes of the request or of the answer."""
 
-    __slots__ = ("_kept", "_parts", "max_bytes", "size")
+    __slots__ = ("_kept_bytes", "_parts", "max_bytes", "size")
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self._parts: list[bytes] = []
-        self._kept = 0
+        self._kept_bytes = 0
         self.size = 0
 
     def add(self, part: bytes) -> None:
         self.size += len(part)
-        if self._kept < self.max_bytes:
-            kept = part[: self.max_bytes - self._kept]
-            self._parts.append(kept)
-            self._kept += len(kept)
+        if self._kept_bytes < self.max_bytes:
+            head = part[: self.max_bytes - self._kept_bytes]
+            self._parts.append(head)
+            self._kept_bytes += len(head)
 
     def raw(self) -> bytes:
         return b"".join(self._parts)
 
     @property
     def kept(self) -> int:
-        return self._kept
+        return self._kept_bytes
 
 
 class CallCapture:
@@ -80,13 +80,13 @@ class CallCapture:
         self.status: int | None = None
 
     def wrap_receive(self, receive: Receive) -> Receive:
-        async def recorded() -> Message:
+        async def receive_and_record() -> Message:
             message = await receive()
             if message["type"] == "http.request":
                 self.request.add(message.get("body", b""))
             return message
 
-        return recorded
+        return receive_and_record
 
     def replace_request(self, body: bytes) -> None:
         """Replaces the bytes as received, which may be compressed, by the decoded body."""
@@ -94,14 +94,14 @@ class CallCapture:
         self.request.add(body)
 
     def wrap_send(self, send: Send) -> Send:
-        async def recorded(message: Message) -> None:
+        async def record_and_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self.status = message["status"]
             else:
                 self.answer.add(message.get("body", b""))
             await send(message)
 
-        return recorded
+        return record_and_send
 
     @property
     def kept(self) -> int:
@@ -228,10 +228,10 @@ class Recordings:
             expires_at=call.started_at + timedelta(days=terms.retention_days),
         )
 
-    def _drop(self, why: str, count: int, **details: str) -> None:
-        RECORDINGS.labels(why).inc(count)
+    def _drop(self, reason: str, count: int, **details: str) -> None:
+        RECORDINGS.labels(reason).inc(count)
         self._unlogged += count
         now = self._clock()
         if now - self._logged_at >= _LOG_EVERY_S:
-            log.warning("recordings.dropped", why=why, recordings=self._unlogged, **details)
+            log.warning("recordings.dropped", why=reason, recordings=self._unlogged, **details)
             self._unlogged, self._logged_at = 0, now

@@ -36,7 +36,7 @@ _PARTS_OF_CHAT = (
     ("audio", "transcript"),
 )
 # The text that a piece continues, the object that holds the piece, and the piece's member there.
-_Told = tuple[str, dict[str, Any], str]
+_KeyedText = tuple[str, dict[str, Any], str]
 
 
 class _Piece(NamedTuple):
@@ -79,13 +79,13 @@ def without_attachments(text: bytes) -> bytes:
 
 
 def _without_attachment(string: bytes) -> bytes:
-    whole = string.rstrip(b"\\")
-    if _ATTACHMENT.fullmatch(whole):
-        return b"[base64:%d-bytes]" % len(whole) + string[len(whole) :]
+    encoded = string.rstrip(b"\\")
+    if _ATTACHMENT.fullmatch(encoded):
+        return b"[base64:%d-bytes]" % len(encoded) + string[len(encoded) :]
     if b";base64," not in string:
         return string
     return _DATA_URL.sub(
-        lambda found: b";base64,[%d-bytes]" % (len(found[0]) - len(b";base64,")), string
+        lambda match: b";base64,[%d-bytes]" % (len(match[0]) - len(b";base64,")), string
     )
 
 
@@ -98,26 +98,26 @@ def _whole_secrets(text: bytes, *, truncated: bool) -> bytes:
     splitter = FrameSplitter()
     frames = splitter.feed(text)
     decoded = [_event(frame) for frame in frames]
-    told: defaultdict[str, list[_Piece]] = defaultdict(list)
+    pieces_by_text: defaultdict[str, list[_Piece]] = defaultdict(list)
     for place, event in enumerate(decoded):
         if event is not None:
-            for continued, holder, name in _pieces(event):
-                told[continued].append(_Piece(place, holder, name))
+            for text_key, holder, name in _pieces(event):
+                pieces_by_text[text_key].append(_Piece(place, holder, name))
     changed: set[int] = set()
-    for pieces in told.values():
+    for pieces in pieces_by_text.values():
         if truncated:
             changed |= _drop_last_word(pieces)
         changed |= _redact_pieces(pieces)
     for place in changed:
-        frames[place] = _again(frames[place], decoded[place])
+        frames[place] = _rewrite_frame(frames[place], decoded[place])
     return b"".join(frames) + splitter.rest()
 
 
 def _redact_pieces(pieces: list[_Piece]) -> set[int]:
     """Returns the indexes of changed frames."""
-    whole = "".join(piece.text for piece in pieces).encode()
-    redacted = redact(whole)
-    if redacted == whole:
+    text = "".join(piece.text for piece in pieces).encode()
+    redacted = redact(text)
+    if redacted == text:
         return set()
     rest = redacted.decode("utf-8", "replace")
     for piece in pieces:
@@ -147,60 +147,60 @@ def _event(frame: bytes) -> dict[str, Any] | None:
     return event if isinstance(event, dict) else None
 
 
-def _again(frame: bytes, event: dict[str, Any] | None) -> bytes:
+def _rewrite_frame(frame: bytes, event: dict[str, Any] | None) -> bytes:
     head = b"".join(line + b"\n" for line in frame.splitlines() if line.startswith(b"event:"))
     return head + b"data: " + _encode(event) + b"\n\n"
 
 
-def _pieces(event: dict[str, Any]) -> Iterator[_Told]:
+def _pieces(event: dict[str, Any]) -> Iterator[_KeyedText]:
     """The pieces of an event of any format; the formats differ enough to try each one."""
     for reader in _READERS:
         yield from reader(event)
 
 
-def _of_chat(event: dict[str, Any]) -> Iterator[_Told]:
+def _chat_texts(event: dict[str, Any]) -> Iterator[_KeyedText]:
     for choice in _dicts(event.get("choices")):
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             continue
-        which = f"choice {choice.get('index')}"
-        yield from _strings(which, delta, ("content", "reasoning_content", "reasoning", "refusal"))
-        yield from _parts(which, delta)
+        prefix = f"choice {choice.get('index')}"
+        yield from _texts(prefix, delta, ("content", "reasoning_content", "reasoning", "refusal"))
+        yield from _nested_texts(prefix, delta)
         for tool in _dicts(delta.get("tool_calls")):
-            yield from _parts(f"{which} {tool.get('index')}", tool)
+            yield from _nested_texts(f"{prefix} {tool.get('index')}", tool)
 
 
-def _parts(which: str, holder: dict[str, Any]) -> Iterator[_Told]:
+def _nested_texts(prefix: str, holder: dict[str, Any]) -> Iterator[_KeyedText]:
     for part, name in _PARTS_OF_CHAT:
-        told = holder.get(part)
-        if isinstance(told, dict):
-            yield from _strings(f"{which} {part}", told, (name,))
+        value = holder.get(part)
+        if isinstance(value, dict):
+            yield from _texts(f"{prefix} {part}", value, (name,))
 
 
-def _of_messages(event: dict[str, Any]) -> Iterator[_Told]:
+def _messages_texts(event: dict[str, Any]) -> Iterator[_KeyedText]:
     delta = event.get("delta")
     if isinstance(delta, dict):
-        yield from _strings(
+        yield from _texts(
             f"block {event.get('index')}", delta, ("text", "thinking", "partial_json")
         )
 
 
-def _of_responses(event: dict[str, Any]) -> Iterator[_Told]:
-    which = [event.get(name) for name in ("type", "item_id", "content_index", "summary_index")]
-    yield from _strings(f"item {which}", event, ("delta",))
+def _responses_texts(event: dict[str, Any]) -> Iterator[_KeyedText]:
+    ids = [event.get(name) for name in ("type", "item_id", "content_index", "summary_index")]
+    yield from _texts(f"item {ids}", event, ("delta",))
 
 
-_READERS: tuple[Callable[[dict[str, Any]], Iterator[_Told]], ...] = (
-    _of_chat,
-    _of_messages,
-    _of_responses,
+_READERS: tuple[Callable[[dict[str, Any]], Iterator[_KeyedText]], ...] = (
+    _chat_texts,
+    _messages_texts,
+    _responses_texts,
 )
 
 
-def _strings(which: str, holder: dict[str, Any], names: tuple[str, ...]) -> Iterator[_Told]:
+def _texts(prefix: str, holder: dict[str, Any], names: tuple[str, ...]) -> Iterator[_KeyedText]:
     for name in names:
         if isinstance(holder.get(name), str):
-            yield f"{which} {name}", holder, name
+            yield f"{prefix} {name}", holder, name
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:

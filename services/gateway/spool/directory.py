@@ -45,13 +45,13 @@ class SpoolDirectory:
 
     def files(self) -> list[Path]:
         """Those with records, the oldest first."""
-        found = (path for path in self._path.iterdir() if path.suffix in _SUFFIXES)
-        return sorted(path for path in found if not path.name.startswith("."))
+        paths = (path for path in self._path.iterdir() if path.suffix in _SUFFIXES)
+        return sorted(path for path in paths if not path.name.startswith("."))
 
-    def size(self, *, but: Path | None = None) -> int:
+    def size(self, *, except_path: Path | None = None) -> int:
         size = 0
         for path in self._path.iterdir():
-            if path != but:
+            if path != except_path:
                 # Another process may have removed it.
                 with suppress(FileNotFoundError):
                     size += path.stat().st_size

@@ -38,14 +38,14 @@ class FileDrain:
 
     async def _try_again(self, file: BinaryIO, send: SendRecords, may_go: MayGo) -> int:
         tried = sent = 0
-        left: list[tuple[int, frozenset[int]]] = []
+        remaining: list[tuple[int, frozenset[int]]] = []
         try:
-            for offset, waited_for in self._waiting:
-                waits_for = waited_for
-                if may_go(waited_for):
-                    waits_for = await send(record_at(file, offset))
-                if waits_for:
-                    left.append((offset, waits_for))
+            for offset, earlier_shards in self._waiting:
+                pending_shards = earlier_shards
+                if may_go(earlier_shards):
+                    pending_shards = await send(record_at(file, offset))
+                if pending_shards:
+                    remaining.append((offset, pending_shards))
                 else:
                     sent += 1
                 tried += 1
@@ -53,16 +53,16 @@ class FileDrain:
             # It could be read before.
             self.damage, tried = error, tried + 1
         finally:
-            self._waiting = left + self._waiting[tried:]
+            self._waiting = remaining + self._waiting[tried:]
         return sent
 
     async def _read_on(self, file: BinaryIO, send: SendRecords) -> int:
         sent = 0
         try:
             for payload in records_of(file, self._read_to):
-                waits_for = await send(payload)
-                if waits_for:
-                    self._waiting.append((self._read_to, waits_for))
+                pending_shards = await send(payload)
+                if pending_shards:
+                    self._waiting.append((self._read_to, pending_shards))
                     # What is not sent does not wait for Redis, and must not stop other work.
                     await asyncio.sleep(0)
                 else:

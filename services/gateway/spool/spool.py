@@ -125,7 +125,7 @@ class Spool:
             self._log_lack_of_room(error)
             if not from_reserve or self._end + len(record) > self._size:
                 raise
-        file = self._shown()
+        file = self._visible_file()
         try:
             write_at(file, record, self._end)
         except OSError:
@@ -151,26 +151,26 @@ class Spool:
         if size <= self._size:
             return
         with self._directory.alone():
-            limit = self._max_bytes - self._directory.size(but=self._path)
+            limit = self._max_bytes - self._directory.size(except_path=self._path)
             if size > limit:
                 raise SpoolFull(f"the spool's files may hold {self._max_bytes} bytes")
             if self._file is None:
                 self._file, self._path = self._directory.make_room()
             file = self._file
-            roomy = min(-(-size // self._step) * self._step, limit)
-            for wanted in (roomy, size):
+            rounded_size = min(-(-size // self._step) * self._step, limit)
+            for new_size in (rounded_size, size):
                 try:
-                    os.posix_fallocate(file.fileno(), self._size, wanted - self._size)
+                    os.posix_fallocate(file.fileno(), self._size, new_size - self._size)
                     os.fsync(file.fileno())
                 except OSError:
                     os.ftruncate(file.fileno(), self._size)
-                    if wanted == size:
+                    if new_size == size:
                         raise
                 else:
-                    self._size = wanted
+                    self._size = new_size
                     return
 
-    def _shown(self) -> BinaryIO:
+    def _visible_file(self) -> BinaryIO:
         """The file, where other processes find it."""
         if self._file is None or self._path is None:
             raise AssertionError("a record without room")

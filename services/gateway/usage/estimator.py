@@ -70,8 +70,8 @@ class Estimator:
         attachments = attachments_of(fields)
         for attachment in attachments:
             text = text.replace(attachment.data.encode(), b"", 1)
-        attached = sum(each.tokens for each in attachments)
-        return await self._tokenizer.count(text) + attached + priced.continued_tokens
+        attachment_tokens = sum(each.tokens for each in attachments)
+        return await self._tokenizer.count(text) + attachment_tokens + priced.continued_tokens
 
 
 def _is_believed(client_format: Format, reported: TokenUsage, text: bytes) -> bool:

@@ -112,10 +112,10 @@ class Meter:
             await asyncio.gather(*(meter.write_again() for meter in self._meters))
             await self._backlog.keep_room()
             SPOOL_LACKS_ROOM.set(self._backlog.lacks_room is not None)
-            waits = not self._backlog.is_empty()
-            SPOOL_BACKLOG.set(waits)
+            has_backlog = not self._backlog.is_empty()
+            SPOOL_BACKLOG.set(has_backlog)
             SPOOL_BYTES.set(self._backlog.size())
-            if waits or any(meter.breaker.is_open for meter in self._meters):
+            if has_backlog or any(meter.breaker.is_open for meter in self._meters):
                 await self._drain()
             else:
                 REDIS_FULL.set(0)

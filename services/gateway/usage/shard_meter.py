@@ -132,10 +132,10 @@ class ShardMeter:
         if error is not None:
             try:
                 await self._backlog.add(batch)
-            except (SpoolFull, OSError) as full:
+            except (SpoolFull, OSError) as spool_error:
                 if self._failing_since is None:
-                    log.critical("usage.not_durable", redis=error, spool=full)
-                return full
+                    log.critical("usage.not_durable", redis=error, spool=spool_error)
+                return spool_error
             EVENTS_SPOOLED.inc(len(batch))
         if self._failing_since is not None and not self._unwritten:
             log.warning("usage.durable", after_s=round(monotonic() - self._failing_since, 1))

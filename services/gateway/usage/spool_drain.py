@@ -51,7 +51,7 @@ class SpoolDrain:
 
         Returns how many records were sent. Raises RedisError or OSError if no shard answers.
         """
-        closed = self._admissions.closed_calls()
+        closed_calls = self._admissions.closed_calls()
         self._away = {}
         if len(self._meters) > 1:
             # It also finds the masters: a replica may just have become one.
@@ -62,7 +62,7 @@ class SpoolDrain:
         for shard, meter in enumerate(self._meters):
             if shard not in self._away:
                 meter.breaker.succeeded()
-        self._admissions.spool_is_drained(closed, but=self._away)
+        self._admissions.spool_is_drained(closed_calls, except_shards=self._away)
         if self._away:
             self._report_away()
         return sent
@@ -76,29 +76,29 @@ class SpoolDrain:
         try:
             await self._holds.probe(shard)
         except (RedisError, OSError) as error:
-            self._gone(shard, error)
+            self._mark_away(shard, error)
 
-    def _gone(self, shard: int, error: RedisError | OSError) -> None:
+    def _mark_away(self, shard: int, error: RedisError | OSError) -> None:
         """Raises the error if no shard is left."""
         self._away[shard] = error
         if len(self._away) == len(self._meters):
             raise error
 
-    def _may_go(self, waits_for: frozenset[int]) -> bool:
-        return not waits_for <= self._away.keys()
+    def _may_go(self, pending_shards: frozenset[int]) -> bool:
+        return not pending_shards <= self._away.keys()
 
     async def _unspool(self, record: BacklogRecord, batch: Sequence[Metered]) -> frozenset[int]:
         """Takes the holds again, then enqueues the batch, whose posting releases them."""
-        waits_for = set()
+        pending_shards = set()
         for shard, part in self._parts_of(record, batch).items():
             if shard not in self._away:
                 try:
                     await self._send(shard, record.process, part)
                     continue
                 except (RedisError, OSError) as error:
-                    self._gone(shard, error)
-            waits_for.add(shard)
-        return frozenset(waits_for) if waits_for else _NOTHING
+                    self._mark_away(shard, error)
+            pending_shards.add(shard)
+        return frozenset(pending_shards) if pending_shards else _NOTHING
 
     def _parts_of(self, record: BacklogRecord, batch: Sequence[Metered]) -> dict[int, _Part]:
         """By shard. A batch was of one, unless it was written with another number of shards."""
@@ -129,6 +129,6 @@ class SpoolDrain:
         try:
             await self._meters[shard].send(record, ())
         except (RedisError, OSError) as error:
-            self._gone(shard, error)
+            self._mark_away(shard, error)
             return frozenset((shard,))
         return _NOTHING

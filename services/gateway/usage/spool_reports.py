@@ -41,9 +41,9 @@ async def report_spool(
             until = until or now
         if since is None:
             continue
-        lasted = (until or now) - since
-        due = until is not None or noted_at is None or now - noted_at >= _AGAIN_S
-        if lasted >= _LEAST_S and due:
+        duration_s = (until or now) - since
+        is_due = until is not None or noted_at is None or now - noted_at >= _AGAIN_S
+        if duration_s >= _LEAST_S and is_due:
             note = SpoolNote(
                 gateway=gateway,
                 since_ms=round(since * _MS),

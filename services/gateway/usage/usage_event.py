@@ -99,8 +99,8 @@ class UsageEventWriter:
     def write_nowait(self, usage: TokenUsage | None, usage_source: UsageSource) -> None:
         """For a call that is being cancelled."""
         if not self._is_written:
-            stopped = self._metered("upstream_error", 503, usage, usage_source, "gateway_stopped")
-            self._meter.enqueue_nowait(stopped)
+            metered = self._metered("upstream_error", 503, usage, usage_source, "gateway_stopped")
+            self._meter.enqueue_nowait(metered)
 
     def _metered(
         self,

@@ -70,7 +70,7 @@ async def redis() -> AsyncIterator[Redis]:
         yield redis
 
 
-async def drained(backlog: Backlog) -> Drained:
+async def drain(backlog: Backlog) -> Drained:
     out = Drained()
     await backlog.drain(out.send, out.dead_letter, lambda _: True)
     assert backlog.is_empty()
@@ -82,7 +82,7 @@ async def test_batches_and_holds_come_back_in_order(spool: Spool) -> None:
     finished = Finished(user_id="acme", call_id="a", key_id=None, cost_nusd=3, tokens=4)
     await backlog.record_hold(hold("a"))
     await backlog.add([Metered(event("a"), finished), Metered(event("b"), None)])
-    out = await drained(backlog)
+    out = await drain(backlog)
     assert [record.holds for record in out.records] == [(hold("a"),), ()]
     assert out.records[0].process == backlog.process
     assert out.batches == [[], [Metered(event("a"), finished), Metered(event("b"), None)]]
@@ -92,10 +92,10 @@ async def test_batches_and_holds_come_back_in_order(spool: Spool) -> None:
 async def test_calls_that_begin_together_share_their_writes(spool: Spool) -> None:
     backlog = Backlog(spool)
     await asyncio.gather(*(backlog.record_hold(hold(str(n))) for n in range(50)))
-    out = await drained(backlog)
+    out = await drain(backlog)
     assert len(out.records) < 10
-    noted = [each.call_id for record in out.records for each in record.holds]
-    assert noted == [str(n) for n in range(50)]
+    call_ids = [each.call_id for record in out.records for each in record.holds]
+    assert call_ids == [str(n) for n in range(50)]
 
 
 async def test_an_unreadable_record_is_dead_lettered_and_the_rest_is_sent(spool: Spool) -> None:
@@ -104,7 +104,7 @@ async def test_an_unreadable_record_is_dead_lettered_and_the_rest_is_sent(spool:
     await spool.append(msgspec.msgpack.encode(BacklogRecord(encode_batch([event("a")]), ())))
     await spool.append(msgspec.msgpack.encode(BacklogRecord(b"\xc1 no batch", (None,))))
     await backlog.record_hold(hold("b"))
-    out = await drained(backlog)
+    out = await drain(backlog)
     assert len(out.dead_lettered) == 3
     assert [record.holds for record in out.records] == [(hold("b"),)]
 
@@ -120,19 +120,19 @@ class Calls:
 
     def __init__(self, *open_calls: str) -> None:
         self.open = open_calls
-        self.of_which_told: list[str] = []
+        self.known_to_redis: list[str] = []
 
     def is_open(self, call_id: str) -> bool:
         return call_id in self.open
 
     def redis_has_hold(self, call_id: str) -> None:
-        self.of_which_told.append(call_id)
+        self.known_to_redis.append(call_id)
 
     def closed_calls(self) -> ClosedCalls:
         return {}
 
-    def spool_is_drained(self, closed: ClosedCalls, *, but: Collection[int] = ()) -> None:
-        assert (closed, but) == ({}, {})
+    def spool_is_drained(self, closed: ClosedCalls, *, except_shards: Collection[int] = ()) -> None:
+        assert (closed, except_shards) == ({}, {})
 
 
 async def test_holds_are_taken_except_for_finished_calls(spool: Spool, redis: Redis) -> None:
@@ -145,7 +145,7 @@ async def test_holds_are_taken_except_for_finished_calls(spool: Spool, redis: Re
     meter = Meter(holds, mine, Breakers(ONE, 1.0), cast("Admissions", calls))
     assert await meter.drain_backlog() == 3
     assert await holds.renew("acme", ["open", "over", "orphan"], lease_s=60) == ["over"]
-    assert calls.of_which_told == ["open", "orphan"]
+    assert calls.known_to_redis == ["open", "orphan"]
     assert [user async for page in holds.accounts(0) for user, _ in page] == ["acme"]
     assert await holds.held("acme") == 14
 
@@ -165,7 +165,7 @@ async def test_the_events_of_tagged_calls_fit_in_the_room_they_reserved(tmp_path
                 await spool.append(bytes(size))
 
     for number in range(3):
-        tagged = msgspec.structs.replace(event(f"call-{number}"), tags=tags)
-        await backlog.add([Metered(tagged, None)])
-    assert len((await drained(backlog)).batches[-1]) == 1
+        tagged_event = msgspec.structs.replace(event(f"call-{number}"), tags=tags)
+        await backlog.add([Metered(tagged_event, None)])
+    assert len((await drain(backlog)).batches[-1]) == 1
     spool.close()

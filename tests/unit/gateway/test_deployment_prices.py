@@ -55,22 +55,22 @@ def test_the_region_follows_from_the_address(base_url: str | None, region: str |
 )
 def test_the_hold_depends_on_the_region(region: str | None, usd: float) -> None:
     target = msgspec.structs.replace(_TARGET, region=region)
-    priced = DeploymentPrices().priced(target, _PRICE)
-    assert hold(priced) == round(usd * 10**9)
-    assert hold(priced, fast=True) == 2 * hold(priced)
+    version = DeploymentPrices().price_at(target, _PRICE)
+    assert hold(version) == round(usd * 10**9)
+    assert hold(version, fast=True) == 2 * hold(version)
 
 
 def test_a_multiplier_is_on_the_whole_price() -> None:
     target = msgspec.structs.replace(_TARGET, multiplier=Decimal("0.5"))
-    assert DeploymentPrices().priced(target, _PRICE).multiplier == Decimal("1.5")
+    assert DeploymentPrices().price_at(target, _PRICE).multiplier == Decimal("1.5")
 
 
 def test_the_same_object_comes_again_until_price_or_deployment_changes() -> None:
     prices = DeploymentPrices()
     target = msgspec.structs.replace(_TARGET, multiplier=Decimal(2))
-    first = prices.priced(target, _PRICE)
-    assert prices.priced(target, _PRICE) is first
+    first = prices.price_at(target, _PRICE)
+    assert prices.price_at(target, _PRICE) is first
     dearer = msgspec.structs.replace(target, multiplier=Decimal(4))
-    assert prices.priced(dearer, _PRICE).multiplier == 12
-    assert prices.priced(target, price(multiplier=Decimal(5))).multiplier == 10
-    assert prices.priced(_TARGET, _PRICE) is _PRICE
+    assert prices.price_at(dearer, _PRICE).multiplier == 12
+    assert prices.price_at(target, price(multiplier=Decimal(5))).multiplier == 10
+    assert prices.price_at(_TARGET, _PRICE) is _PRICE

@@ -36,7 +36,7 @@ TIERED = price(
 )
 
 
-def held(
+def held_nusd(
     version: PriceVersion,
     *,
     input_tokens: int = 100,
@@ -77,24 +77,24 @@ def test_kept_rates_are_those_of_the_request(features: BillableFeatures) -> None
             features=features,
         )
         for _ in range(2):
-            found = held(
+            amount = held_nusd(
                 TIERED, input_tokens=input_tokens, service_tier=service_tier, features=features
             )
-            assert found == expected, (input_tokens, service_tier)
+            assert amount == expected, (input_tokens, service_tier)
 
 
 def test_another_price_of_the_same_id_has_rates_of_its_own() -> None:
-    assert held(TIERED) == 100 * 6_000 + 50 * 30_000
+    assert held_nusd(TIERED) == 100 * 6_000 + 50 * 30_000
     dearer = msgspec.structs.replace(TIERED, rates=rates(input="9", output="45"))
-    assert held(dearer) == 100 * 9_000 + 50 * 45_000
-    assert held(TIERED) == 100 * 6_000 + 50 * 30_000
+    assert held_nusd(dearer) == 100 * 9_000 + 50 * 45_000
+    assert held_nusd(TIERED) == 100 * 6_000 + 50 * 30_000
 
 
 def test_kept_rates_are_bounded() -> None:
     for n in range(1_500):
-        held(msgspec.structs.replace(TIERED, price_id=f"price-{n}"))
-        held(TIERED, service_tier=f"tier-{n}")
-    assert len(module._kept) <= 1_000
+        held_nusd(msgspec.structs.replace(TIERED, price_id=f"price-{n}"))
+        held_nusd(TIERED, service_tier=f"tier-{n}")
+    assert len(module._rates_cache) <= 1_000
 
 
 @pytest.mark.parametrize("service_tier", [None, "auto", "priority", "fast", "turbo"])
@@ -117,7 +117,7 @@ def test_a_call_that_may_be_served_fast_is_held_for_at_that_price(
         model="gpt-5.5",
         region=region_of("https://api.openai.com/v1"),
     )
-    price_there = DeploymentPrices().priced(target, model.price)
-    priced = PricedRequest(request=request, prices={"d": price_there}, input_tokens=48)
+    deployment_price = DeploymentPrices().price_at(target, model.price)
+    priced = PricedRequest(request=request, prices={"d": deployment_price}, input_tokens=48)
     # 48 x 12.50 and 10,000 x 75.
     assert hold_amount(priced, AT_COST, 4_096) == 750_600_000

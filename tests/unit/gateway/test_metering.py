@@ -53,16 +53,16 @@ class Calls:
     """Stands for the admissions: the closed calls, and their costs."""
 
     def __init__(self) -> None:
-        self.over: list[tuple[str, int]] = []
+        self.closed: list[tuple[str, int]] = []
 
     def close_call(self, call_id: str, cost_nusd: int) -> None:
-        self.over.append((call_id, cost_nusd))
+        self.closed.append((call_id, cost_nusd))
 
     def closed_calls(self) -> ClosedCalls:
         """Nothing counts here."""
         return {}
 
-    def spool_is_drained(self, closed: ClosedCalls, *, but: Collection[int] = ()) -> None:
+    def spool_is_drained(self, closed: ClosedCalls, *, except_shards: Collection[int] = ()) -> None:
         """Nothing counts here."""
 
 
@@ -87,7 +87,7 @@ class Stage:
             drain_pause_s=0.01,
         )
 
-    async def queued(self) -> int:
+    async def queued_jobs(self) -> int:
         return int(await self.redis.zcard(QUEUE))
 
 
@@ -125,7 +125,7 @@ async def test_a_call_stays_open_until_its_event_is_durable(stage: Stage) -> Non
 
     stage.holds.away = False
     await waiting
-    assert await stage.queued() == 1
+    assert await stage.queued_jobs() == 1
     meter.require_writable("acme")
     await meter.check()
 
@@ -138,16 +138,16 @@ async def test_a_client_that_waited_too_long_gets_an_error_and_its_event_is_kept
         with pytest.raises(AnswerWithheld):
             await meter.enqueue(metered(call_id))
     assert meter.in_memory() == 2
-    assert stage.calls.over == []
+    assert stage.calls.closed == []
 
     stage.holds.away = False
     draining = asyncio.create_task(meter.drain_spool())
     async with asyncio.timeout(5):
-        while len(stage.calls.over) < 2:
+        while len(stage.calls.closed) < 2:
             await asyncio.sleep(0.01)
     draining.cancel()
-    assert stage.calls.over == [("a", 3), ("b", 3)]
-    assert await stage.queued() == 2
+    assert stage.calls.closed == [("a", 3), ("b", 3)]
+    assert await stage.queued_jobs() == 2
     assert meter.in_memory() == 0
 
 
@@ -159,7 +159,7 @@ async def test_a_stopping_process_tries_until_its_end(stage: Stage) -> None:
     await asyncio.sleep(0)
     stage.holds.away = False
     await closing
-    assert await stage.queued() == 1
+    assert await stage.queued_jobs() == 1
 
 
 async def test_events_lost_with_the_process_can_be_posted_from_its_log(
@@ -182,7 +182,7 @@ async def test_events_lost_with_the_process_can_be_posted_from_its_log(
     other = Stage(stage.redis, directory, spool_bytes=1)
     other.holds.away = False
     assert await other.meter().drain_backlog() == 2
-    assert await stage.queued() == 2
+    assert await stage.queued_jobs() == 2
     other.spool.close()
 
 
@@ -223,6 +223,6 @@ async def test_an_unreplicated_event_is_spooled_while_redis_admits(tmp_path: Pat
         assert await meter.drain_backlog() == 1
         assert stage.spool.is_empty()
         # The ledger posts the same event once.
-        assert await stage.queued() == 2
+        assert await stage.queued_jobs() == 2
         await meter.close()
         stage.spool.close()

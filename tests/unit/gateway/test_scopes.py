@@ -70,8 +70,8 @@ def test_a_key_with_a_rate_alone_has_a_scope(limits: Limits) -> None:
 def test_a_refusal_states_the_budget_and_its_end() -> None:
     caller = principal({"budgets": (DAILY,)}, budgets=(TOTAL,), time_zone="Asia/Kathmandu")
     budgets = budgets_now(caller, AT)
-    over = OverBudget(LimitScope(key_id="key-1"), PeriodLimit("2026-11-25", 500), 300, 100)
-    error = over_budget(over, budgets, caller, 101)
+    refusal = OverBudget(LimitScope(key_id="key-1"), PeriodLimit("2026-11-25", 500), 300, 100)
+    error = over_budget(refusal, budgets, caller, 101)
     assert isinstance(error, BudgetExceeded)
     for part in (
         "this API key",
@@ -82,17 +82,17 @@ def test_a_refusal_states_the_budget_and_its_end() -> None:
         "ends at 2026-11-25T18:15:00+00:00",
     ):
         assert part in error.message
-    whole = over_budget(
+    account_error = over_budget(
         OverBudget(LimitScope(), PeriodLimit("total", 2_000_000_000), 0, 0), budgets, caller, 1
     )
-    assert "account 'acme'" in whole.message
-    assert "has no end" in whole.message
+    assert "account 'acme'" in account_error.message
+    assert "has no end" in account_error.message
 
 
 def test_a_limit_lowered_for_redis_is_reported_unlowered() -> None:
     caller = principal(budgets=(DAILY,))
-    over = OverBudget(LimitScope(), PeriodLimit("2026-11-24", 500 - 40), 300, 100)
-    message = over_budget(over, budgets_now(caller, AT), caller, 1).message
+    refusal = OverBudget(LimitScope(), PeriodLimit("2026-11-24", 500 - 40), 300, 100)
+    message = over_budget(refusal, budgets_now(caller, AT), caller, 1).message
     assert "limit 0.0000005 USD" in message
     assert "under way 0.00000014" in message
 
@@ -201,14 +201,14 @@ def test_a_replaced_account_or_key_has_new_scopes() -> None:
     caller = principal(budgets=(DAILY,))
     current = CurrentScopes()
     assert current.of(caller, AT).scopes == [LimitScope(budgets=(PeriodLimit("2026-11-24", 500),))]
-    raised = msgspec.structs.replace(caller.account, budgets=())
-    assert current.of(Principal(caller.key, raised), AT).scopes == [LimitScope()]
+    new_account = msgspec.structs.replace(caller.account, budgets=())
+    assert current.of(Principal(caller.key, new_account), AT).scopes == [LimitScope()]
     limited_key = msgspec.structs.replace(caller.key, limits=Limits(parallel_calls=1))
-    assert len(current.of(Principal(limited_key, raised), AT).scopes) == 2
+    assert len(current.of(Principal(limited_key, new_account), AT).scopes) == 2
 
 
 def test_kept_scopes_are_bounded() -> None:
     current = CurrentScopes(max_kept=3)
     for number in range(10):
         current.of(principal({"key_id": f"key-{number}"}), AT)
-    assert len(current._kept) <= 3
+    assert len(current._cache) <= 3

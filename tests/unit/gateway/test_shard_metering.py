@@ -35,11 +35,11 @@ class Calls:
     """Stands for the admissions."""
 
     def __init__(self) -> None:
-        self.over: list[str] = []
+        self.closed: list[str] = []
         self.away_at_drain: list[set[int]] = []
 
     def close_call(self, call_id: str, cost_nusd: int) -> None:
-        self.over.append(call_id)
+        self.closed.append(call_id)
 
     def is_open(self, call_id: str) -> bool:
         return True
@@ -50,8 +50,8 @@ class Calls:
     def closed_calls(self) -> ClosedCalls:
         return {}
 
-    def spool_is_drained(self, closed: ClosedCalls, *, but: Collection[int] = ()) -> None:
-        self.away_at_drain.append(set(but))
+    def spool_is_drained(self, closed: ClosedCalls, *, except_shards: Collection[int] = ()) -> None:
+        self.away_at_drain.append(set(except_shards))
 
 
 class Stage:
@@ -94,18 +94,18 @@ class Stage:
             event=call_id.encode(),
         )
 
-    async def queued(self) -> list[list[str]]:
+    async def queued_calls(self) -> list[list[str]]:
         """The calls that wait, by shard."""
-        found = []
+        call_ids = []
         for queue in queues_of(self.shards):
             calls = []
             for job_id in await self.redis.zrange(queue.name, 0, -1):
                 job = await self.redis.get(job_key_prefix.encode() + job_id)
                 assert job is not None
                 calls += [decode_event(raw).call_id for raw in split_batch(decode_job(job)["a"][0])]
-            found.append(sorted(calls))
+            call_ids.append(sorted(calls))
         await shard_by_key(self.redis, self.shards)
-        return found
+        return call_ids
 
 
 @asynccontextmanager
@@ -142,7 +142,7 @@ async def test_each_event_is_enqueued_once_beside_the_hold_that_it_resizes(stage
     await asyncio.gather(
         *(meter.enqueue(stage.metered(shard, call)) for shard in SHARDS for call in ("a", "b"))
     )
-    assert await stage.queued() == [["a", "b"]] * 4
+    assert await stage.queued_calls() == [["a", "b"]] * 4
     # Events that came at once share a job.
     assert sorted(stage.holds.sent) == [0, 1, 2, 3]
     for user_id in stage.users:
@@ -156,7 +156,7 @@ async def test_an_event_of_a_shard_that_is_away_is_spooled_and_the_others_do_not
     stage.holds.away = {1}
     meter = stage.meter()
     await asyncio.gather(*(meter.enqueue(stage.metered(shard, "a")) for shard in SHARDS))
-    assert await stage.queued() == [["a"], [], ["a"], ["a"]]
+    assert await stage.queued_calls() == [["a"], [], ["a"], ["a"]]
     assert [breaker.is_open for breaker in stage.breakers.by_shard] == [False, True, False, False]
     assert not stage.breakers.shared.is_open
     assert not stage.spool.is_empty()
@@ -179,7 +179,7 @@ async def test_without_room_in_the_spool_only_that_shard_refuses_calls(roomless:
     assert not waiting.done()
     stage.holds.away = set()
     await waiting
-    assert await stage.queued() == [["b"], ["a"], ["b"], ["b"]]
+    assert await stage.queued_calls() == [["b"], ["a"], ["b"], ["b"]]
     meter.require_writable(stage.users[1])
     await meter.close()
 
@@ -196,11 +196,11 @@ async def test_an_event_whose_client_got_an_error_is_written_once_its_shard_is_b
     draining = asyncio.create_task(meter.drain_spool())
     stage.holds.away = set()
     async with asyncio.timeout(5):
-        while not stage.calls.over:
+        while not stage.calls.closed:
             await asyncio.sleep(0.01)
     draining.cancel()
-    assert stage.calls.over == ["a"]
-    assert await stage.queued() == [[], [], ["a"], []]
+    assert stage.calls.closed == ["a"]
+    assert await stage.queued_calls() == [[], [], ["a"], []]
     assert meter.in_memory() == 0
 
 
@@ -213,7 +213,7 @@ async def test_spooled_events_of_a_shard_that_is_away_let_the_others_pass(stage:
 
     stage.holds.away = {1}
     assert await meter.drain_backlog() == 2
-    assert await stage.queued() == [[], [], ["a", "b"], []]
+    assert await stage.queued_calls() == [[], [], ["a", "b"], []]
     assert stage.calls.away_at_drain == [{1}]
     assert [breaker.is_open for breaker in stage.breakers.by_shard] == [False, True, False, False]
     # What was sent is not sent again, and new records come behind.
@@ -223,7 +223,7 @@ async def test_spooled_events_of_a_shard_that_is_away_let_the_others_pass(stage:
 
     stage.holds.away = set()
     assert await meter.drain_backlog() == 3
-    assert await stage.queued() == [[], ["a", "b", "c"], ["a", "b"], []]
+    assert await stage.queued_calls() == [[], ["a", "b", "c"], ["a", "b"], []]
     assert stage.spool.is_empty()
     assert not any(breaker.is_open for breaker in stage.breakers.by_shard)
 
@@ -236,7 +236,7 @@ async def test_a_new_master_has_the_scripts_before_it_gets_a_batch(stage: Stage)
     stage.holds.away, stage.holds.taken_over = set(), {1}
     assert await meter.drain_backlog() == 1
     assert stage.holds.sent == [1]
-    assert await stage.queued() == [[], ["a"], [], []]
+    assert await stage.queued_calls() == [[], ["a"], [], []]
 
 
 async def test_while_no_shard_answers_nothing_is_sent(stage: Stage) -> None:
@@ -258,15 +258,15 @@ async def test_a_record_of_several_shards_is_sent_in_parts(stage: Stage, tmp_pat
     stage.holds.away = {1, 2}
     meter = stage.meter()
     assert await meter.drain_backlog() == 0
-    assert await stage.queued() == [["a"], [], [], ["a"]]
+    assert await stage.queued_calls() == [["a"], [], [], ["a"]]
     stage.holds.away = {2}
     assert await meter.drain_backlog() == 0
-    assert (await stage.queued())[1] == ["a"]
+    assert (await stage.queued_calls())[1] == ["a"]
     stage.spool.close()
 
     next_one = Stage(stage.redis, tmp_path, spool_bytes=1024**2)
     assert await next_one.meter().drain_backlog() == 1
-    assert all("a" in calls for calls in await stage.queued())
+    assert all("a" in calls for calls in await stage.queued_calls())
     assert next_one.spool.is_empty()
     for user_id in stage.users:
         assert await stage.holds.held(user_id) == 3
@@ -307,7 +307,7 @@ async def test_a_gateway_killed_between_two_shards_leaves_the_other_call_to_the_
     for shard in (0, 1):
         dying.enqueue_nowait(stage.metered(shard, "a"))
     async with asyncio.timeout(5):
-        while not (await stage.queued())[0]:
+        while not (await stage.queued_calls())[0]:
             await asyncio.sleep(0)
     stage.holds.away = set()
     assert await stage.holds.sweep(stage.users[0], limit=10) == []

@@ -203,7 +203,7 @@ async def test_accounts_without_open_calls_are_not_kept() -> None:
     desk.end(await desk.without(100), 0)
     assert await desk.without(10 * LIMIT) is None
     assert not desk.gate._held
-    assert not desk.gate._taken
+    assert not desk.gate._own_use
 
 
 async def test_a_shard_that_is_away_keeps_what_its_calls_used_and_others_do_not() -> None:
