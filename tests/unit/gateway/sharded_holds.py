@@ -20,7 +20,7 @@ class ShardedHolds(HoldStore):
         self.away: set[int] = set()
         # Their replica has just become master: the first command finds it, and it has no scripts.
         self.taken_over: set[int] = set()
-        self.asked: list[int] = []
+        self.asked_shards: list[int] = []
         self.sent: list[int] = []
 
     async def admit(self, user_id: str, *args: Any, **options: Any) -> Admission:
@@ -54,7 +54,7 @@ class ShardedHolds(HoldStore):
         return await super().transact(transaction)
 
     def _check(self, shard: int) -> None:
-        self.asked.append(shard)
+        self.asked_shards.append(shard)
         if shard in self.away:
             raise RedisError("away")
 

@@ -64,7 +64,7 @@ class ByBytes:
         return by_bytes(len(text))
 
 
-class Relayed(NamedTuple):
+class RelayResult(NamedTuple):
     """What a client got, and how the relay says that it ended; `last_bytes` end `body`."""
 
     body: bytes
@@ -81,7 +81,7 @@ class Relayed(NamedTuple):
         return self.reported
 
 
-def named(kind: str, **fields: Any) -> bytes:
+def frame_of(kind: str, **fields: Any) -> bytes:
     """A frame of the formats with named events."""
     return f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n".encode()
 
@@ -105,39 +105,39 @@ def messages_stream(texts: Iterable[str], *, tool: str | None = None) -> list[by
         block = {"type": "tool_use", "id": "t", "name": tool, "input": {}}  # type: ignore[dict-item]
     kind, field = ("text_delta", "text") if tool is None else ("input_json_delta", "partial_json")
     return [
-        named("message_start", message={"id": "m-1", "usage": MESSAGES_START_USAGE}),
-        named("content_block_start", index=0, content_block=block),
-        named("ping"),
+        frame_of("message_start", message={"id": "m-1", "usage": MESSAGES_START_USAGE}),
+        frame_of("content_block_start", index=0, content_block=block),
+        frame_of("ping"),
         *(
-            named("content_block_delta", index=0, delta={"type": kind, field: text})
+            frame_of("content_block_delta", index=0, delta={"type": kind, field: text})
             for text in texts
         ),
-        named("content_block_stop", index=0),
-        named("message_delta", delta={"stop_reason": "end_turn"}, usage=MESSAGES_END_USAGE),
-        named("message_stop"),
+        frame_of("content_block_stop", index=0),
+        frame_of("message_delta", delta={"stop_reason": "end_turn"}, usage=MESSAGES_END_USAGE),
+        frame_of("message_stop"),
     ]
 
 
 def responses_stream(texts: Iterable[str], end: str = "completed") -> list[bytes]:
     """A whole response; `end` is how it ends."""
-    whole = {"id": "r-1", "status": end, "usage": RESPONSES_USAGE, "service_tier": "default"}
+    response = {"id": "r-1", "status": end, "usage": RESPONSES_USAGE, "service_tier": "default"}
     return [
-        named("response.created", response={"id": "r-1", "usage": None}),
-        *(named("response.output_text.delta", delta=text) for text in texts),
-        named("response.output_text.done", text="".join(texts)),
-        named(f"response.{end}", response=whole),
+        frame_of("response.created", response={"id": "r-1", "usage": None}),
+        *(frame_of("response.output_text.delta", delta=text) for text in texts),
+        frame_of("response.output_text.done", text="".join(texts)),
+        frame_of(f"response.{end}", response=response),
     ]
 
 
 def payloads(body: bytes) -> list[Any]:
     """The data of a body's frames, decoded where it is JSON; comments are passed over."""
-    found: list[Any] = []
+    decoded: list[Any] = []
     for frame in body.replace(b"\r\n", b"\n").split(b"\n\n"):
         for line in frame.split(b"\n"):
             if line.startswith(b"data:"):
                 text = line[5:].strip()
-                found.append("[DONE]" if text == b"[DONE]" else json.loads(text))
-    return found
+                decoded.append("[DONE]" if text == b"[DONE]" else json.loads(text))
+    return decoded
 
 
 def cut(body: bytes, places: Iterable[int]) -> list[bytes]:
@@ -146,7 +146,7 @@ def cut(body: bytes, places: Iterable[int]) -> list[bytes]:
     return [body[start:end] for start, end in itertools.pairwise(edges)]
 
 
-class Told:
+class ScriptedTranslation:
     """A translation to chat of a provider that speaks it."""
 
     def __init__(self, usage: Callable[[], TokenUsage | None]) -> None:
@@ -177,20 +177,20 @@ class Told:
         return FORMATS["chat"].error_frame(error, "")
 
 
-def relayed(
+def relay(
     client_format: Format,
     request: CallRequest,
     reads: Sequence[bytes],
     *,
     input_tokens: int = 100,
     fault: Exception | None = None,
-    told: Callable[[], TokenUsage | None] | None = None,
-) -> Relayed:
+    reported: Callable[[], TokenUsage | None] | None = None,
+) -> RelayResult:
     """What comes of a provider's stream that arrives in those reads, and may then fail.
 
-    `told`: it is a translation, which knows what the provider has reported.
+    `reported`: it is a translation, which knows what the provider has reported.
     """
-    return asyncio.run(_relay(client_format, request, reads, input_tokens, fault, told))
+    return asyncio.run(_relay(client_format, request, reads, input_tokens, fault, reported))
 
 
 async def _relay(
@@ -199,8 +199,8 @@ async def _relay(
     reads: Sequence[bytes],
     input_tokens: int,
     fault: Exception | None,
-    told: Callable[[], TokenUsage | None] | None,
-) -> Relayed:
+    reported: Callable[[], TokenUsage | None] | None,
+) -> RelayResult:
     sent: list[bytes] = []
 
     async def chunks() -> AsyncGenerator[bytes, None]:
@@ -222,14 +222,17 @@ async def _relay(
 
     call = new_call(client_format, now_ms=NOW_MS, entropy=bytes)
     # Nothing of it is left to count, so that the tests choose the estimate.
-    counted = msgspec.structs.replace(request, fields={})
+    empty_request = msgspec.structs.replace(request, fields={})
     priced = PricedRequest(
-        request=counted, prices={}, input_tokens=input_tokens, continued_tokens=input_tokens
+        request=empty_request, prices={}, input_tokens=input_tokens, continued_tokens=input_tokens
     )
     stream = Stream(
-        headers=[], chunks=chunks(), close=close, translation=None if told is None else Told(told)
+        headers=[],
+        chunks=chunks(),
+        close=close,
+        translation=None if reported is None else ScriptedTranslation(reported),
     )
-    relay = StreamRelay(
+    stream_relay = StreamRelay(
         call,
         priced,
         stream,
@@ -239,9 +242,9 @@ async def _relay(
         estimator=Estimator(ByBytes()),
         keepalive_s=60,
     )
-    end = await relay.run([])
-    await relay.send_last(end.last_bytes)
-    return Relayed(
+    end = await stream_relay.run([])
+    await stream_relay.send_last(end.last_bytes)
+    return RelayResult(
         b"".join(sent),
         end.last_bytes,
         end.status,

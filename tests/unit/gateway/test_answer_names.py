@@ -13,10 +13,10 @@ CREATED = b'data: {"type":"response.created","response":{"id":"r","model":"gpt-5
 
 def test_a_whole_answer_changes_its_model_alone() -> None:
     body = b'{"id": "c", "choices": [{"model":  1.50}], "model": "gpt-4o-2024", "usage": null}'
-    told = renamed(body, "fast")
-    assert json.loads(told) == {**json.loads(body), "model": "fast"}
+    renamed_body = renamed(body, "fast")
+    assert json.loads(renamed_body) == {**json.loads(body), "model": "fast"}
     # Of the rest, the provider's own bytes.
-    assert b'[{"model":  1.50}]' in told
+    assert b'[{"model":  1.50}]' in renamed_body
 
 
 @pytest.mark.parametrize("body", [b'{"id":"c"}', b"[1]", b"<html>", b""])
@@ -42,8 +42,8 @@ def test_a_frame_changes_its_model_alone(frame: bytes, told: bytes) -> None:
 def test_models_in_the_text_of_an_answer_stay() -> None:
     rename = renaming("fast")
     rename(CHUNK)
-    said = json.dumps({"choices": [{"delta": {"content": '{"model":"gpt-4o-2024"}'}}]})
-    frame = f"data: {said}\n\n".encode()
+    chunk = json.dumps({"choices": [{"delta": {"content": '{"model":"gpt-4o-2024"}'}}]})
+    frame = f"data: {chunk}\n\n".encode()
     assert rename(frame) == frame
 
 

@@ -25,9 +25,9 @@ def features(client_format: Format, **fields: Any) -> BillableFeatures:
 
 
 def test_a_plain_call_has_plain_reach() -> None:
-    said = [{"role": "user", "content": "What is an audio input? \u00e9 <b> \x1f"}]
-    assert features(CHAT, messages=said, tools=[{"type": "function"}]) is PLAIN_TEXT
-    assert features(MESSAGES, messages=said, max_tokens=5) is PLAIN_TEXT
+    turns = [{"role": "user", "content": "What is an audio input? \u00e9 <b> \x1f"}]
+    assert features(CHAT, messages=turns, tools=[{"type": "function"}]) is PLAIN_TEXT
+    assert features(MESSAGES, messages=turns, max_tokens=5) is PLAIN_TEXT
     assert features(RESPONSES, input="Hi", tools=[{"type": "mcp"}, {}]) is PLAIN_TEXT
     assert features(EMBEDDINGS, input="Hi") is PLAIN_TEXT
 
@@ -42,19 +42,19 @@ def test_a_plain_call_has_plain_reach() -> None:
 )
 def test_cache_control_reaches_cache_writes(control: dict[str, str], hour_long: bool) -> None:
     block = {"type": "text", "text": "Hi", "cache_control": control}
-    for placed in (
+    for fields in (
         {"system": [block]},
         {"cache_control": control},
         {"tools": [{"name": "t", "cache_control": control}]},
     ):
-        found = features(MESSAGES, max_tokens=5, messages=[], **placed)
+        found = features(MESSAGES, max_tokens=5, messages=[], **fields)
         assert found == BillableFeatures(cache_writes=True, long_writes=hour_long)
 
 
 def test_audio_is_reached() -> None:
     part = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
-    heard = [{"role": "user", "content": [part]}]
-    assert features(CHAT, messages=heard) == BillableFeatures(audio_input=True)
+    turns = [{"role": "user", "content": [part]}]
+    assert features(CHAT, messages=turns) == BillableFeatures(audio_input=True)
     assert features(CHAT, messages=[], modalities=["text"]) is PLAIN_TEXT
     assert features(CHAT, messages=[], modalities=["text", "audio"]) == BillableFeatures(
         audio_output=True
@@ -199,15 +199,15 @@ def test_tools_that_cost_by_use_are_reached(
 
 def test_tools_that_items_of_a_conversation_add_are_reached() -> None:
     item = {"type": "additional_tools", "role": "developer", "tools": [{"type": "file_search"}]}
-    found = {"type": "tool_search_output", "tools": [{"type": "function"}, {"type": "x_search"}]}
-    said = [{"role": "user", "content": '"tools"'}, item, found]
-    offered = [{"type": "file_search"}, {"type": "tool_search"}]
-    assert features(RESPONSES, input=said, tools=offered).tools == {
+    output = {"type": "tool_search_output", "tools": [{"type": "function"}, {"type": "x_search"}]}
+    turns = [{"role": "user", "content": '"tools"'}, item, output]
+    tools = [{"type": "file_search"}, {"type": "tool_search"}]
+    assert features(RESPONSES, input=turns, tools=tools).tools == {
         "file_search": 20,
         "x_search": 10,
     }
     assert features(RESPONSES, input=[item]).tools == {"file_search": 10}
-    assert features(RESPONSES, input=[found], tools=offered[1:]).tools == {"x_search": 10}
+    assert features(RESPONSES, input=[output], tools=tools[1:]).tools == {"x_search": 10}
     assert features(RESPONSES, input=[{"role": "user", "content": '"tools"'}]) is PLAIN_TEXT
     assert features(RESPONSES, input=[5, {"tools": []}]) is PLAIN_TEXT
 

@@ -21,7 +21,7 @@ from services.gateway.endpoints.body_memory import BodyLease, BodyMemory
 _NEVER_S = 600.0
 
 
-def arriving(*parts: bytes, disconnect: bool = False) -> Receive:
+def receiver(*parts: bytes, disconnect: bool = False) -> Receive:
     """The messages of a request, one for each part; reading on after them is a failure."""
     messages: list[Message] = [
         {"type": "http.request", "body": part, "more_body": number < len(parts) or disconnect}
@@ -42,14 +42,14 @@ def limits(max_bytes: int, silence_s: float = _NEVER_S) -> BodyLimits:
 
 def beginning() -> tuple[Begin, list[tuple[int | None, bool]], BodyMemory]:
     """What makes leases, with what it was asked for, and the memory that they are of."""
-    asked: list[tuple[int | None, bool]] = []
+    lease_requests: list[tuple[int | None, bool]] = []
     memory = BodyMemory(max_bytes=10**9, max_account_bytes=10**9)
 
     async def begin(announced: int | None, is_late: bool) -> BodyLease:
-        asked.append((announced, is_late))
+        lease_requests.append((announced, is_late))
         return memory.lease("create", "acme", "key-1")
 
-    return begin, asked, memory
+    return begin, lease_requests, memory
 
 
 async def read(receive: Receive, headers: Headers, max_bytes: int) -> bytes:
@@ -58,17 +58,17 @@ async def read(receive: Receive, headers: Headers, max_bytes: int) -> bytes:
 
 @pytest.mark.parametrize("parts", [[b"abc"], [b"a", b"bc"], [b"", b"abc", b""]])
 async def test_parts_are_joined(parts: list[bytes]) -> None:
-    assert await read(arriving(*parts), [], 3) == b"abc"
+    assert await read(receiver(*parts), [], 3) == b"abc"
 
 
 async def test_a_body_at_the_limit_passes_and_one_byte_more_does_not() -> None:
-    assert await read(arriving(b"12", b"34"), [], 4) == b"1234"
+    assert await read(receiver(b"12", b"34"), [], 4) == b"1234"
     with pytest.raises(BodyTooLarge, match="limit of 4 bytes"):
-        await read(arriving(b"12", b"345"), [], 4)
+        await read(receiver(b"12", b"345"), [], 4)
 
 
 async def test_reading_stops_at_the_limit() -> None:
-    receive = arriving(b"12345", b"never read")
+    receive = receiver(b"12345", b"never read")
 
     with pytest.raises(BodyTooLarge):
         await read(receive, [], 4)
@@ -77,12 +77,12 @@ async def test_reading_stops_at_the_limit() -> None:
 
 async def test_an_announced_length_over_the_limit_is_rejected_unread() -> None:
     with pytest.raises(BodyTooLarge):
-        await read(arriving(), [(b"content-length", b"5")], 4)
+        await read(receiver(), [(b"content-length", b"5")], 4)
 
 
 async def test_a_client_that_disconnects_is_reported() -> None:
     with pytest.raises(ClientDisconnected):
-        await read(arriving(b"12", disconnect=True), [], 4)
+        await read(receiver(b"12", disconnect=True), [], 4)
 
 
 @pytest.mark.parametrize(
@@ -90,39 +90,39 @@ async def test_a_client_that_disconnects_is_reported() -> None:
     [b"application/json", b"Application/JSON; charset=utf-8", b"application/problem+json"],
 )
 async def test_json_media_types_are_accepted(content_type: bytes) -> None:
-    assert await read(arriving(b"{}"), [(b"content-type", content_type)], 4) == b"{}"
+    assert await read(receiver(b"{}"), [(b"content-type", content_type)], 4) == b"{}"
 
 
 @pytest.mark.parametrize("content_type", [b"text/plain", b"", b"multipart/form-data; boundary=x"])
 async def test_other_media_types_are_rejected_unread(content_type: bytes) -> None:
     with pytest.raises(UnsupportedMediaType, match="application/json"):
-        await read(arriving(), [(b"content-type", content_type)], 4)
+        await read(receiver(), [(b"content-type", content_type)], 4)
 
 
 async def test_a_small_complete_body_is_not_counted() -> None:
-    begin, asked, _ = beginning()
-    await read_body(arriving(b"x" * UNCOUNTED_BYTES), [], limits(10**6), begin)
-    assert asked == []
+    begin, lease_requests, _ = beginning()
+    await read_body(receiver(b"x" * UNCOUNTED_BYTES), [], limits(10**6), begin)
+    assert lease_requests == []
 
 
 async def test_a_large_complete_body_is_counted() -> None:
-    begin, asked, memory = beginning()
-    await read_body(arriving(b"x" * (UNCOUNTED_BYTES + 1)), [], limits(10**6), begin)
-    assert asked == [(None, False)]
+    begin, lease_requests, memory = beginning()
+    await read_body(receiver(b"x" * (UNCOUNTED_BYTES + 1)), [], limits(10**6), begin)
+    assert lease_requests == [(None, False)]
     assert memory.bytes == UNCOUNTED_BYTES + 1
 
 
 async def test_a_late_body_is_counted_however_small() -> None:
-    begin, asked, memory = beginning()
+    begin, lease_requests, memory = beginning()
     headers = [(b"content-length", b"3")]
-    await read_body(arriving(b"a", b"bc"), headers, limits(10**6), begin)
-    assert asked == [(3, True)]
+    await read_body(receiver(b"a", b"bc"), headers, limits(10**6), begin)
+    assert lease_requests == [(3, True)]
     assert memory.bytes == 3
     assert not memory.arriving
 
 
 async def test_a_refusal_comes_before_the_rest_of_the_body_is_read() -> None:
-    receive = arriving(b"1", b"never read")
+    receive = receiver(b"1", b"never read")
 
     async def refuse(_announced: int | None, _is_late: bool) -> BodyLease:
         raise PermissionError
@@ -136,12 +136,12 @@ async def test_a_body_refused_half_way_is_uncounted() -> None:
     """Others of the account would otherwise be refused with it, until its error is answered."""
     begin, _, memory = beginning()
     with pytest.raises(BodyTooLarge):
-        await read_body(arriving(b"12", b"345"), [], limits(4), begin)
+        await read_body(receiver(b"12", b"345"), [], limits(4), begin)
     assert (memory.bytes, dict(memory.arriving)) == (0, {})
 
 
 @asynccontextmanager
-async def hanging(*parts: bytes) -> AsyncIterator[tuple[Receive, asyncio.Event]]:
+async def stalled_client(*parts: bytes) -> AsyncIterator[tuple[Receive, asyncio.Event]]:
     """A client that sends some parts and then nothing; the event is set once it is asked again."""
     messages: list[Message] = [
         {"type": "http.request", "body": part, "more_body": True} for part in parts
@@ -160,7 +160,7 @@ async def hanging(*parts: bytes) -> AsyncIterator[tuple[Receive, asyncio.Event]]
 
 @pytest.mark.parametrize("parts", [[], [b"a"], [b"a", b"b"]], ids=len)
 async def test_a_stalled_body_is_a_408(parts: list[bytes]) -> None:
-    async with hanging(*parts) as (receive, is_waiting):
+    async with stalled_client(*parts) as (receive, is_waiting):
         with pytest.raises(RequestTimeout):
             await read_body(receive, [], limits(10, silence_s=0.01), beginning()[0])
         assert is_waiting.is_set()
@@ -193,7 +193,7 @@ async def test_a_late_part_is_awaited() -> None:
 
 
 async def test_a_cancelled_reader_stops_waiting() -> None:
-    async with hanging() as (receive, is_waiting):
+    async with stalled_client() as (receive, is_waiting):
         reading = asyncio.create_task(read(receive, [], 10))
         await is_waiting.wait()
         reading.cancel()

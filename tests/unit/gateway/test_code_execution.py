@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from services.gateway.formats import MESSAGES
-from tests.unit.gateway.streams import MESSAGES_END_USAGE, messages_stream, named, relayed
+from tests.unit.gateway.streams import MESSAGES_END_USAGE, frame_of, messages_stream, relay
 
 REQUEST = MESSAGES.decode(b'{"model": "m", "stream": true}')
 USAGE = {"input_tokens": 5, "output_tokens": 2}
@@ -30,12 +30,12 @@ def test_a_message_names_its_container(fields: Any, uses: dict[str, int]) -> Non
 
 
 def test_a_stream_names_its_container_at_its_start_or_end() -> None:
-    assert relayed(MESSAGES, REQUEST, messages_stream(["Hi"])).usage.tool_uses == {}
+    assert relay(MESSAGES, REQUEST, messages_stream(["Hi"])).usage.tool_uses == {}
     container = {"id": "c1"}
     frames = messages_stream(["Hi"])
-    frames[0] = named("message_start", message={"usage": USAGE, "container": container})
-    assert relayed(MESSAGES, REQUEST, frames).usage.tool_uses == RAN
+    frames[0] = frame_of("message_start", message={"usage": USAGE, "container": container})
+    assert relay(MESSAGES, REQUEST, frames).usage.tool_uses == RAN
     frames = messages_stream(["Hi"])
-    ended = {"stop_reason": "end_turn", "container": container}
-    frames[-2] = named("message_delta", delta=ended, usage=MESSAGES_END_USAGE)
-    assert relayed(MESSAGES, REQUEST, frames).usage.tool_uses == RAN
+    delta = {"stop_reason": "end_turn", "container": container}
+    frames[-2] = frame_of("message_delta", delta=delta, usage=MESSAGES_END_USAGE)
+    assert relay(MESSAGES, REQUEST, frames).usage.tool_uses == RAN

@@ -11,13 +11,13 @@ from services.gateway.upstream.credentials import Credentials
 @pytest.fixture
 def secrets(tmp_path: Path) -> Path:
     """As Kubernetes mounts a secret: every file is a link into a directory of its version."""
-    mounted = tmp_path / "secrets"
-    (mounted / "..2026_11_24").mkdir(parents=True)
-    (mounted / "..2026_11_24" / "azure-key").write_text(" sk-azure\n")
-    (mounted / "..data").symlink_to("..2026_11_24")
-    (mounted / "azure-key").symlink_to("..data/azure-key")
+    directory = tmp_path / "secrets"
+    (directory / "..2026_11_24").mkdir(parents=True)
+    (directory / "..2026_11_24" / "azure-key").write_text(" sk-azure\n")
+    (directory / "..data").symlink_to("..2026_11_24")
+    (directory / "azure-key").symlink_to("..data/azure-key")
     (tmp_path / "outside").write_text("sk-outside")
-    return mounted
+    return directory
 
 
 def test_a_credential_from_a_variable(secrets: Path) -> None:

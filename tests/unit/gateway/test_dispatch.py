@@ -85,7 +85,7 @@ class Stage:
             clock=lambda: self.now_s,
         )
 
-    def gives(self, name: str, *outcomes: Outcome) -> None:
+    def script(self, name: str, *outcomes: Outcome) -> None:
         """In that order; the last one from then on."""
         self.outcomes[name] = list(outcomes)
 
@@ -122,8 +122,8 @@ class Stage:
         self.tried.append(name)
         if name in self.gates:
             await self.gates[name].wait()
-        given = self.outcomes.get(name, [answer()])
-        outcome = given.pop(0) if len(given) > 1 else given[0]
+        outcomes = self.outcomes.get(name, [answer()])
+        outcome = outcomes.pop(0) if len(outcomes) > 1 else outcomes[0]
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -169,24 +169,24 @@ def test_first_picks_follow_the_weights(weights: list[int], chances: list[float]
 
 async def test_shares_over_evenly_spread_draws_are_exact(stage: Stage) -> None:
     targets = [target("a", weight=1), target("b", weight=2), target("c", weight=5)]
-    counted: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for place in range(800):
         stage.chance = place / 800
         await stage.call(targets)
-        counted.update(stage.tried)
-    assert counted == {"a": 100, "b": 200, "c": 500}
+        counts.update(stage.tried)
+    assert counts == {"a": 100, "b": 200, "c": 500}
 
 
 async def test_lower_priorities_are_tried_before_fallbacks(stage: Stage) -> None:
     for name in "ab":
-        stage.gives(name, answer(500))
+        stage.script(name, answer(500))
     assert await stage.call([THIRD, SECOND, A]) == answer()
     assert (stage.tried, stage.pauses) == (["a", "b", "c"], [])
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 529])
 async def test_a_transient_failure_is_retried_after_a_pause(stage: Stage, status: int) -> None:
-    stage.gives("a", answer(status), answer())
+    stage.script("a", answer(status), answer())
     stage.chance = 0.5
     assert await stage.call([A]) == answer()
     assert stage.tried == ["a", "a"]
@@ -194,7 +194,7 @@ async def test_a_transient_failure_is_retried_after_a_pause(stage: Stage, status
 
 
 async def test_pauses_grow_and_attempts_are_bounded(stage: Stage) -> None:
-    stage.gives("a", UpstreamFailed("no"))
+    stage.script("a", UpstreamFailed("no"))
     stage.chance = 0.5
     error = await stage.refusal([A], max_attempts=4, cooldown_after=100)
     assert (error.status, error.message) == (502, "no")
@@ -207,7 +207,7 @@ async def test_pauses_grow_and_attempts_are_bounded(stage: Stage) -> None:
     ("status", "told"), [(400, 400), (405, 405), (413, 400), (422, 400), (501, 501)]
 )
 async def test_a_rejected_request_is_not_retried(stage: Stage, status: int, told: int) -> None:
-    stage.gives("a", answer(status))
+    stage.script("a", answer(status))
     assert await stage.call([A, SECOND]) == answer(told)
     assert stage.tried == ["a"]
 
@@ -220,16 +220,16 @@ async def test_a_rejected_request_is_not_retried(stage: Stage, status: int, told
 async def test_a_permanent_failure_is_retried_on_another_deployment_only(
     stage: Stage, outcome: Outcome
 ) -> None:
-    stage.gives("a", outcome)
+    stage.script("a", outcome)
     assert await stage.call([A, SECOND]) == answer()
     assert stage.tried == ["a", "b"]
-    stage.gives("b", answer(500))
+    stage.script("b", answer(500))
     await stage.call([A, SECOND], max_attempts=4)
     assert stage.tried == ["a", "b", "b", "b"]
 
 
 async def test_a_sole_deployment_without_its_credential_is_tried_once(stage: Stage) -> None:
-    stage.gives("a", ProviderNotConfigured("no key"))
+    stage.script("a", ProviderNotConfigured("no key"))
     assert (await stage.refusal([A])).code == "provider_not_configured"
     assert (stage.tried, stage.pauses, stage.attempts) == (["a"], [], 0)
     await stage.call([A, SECOND])
@@ -237,7 +237,7 @@ async def test_a_sole_deployment_without_its_credential_is_tried_once(stage: Sta
 
 
 async def test_a_redirect_does_not_reach_the_client(stage: Stage) -> None:
-    stage.gives("a", answer(302, location="http://elsewhere"))
+    stage.script("a", answer(302, location="http://elsewhere"))
     assert isinstance(await stage.refusal([A]), UpstreamFailed)
 
 
@@ -258,14 +258,14 @@ async def test_a_redirect_does_not_reach_the_client(stage: Stage) -> None:
     ],
 )
 async def test_retry_after_is_honored(stage: Stage, outcome: Outcome, seconds: float) -> None:
-    stage.gives("a", outcome, answer())
+    stage.script("a", outcome, answer())
     stage.chance = 0.5
     assert await stage.call([A]) == answer()
     assert stage.pauses == [pytest.approx(seconds)]
 
 
 async def test_a_long_retry_after_cools_down_instead_of_waiting(stage: Stage) -> None:
-    stage.gives("a", answer(429, retry_after="60"), answer())
+    stage.script("a", answer(429, retry_after="60"), answer())
     assert await stage.call([A]) == answer(429, retry_after="60")
     assert (stage.tried, stage.pauses) == (["a"], [])
 
@@ -277,7 +277,7 @@ async def test_a_long_retry_after_cools_down_instead_of_waiting(stage: Stage) ->
 
 
 async def test_a_long_retry_after_is_bounded(stage: Stage) -> None:
-    stage.gives("a", answer(429, retry_after="9" * 30))
+    stage.script("a", answer(429, retry_after="9" * 30))
     await stage.call([A, SECOND])
     stage.now_s += 599
     assert stage.cooldowns.is_cooling("a", "acme")
@@ -286,7 +286,7 @@ async def test_a_long_retry_after_is_bounded(stage: Stage) -> None:
 
 
 async def test_consecutive_failures_cool_a_deployment_down(stage: Stage) -> None:
-    stage.gives("a", answer(500), answer(500), answer(400), answer(500), answer(500), answer(500))
+    stage.script("a", answer(500), answer(500), answer(400), answer(500), answer(500), answer(500))
     for tried in (["a", "b"], ["a", "b"], ["a"], *[["a", "b"]] * 3, ["b"]):
         await stage.call([A, SECOND], cooldown_after=3, cooldown_s=30)
         assert stage.tried == tried
@@ -313,11 +313,11 @@ OF_DEPLOYMENTS = [
 
 async def fail(stage: Stage, outcome: Outcome, times: int, user_id: str) -> None:
     """That many calls of one account, each tried once."""
-    stage.gives("a", outcome)
+    stage.script("a", outcome)
     for _ in range(times):
         with suppress(AppError):
             await stage.call([A], user_id=user_id, max_attempts=1, cooldown_after=3)
-    stage.gives("a", answer())
+    stage.script("a", answer())
 
 
 async def first_tried(stage: Stage, user_id: str) -> str:
@@ -388,7 +388,7 @@ async def test_an_answer_to_one_account_does_not_reset_the_count_of_another(
 ) -> None:
     for _ in range(3):
         await fail(stage, answer(500), 1, "acme")
-        stage.gives("a", between)
+        stage.script("a", between)
         await stage.call([A], user_id="mallory")
     assert await first_tried(stage, "acme") == "b"
 
@@ -427,7 +427,7 @@ async def test_some_statuses_become_502(stage: Stage, status: int) -> None:
         answer(status),
         UpstreamRefused("no", status=status, code=None, retry_after_s=None),
     ):
-        stage.gives("a", outcome)
+        stage.script("a", outcome)
         refused = await stage.refusal([A], max_attempts=1)
         assert (refused.status, refused.code) == (502, "upstream_unavailable")
         assert str(status) in refused.message
@@ -437,17 +437,17 @@ async def test_a_cooling_deployment_is_used_if_no_other_is_left(stage: Stage) ->
     stage.cooldowns.start("a", 60, why="a test")
     await stage.call([A])
     assert stage.tried == ["a"]
-    stage.gives("b", answer(401))
+    stage.script("b", answer(401))
     assert await stage.call([A, B]) == answer()
     assert stage.tried == ["b", "a"]
 
 
 async def test_a_prompt_that_is_too_long_falls_back_to_larger_models(stage: Stage) -> None:
-    stage.gives("a", answer(400, TOO_LONG))
+    stage.script("a", answer(400, TOO_LONG))
     assert await stage.call([A, SECOND], context_targets=[C]) == answer()
     assert stage.tried == ["a", "c"]
 
-    stage.gives("c", answer(400, TOO_LONG))
+    stage.script("c", answer(400, TOO_LONG))
     assert await stage.call([A, SECOND], context_targets=[C]) == answer(400, TOO_LONG)
     assert stage.tried == ["a", "c"]
     assert await stage.call([A, SECOND]) == answer(400, TOO_LONG)
@@ -464,17 +464,17 @@ async def test_a_prompt_that_is_too_long_falls_back_to_larger_models(stage: Stag
     ],
 )
 async def test_wordings_of_a_too_long_prompt_are_recognized(stage: Stage, outcome: Outcome) -> None:
-    stage.gives("a", outcome)
+    stage.script("a", outcome)
     await stage.call([A], context_targets=[C])
     assert stage.tried == ["a", "c"]
 
 
 async def test_a_stream_that_has_begun_is_not_retried(stage: Stage) -> None:
-    begun = stream()
-    stage.gives("a", begun)
-    got = await stage.call([A, SECOND])
-    assert isinstance(got, Stream)
-    assert got.chunks is begun.chunks
+    provider_stream = stream()
+    stage.script("a", provider_stream)
+    answer_stream = await stage.call([A, SECOND])
+    assert isinstance(answer_stream, Stream)
+    assert answer_stream.chunks is provider_stream.chunks
     assert stage.tried == ["a"]
 
 
@@ -499,7 +499,7 @@ async def test_a_full_deployment_is_skipped(stage: Stage) -> None:
 
 async def test_a_stream_occupies_its_slot_until_it_is_closed(stage: Stage) -> None:
     one = target("a", max_parallel=2)
-    stage.gives("a", stream(), stream(), answer())
+    stage.script("a", stream(), stream(), answer())
     first, second = await stage.call([one]), await stage.call([one])
     assert isinstance(first, Stream)
     assert isinstance(second, Stream)
@@ -507,13 +507,13 @@ async def test_a_stream_occupies_its_slot_until_it_is_closed(stage: Stage) -> No
     # The handler and the relay may both close it; the second stream keeps its place.
     await first.close()
     await stage.call([one])
-    stage.gives("a", stream(), answer())
+    stage.script("a", stream(), answer())
     third = await stage.call([one])
     assert isinstance(await stage.refusal([one]), RateLimited)
     assert isinstance(third, Stream)
-    for some in (second, third):
-        await some.close()
-        await some.chunks.aclose()
+    for open_stream in (second, third):
+        await open_stream.close()
+        await open_stream.chunks.aclose()
     await first.chunks.aclose()
     assert await stage.call([one]) == answer()
 
@@ -531,8 +531,8 @@ async def test_a_cancelled_call_releases_its_slot(stage: Stage) -> None:
 
 
 async def test_a_missing_pool_connection_is_not_a_deployments_failure(stage: Stage) -> None:
-    stage.gives("a", *[stream()] * 4)
-    taken = [await stage.call([A]) for _ in range(4)]
+    stage.script("a", *[stream()] * 4)
+    streams = [await stage.call([A]) for _ in range(4)]
     stage.tried.clear()
     for _ in range(10):
         refusal = await stage.refusal([A, SECOND], cooldown_after=1)
@@ -540,15 +540,15 @@ async def test_a_missing_pool_connection_is_not_a_deployments_failure(stage: Sta
         assert (refusal.status, refusal.retry_after_s) == (503, 2)
     assert (stage.tried, stage.attempts, stage.pauses) == ([], 0, [])
 
-    for some in taken:
-        assert isinstance(some, Stream)
-        await some.close()
+    for open_stream in streams:
+        assert isinstance(open_stream, Stream)
+        await open_stream.close()
     await stage.call([A, SECOND])
     assert stage.tried == ["a"]
 
 
 async def test_failed_and_cancelled_calls_release_their_connections(stage: Stage) -> None:
-    stage.gives("a", UpstreamFailed("down"))
+    stage.script("a", UpstreamFailed("down"))
     for _ in range(6):
         assert isinstance(await stage.refusal([A], max_attempts=1), UpstreamFailed)
     stage.gates["a"] = asyncio.Event()
@@ -566,7 +566,7 @@ async def test_failed_and_cancelled_calls_release_their_connections(stage: Stage
 async def test_the_time_of_providers_is_known_however_a_call_ends(
     stage: Stage, outcome: Any, is_pinned: bool
 ) -> None:
-    stage.gives("a", outcome)
+    stage.script("a", outcome)
     call, attempts, began_s = new_call(CHAT, now_ms=0), Attempts(), perf_counter()
     with suppress(AppError, ValueError):
         if is_pinned:

@@ -25,7 +25,7 @@ from services.gateway.endpoints.reply_headers import error_headers
 from services.gateway.formats import CHAT, MESSAGES, RESPONSES, format_of_path
 
 
-def refused(status: int) -> UpstreamRefused:
+def refusal(status: int) -> UpstreamRefused:
     return UpstreamRefused("no", status=status, code="their_code", retry_after_s=7)
 
 
@@ -41,12 +41,12 @@ def refused(status: int) -> UpstreamRefused:
         (Conflict("no"), (409, "invalid_request_error"), "conflict_error"),
         (BodyTooLarge("no"), (413, "invalid_request_error"), "request_too_large"),
         (UnsupportedMediaType("no"), (415, "invalid_request_error"), "invalid_request_error"),
-        (refused(429), (429, "rate_limit_error"), "rate_limit_error"),
+        (refusal(429), (429, "rate_limit_error"), "rate_limit_error"),
         (AppError("no"), (500, "api_error"), "api_error"),
         (UpstreamFailed("no"), (502, "api_error"), "api_error"),
         (Unavailable("no"), (503, "api_error"), "api_error"),
         (UpstreamTimeout("no"), (504, "api_error"), "timeout_error"),
-        (refused(529), (529, "api_error"), "overloaded_error"),
+        (refusal(529), (529, "api_error"), "overloaded_error"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, AppError) else "",
 )
@@ -116,7 +116,7 @@ def test_each_format_has_its_stream_error() -> None:
         (BudgetExceeded("no"), b"false", None),
         (Unavailable("no"), None, None),
         (InvalidRequest("no"), None, None),
-        (refused(429), None, b"7"),
+        (refusal(429), None, b"7"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, AppError) else "",
 )

@@ -20,7 +20,7 @@ TRANSLATED = Target(deployment_id="b", provider="anthropic", model="m", paths={"
 USAGE = TokenUsage(input_text=1, output_text=2)
 
 
-def made(
+def make_event(
     target: Target | None, progress: AnswerProgress, user: str = "u", **fields: Any
 ) -> UsageEvent:
     body = msgspec.json.encode({"model": "m", "user": user})
@@ -36,7 +36,7 @@ def test_a_call_that_has_come_to_nothing_has_an_event() -> None:
 
 def test_names_of_others_are_bounded() -> None:
     progress = AnswerProgress(provider_request_id="p" * 300, made=Made(response_id="r" * 300))
-    event = made(RELAYED, progress, user="u" * 300)
+    event = make_event(RELAYED, progress, user="u" * 300)
     assert event.provider_request_id == "p" * 256
     assert event.response_id == "r" * 256
     assert event.client_user == "u" * 256
@@ -48,14 +48,14 @@ def test_objects_are_the_calls_own_and_bounded() -> None:
     progress = AnswerProgress(
         granted=frozenset({"file-0"}), made=Made(objects=(too_long, *many, *many))
     )
-    assert made(RELAYED, progress).objects == many[1 : MAX_OBJECTS + 1]
+    assert make_event(RELAYED, progress).objects == many[1 : MAX_OBJECTS + 1]
 
 
 def test_a_translation_keeps_nothing() -> None:
     progress = AnswerProgress(made=Made(response_id="r", objects=("file-1",)))
-    event = made(TRANSLATED, progress)
+    event = make_event(TRANSLATED, progress)
     assert (event.translated, event.response_id, event.objects) == (True, None, ())
-    assert made(RELAYED, progress).response_id == "r"
+    assert make_event(RELAYED, progress).response_id == "r"
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_an_answer_without_a_region_has_the_deployments_region(
 ) -> None:
     target = msgspec.structs.replace(RELAYED, region=region)
     usage = msgspec.structs.replace(USAGE, inference_geo=told)
-    event = made(target, AnswerProgress(), usage=usage)
+    event = make_event(target, AnswerProgress(), usage=usage)
     assert event.usage == msgspec.structs.replace(USAGE, inference_geo=found)
 
 
@@ -81,8 +81,8 @@ def test_an_answer_without_a_region_has_the_deployments_region(
 )
 def test_the_time_of_providers_is_not_overhead(attempts: Attempts, own_ms: float | None) -> None:
     """While an answer is waited for, and after an error that broke the wait, nothing is added."""
-    found = AnswerProgress().overhead_ms(CALL, attempts)
-    assert found < 0 if own_ms is None else found == pytest.approx(own_ms, abs=0.01)
+    overhead_ms = AnswerProgress().overhead_ms(CALL, attempts)
+    assert overhead_ms < 0 if own_ms is None else overhead_ms == pytest.approx(own_ms, abs=0.01)
 
 
 def test_the_gateways_own_time_ends_when_a_stream_begins() -> None:

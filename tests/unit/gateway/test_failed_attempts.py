@@ -15,15 +15,15 @@ from tests.unit.gateway.test_dispatch import Stage, answer, target
 OVERLOADED = b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}'
 
 
-def counted(cause: str) -> float:
+def count(cause: str) -> float:
     return float(ATTEMPTS_FAILED.labels("openai", cause)._value.get())
 
 
 async def test_a_call_that_succeeds_at_last_keeps_why_it_did_not_at_first() -> None:
     stage = Stage()
-    stage.gives("a", answer(529, OVERLOADED))
-    stage.gives("b", UpstreamTimeout("The provider did not answer within 5 s."))
-    before = counted("status_5xx"), counted(UpstreamTimeout.code)
+    stage.script("a", answer(529, OVERLOADED))
+    stage.script("b", UpstreamTimeout("The provider did not answer within 5 s."))
+    before = count("status_5xx"), count(UpstreamTimeout.code)
     with capture_logs() as logs:
         await stage.call([target("a"), target("b"), target("c")])
     first, second = stage.failed
@@ -34,7 +34,7 @@ async def test_a_call_that_succeeds_at_last_keeps_why_it_did_not_at_first() -> N
     assert second.after_ms is not None
     assert first.after_ms <= second.after_ms
     assert (second.deployment, second.status, second.code) == ("b", None, UpstreamTimeout.code)
-    assert (counted("status_5xx"), counted(UpstreamTimeout.code)) == (before[0] + 1, before[1] + 1)
+    assert (count("status_5xx"), count(UpstreamTimeout.code)) == (before[0] + 1, before[1] + 1)
     events = [line for line in logs if line["event"] == "upstream.attempt_failed"]
     assert [(line["deployment"], line["cause"]) for line in events] == [
         ("a", "status_5xx"), ("b", UpstreamTimeout.code),
@@ -50,10 +50,10 @@ async def test_a_call_that_succeeds_at_last_keeps_why_it_did_not_at_first() -> N
 )  # fmt: skip
 async def test_a_failure_counts_under_what_its_status_says(status: int, cause: str) -> None:
     stage = Stage()
-    stage.gives("a", answer(status, OVERLOADED))
-    before = counted(cause)
+    stage.script("a", answer(status, OVERLOADED))
+    before = count(cause)
     await stage.call([target("a"), target("b")])
-    assert counted(cause) == before + 1
+    assert count(cause) == before + 1
 
 
 async def test_a_call_that_succeeds_at_once_keeps_nothing() -> None:
@@ -83,7 +83,7 @@ async def test_words_are_found_wherever_providers_put_them(
     body: bytes, code: str, message: str
 ) -> None:
     stage = Stage()
-    stage.gives("a", answer(404, body))
+    stage.script("a", answer(404, body))
     await stage.call([target("a")])
     (attempt,) = stage.failed
     assert (attempt.code, attempt.message) == (code, message)
@@ -93,7 +93,7 @@ async def test_an_answer_that_could_not_be_read_says_why() -> None:
     stage = Stage()
     error: AppError = UpstreamFailed("The provider's answer cannot be read.")
     error.__cause__ = msgspec.ValidationError("Expected `int`, got `str` - at `$.usage`")
-    stage.gives("a", error)
+    stage.script("a", error)
     await stage.refusal([target("a")], max_attempts=1)
     (attempt,) = stage.failed
     assert "Expected `int`, got `str` - at `$.usage`" in attempt.message
@@ -125,7 +125,7 @@ def test_a_message_is_one_bounded_line(message: str) -> None:
 
 async def test_the_entry_keeps_a_bounded_number() -> None:
     stage = Stage()
-    stage.gives("a", WholeAnswer(status=500, headers=[], body=b"x" * 100_000))
+    stage.script("a", WholeAnswer(status=500, headers=[], body=b"x" * 100_000))
     await stage.call([target("a")], max_attempts=10)
     assert len(stage.failed) == 10
     assert max(len(attempt.message) for attempt in stage.failed) <= 300

@@ -8,13 +8,13 @@ from tests.support.polling import PATIENCE_S
 
 
 async def test_a_stop_that_comes_while_a_stream_is_closed_is_not_lost() -> None:
-    waits, cancelled, may_end = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    is_waiting, cancelled, may_end = asyncio.Event(), asyncio.Event(), asyncio.Event()
     closed = False
 
     async def source() -> AsyncGenerator[bytes, None]:
         nonlocal closed
         try:
-            waits.set()
+            is_waiting.set()
             await asyncio.Event().wait()
             yield b""
         except asyncio.CancelledError:
@@ -27,7 +27,7 @@ async def test_a_stop_that_comes_while_a_stream_is_closed_is_not_lost() -> None:
 
     frames = Frames(source())
     assert await frames.begin(0) == b""
-    await waits.wait()
+    await is_waiting.wait()
     closing = asyncio.create_task(frames.aclose())
     await cancelled.wait()
     closing.cancel()

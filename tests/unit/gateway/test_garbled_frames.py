@@ -10,7 +10,7 @@ from tests.unit.gateway.streams import (
     cut,
     data,
     messages_stream,
-    relayed,
+    relay,
     responses_stream,
 )
 
@@ -43,14 +43,14 @@ def test_a_garbled_event_ends_the_stream(
         b'{"model": "m", "stream": true, "stream_options": {"include_usage": true}}'
     )
 
-    got = relayed(client_format, request, cut(b"".join([*before, garbled, *after]), list(places)))
+    result = relay(client_format, request, cut(b"".join([*before, garbled, *after]), list(places)))
 
-    assert (got.status, got.error_code) == ("upstream_error", UpstreamFailed.code)
-    assert got.usage_source == "estimated"
+    assert (result.status, result.error_code) == ("upstream_error", UpstreamFailed.code)
+    assert result.usage_source == "estimated"
     error = client_format.error_frame(UpstreamFailed(""), "").partition(b"{")[0]
-    assert got.body.startswith(b"".join(before) + error)
-    assert b"cannot be read" in got.last_bytes
-    assert garbled not in got.body
+    assert result.body.startswith(b"".join(before) + error)
+    assert b"cannot be read" in result.last_bytes
+    assert garbled not in result.body
 
 
 @pytest.mark.parametrize(

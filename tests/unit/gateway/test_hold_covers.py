@@ -52,12 +52,12 @@ def price_of(provider: str, model: str) -> PriceVersion:
 @st.composite
 def counts(draw: st.DrawFn, most_in: int, most_out: int, classes: tuple[str, ...]) -> Any:
     """At most so many in all, split over the classes."""
-    left = draw(st.sampled_from((most_in, most_in // 2, 1)))
-    found: dict[str, int] = {}
+    remaining = draw(st.sampled_from((most_in, most_in // 2, 1)))
+    tokens: dict[str, int] = {}
     for name in classes:
-        found[name] = draw(st.sampled_from((0, left, left // 2)))
-        left -= found[name]
-    return {**found, "input_text": left, "output_text": draw(st.sampled_from((most_out, 0)))}
+        tokens[name] = draw(st.sampled_from((0, remaining, remaining // 2)))
+        remaining -= tokens[name]
+    return {**tokens, "input_text": remaining, "output_text": draw(st.sampled_from((most_out, 0)))}
 
 
 @st.composite
@@ -67,25 +67,25 @@ def messages(draw: st.DrawFn) -> Case:
         "model": draw(st.sampled_from(_MODELS["messages"])),
         "max_tokens": limit,
     }
-    said: dict[str, Any] = {"type": "text", "text": "Hi"}
+    block: dict[str, Any] = {"type": "text", "text": "Hi"}
     tools: list[dict[str, Any]] = []
     classes, runs = ["cache_read"], []
     ttl = draw(st.sampled_from((None, "5m", "1h")))
     if ttl is not None:
-        said["cache_control"] = {"type": "ephemeral", "ttl": ttl}
+        block["cache_control"] = {"type": "ephemeral", "ttl": ttl}
         classes += ["cache_write_5m"] + (["cache_write_1h"] if ttl == "1h" else [])
-    body["messages"] = [{"role": "user", "content": [said]}]
+    body["messages"] = [{"role": "user", "content": [block]}]
 
     def run(role: RunRole, model: str | None, most_out: int) -> ModelRun:
         tokens = draw(counts(size, most_out, ("cache_read",)))
         return ModelRun(role=role, model=model, **tokens)
 
     if draw(st.booleans()):
-        uses, most = draw(st.integers(0, 3)), draw(st.none() | st.integers(1, 9_000))
-        advises = {"type": "advisor_20260301", "name": "a", "model": _ADVISER, "max_uses": uses}
-        tools.append(advises if most is None else {**advises, "max_tokens": most})
+        uses, max_tokens = draw(st.integers(0, 3)), draw(st.none() | st.integers(1, 9_000))
+        adviser = {"type": "advisor_20260301", "name": "a", "model": _ADVISER, "max_uses": uses}
+        tools.append(adviser if max_tokens is None else {**adviser, "max_tokens": max_tokens})
         # Its own limit binds it, and the call's does not.
-        most_out = _DEFAULT_OUTPUT if most is None else most
+        most_out = _DEFAULT_OUTPUT if max_tokens is None else max_tokens
         runs += [run("advisor", _ADVISER, most_out) for _ in range(uses)]
     searches = None
     if draw(st.booleans()):
@@ -96,16 +96,16 @@ def messages(draw: st.DrawFn) -> Case:
     if draw(st.booleans()):
         body["context_management"] = {"edits": [{"type": "compact_20260112"}]}
         runs.append(run("compaction", None, limit))
-    answered = None
+    answer_model = None
     if draw(st.booleans()):
         body["fallbacks"] = [{"model": _OTHER}]
-        answered = draw(st.sampled_from((None, _OTHER)))
+        answer_model = draw(st.sampled_from((None, _OTHER)))
     if draw(st.booleans()):
         body["speed"] = "fast"
     usage = TokenUsage(
         **draw(counts(size, limit, tuple(classes))),
         runs=tuple(runs),
-        model=answered,
+        model=answer_model,
         web_searches=searches,
         speed=body.get("speed"),
         inference_geo=draw(st.sampled_from((None, "us", "global"))),
@@ -116,25 +116,25 @@ def messages(draw: st.DrawFn) -> Case:
 @st.composite
 def responses(draw: st.DrawFn) -> Case:
     limit, size = draw(st.integers(1, 20_000)), draw(st.sampled_from((500, 300_000)))
-    asked = draw(st.sampled_from((None, "auto", "default", "priority", "fast", "flex")))
-    served = asked
-    if asked in (None, "auto"):
-        served = draw(st.sampled_from(("default", "priority", "fast")))
+    requested_tier = draw(st.sampled_from((None, "auto", "default", "priority", "fast", "flex")))
+    served_tier = requested_tier
+    if requested_tier in (None, "auto"):
+        served_tier = draw(st.sampled_from(("default", "priority", "fast")))
     body: dict[str, Any] = {
         "model": draw(st.sampled_from(_MODELS["responses"])),
         "input": "Hi",
         "max_output_tokens": limit,
     }
-    if asked is not None:
-        body["service_tier"] = asked
+    if requested_tier is not None:
+        body["service_tier"] = requested_tier
     classes = ["cache_read", "cache_write_30m"]
     if draw(st.booleans()):
         body["prompt_cache_options"] = {"ttl": "12h"}
         classes.append("cache_write_12h")
-    most = draw(st.none() | st.integers(0, 4))
-    if most is not None:
-        body["max_tool_calls"] = most
-    most_uses = 10 if most is None else most
+    max_tool_calls = draw(st.none() | st.integers(0, 4))
+    if max_tool_calls is not None:
+        body["max_tool_calls"] = max_tool_calls
+    most_uses = 10 if max_tool_calls is None else max_tool_calls
     tools: list[dict[str, Any]] = []
     uses: dict[str, int] = {}
     for name in draw(st.sets(st.sampled_from((WEB_SEARCH, "web_search_preview", "file_search")))):
@@ -142,14 +142,14 @@ def responses(draw: st.DrawFn) -> Case:
         uses[name] = draw(st.integers(0, most_uses))
     limit_gb = draw(st.sampled_from((None, "1g", "4g", "16g", "64g")))
     if limit_gb is not None:
-        box = {"type": "auto", "memory_limit": limit_gb}
-        tools.append({"type": "code_interpreter", "container": box})
+        container = {"type": "auto", "memory_limit": limit_gb}
+        tools.append({"type": "code_interpreter", "container": container})
         uses[f"container_{limit_gb}"] = draw(st.integers(0, min(most_uses, 1)))
     usage = TokenUsage(
         **draw(counts(size, limit, tuple(classes))),
         web_searches=uses.pop(WEB_SEARCH, None),
         tool_uses=uses,
-        service_tier=served,
+        service_tier=served_tier,
     )
     return Case("responses", {**body, "tools": tools}, size, usage)
 
@@ -204,7 +204,7 @@ def test_no_call_costs_more_than_its_hold(case: Case, hour: int, multiplier: Dec
 
 
 def test_every_class_of_tokens_is_some_case() -> None:
-    drawn = {"input_text", "output_text", "cache_read", "cache_write_5m", "cache_write_1h"}
-    drawn |= {"cache_write_30m", "cache_write_12h"}
+    covered = {"input_text", "output_text", "cache_read", "cache_write_5m", "cache_write_1h"}
+    covered |= {"cache_write_30m", "cache_write_12h"}
     elsewhere = {"input_audio", "input_image", "citation", "output_audio", "output_image"}
-    assert set(TokenCounts.__struct_fields__) == drawn | elsewhere | {"reasoning"}
+    assert set(TokenCounts.__struct_fields__) == covered | elsewhere | {"reasoning"}

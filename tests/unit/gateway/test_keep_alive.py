@@ -86,15 +86,15 @@ async def test_a_silent_provider_gets_keep_alive_comments(client_format: Format)
         for frame in STREAMS[client_format.name]:
             yield frame
 
-    relaying = relay(client_format, client, chunks(), every_s=0.001)
-    end = await relaying.run([])
-    await relaying.send_last(end.last_bytes)
+    stream_relay = relay(client_format, client, chunks(), every_s=0.001)
+    end = await stream_relay.run([])
+    await stream_relay.send_last(end.last_bytes)
 
     assert end.status == "ok"
     alive = ALIVE[client_format.name]
     assert client.bodies[:3] == [alive] * 3
-    said = [body for body in client.bodies if body != alive]
-    assert b"".join(said) == b"".join(STREAMS[client_format.name]).replace(alive, b"")
+    provider_bodies = [body for body in client.bodies if body != alive]
+    assert b"".join(provider_bodies) == b"".join(STREAMS[client_format.name]).replace(alive, b"")
 
 
 @every_format

@@ -13,15 +13,15 @@ class Import:
     """One that takes until it is let go."""
 
     def __init__(self, *, failures: int = 0) -> None:
-        self.begun = 0
+        self.starts = 0
         self.closed = 0
         self.go_on = threading.Event()
         self._failures = failures
 
     def __call__(self) -> Any:
-        self.begun += 1
+        self.starts += 1
         self.go_on.wait(10)
-        if self.begun <= self._failures:
+        if self.starts <= self._failures:
             raise ImportError("half made")
         return self
 
@@ -29,9 +29,9 @@ class Import:
         self.closed += 1
 
 
-async def begins(slow: Import, number: int) -> None:
+async def wait_for_starts(slow: Import, number: int) -> None:
     async with asyncio.timeout(10):
-        while slow.begun < number:
+        while slow.starts < number:
             await asyncio.sleep(0)
 
 
@@ -39,7 +39,7 @@ async def test_a_cancelled_call_leaves_its_import_to_the_next() -> None:
     slow = Import()
     library = LazyLibrary(slow)
     first = asyncio.create_task(library.get())
-    await begins(slow, 1)
+    await wait_for_starts(slow, 1)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
@@ -47,7 +47,7 @@ async def test_a_cancelled_call_leaves_its_import_to_the_next() -> None:
     await asyncio.sleep(0)
     slow.go_on.set()
     found: list[Any] = await asyncio.gather(*others)
-    assert (slow.begun, found) == (1, [slow] * 3)
+    assert (slow.starts, found) == (1, [slow] * 3)
     await library.close()
     assert slow.closed == 1
 
@@ -59,14 +59,14 @@ async def test_a_failed_import_is_retried() -> None:
     with pytest.raises(ImportError):
         await library.get()
     assert await library.get() is not None
-    assert slow.begun == 2
+    assert slow.starts == 2
 
 
 async def test_closing_waits_for_an_abandoned_import() -> None:
     slow = Import()
     library = LazyLibrary(slow)
     first = asyncio.create_task(library.get())
-    await begins(slow, 1)
+    await wait_for_starts(slow, 1)
     first.cancel()
     closing = asyncio.create_task(library.close())
     await asyncio.sleep(0)
@@ -79,4 +79,4 @@ async def test_closing_waits_for_an_abandoned_import() -> None:
 async def test_closing_what_was_never_used_imports_nothing() -> None:
     slow = Import()
     await LazyLibrary(slow).close()
-    assert slow.begun == 0
+    assert slow.starts == 0

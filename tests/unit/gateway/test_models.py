@@ -164,8 +164,8 @@ def test_a_wrong_variable_of_a_provider_is_named(variable: str, value: str) -> N
 
 def test_a_key_that_is_missing_is_named_where_one_is_needed() -> None:
     models = directory(environ={"HOSTED_VLLM_API_BASE": "http://v/v1"})
-    named = {name: models.target(name, "x").key_variable for name in ("groq", "hosted_vllm")}
-    assert named == {"groq": "GROQ_API_KEY", "hosted_vllm": None}
+    variables = {name: models.target(name, "x").key_variable for name in ("groq", "hosted_vllm")}
+    assert variables == {"groq": "GROQ_API_KEY", "hosted_vllm": None}
 
 
 @pytest.mark.parametrize(

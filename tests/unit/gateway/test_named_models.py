@@ -12,20 +12,20 @@ from services.gateway.formats.base import Format
 from services.gateway.formats.named_models import NamedModel
 
 
-def named(client_format: Format, **fields: Any) -> tuple[NamedModel, ...]:
+def models_in(client_format: Format, **fields: Any) -> tuple[NamedModel, ...]:
     return client_format.decode(json.dumps({"model": "m", **fields}).encode()).models
 
 
-def beside(path: str, name: str, uses: int = 3, **asked: Any) -> NamedModel:
-    return NamedModel(path=path, name=name, uses=uses, **asked)
+def beside(path: str, name: str, uses: int = 3, **settings: Any) -> NamedModel:
+    return NamedModel(path=path, name=name, uses=uses, **settings)
 
 
-def instead(path: str, name: str, **asked: Any) -> NamedModel:
-    return NamedModel(path=path, name=name, instead=True, uses=3, **asked)
+def instead(path: str, name: str, **settings: Any) -> NamedModel:
+    return NamedModel(path=path, name=name, instead=True, uses=3, **settings)
 
 
 ADVISOR = {"type": "advisor_20260301", "name": "advisor", "model": "a"}
-SAID = [{"role": "user", "content": 'Which "model": "x"? {"models": ["y"]}'}]
+TURNS = [{"role": "user", "content": 'Which "model": "x"? {"models": ["y"]}'}]
 
 
 @pytest.mark.parametrize(
@@ -90,13 +90,13 @@ SAID = [{"role": "user", "content": 'Which "model": "x"? {"models": ["y"]}'}]
 def test_model_names_are_found_with_their_paths(
     client_format: Format, fields: dict[str, Any], found: list[NamedModel]
 ) -> None:
-    assert list(named(client_format, **{"messages": [], "max_tokens": 5, **fields})) == found
+    assert list(models_in(client_format, **{"messages": [], "max_tokens": 5, **fields})) == found
 
 
 @pytest.mark.parametrize(
     ("client_format", "fields"),
     [
-        (CHAT, {"messages": SAID}),
+        (CHAT, {"messages": TURNS}),
         (CHAT, {"metadata": {"model": "phone"}}),
         (CHAT, {"tools": [{"type": "function", "function": {"parameters": {"model": "x"}}}]}),
         (CHAT, {"response_format": {"json_schema": {"schema": {"required": ["model"]}}}}),
@@ -108,7 +108,7 @@ def test_model_names_are_found_with_their_paths(
         ),
         (MESSAGES, {"messages": [{"content": [{"type": "fallback", "from": {"model": "x"}}]}]}),
         (RESPONSES, {"input": 'What is the "model"?', "client_metadata": {"model": "x"}}),
-        (RESPONSES, {"input": SAID, "prompt": {"variables": {"model": "x"}}}),
+        (RESPONSES, {"input": TURNS, "prompt": {"variables": {"model": "x"}}}),
         (RESPONSES, {"tools": [{"type": "function", "name": "image_generation"}]}),
         (RESPONSES, {"input": "Which image_generation model?"}),
     ],
@@ -116,7 +116,7 @@ def test_model_names_are_found_with_their_paths(
 def test_the_clients_own_data_names_no_models(
     client_format: Format, fields: dict[str, Any]
 ) -> None:
-    assert named(client_format, max_tokens=5, **fields) == ()
+    assert models_in(client_format, max_tokens=5, **fields) == ()
 
 
 @pytest.mark.parametrize(
@@ -163,5 +163,5 @@ def test_duplicate_members_both_count() -> None:
 )
 def test_an_uncheckable_value_is_rejected_by_its_path(fields: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        named(MESSAGES, **{"messages": [], "max_tokens": 5, **fields})
+        models_in(MESSAGES, **{"messages": [], "max_tokens": 5, **fields})
     assert refused.value.param == param

@@ -12,7 +12,7 @@ from libs.common.schemas.usage import ClientFormat
 from services.gateway.formats.objects import brought_objects, is_disguised, named_objects
 
 
-def named(client_format: ClientFormat, body: Any) -> list[tuple[str, str]]:
+def objects_in(client_format: ClientFormat, body: Any) -> list[tuple[str, str]]:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
     found = named_objects(client_format, raw, fields, disguised=is_disguised(raw))
@@ -95,7 +95,7 @@ def named(client_format: ClientFormat, body: Any) -> list[tuple[str, str]]:
 def test_objects_named_by_a_body(
     client_format: ClientFormat, body: Any, found: list[tuple[str, str]]
 ) -> None:
-    assert named(client_format, body) == found
+    assert objects_in(client_format, body) == found
 
 
 def test_the_number_of_named_objects_is_bounded() -> None:
@@ -103,15 +103,15 @@ def test_the_number_of_named_objects_is_bounded() -> None:
     body = {"messages": [{"content": parts}]}
 
     with pytest.raises(InvalidRequest) as raised:
-        named("messages", body)
+        objects_in("messages", body)
 
     assert raised.value.param == "messages[0].content[256].source.file_id"
-    assert len(named("messages", {"messages": [{"content": parts[:256]}]})) == 256
+    assert len(objects_in("messages", {"messages": [{"content": parts[:256]}]})) == 256
 
 
 def test_huge_numbers_are_cheap() -> None:
     body = b'{"messages": [{"n": %b, "source": {"file_id": "a"}}]}' % (b"9" * 5_000)
-    assert named("messages", body) == [("messages[0].source.file_id", "a")]
+    assert objects_in("messages", body) == [("messages[0].source.file_id", "a")]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_an_unreadable_answer_creates_no_objects(answer: bytes) -> None:
 def test_a_list_of_too_many_parts_is_rejected() -> None:
     body = {"messages": [{"content": [{"file_id": "a"}]}] + [{}] * 50_000}
     with pytest.raises(InvalidRequest) as refused:
-        named("messages", body)
+        objects_in("messages", body)
     assert refused.value.param == "messages"
 
 
@@ -182,9 +182,9 @@ def test_too_many_small_values_are_rejected() -> None:
     for content in (values, nodes):
         messages = b",".join([b'{"file_id": 1, "x": %b}' % content] * 3)
         with pytest.raises(InvalidRequest):
-            named("messages", b'{"messages": [%b]}' % messages)
+            objects_in("messages", b'{"messages": [%b]}' % messages)
     few = b"[" + b",".join([b"[]"] * 10_000) + b"]"
-    assert named("messages", b'{"messages": [{"file_id": "a", "x": %b}]}' % few) != []
+    assert objects_in("messages", b'{"messages": [{"file_id": "a", "x": %b}]}' % few) != []
 
 
 def test_a_list_that_inflates_in_memory_is_rejected() -> None:

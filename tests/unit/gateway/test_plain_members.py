@@ -18,7 +18,7 @@ VALUES = ("x", True, ["audio", "x"], [{"type": "web_search"}], [{"id": "web"}], 
 OTHER = {"x_other": 1}
 
 
-def decoded(body: bytes) -> dict[str, msgspec.Raw]:
+def fields_of(body: bytes) -> dict[str, msgspec.Raw]:
     return msgspec.json.decode(body, type=dict[str, msgspec.Raw])
 
 
@@ -26,7 +26,7 @@ def decoded(body: bytes) -> dict[str, msgspec.Raw]:
 def test_the_long_way_finds_nothing_in_a_plain_member(member: str) -> None:
     for value in VALUES:
         body = json.dumps({member: value} | OTHER).encode()
-        fields = decoded(body)
+        fields = fields_of(body)
         assert billable_features(body, fields, disguised=False) is PLAIN_TEXT
         assert named_models(body, fields, disguised=False) == ()
         for client_format in OBJECT_FIELDS:
@@ -42,7 +42,7 @@ def test_features_and_objects_in_plain_members_are_found(client_format: ClientFo
             "messages": [{"type": "input_audio", "role": "user", "content": {"model": "other"}}],
         }
     ).encode()
-    fields = decoded(body)
+    fields = fields_of(body)
     assert fields.keys() <= PLAIN_MEMBERS
     features = billable_features(body, fields, disguised=False)
     assert features.cache_writes
@@ -50,5 +50,5 @@ def test_features_and_objects_in_plain_members_are_found(client_format: ClientFo
     assert [model.name for model in named_models(body, fields, disguised=False)] == ["other"]
     for disguised in (False, True):
         file = json.dumps({"messages": [{"file_id": "file-1"}]}).encode()
-        found = named_objects(client_format, file, decoded(file), disguised=disguised)
+        found = named_objects(client_format, file, fields_of(file), disguised=disguised)
         assert [named.id for named in found] == ["file-1"]

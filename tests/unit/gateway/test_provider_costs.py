@@ -50,12 +50,12 @@ def cost_nusd(row: ProviderCost) -> int:
 
 
 def test_an_answer_costs_what_its_providers_page_says() -> None:
-    listed = {row.name: row.usd * 10**9 for row in _ROWS}
-    assert {row.name: cost_nusd(row) for row in _ROWS} == listed
-    assert {row.name: round(row.computed_usd() * 10**9) for row in _ROWS} == listed
+    page_nusd = {row.name: row.usd * 10**9 for row in _ROWS}
+    assert {row.name: cost_nusd(row) for row in _ROWS} == page_nusd
+    assert {row.name: round(row.computed_usd() * 10**9) for row in _ROWS} == page_nusd
 
 
-def asked_for(usage: TokenUsage) -> BillableFeatures:
+def features_for(usage: TokenUsage) -> BillableFeatures:
     """What the request must have had in it, for the provider to answer so."""
     tools = dict(usage.tool_uses)
     if usage.web_searches:
@@ -80,7 +80,7 @@ def held_nusd(row: ProviderCost) -> int:
         input_tokens=total_input(usage),
         output_tokens=total_output(usage),
         service_tier=None if unasked else usage.service_tier,
-        features=asked_for(usage),
+        features=features_for(usage),
     )
 
 

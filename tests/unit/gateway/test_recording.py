@@ -69,8 +69,8 @@ def call_of(principal: Principal = PRINCIPAL, operation: Operation = "create") -
     return new_call(FORMATS["chat"], now_ms=NOW_MS, operation=operation, principal=principal)
 
 
-async def played(
-    recordings: Recordings, sent: Sequence[bytes] = (b"{}",), got: Sequence[bytes] = (b"{}",)
+async def play_call(
+    recordings: Recordings, sent: Sequence[bytes] = (b"{}",), reply: Sequence[bytes] = (b"{}",)
 ) -> CallCapture:
     """A capture that a call has passed through."""
     capture = recordings.start(call_of())
@@ -85,24 +85,24 @@ async def played(
         outgoing.append(message)
 
     recorded_receive, recorded_send = capture.wrap_receive(receive), capture.wrap_send(send)
-    passed = [await recorded_receive() for _ in range(len(sent) + 1)]
-    assert [message.get("body") for message in passed] == [*sent, None]
+    received = [await recorded_receive() for _ in range(len(sent) + 1)]
+    assert [message.get("body") for message in received] == [*sent, None]
     answer: list[Message] = [{"type": "http.response.start", "status": 200, "headers": []}]
-    answer += [{"type": "http.response.body", "body": part} for part in got]
+    answer += [{"type": "http.response.body", "body": part} for part in reply]
     for message in answer:
         await recorded_send(message)
     assert outgoing == answer
     return capture
 
 
-def ended(end: str) -> float:
+def end_count(end: str) -> float:
     return REGISTRY.get_sample_value("gateway_recordings_total", {"end": end}) or 0.0
 
 
 async def test_request_and_answer_are_recorded(
     recordings: Recordings, queue: ScriptedQueue
 ) -> None:
-    capture = await played(recordings, [b'{"a": ', b'"b"}'], [b'{"password": ', b'"x"}'])
+    capture = await play_call(recordings, [b'{"a": ', b'"b"}'], [b'{"password": ', b'"x"}'])
     recordings.offer(capture)
     await recordings.close()
     (recording,) = queue.recordings
@@ -121,7 +121,7 @@ def test_only_generating_calls_are_recorded(recordings: Recordings, operation: O
 
 async def test_no_more_is_kept_in_memory_than_is_recorded(recordings: Recordings) -> None:
     part = b"word " * 1_000
-    capture = await played(recordings, [part] * 5, [part] * 5)
+    capture = await play_call(recordings, [part] * 5, [part] * 5)
     assert capture.kept == 2 * 8 * LIMIT
     assert capture.request.size == capture.answer.size == 25_000
     assert capture.request.raw() == (part * 5)[: 8 * LIMIT]
@@ -129,7 +129,7 @@ async def test_no_more_is_kept_in_memory_than_is_recorded(recordings: Recordings
 
 async def test_kept_parts_are_not_copied(recordings: Recordings) -> None:
     part = bytes(1_000)
-    capture = await played(recordings, [part])
+    capture = await play_call(recordings, [part])
     assert capture.request.raw() is part
 
 
@@ -137,11 +137,11 @@ async def test_recordings_over_the_bound_are_dropped(
     recordings: Recordings, queue: ScriptedQueue
 ) -> None:
     queue.open.clear()
-    before = ended("full")
+    before = end_count("full")
     with capture_logs() as logs:
         for _ in range(1_044):
-            recordings.offer(await played(recordings))
-    assert ended("full") - before == 44
+            recordings.offer(await play_call(recordings))
+    assert end_count("full") - before == 44
     assert [line["event"] for line in logs] == ["recordings.dropped"]
     queue.open.set()
     await recordings.close()
@@ -151,15 +151,15 @@ async def test_recordings_over_the_bound_are_dropped(
 async def test_waiting_bytes_are_bounded(queue: ScriptedQueue, breaker: Breaker) -> None:
     recordings = Recordings(queue, breaker, max_bytes=1024 * 1024)
     queue.open.clear()
-    before = ended("full")
+    before = end_count("full")
     part = bytes(7 * 1024 * 1024)
     for _ in range(6):
-        recordings.offer(await played(recordings, [part]))
-    assert ended("full") - before == 2
+        recordings.offer(await play_call(recordings, [part]))
+    assert end_count("full") - before == 2
     queue.open.set()
     await recordings.close()
-    recordings.offer(await played(recordings, [part]))
-    assert ended("full") - before == 2
+    recordings.offer(await play_call(recordings, [part]))
+    assert end_count("full") - before == 2
     await recordings.close()
 
 
@@ -168,22 +168,22 @@ async def test_without_redis_a_recording_is_dropped(
     recordings: Recordings, queue: ScriptedQueue, breaker: Breaker, fault: Exception
 ) -> None:
     queue.fault = fault
-    before = ended("redis_away")
-    recordings.offer(await played(recordings))
+    before = end_count("redis_away")
+    recordings.offer(await play_call(recordings))
     await recordings.close()
-    assert ended("redis_away") - before == 1
+    assert end_count("redis_away") - before == 1
     assert not breaker.is_open
 
 
 async def test_recordings_that_gather_share_a_job(queue: ScriptedQueue, breaker: Breaker) -> None:
     # A pause that only the end of the process ends.
     recordings = Recordings(queue, breaker, max_bytes=LIMIT, pause_s=3600.0)
-    recordings.offer(await played(recordings))
+    recordings.offer(await play_call(recordings))
     async with asyncio.timeout(30):
         while not queue.payloads:
             await asyncio.sleep(0.01)
         for _ in range(30):
-            recordings.offer(await played(recordings))
+            recordings.offer(await play_call(recordings))
         await recordings.close()
     assert [len(unpack(payload)) for payload in queue.payloads] == [1, 30]
 
@@ -192,11 +192,11 @@ async def test_an_open_breaker_keeps_calls_off_redis(
     recordings: Recordings, queue: ScriptedQueue, breaker: Breaker
 ) -> None:
     breaker.failed()
-    recordings.offer(await played(recordings))
+    recordings.offer(await play_call(recordings))
     await recordings.close()
     assert queue.payloads == []
     breaker.succeeded()
-    recordings.offer(await played(recordings))
+    recordings.offer(await play_call(recordings))
     await recordings.close()
     assert len(queue.recordings) == 1
 
@@ -205,10 +205,10 @@ async def test_a_long_queue_takes_no_recordings(
     recordings: Recordings, queue: ScriptedQueue
 ) -> None:
     queue.room = False
-    before = ended("queue_full")
-    recordings.offer(await played(recordings))
+    before = end_count("queue_full")
+    recordings.offer(await play_call(recordings))
     await recordings.close()
-    assert ended("queue_full") - before == 1
+    assert end_count("queue_full") - before == 1
 
 
 async def test_closing_does_not_wait_long(queue: ScriptedQueue, breaker: Breaker) -> None:
@@ -216,7 +216,7 @@ async def test_closing_does_not_wait_long(queue: ScriptedQueue, breaker: Breaker
     recordings = Recordings(queue, breaker, max_bytes=LIMIT, clock=lambda: now)
     queue.open.clear()
     for _ in range(200):
-        recordings.offer(await played(recordings))
+        recordings.offer(await play_call(recordings))
     closing = asyncio.create_task(recordings.close())
     # The writer is in its first batch, or will find that the time is over before it.
     await asyncio.sleep(0)
@@ -229,15 +229,15 @@ async def test_closing_does_not_wait_long(queue: ScriptedQueue, breaker: Breaker
 async def test_a_recording_that_fails_leaves_the_others(
     recordings: Recordings, queue: ScriptedQueue
 ) -> None:
-    before = ended("failed")
-    broken, sound = await played(recordings), await played(recordings)
+    before = end_count("failed")
+    broken, sound = await play_call(recordings), await play_call(recordings)
     broken.call = call_of(Principal(api_key(), account()))
     with capture_logs() as logs:
         recordings.offer(broken)
         recordings.offer(sound)
         await recordings.close()
     assert [recording.call_id for recording in queue.recordings] == [sound.call.call_id]
-    assert ended("failed") - before == 1
+    assert end_count("failed") - before == 1
     assert [line["event"] for line in logs] == ["recording.failed"]
 
 
@@ -245,11 +245,11 @@ async def test_drops_are_logged_at_intervals(queue: ScriptedQueue, breaker: Brea
     now = 100.0
     recordings = Recordings(queue, breaker, max_bytes=LIMIT, pause_s=0.0, clock=lambda: now)
     queue.room = False
-    logged: list[Any] = []
+    counts: list[Any] = []
     for at in (100.0, 101.0, 102.0, 111.0):
         now = at
-        recordings.offer(await played(recordings))
+        recordings.offer(await play_call(recordings))
         with capture_logs() as logs:
             await recordings.close()
-        logged += [line["recordings"] for line in logs]
-    assert logged == [1, 3]
+        counts += [line["recordings"] for line in logs]
+    assert counts == [1, 3]

@@ -47,7 +47,7 @@ OWN_OR_RECORDED: dict[ClientFormat, set[str]] = {
 _NAME = re.compile(r"(^|_)(models?|fallbacks)$")
 
 
-def named_in(request_type: Any) -> dict[str, Field]:
+def model_fields(request_type: Any) -> dict[str, Field]:
     """Those that may hold a name themselves: what only holds others is known by what it holds."""
     return {
         str(field): field
@@ -61,7 +61,7 @@ def test_every_model_field_of_the_sdks_is_known() -> None:
         found: set[str] = set()
         for each_format, request_type in REQUESTS:
             if each_format == client_format:
-                found |= named_in(request_type).keys()
+                found |= model_fields(request_type).keys()
         assert found == run | OWN_OR_RECORDED[client_format]
 
 
@@ -73,7 +73,7 @@ def test_a_new_model_field_is_found() -> None:
         tools: list[Tool]
         fallback_models: list[str]
 
-    assert named_in(Request).keys() == {"tools[].summary_model", "fallback_models"}
+    assert model_fields(Request).keys() == {"tools[].summary_model", "fallback_models"}
 
 
 @pytest.mark.parametrize("spelling", ["model", "\\u006dodel", "mode\\u006C"])
@@ -95,5 +95,5 @@ def test_models_to_run_are_found_in_a_body(client_format: ClientFormat, spelling
 
 def test_an_unnamed_image_model_is_the_default_one() -> None:
     """As OpenAI's SDK documents it."""
-    said = inspect.getsource(tools.ImageGeneration)
-    assert re.findall(r"Default:\s+`(gpt-image[^`]*)`", said) == [DEFAULT_IMAGE_MODEL]
+    source = inspect.getsource(tools.ImageGeneration)
+    assert re.findall(r"Default:\s+`(gpt-image[^`]*)`", source) == [DEFAULT_IMAGE_MODEL]

@@ -16,7 +16,7 @@ from tests.unit.gateway.object_labels import LABELS
 from tests.unit.gateway.sdk_types import REQUESTS, Field, body_with, fields_of, parts_of
 
 _each_request = pytest.mark.parametrize(
-    ("client_format", "request_type"), REQUESTS, ids=lambda given: getattr(given, "__name__", given)
+    ("client_format", "request_type"), REQUESTS, ids=lambda value: getattr(value, "__name__", value)
 )
 # An id by its name, whatever its type.
 _ID = re.compile(r"(^|_)ids?$")
@@ -103,9 +103,9 @@ def test_classified_fields_are_found_in_a_body(
         disguised = body.replace(
             f'"{field.name}"'.encode(), f'"\\u{ord(letter):04x}{field.name[1:]}"'.encode()
         )
-        for spelt in (body, disguised):
-            fields = msgspec.json.decode(spelt, type=dict[str, msgspec.Raw])
-            (found,) = named_objects(client_format, spelt, fields, disguised=is_disguised(spelt))
+        for raw in (body, disguised):
+            fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+            (found,) = named_objects(client_format, raw, fields, disguised=is_disguised(raw))
             assert (found.id, found.rule) == ("the_id", rule), str(field)
         checked += 1
     assert checked > 0 or client_format == "embeddings"

@@ -6,22 +6,22 @@ from typing import Any
 import pytest
 
 from services.gateway.formats import CHAT, RESPONSES
-from tests.unit.gateway.streams import RESPONSES_USAGE, named
+from tests.unit.gateway.streams import RESPONSES_USAGE, frame_of
 
 SEARCH = {"type": "web_search_call", "id": "ws_1", "action": {"type": "search", "query": "x"}}
 OPEN = {"type": "web_search_call", "id": "ws_2", "action": {"type": "open_page", "url": "x"}}
 BARE = {"type": "web_search_call", "id": "ws_3"}
-SAID = {"type": "message", "content": [{"type": "output_text", "text": '"web_search_call"'}]}
+MESSAGE = {"type": "message", "content": [{"type": "output_text", "text": '"web_search_call"'}]}
 
 
 @pytest.mark.parametrize(
     ("output", "searches"),
     [
         ([], None),
-        ([SAID], None),
+        ([MESSAGE], None),
         ([OPEN], None),
-        ([SEARCH, SAID], 1),
-        ([SEARCH, OPEN, BARE, SEARCH, SAID], 3),
+        ([SEARCH, MESSAGE], 1),
+        ([SEARCH, OPEN, BARE, SEARCH, MESSAGE], 3),
         # Whatever cannot be read costs nothing, and does not cost the usage either.
         ([SEARCH, {"type": 7}], None),
         (None, None),
@@ -30,29 +30,29 @@ SAID = {"type": "message", "content": [{"type": "output_text", "text": '"web_sea
 )
 def test_searches_are_counted_in_the_output(output: Any, searches: int | None) -> None:
     answer = {"id": "r", "usage": RESPONSES_USAGE, "output": output}
-    whole = RESPONSES.usage_of_answer(json.dumps(answer).encode())
+    tokens = RESPONSES.usage_of_answer(json.dumps(answer).encode())
 
     reader = RESPONSES.reader(RESPONSES.decode(b'{"model": "m"}'))
-    reader.read(named("response.completed", response=answer))
+    reader.read(frame_of("response.completed", response=answer))
 
-    assert whole == reader.usage()
-    assert whole is not None
-    assert whole.web_searches == searches
-    assert whole.output_text == 4
+    assert tokens == reader.usage()
+    assert tokens is not None
+    assert tokens.web_searches == searches
+    assert tokens.output_text == 4
 
 
-CITED = {"type": "url_citation", "url_citation": {"url": "https://a.example", "title": "A"}}
+CITATION = {"type": "url_citation", "url_citation": {"url": "https://a.example", "title": "A"}}
 CHAT_USAGE = {"prompt_tokens": 3, "completion_tokens": 4}
 
 
 @pytest.mark.parametrize(
     ("message", "counted", "searches"),
     [
-        ({"content": "Rain.", "annotations": [CITED]}, {}, 1),
-        ({"content": "Rain.", "annotations": [CITED, CITED]}, {}, 1),
+        ({"content": "Rain.", "annotations": [CITATION]}, {}, 1),
+        ({"content": "Rain.", "annotations": [CITATION, CITATION]}, {}, 1),
         ({"content": "Rain.", "annotations": []}, {}, None),
         ({"content": 'A "url_citation" is an annotation.'}, {}, None),
-        ({"annotations": [CITED]}, {"server_tool_use": {"web_search_requests": 3}}, 3),
+        ({"annotations": [CITATION]}, {"server_tool_use": {"web_search_requests": 3}}, 3),
     ],
 )
 def test_a_chat_that_cites_has_searched(
@@ -60,7 +60,7 @@ def test_a_chat_that_cites_has_searched(
 ) -> None:
     usage = {**CHAT_USAGE, **counted}
     answer = {"choices": [{"index": 0, "message": message}], "usage": usage}
-    whole = CHAT.usage_of_answer(json.dumps(answer).encode())
+    tokens = CHAT.usage_of_answer(json.dumps(answer).encode())
 
     reader = CHAT.reader(CHAT.decode(b'{"model": "m", "stream": true}'))
     for chunk in (
@@ -69,9 +69,9 @@ def test_a_chat_that_cites_has_searched(
     ):
         reader.read(b"data: " + json.dumps(chunk).encode() + b"\n\n")
 
-    assert whole == reader.usage()
-    assert whole is not None
-    assert whole.web_searches == searches
+    assert tokens == reader.usage()
+    assert tokens is not None
+    assert tokens.web_searches == searches
 
 
 def test_searches_in_the_usage_take_precedence() -> None:

@@ -48,9 +48,9 @@ def test_unusable_values_stop_the_start(variable: str, value: str) -> None:
 
 
 def test_a_header_that_is_never_forwarded_stops_the_start() -> None:
-    named = ENVIRON | {"UPSTREAM_REQUEST_HEADERS": "x-tenant, Authorization"}
+    environ = ENVIRON | {"UPSTREAM_REQUEST_HEADERS": "x-tenant, Authorization"}
     with pytest.raises(SettingsError, match="UPSTREAM_REQUEST_HEADERS is wrong: 'authorization'"):
-        load_settings(Settings, named)
+        load_settings(Settings, environ)
 
 
 @pytest.mark.parametrize(

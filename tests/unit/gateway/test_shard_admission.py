@@ -58,7 +58,7 @@ class Stage:
         call = new_call(CHAT, now_ms=0, principal=principal)
         return await self.gate.admit(call, PRICED, (), Attempts())
 
-    async def held(self, *shards: int) -> list[bool]:
+    async def has_holds(self, *shards: int) -> list[bool]:
         return [await self.holds.held(user_of(self.shards, n)) > 0 for n in shards]
 
 
@@ -77,7 +77,7 @@ async def test_only_its_own_accounts_are_refused_or_admitted_by_the_policy(
         await stage.call(1)
     for shard in (0, 2, 3):
         await stage.call(shard)
-    assert await stage.held(0, 2, 3) == [True] * 3
+    assert await stage.has_holds(0, 2, 3) == [True] * 3
     assert [breaker.is_open for breaker in stage.breakers.by_shard] == [False, True, False, False]
     assert stage.breakers.any_open()
     assert not stage.breakers.shared.is_open
@@ -94,17 +94,17 @@ async def test_leases_of_other_shards_are_renewed_and_their_holds_taken_again(
     renewing = asyncio.create_task(stage.gate.renew_leases())
     # Calls of a shard that never was away ask for no renewal of the others'.
     await stage.call(2)
-    stage.holds.asked.clear()
+    stage.holds.asked_shards.clear()
     for _ in range(10):
         await asyncio.sleep(0)
-    assert stage.holds.asked == []
+    assert stage.holds.asked_shards == []
 
     stage.holds.away = {0}
     await stage.call(1)
     async with asyncio.timeout(5):
-        while stage.holds.asked.count(2) < 2 or not all(await stage.held(1)):
+        while stage.holds.asked_shards.count(2) < 2 or not all(await stage.has_holds(1)):
             await asyncio.sleep(0)
-    assert 0 in stage.holds.asked
+    assert 0 in stage.holds.asked_shards
     held = await stage.holds.held(user_of(stage.shards, 1))
     one = await stage.holds.held(user_of(stage.shards, 2))
     assert held == 2 * one > 0

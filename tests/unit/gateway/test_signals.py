@@ -46,10 +46,10 @@ def test_a_provider_can_ask_for_a_wait(
 @pytest.mark.parametrize("client_format", ["chat", "responses", "messages"])
 def test_no_time_cures_an_exhausted_quota(client_format: ClientFormat) -> None:
     body = b'{"error":{"code":"insufficient_quota","message":"m"}}'
-    found = with_signals(
+    signalled_answer = with_signals(
         answer(429, (b"retry-after", b"1"), body=body), FORMATS[client_format], NOW_S
     )
-    assert found == answer(429, STOP, body=body)
+    assert signalled_answer == answer(429, STOP, body=body)
 
 
 @pytest.mark.parametrize("client_format", ["chat", "responses", "embeddings"])
@@ -70,11 +70,11 @@ def test_openais_clients_repeat_a_prompt_over_some_statuses(status: int) -> None
 
 @pytest.mark.parametrize("status", [200, 400, 404, 500, 529])
 def test_other_answers_pass_as_they_are(status: int) -> None:
-    given = answer(status, (b"retry-after", b"900"))
-    assert with_signals(given, FORMATS["chat"], NOW_S) is given
+    original = answer(status, (b"retry-after", b"900"))
+    assert with_signals(original, FORMATS["chat"], NOW_S) is original
 
 
-def refused(status: int, retry_after_s: int | None) -> UpstreamRefused:
+def refusal(status: int, retry_after_s: int | None) -> UpstreamRefused:
     return UpstreamRefused("m", status=status, code=None, retry_after_s=retry_after_s)
 
 
@@ -85,7 +85,7 @@ def refused(status: int, retry_after_s: int | None) -> UpstreamRefused:
 def test_the_same_holds_for_translated_errors(
     status: int, asked_s: int | None, told_s: int | None, should_retry: bool | None
 ) -> None:
-    error = signalled(refused(status, asked_s), FORMATS["chat"])
+    error = signalled(refusal(status, asked_s), FORMATS["chat"])
     assert (error.retry_after_s, error.should_retry) == (told_s, should_retry)
 
 
@@ -98,12 +98,12 @@ def test_an_exhausted_quota_and_the_gateway_s_own_errors_stay_as_they_are() -> N
 
 @pytest.mark.parametrize("status", [413, 422])
 def test_a_translated_413_stops_retries(status: int) -> None:
-    assert signalled(refused(status, None), FORMATS["chat"]).status == 400
-    assert signalled(refused(status, None), FORMATS["messages"]).status == status
+    assert signalled(refusal(status, None), FORMATS["chat"]).status == 400
+    assert signalled(refusal(status, None), FORMATS["messages"]).status == status
 
 
 def test_a_translated_402_is_an_exhausted_quota() -> None:
-    error = signalled(refused(402, None), FORMATS["chat"])
+    error = signalled(refusal(402, None), FORMATS["chat"])
     assert isinstance(error, QuotaExhausted)
-    assert error.message == refused(402, None).message
-    assert signalled(refused(402, None), FORMATS["messages"]).status == 402
+    assert error.message == refusal(402, None).message
+    assert signalled(refusal(402, None), FORMATS["messages"]).status == 402

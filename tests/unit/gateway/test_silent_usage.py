@@ -18,9 +18,9 @@ from tests.unit.gateway.streams import (
     ByBytes,
     chat_chunk,
     data,
+    frame_of,
     messages_stream,
-    named,
-    relayed,
+    relay,
 )
 
 TEXT = "x" * 40
@@ -36,7 +36,7 @@ ANSWERS: dict[str, tuple[Format, dict[str, Any]]] = {
 SILENCE = {"chat": ZEROS, "messages": NO_TOKENS, "responses": NO_TOKENS, "embeddings": ZEROS}
 
 
-async def whole(name: str, usage: Any, **fields: Any) -> tuple[TokenUsage, UsageSource]:
+async def meter_answer(name: str, usage: Any, **fields: Any) -> tuple[TokenUsage, UsageSource]:
     """As the handler takes it."""
     client_format, answer = ANSWERS[name]
     sent = b'{"model": "m", "input": "0123456789012345"}'
@@ -49,7 +49,7 @@ async def whole(name: str, usage: Any, **fields: Any) -> tuple[TokenUsage, Usage
 
 @pytest.mark.parametrize("name", ANSWERS)
 async def test_zeros_beside_text_are_estimated(name: str) -> None:
-    usage, source = await whole(name, SILENCE[name])
+    usage, source = await meter_answer(name, SILENCE[name])
     assert source == "estimated"
     assert usage.input_text
     assert usage.input_text > 0
@@ -59,45 +59,45 @@ async def test_zeros_beside_text_are_estimated(name: str) -> None:
 @pytest.mark.parametrize("name", ["chat", "messages", "responses"])
 async def test_one_side_that_is_reported_stays(name: str) -> None:
     inputs, outputs, *_ = SILENCE[name]
-    usage, source = await whole(name, SILENCE[name] | {inputs: 5000})
+    usage, source = await meter_answer(name, SILENCE[name] | {inputs: 5000})
     assert (usage.input_text, usage.output_text, source) == (5000, TEXT_TOKENS, "estimated")
     assert usage.notes == ("output_estimated",)
-    usage, source = await whole(name, {outputs: 700, inputs: None})
+    usage, source = await meter_answer(name, {outputs: 700, inputs: None})
     assert (usage.output_text, source, usage.notes) == (700, "estimated", ("input_estimated",))
     assert usage.input_text
 
 
 async def test_a_total_of_an_embedding_is_its_input() -> None:
-    usage, source = await whole("embeddings", {"prompt_tokens": 0, "total_tokens": 8000})
+    usage, source = await meter_answer("embeddings", {"prompt_tokens": 0, "total_tokens": 8000})
     assert (usage.input_text, source) == (8000, "provider")
 
 
 @pytest.mark.parametrize("name", ["chat", "messages", "responses"])
 async def test_zeros_of_an_answer_without_text_are_believed(name: str) -> None:
     empty: dict[str, Any] = {"choices": [], "content": [], "output": []}
-    usage, source = await whole(name, SILENCE[name], **empty)
+    usage, source = await meter_answer(name, SILENCE[name], **empty)
     assert (usage.input_text, usage.output_text, source) == (0, 0, "provider")
 
 
 def chat_stream(*usages: dict[str, Any], texts: tuple[str, ...] = (TEXT,)) -> list[bytes]:
-    told = [data({"choices": [], "usage": usage}) for usage in usages]
-    return [*(data(chat_chunk(text)) for text in texts), *told, b"data: [DONE]\n\n"]
+    usage_frames = [data({"choices": [], "usage": usage}) for usage in usages]
+    return [*(data(chat_chunk(text)) for text in texts), *usage_frames, b"data: [DONE]\n\n"]
 
 
 REQUEST = CHAT.decode(b'{"model": "m", "messages": [], "stream": true}')
 
 
 def test_a_chat_stream_of_zeros_is_estimated() -> None:
-    got = relayed(CHAT, REQUEST, chat_stream(ZEROS), input_tokens=33)
-    assert got.usage == TokenUsage(input_text=33, output_text=TEXT_TOKENS)
-    assert (got.status, got.usage_source) == ("ok", "estimated")
+    result = relay(CHAT, REQUEST, chat_stream(ZEROS), input_tokens=33)
+    assert result.usage == TokenUsage(input_text=33, output_text=TEXT_TOKENS)
+    assert (result.status, result.usage_source) == ("ok", "estimated")
 
 
 def test_zeros_after_the_usage_take_nothing_away() -> None:
-    told = {"prompt_tokens": 5000, "completion_tokens": 20, "total_tokens": 5020}
-    for usages in ((told, ZEROS), (ZEROS, told), (told, told)):
-        got = relayed(CHAT, REQUEST, chat_stream(*usages))
-        assert (got.usage, got.usage_source) == (
+    counts = {"prompt_tokens": 5000, "completion_tokens": 20, "total_tokens": 5020}
+    for usages in ((counts, ZEROS), (ZEROS, counts), (counts, counts)):
+        result = relay(CHAT, REQUEST, chat_stream(*usages))
+        assert (result.usage, result.usage_source) == (
             TokenUsage(input_text=5000, output_text=20),
             "provider",
         )
@@ -106,15 +106,15 @@ def test_zeros_after_the_usage_take_nothing_away() -> None:
 def test_usage_after_the_end_comes_too_late() -> None:
     """The answer is over; what is not counted by then is estimated."""
     late = data({"choices": [], "usage": {"prompt_tokens": 5000, "completion_tokens": 20}})
-    got = relayed(CHAT, REQUEST, [*chat_stream(), late], input_tokens=33)
-    assert got.usage == TokenUsage(input_text=33, output_text=TEXT_TOKENS)
-    assert (got.status, got.usage_source) == ("ok", "estimated")
+    result = relay(CHAT, REQUEST, [*chat_stream(), late], input_tokens=33)
+    assert result.usage == TokenUsage(input_text=33, output_text=TEXT_TOKENS)
+    assert (result.status, result.usage_source) == ("ok", "estimated")
 
 
 def test_a_chat_stream_that_counts_no_output_is_charged_for_its_text() -> None:
-    got = relayed(CHAT, REQUEST, chat_stream({"prompt_tokens": 12, "completion_tokens": 0}))
-    assert (got.usage.input_text, got.usage.output_text) == (12, TEXT_TOKENS)
-    assert (got.usage_source, got.usage.notes) == ("estimated", ("output_estimated",))
+    result = relay(CHAT, REQUEST, chat_stream({"prompt_tokens": 12, "completion_tokens": 0}))
+    assert (result.usage.input_text, result.usage.output_text) == (12, TEXT_TOKENS)
+    assert (result.usage_source, result.usage.notes) == ("estimated", ("output_estimated",))
 
 
 def test_text_after_the_last_report_of_a_stream_is_charged_for() -> None:
@@ -124,15 +124,15 @@ def test_text_after_the_last_report_of_a_stream_is_charged_for() -> None:
         data(chat_chunk(TEXT)),
         b"data: [DONE]\n\n",
     ]
-    got = relayed(CHAT, REQUEST, frames)
-    assert (got.usage.input_text, got.usage.output_text) == (100, 3 + TEXT_TOKENS)
-    assert got.usage_source == "estimated"
+    result = relay(CHAT, REQUEST, frames)
+    assert (result.usage.input_text, result.usage.output_text) == (100, 3 + TEXT_TOKENS)
+    assert result.usage_source == "estimated"
 
 
 def message_frames(start: dict[str, Any], end: dict[str, Any]) -> list[bytes]:
     frames = messages_stream([TEXT])
-    frames[0] = named("message_start", message={"id": "m-1", "usage": start})
-    frames[-2] = named("message_delta", delta={"stop_reason": "end_turn"}, usage=end)
+    frames[0] = frame_of("message_start", message={"id": "m-1", "usage": start})
+    frames[-2] = frame_of("message_delta", delta={"stop_reason": "end_turn"}, usage=end)
     return frames
 
 
@@ -149,26 +149,26 @@ def test_the_counts_of_a_message_never_go_down(
     start: dict[str, Any], end: dict[str, Any], expected: tuple[int, int]
 ) -> None:
     request = MESSAGES.decode(b'{"model": "m", "stream": true}')
-    got = relayed(MESSAGES, request, message_frames(start, end))
-    assert (got.usage.input_text, got.usage.output_text) == expected
-    assert got.usage_source == "provider"
+    result = relay(MESSAGES, request, message_frames(start, end))
+    assert (result.usage.input_text, result.usage.output_text) == expected
+    assert result.usage_source == "provider"
 
 
 @pytest.mark.parametrize(("announced", "output"), [(1, TEXT_TOKENS), (70, 70)])
 def test_an_announced_output_count_does_not_count_text(announced: int, output: int) -> None:
     request = MESSAGES.decode(b'{"model": "m", "stream": true}')
     start = {"input_tokens": 1000, "output_tokens": announced}
-    got = relayed(MESSAGES, request, message_frames(start, {"output_tokens": 0}))
-    assert (got.usage.input_text, got.usage.output_text) == (1000, output)
-    assert (got.usage_source, got.usage.notes) == ("estimated", ("output_estimated",))
+    result = relay(MESSAGES, request, message_frames(start, {"output_tokens": 0}))
+    assert (result.usage.input_text, result.usage.output_text) == (1000, output)
+    assert (result.usage_source, result.usage.notes) == ("estimated", ("output_estimated",))
 
 
 def test_a_response_stream_of_zeros_is_estimated() -> None:
     request = RESPONSES.decode(b'{"model": "m", "stream": true}')
     frames = [
-        named("response.output_text.delta", delta=TEXT),
-        named("response.completed", response={"id": "r-1", "usage": NO_TOKENS}),
+        frame_of("response.output_text.delta", delta=TEXT),
+        frame_of("response.completed", response={"id": "r-1", "usage": NO_TOKENS}),
     ]
-    got = relayed(RESPONSES, request, frames, input_tokens=33)
-    assert got.usage == TokenUsage(input_text=33, output_text=TEXT_TOKENS)
-    assert (got.status, got.usage_source) == ("ok", "estimated")
+    result = relay(RESPONSES, request, frames, input_tokens=33)
+    assert result.usage == TokenUsage(input_text=33, output_text=TEXT_TOKENS)
+    assert (result.status, result.usage_source) == ("ok", "estimated")

@@ -32,13 +32,13 @@ def anything(_: frozenset[int]) -> bool:
     return True
 
 
-_opened: list[Spool] = []
+_open_spools: list[Spool] = []
 
 
-def opened(directory: Path, max_bytes: int = 10_000) -> Spool:
+def open_spool(directory: Path, max_bytes: int = 10_000) -> Spool:
     """Closed when the test is over."""
     spool = Spool(directory, max_bytes=max_bytes)
-    _opened.append(spool)
+    _open_spools.append(spool)
     spool.open()
     return spool
 
@@ -46,8 +46,8 @@ def opened(directory: Path, max_bytes: int = 10_000) -> Spool:
 @pytest.fixture(autouse=True)
 def _closing() -> Iterator[None]:
     yield
-    while _opened:
-        _opened.pop().close()
+    while _open_spools:
+        _open_spools.pop().close()
 
 
 def files_of(directory: Path) -> list[Path]:
@@ -67,7 +67,7 @@ def redis() -> Redis:
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Spool:
-    return opened(tmp_path)
+    return open_spool(tmp_path)
 
 
 async def test_a_drain_keeps_the_order_and_leaves_nothing(
@@ -86,7 +86,7 @@ async def test_a_drain_keeps_the_order_and_leaves_nothing(
 
 
 async def test_the_size_of_a_spool_is_that_of_its_files(tmp_path: Path) -> None:
-    spool = opened(tmp_path, max_bytes=10_000)
+    spool = open_spool(tmp_path, max_bytes=10_000)
     room = spool.size()
     assert 0 < room <= 10_000
     (tmp_path / "another.damaged").write_bytes(bytes(1_000))
@@ -107,7 +107,7 @@ async def test_appending_continues_after_a_drain(spool: Spool, redis: Redis) -> 
 
 
 async def test_opening_creates_the_directory(tmp_path: Path) -> None:
-    spool = opened(tmp_path / "a" / "b")
+    spool = open_spool(tmp_path / "a" / "b")
 
     assert spool.is_empty()
     assert files_of(tmp_path / "a" / "b") == []
@@ -117,7 +117,7 @@ async def test_an_unwritable_directory_fails_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
 
     with pytest.raises(OSError, match="file"):
-        opened(tmp_path / "file" / "spool")
+        open_spool(tmp_path / "file" / "spool")
 
 
 async def test_unsent_records_are_sent_again(spool: Spool, redis: Redis) -> None:
@@ -147,7 +147,7 @@ async def test_retries_during_an_outage_fill_one_file(
 
 
 async def test_a_full_spool_has_room_again_once_drained(tmp_path: Path, redis: Redis) -> None:
-    spool = opened(tmp_path, max_bytes=2 * (RECORD_BYTES + 4))
+    spool = open_spool(tmp_path, max_bytes=2 * (RECORD_BYTES + 4))
     redis.refuses_after = 0
     await spool.append(b"1234")
     # A drain that fails makes no room.
@@ -167,10 +167,10 @@ async def test_a_full_spool_has_room_again_once_drained(tmp_path: Path, redis: R
 
 async def test_the_next_process_takes_over_oldest_first(tmp_path: Path, redis: Redis) -> None:
     for payload in (b"one", b"two"):
-        dead = opened(tmp_path)
+        dead = open_spool(tmp_path)
         await dead.append(payload)
         dead.close()
-    spool = opened(tmp_path)
+    spool = open_spool(tmp_path)
     await spool.append(b"three")
 
     assert await spool.drain(redis.send, anything) == 3
@@ -181,7 +181,7 @@ async def test_the_next_process_takes_over_oldest_first(tmp_path: Path, redis: R
 async def test_a_file_that_another_process_writes_is_left_alone(
     tmp_path: Path, redis: Redis
 ) -> None:
-    other, spool = opened(tmp_path), opened(tmp_path)
+    other, spool = open_spool(tmp_path), open_spool(tmp_path)
     await other.append(b"theirs")
     await spool.append(b"ours")
 
@@ -199,14 +199,14 @@ async def test_a_file_that_another_process_writes_is_left_alone(
 async def test_a_crash_in_mid_record_loses_only_that_record(
     tmp_path: Path, redis: Redis, kept_bytes: int
 ) -> None:
-    dead = opened(tmp_path)
+    dead = open_spool(tmp_path)
     await dead.append(b"whole")
     await dead.append(b"torn")
     dead.close()
     (path,) = files_of(tmp_path)
     path.write_bytes(path.read_bytes()[: RECORD_BYTES + len(b"whole") + kept_bytes])
 
-    spool = opened(tmp_path)
+    spool = open_spool(tmp_path)
     await spool.append(b"later")
 
     assert await spool.drain(redis.send, anything) == 2
@@ -216,14 +216,14 @@ async def test_a_crash_in_mid_record_loses_only_that_record(
 
 async def test_records_behind_a_damaged_one_are_kept_aside(tmp_path: Path, redis: Redis) -> None:
     """Nobody can send them, but nothing that was acknowledged is ever deleted unsent."""
-    dead = opened(tmp_path)
+    dead = open_spool(tmp_path)
     for payload in (b"first", b"damaged", b"behind"):
         await dead.append(payload)
     dead.close()
     (path,) = files_of(tmp_path)
     path.write_bytes(path.read_bytes().replace(b"damaged", b"DAMAGED"))
 
-    spool = opened(tmp_path)
+    spool = open_spool(tmp_path)
 
     assert await spool.drain(redis.send, anything) == 1
     assert spool.is_empty()
@@ -264,7 +264,7 @@ async def test_concurrent_appends_are_all_kept(spool: Spool, redis: Redis) -> No
     assert len(redis.received) == 50
 
 
-def allocated(directory: Path) -> int:
+def allocated_bytes(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.iterdir())
 
 
@@ -284,7 +284,7 @@ async def test_reserved_room_survives_a_full_disk(
     spool.reserve(3 * (RECORD_BYTES + 900))
     await spool.keep_room()
     events = [b"%d" % number * 900 for number in range(3)]
-    with disk_that_ends_at(allocated(tmp_path)):
+    with disk_that_ends_at(allocated_bytes(tmp_path)):
         await fill(spool)
         for event in events:
             await spool.append(event, from_reserve=True)
@@ -296,7 +296,7 @@ async def test_reserved_room_survives_a_full_disk(
 
 
 async def test_a_finished_call_releases_its_room(tmp_path: Path) -> None:
-    spool = opened(tmp_path, max_bytes=1000)
+    spool = open_spool(tmp_path, max_bytes=1000)
     spool.reserve(900)
     with pytest.raises(SpoolFull):
         await spool.append(b"note" * 25)
@@ -307,19 +307,19 @@ async def test_a_finished_call_releases_its_room(tmp_path: Path) -> None:
 async def test_the_bound_covers_the_directory(tmp_path: Path, redis: Redis) -> None:
     """Other processes' files count, and so does what is kept aside."""
     (tmp_path / "kept.damaged").write_bytes(bytes(4_000))
-    other, spool = opened(tmp_path), opened(tmp_path)
+    other, spool = open_spool(tmp_path), open_spool(tmp_path)
     await fill(other)
     await fill(spool)
-    assert 9_000 < allocated(tmp_path) <= 10_000
+    assert 9_000 < allocated_bytes(tmp_path) <= 10_000
 
     await other.drain(redis.send, anything)
     (tmp_path / "kept.damaged").unlink()
     await spool.append(b"note" * 25)
-    assert allocated(tmp_path) <= 10_000
+    assert allocated_bytes(tmp_path) <= 10_000
 
 
 async def test_a_used_up_bound_leaves_reserved_room(tmp_path: Path) -> None:
-    spool = opened(tmp_path)
+    spool = open_spool(tmp_path)
     spool.reserve(2_000)
     await fill(spool)
     await spool.append(b"event" * 300, from_reserve=True)
@@ -333,8 +333,8 @@ async def test_free_room_of_a_killed_process_is_not_a_record(
     await spool.append(b"one")
     (path,) = files_of(tmp_path)
     assert path.stat().st_size > RECORD_BYTES + len(b"one")
-    left = tmp_path / f"0{path.name}"
-    left.write_bytes(path.read_bytes())
+    leftover = tmp_path / f"0{path.name}"
+    leftover.write_bytes(path.read_bytes())
 
     assert await spool.drain(redis.send, anything) == 2
     assert redis.received == [b"one", b"one"]
@@ -343,9 +343,9 @@ async def test_free_room_of_a_killed_process_is_not_a_record(
 
 async def test_records_behind_free_room_are_kept_aside(redis: Redis, tmp_path: Path) -> None:
     """A header of zeros before other bytes is damage, and no end."""
-    left = tmp_path / "0.spool2"
-    left.write_bytes(bytes(RECORD_BYTES) + record_of(b"behind"))
-    spool = opened(tmp_path)
+    leftover = tmp_path / "0.spool2"
+    leftover.write_bytes(bytes(RECORD_BYTES) + record_of(b"behind"))
+    spool = open_spool(tmp_path)
 
     assert await spool.drain(redis.send, anything) == 0
     (kept,) = files_of(tmp_path)
@@ -353,9 +353,9 @@ async def test_records_behind_free_room_are_kept_aside(redis: Redis, tmp_path: P
 
 
 async def test_records_of_an_older_release_are_sent(redis: Redis, tmp_path: Path) -> None:
-    left = tmp_path / "00000000000000000001-a.spool"
-    left.write_bytes(record_of(b"one") + record_of(b"two"))
-    spool = opened(tmp_path)
+    leftover = tmp_path / "00000000000000000001-a.spool"
+    leftover.write_bytes(record_of(b"one") + record_of(b"two"))
+    spool = open_spool(tmp_path)
     assert not spool.is_empty()
 
     assert await spool.drain(redis.send, anything) == 2
@@ -364,7 +364,7 @@ async def test_records_of_an_older_release_are_sent(redis: Redis, tmp_path: Path
 
 
 async def test_a_closed_spool_keeps_only_its_records(tmp_path: Path) -> None:
-    empty, used = opened(tmp_path), opened(tmp_path)
+    empty, used = open_spool(tmp_path), open_spool(tmp_path)
     await used.append(b"one")
     empty.close()
     used.close()
@@ -373,9 +373,9 @@ async def test_a_closed_spool_keeps_only_its_records(tmp_path: Path) -> None:
 
 
 async def test_room_of_a_dead_process_is_freed(tmp_path: Path) -> None:
-    living = opened(tmp_path)
+    living = open_spool(tmp_path)
     (tmp_path / ".dead.room").write_bytes(bytes(5_000))
-    opened(tmp_path).close()
+    open_spool(tmp_path).close()
 
     assert len(contents_of(tmp_path)) == 1
     await living.append(b"one")
@@ -395,8 +395,8 @@ class Shards:
         self.received.append(payload)
         return frozenset()
 
-    def may_go(self, waits_for: frozenset[int]) -> bool:
-        return not waits_for <= self.away
+    def may_go(self, pending_shards: frozenset[int]) -> bool:
+        return not pending_shards <= self.away
 
 
 async def test_records_that_wait_let_others_pass_and_keep_their_order(

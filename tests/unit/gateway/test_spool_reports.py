@@ -17,13 +17,13 @@ Seconds = str
 
 class Notes:
     def __init__(self) -> None:
-        self.put_ones: list[SpoolNote] = []
+        self.stored: list[SpoolNote] = []
         self.is_away = False
 
     async def put(self, note: SpoolNote) -> None:
         if self.is_away:
             raise RedisError
-        self.put_ones.append(note)
+        self.stored.append(note)
 
 
 class Files:
@@ -37,7 +37,7 @@ class Files:
         return 4096 if self.wait else 0
 
 
-async def noted(seconds: Seconds) -> list[tuple[int, int | None]]:
+async def noted_periods(seconds: Seconds) -> list[tuple[int, int | None]]:
     """Since and until, in seconds, as they were noted."""
     notes, files = Notes(), Files()
     now_s = -1
@@ -60,14 +60,14 @@ async def noted(seconds: Seconds) -> list[tuple[int, int | None]]:
             clock=lambda: float(now_s + 1000),
             sleep=sleep,
         )
-    assert {note.gateway for note in notes.put_ones} <= {"gw-1"}
-    for note in notes.put_ones:
+    assert {note.gateway for note in notes.stored} <= {"gw-1"}
+    for note in notes.stored:
         assert note.noted_ms is not None
         assert note.noted_ms >= max(note.since_ms, note.until_ms or 0)
         assert note.bytes == (4096 if files_wait(seconds, note.noted_ms) else 0)
     return [
         (note.since_ms // 1000 - 1000, note.until_ms and note.until_ms // 1000 - 1000)
-        for note in notes.put_ones
+        for note in notes.stored
     ]
 
 
@@ -90,4 +90,4 @@ def files_wait(seconds: Seconds, at_ms: int) -> bool:
     ],
 )
 async def test_notes(seconds: Seconds, expected: list[tuple[int, int | None]]) -> None:
-    assert await noted(seconds) == expected
+    assert await noted_periods(seconds) == expected

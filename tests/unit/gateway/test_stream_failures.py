@@ -16,9 +16,9 @@ from tests.unit.gateway.streams import (
     RESPONSES_USAGE,
     chat_chunk,
     data,
+    frame_of,
     messages_stream,
-    named,
-    relayed,
+    relay,
     responses_stream,
 )
 
@@ -41,8 +41,8 @@ def chat_frames(**fields: Any) -> list[bytes]:
         (CHAT, chat_frames(), data({"error": ERROR})),
         (CHAT, chat_frames(), data({"error": ERROR, "usage": None}, spaced=True)),
         (CHAT, chat_frames(), data(chat_chunk("", error=ERROR))),
-        (MESSAGES, messages_stream([TEXT])[:4], named("error", error={"type": "api_error"})),
-        (RESPONSES, responses_stream([TEXT])[:2], named("error", error=ERROR)),
+        (MESSAGES, messages_stream([TEXT])[:4], frame_of("error", error={"type": "api_error"})),
+        (RESPONSES, responses_stream([TEXT])[:2], frame_of("error", error=ERROR)),
     ],
     ids=["chat", "chat with null usage", "chat beside choices", "messages", "responses"],
 )
@@ -50,25 +50,25 @@ def test_the_providers_own_error_ends_the_stream(
     client_format: Format, sent: list[bytes], error: bytes
 ) -> None:
     late = data("ignored")
-    asked = request(client_format, stream_options={"include_usage": True})
+    call_request = request(client_format, stream_options={"include_usage": True})
 
-    got = relayed(client_format, asked, [b"".join(sent), error, late])
+    result = relay(client_format, call_request, [b"".join(sent), error, late])
 
-    assert (got.status, got.error_code) == ("upstream_error", "upstream_refused")
-    assert (got.body, got.last_bytes) == (b"".join(sent) + error, error)
-    assert got.usage_source == "estimated"
-    assert got.usage.output_text == TEXT_TOKENS
+    assert (result.status, result.error_code) == ("upstream_error", "upstream_refused")
+    assert (result.body, result.last_bytes) == (b"".join(sent) + error, error)
+    assert result.usage_source == "estimated"
+    assert result.usage.output_text == TEXT_TOKENS
 
 
 @pytest.mark.parametrize("usage", [None, RESPONSES_USAGE])
 def test_a_failed_response_is_an_error(usage: dict[str, Any] | None) -> None:
-    failed = named("response.failed", response={"id": "r-1", "error": ERROR, "usage": usage})
+    error = frame_of("response.failed", response={"id": "r-1", "error": ERROR, "usage": usage})
 
-    got = relayed(RESPONSES, request(RESPONSES), [*responses_stream([TEXT])[:2], failed])
+    result = relay(RESPONSES, request(RESPONSES), [*responses_stream([TEXT])[:2], error])
 
-    assert (got.status, got.error_code) == ("upstream_error", "upstream_refused")
-    assert got.last_bytes == failed
-    assert got.usage_source == ("estimated" if usage is None else "provider")
+    assert (result.status, result.error_code) == ("upstream_error", "upstream_refused")
+    assert result.last_bytes == error
+    assert result.usage_source == ("estimated" if usage is None else "provider")
 
 
 @pytest.mark.parametrize(
@@ -100,19 +100,19 @@ def test_frames_without_an_error_pass(frame: bytes) -> None:
 def test_a_fault_is_reported_after_the_frames_that_came(
     client_format: Format, frames: list[bytes], error: bytes
 ) -> None:
-    got = relayed(client_format, request(client_format), frames, fault=UpstreamTimeout("Late."))
+    result = relay(client_format, request(client_format), frames, fault=UpstreamTimeout("Late."))
 
-    assert (got.status, got.error_code) == ("upstream_error", "upstream_timeout")
-    assert got.body == b"".join(frames) + got.last_bytes
-    assert got.last_bytes.startswith(error)
-    assert got.usage_source == "estimated"
-    assert got.usage.output_text == TEXT_TOKENS
+    assert (result.status, result.error_code) == ("upstream_error", "upstream_timeout")
+    assert result.body == b"".join(frames) + result.last_bytes
+    assert result.last_bytes.startswith(error)
+    assert result.usage_source == "estimated"
+    assert result.usage.output_text == TEXT_TOKENS
 
 
 def test_the_estimate_of_a_message_keeps_what_was_reported() -> None:
-    got = relayed(MESSAGES, request(MESSAGES), messages_stream([TEXT])[:4])
+    result = relay(MESSAGES, request(MESSAGES), messages_stream([TEXT])[:4])
 
-    assert got.usage == TokenUsage(
+    assert result.usage == TokenUsage(
         input_text=15, cache_read=5, output_text=TEXT_TOKENS, notes=("output_estimated",)
     )
 
@@ -125,29 +125,31 @@ def test_a_broken_message_without_a_speed_has_the_requested_one(
     reported: dict[str, str], speed: str
 ) -> None:
     usage = MESSAGES_START_USAGE | reported
-    start = named("message_start", message={"usage": usage | {"inference_geo": "us"}})
+    start = frame_of("message_start", message={"usage": usage | {"inference_geo": "us"}})
     rest = messages_stream([TEXT])[1:4]
 
-    got = relayed(MESSAGES, request(MESSAGES, speed="fast"), [start, *rest])
-    unheard = relayed(MESSAGES, request(MESSAGES, speed="fast"), rest)
+    result = relay(MESSAGES, request(MESSAGES, speed="fast"), [start, *rest])
+    without_start = relay(MESSAGES, request(MESSAGES, speed="fast"), rest)
 
-    assert (got.usage.speed, got.usage.inference_geo) == (speed, "us")
-    assert (unheard.usage.speed, unheard.usage_source) == ("fast", "estimated")
+    assert (result.usage.speed, result.usage.inference_geo) == (speed, "us")
+    assert (without_start.usage.speed, without_start.usage_source) == ("fast", "estimated")
 
 
 def test_a_message_that_ends_at_once_keeps_the_usage_of_its_start() -> None:
-    start = named("message_start", message={"usage": MESSAGES_START_USAGE | {"output_tokens": 9}})
+    start = frame_of(
+        "message_start", message={"usage": MESSAGES_START_USAGE | {"output_tokens": 9}}
+    )
 
-    got = relayed(MESSAGES, request(MESSAGES), [start])
+    result = relay(MESSAGES, request(MESSAGES), [start])
 
-    assert (got.usage.output_text, got.usage_source) == (9, "estimated")
+    assert (result.usage.output_text, result.usage_source) == (9, "estimated")
 
 
 @pytest.mark.parametrize("client_format", [CHAT, MESSAGES, RESPONSES], ids=lambda f: f.name)
 def test_an_empty_stream_is_charged_for_its_input(client_format: Format) -> None:
-    got = relayed(client_format, request(client_format), [], input_tokens=33)
+    result = relay(client_format, request(client_format), [], input_tokens=33)
 
-    assert got.usage == TokenUsage(input_text=33, output_text=0)
+    assert result.usage == TokenUsage(input_text=33, output_text=0)
 
 
 def test_tool_calls_and_reasoning_count() -> None:
@@ -159,37 +161,37 @@ def test_tool_calls_and_reasoning_count() -> None:
     chunk = chat_chunk()
     chunk["choices"][0]["delta"] = delta
 
-    assert relayed(CHAT, request(CHAT), [data(chunk)]).usage.output_text == 4
+    assert relay(CHAT, request(CHAT), [data(chunk)]).usage.output_text == 4
 
 
 def test_text_that_is_not_utf8_still_counts() -> None:
     frame = b'data: {"choices":[{"delta":{"content":"\xff"}}]}\n\n'
 
-    assert relayed(CHAT, request(CHAT), [frame]).usage.output_text == -(-len(frame) // 4)
+    assert relay(CHAT, request(CHAT), [frame]).usage.output_text == -(-len(frame) // 4)
 
 
 @pytest.mark.parametrize(
     ("client_format", "frame"),
     [
         (CHAT, data(chat_chunk("x" * MAX_KEPT_BYTES))),
-        (MESSAGES, named("content_block_delta", delta={"text": "x" * MAX_KEPT_BYTES})),
-        (RESPONSES, named("response.output_text.delta", delta="x" * MAX_KEPT_BYTES)),
+        (MESSAGES, frame_of("content_block_delta", delta={"text": "x" * MAX_KEPT_BYTES})),
+        (RESPONSES, frame_of("response.output_text.delta", delta="x" * MAX_KEPT_BYTES)),
     ],
     ids=["chat", "messages", "responses"],
 )
 def test_text_that_is_too_long_to_keep_still_counts(client_format: Format, frame: bytes) -> None:
-    got = relayed(client_format, request(client_format), [frame])
+    result = relay(client_format, request(client_format), [frame])
 
-    assert MAX_KEPT_BYTES // 4 <= got.usage.output_text < MAX_KEPT_BYTES // 4 + 100  # type: ignore[operator]
+    assert MAX_KEPT_BYTES // 4 <= result.usage.output_text < MAX_KEPT_BYTES // 4 + 100  # type: ignore[operator]
 
 
 def test_contradictory_counts_keep_their_known_part() -> None:
     usage = CHAT_USAGE | {"prompt_tokens_details": {"cached_tokens": 1_000}}
     frames = [*chat_frames(), data({"choices": [], "usage": usage}), b"data: [DONE]\n\n"]
 
-    got = relayed(CHAT, request(CHAT), frames, input_tokens=8)
+    result = relay(CHAT, request(CHAT), frames, input_tokens=8)
 
-    assert (got.status, got.usage_source) == ("ok", "provider")
-    assert got.usage == TokenUsage(
+    assert (result.status, result.usage_source) == ("ok", "provider")
+    assert result.usage == TokenUsage(
         input_text=0, cache_read=20, output_text=4, reasoning=3, notes=("details_clamped",)
     )

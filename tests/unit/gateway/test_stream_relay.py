@@ -19,7 +19,7 @@ from tests.unit.gateway.streams import (
     data,
     messages_stream,
     payloads,
-    relayed,
+    relay,
     responses_stream,
 )
 
@@ -42,7 +42,7 @@ def request(client_format: Format, *, wants_usage: bool = True) -> CallRequest:
     return client_format.decode(json.dumps(body).encode())
 
 
-def spoken(frames: list[bytes], dialect: tuple[bytes, bytes]) -> bytes:
+def body_of(frames: list[bytes], dialect: tuple[bytes, bytes]) -> bytes:
     newline, between = dialect
     return between.join(frames).replace(b"\n", newline)
 
@@ -78,26 +78,26 @@ def test_a_chat_stream_is_relayed_however_it_is_split(
     places: list[int],
 ) -> None:
     frames = chat_stream(words, usage_in, spaced=spaced)
-    body = spoken(frames, dialect)
-    asked = request(CHAT, wants_usage=wants_usage)
+    body = body_of(frames, dialect)
+    call_request = request(CHAT, wants_usage=wants_usage)
 
-    got = relayed(CHAT, asked, cut(body, places))
+    result = relay(CHAT, call_request, cut(body, places))
 
-    assert got == relayed(CHAT, asked, [body])
-    assert got.status == "ok"
+    assert result == relay(CHAT, call_request, [body])
+    assert result.status == "ok"
     expected = payloads(b"".join(frames))
     if wants_usage:
-        assert got.body == body
+        assert result.body == body
     else:
         expected = [chunk for chunk in expected if chunk == "[DONE]" or chunk["choices"]]
         for chunk in expected[:-1]:
             chunk.pop("usage", None)
-    assert payloads(got.body) == expected
+    assert payloads(result.body) == expected
     if usage_in == "no chunk":
-        assert got.usage_source == "estimated"
-        assert got.usage.output_text == -(-len("".join(words).encode()) // 4)
+        assert result.usage_source == "estimated"
+        assert result.usage.output_text == -(-len("".join(words).encode()) // 4)
     else:
-        assert (got.usage, got.usage_source) == (CHAT_TOKENS, "provider")
+        assert (result.usage, result.usage_source) == (CHAT_TOKENS, "provider")
 
 
 @given(
@@ -109,13 +109,13 @@ def test_a_chat_stream_is_relayed_however_it_is_split(
 def test_a_messages_stream_is_relayed_however_it_is_split(
     words: list[str], tool: str | None, dialect: tuple[bytes, bytes], places: list[int]
 ) -> None:
-    body = spoken(messages_stream(words, tool=tool), dialect)
+    body = body_of(messages_stream(words, tool=tool), dialect)
 
-    got = relayed(MESSAGES, request(MESSAGES), cut(body, places))
+    result = relay(MESSAGES, request(MESSAGES), cut(body, places))
 
-    assert got.body == body
-    assert got.status == "ok"
-    assert (got.usage, got.usage_source) == (MESSAGES_TOKENS, "provider")
+    assert result.body == body
+    assert result.status == "ok"
+    assert (result.usage, result.usage_source) == (MESSAGES_TOKENS, "provider")
 
 
 @given(
@@ -127,13 +127,13 @@ def test_a_messages_stream_is_relayed_however_it_is_split(
 def test_a_responses_stream_is_relayed_however_it_is_split(
     words: list[str], end: str, dialect: tuple[bytes, bytes], places: list[int]
 ) -> None:
-    body = spoken(responses_stream(words, end), dialect)
+    body = body_of(responses_stream(words, end), dialect)
 
-    got = relayed(RESPONSES, request(RESPONSES), cut(body, places))
+    result = relay(RESPONSES, request(RESPONSES), cut(body, places))
 
-    assert got.body == body
-    assert got.status == "ok"
-    assert (got.usage, got.usage_source) == (RESPONSES_TOKENS, "provider")
+    assert result.body == body
+    assert result.status == "ok"
+    assert (result.usage, result.usage_source) == (RESPONSES_TOKENS, "provider")
 
 
 @given(words=texts, places=places, kept=st.integers(0, 2_000))
@@ -151,46 +151,46 @@ def test_a_stream_cut_anywhere_ends_with_an_error(
     # The last newline of a stream is not needed to understand it.
     body = whole[: min(kept, len(b"".join(frames[:-1])) + 4)]
 
-    got = relayed(client_format, request(client_format), cut(body, places))
+    result = relay(client_format, request(client_format), cut(body, places))
 
-    assert got == relayed(client_format, request(client_format), [body])
-    assert got.status == "upstream_error"
-    assert got.usage_source == "estimated"
-    assert got.error_code == "upstream_unavailable"
-    error = got.last_bytes
+    assert result == relay(client_format, request(client_format), [body])
+    assert result.status == "upstream_error"
+    assert result.usage_source == "estimated"
+    assert result.error_code == "upstream_unavailable"
+    error = result.last_bytes
     assert error.count(b"\n\n") == 1
     assert b'"api_error"' in error
-    assert got.body == body[: body.rfind(b"\n\n") + 2 if b"\n\n" in body else 0] + error
+    assert result.body == body[: body.rfind(b"\n\n") + 2 if b"\n\n" in body else 0] + error
 
 
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
 def test_the_last_frame_needs_no_blank_line(newline: bytes) -> None:
-    body = spoken(chat_stream(["Hi"], "its own chunk", spaced=False), (newline, b""))
+    body = body_of(chat_stream(["Hi"], "its own chunk", spaced=False), (newline, b""))
 
-    got = relayed(CHAT, request(CHAT), [body.rstrip()])
+    result = relay(CHAT, request(CHAT), [body.rstrip()])
 
-    assert got.status == "ok"
-    assert got.usage == CHAT_TOKENS
-    assert payloads(got.body)[-1] == "[DONE]"
+    assert result.status == "ok"
+    assert result.usage == CHAT_TOKENS
+    assert payloads(result.body)[-1] == "[DONE]"
 
 
 def test_a_chat_stream_may_close_after_its_usage_without_done() -> None:
     body = b"".join(chat_stream(["Hi"], "its own chunk", spaced=False)[:-1])
 
-    got = relayed(CHAT, request(CHAT), [body])
+    result = relay(CHAT, request(CHAT), [body])
 
-    assert (got.body, got.status, got.usage) == (body, "ok", CHAT_TOKENS)
+    assert (result.body, result.status, result.usage) == (body, "ok", CHAT_TOKENS)
 
 
 def test_frames_after_the_terminal_one_are_held_back_with_it() -> None:
     body = b"data: [DONE]\n\n: bye\n\n"
 
-    assert relayed(CHAT, request(CHAT), [body]).last_bytes == body
+    assert relay(CHAT, request(CHAT), [body]).last_bytes == body
 
 
 def test_only_the_terminal_frame_is_held_back() -> None:
     frames = messages_stream(["Hi"])
 
-    got = relayed(MESSAGES, request(MESSAGES), [b"".join(frames)])
+    result = relay(MESSAGES, request(MESSAGES), [b"".join(frames)])
 
-    assert got.last_bytes == frames[-1] == streams.named("message_stop")
+    assert result.last_bytes == frames[-1] == streams.frame_of("message_stop")

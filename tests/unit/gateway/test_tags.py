@@ -17,7 +17,7 @@ from tests.unit.builders import NOW, event
 CALL_ID = "0194f5d2-8f6a-7000-8000-000000000001"
 
 
-def told(*values: bytes) -> tuple[str, ...]:
+def header_tags(*values: bytes) -> tuple[str, ...]:
     others = [(b"host", b"x"), (b"authorization", b"Bearer team:no")]
     return tags_of(others + [(b"x-gateway-tags", value) for value in values])
 
@@ -43,7 +43,7 @@ def kept(metadata: Any, tags: tuple[str, ...] = (), name: ClientFormat = "chat")
     ],
 )
 def test_tags_of_the_header(values: tuple[bytes, ...], tags: tuple[str, ...]) -> None:
-    assert told(*values) == tags
+    assert header_tags(*values) == tags
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_tags_of_the_header(values: tuple[bytes, ...], tags: tuple[str, ...]) ->
 )
 def test_an_invalid_header_is_refused(values: tuple[bytes, ...], says: str) -> None:
     with pytest.raises(InvalidRequest, match=says) as refused:
-        told(*values)
+        header_tags(*values)
 
     assert (refused.value.status, refused.value.param) == (400, "x-gateway-tags")
 

@@ -54,9 +54,9 @@ async def estimate(body: dict[str, Any], answer: bytes, client_format: Any = CHA
 
 async def test_an_answer_and_its_prompt_are_counted() -> None:
     answer = json.dumps({"choices": [{"message": {"content": "Good day to you."}}]}).encode()
-    said = [{"role": "user", "content": "word " * 1_000}]
+    turns = [{"role": "user", "content": "word " * 1_000}]
 
-    usage = await estimate({"messages": said}, answer)
+    usage = await estimate({"messages": turns}, answer)
 
     assert usage.output_text == 5
     assert usage.input_text is not None
@@ -65,9 +65,9 @@ async def test_an_answer_and_its_prompt_are_counted() -> None:
 
 async def test_a_picture_is_not_counted_by_its_characters() -> None:
     url = "data:image/png;base64," + "iVBORw0KGgo" * 10_000
-    said = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
+    turns = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
 
-    usage = await estimate({"messages": said}, b"{}")
+    usage = await estimate({"messages": turns}, b"{}")
 
     assert usage.input_text is not None
     assert 1_600 < usage.input_text < 1_700

@@ -10,7 +10,7 @@ TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = f"00-{TRACE}-{SPAN}-01".encode()
 
 
-def given(*states: bytes, parents: tuple[bytes, ...] = (PARENT,)) -> list[tuple[bytes, bytes]]:
+def headers(*states: bytes, parents: tuple[bytes, ...] = (PARENT,)) -> list[tuple[bytes, bytes]]:
     return [
         (b"accept", b"*/*"),
         *((b"traceparent", value) for value in parents),
@@ -18,23 +18,23 @@ def given(*states: bytes, parents: tuple[bytes, ...] = (PARENT,)) -> list[tuple[
     ]
 
 
-def sent(*states: bytes) -> dict[bytes, bytes]:
-    tracing = tracing_of(given(*states))
+def provider_headers(*states: bytes) -> dict[bytes, bytes]:
+    tracing = tracing_of(headers(*states))
     assert tracing is not None
     return dict(tracing.attempt_headers(CALL, 2))
 
 
 def test_a_provider_gets_the_trace_and_the_span_of_its_attempt() -> None:
-    headers = sent(b"vendor=1, other@sys=a b")
-    assert headers == {
+    outgoing = provider_headers(b"vendor=1, other@sys=a b")
+    assert outgoing == {
         b"traceparent": f"00-{TRACE}-{span_id_of(CALL, 2)}-01".encode(),
         b"tracestate": b"vendor=1,other@sys=a b",
     }
-    assert read_traceparent(headers[b"traceparent"].decode()) is not None
+    assert read_traceparent(outgoing[b"traceparent"].decode()) is not None
 
 
 def test_the_client_gets_the_span_of_its_call() -> None:
-    tracing = tracing_of(given())
+    tracing = tracing_of(headers())
     assert tracing is not None
     answer = tracing.answer_headers(CALL)
     assert answer == [(b"traceresponse", f"00-{TRACE}-{span_id_of(CALL)}-01".encode())]
@@ -46,7 +46,7 @@ def test_the_client_gets_the_span_of_its_call() -> None:
     [(), (b"",), (b"nonsense",), (PARENT, PARENT), (PARENT.upper(),), (b"\xff" * 55,)],
 )
 def test_a_request_without_one_valid_parent_has_no_trace(parents: tuple[bytes, ...]) -> None:
-    assert tracing_of(given(b"a=b", parents=parents)) is None
+    assert tracing_of(headers(b"a=b", parents=parents)) is None
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_request_without_one_valid_parent_has_no_trace(parents: tuple[bytes, .
     ],
 )
 def test_vendors_state_goes_on(states: tuple[bytes, ...], state: bytes) -> None:
-    assert sent(*states)[b"tracestate"] == state
+    assert provider_headers(*states)[b"tracestate"] == state
 
 
 @pytest.mark.parametrize(
@@ -69,4 +69,4 @@ def test_vendors_state_goes_on(states: tuple[bytes, ...], state: bytes) -> None:
     ],
 )  # fmt: skip
 def test_wrong_state_does_not(state: bytes) -> None:
-    assert b"tracestate" not in sent(state)
+    assert b"tracestate" not in provider_headers(state)

@@ -13,9 +13,9 @@ from tests.unit.gateway.streams import (
     MESSAGES_START_USAGE,
     chat_chunk,
     data,
+    frame_of,
     messages_stream,
-    named,
-    relayed,
+    relay,
 )
 
 TEXT = "x" * 40
@@ -30,42 +30,42 @@ RESPONSES_REQUEST = RESPONSES.decode(b'{"model": "m", "stream": true}')
     [
         (CHAT, CHAT_REQUEST, [data({"error": ERROR})]),
         (CHAT, CHAT_REQUEST, [data(chat_chunk("")), data({"error": ERROR, "choices": []})]),
-        (MESSAGES, MESSAGES_REQUEST, [named("error", error=ERROR)]),
-        (RESPONSES, RESPONSES_REQUEST, [named("error", error=ERROR)]),
+        (MESSAGES, MESSAGES_REQUEST, [frame_of("error", error=ERROR)]),
+        (RESPONSES, RESPONSES_REQUEST, [frame_of("error", error=ERROR)]),
         (
             RESPONSES,
             RESPONSES_REQUEST,
-            [named("response.failed", response={"id": "r", "usage": None, "error": ERROR})],
+            [frame_of("response.failed", response={"id": "r", "usage": None, "error": ERROR})],
         ),
     ],
 )
 def test_a_stream_that_begins_with_an_error_is_free(
     client_format: Format, request_: Any, frames: list[bytes]
 ) -> None:
-    got = relayed(client_format, request_, frames, input_tokens=200_000)
-    assert (got.status, got.reported, got.usage_source) == ("upstream_error", None, "none")
-    assert b"overloaded" in got.body
+    result = relay(client_format, request_, frames, input_tokens=200_000)
+    assert (result.status, result.reported, result.usage_source) == ("upstream_error", None, "none")
+    assert b"overloaded" in result.body
 
 
 def test_a_translation_that_is_refused_before_any_text_is_free() -> None:
     fault = UpstreamRefused("no", status=529, code="overloaded", retry_after_s=None)
-    got = relayed(CHAT, CHAT_REQUEST, [], fault=fault)
-    assert (got.status, got.reported) == ("upstream_error", None)
+    result = relay(CHAT, CHAT_REQUEST, [], fault=fault)
+    assert (result.status, result.reported) == ("upstream_error", None)
     # Who only breaks off has not said that it does not charge.
-    got = relayed(CHAT, CHAT_REQUEST, [], fault=UpstreamFailed("broke off"), input_tokens=7)
-    assert got.usage == TokenUsage(input_text=7, output_text=0)
+    result = relay(CHAT, CHAT_REQUEST, [], fault=UpstreamFailed("broke off"), input_tokens=7)
+    assert result.usage == TokenUsage(input_text=7, output_text=0)
 
 
 def test_usage_before_an_error_is_charged() -> None:
-    got = relayed(CHAT, CHAT_REQUEST, [data(chat_chunk(TEXT)), data({"error": ERROR})])
-    assert (got.status, got.usage.output_text) == ("upstream_error", 10)
-    start = named("message_start", message={"usage": MESSAGES_START_USAGE})
-    got = relayed(MESSAGES, MESSAGES_REQUEST, [start, named("error", error=ERROR)])
-    assert (got.usage.input_text, got.usage.cache_read) == (15, 5)
-    failed = {"id": "r", "usage": {"input_tokens": 5000, "output_tokens": 700}}
-    got = relayed(RESPONSES, RESPONSES_REQUEST, [named("response.failed", response=failed)])
-    assert (got.usage.input_text, got.usage.output_text) == (5000, 700)
-    assert got.status == "upstream_error"
+    result = relay(CHAT, CHAT_REQUEST, [data(chat_chunk(TEXT)), data({"error": ERROR})])
+    assert (result.status, result.usage.output_text) == ("upstream_error", 10)
+    start = frame_of("message_start", message={"usage": MESSAGES_START_USAGE})
+    result = relay(MESSAGES, MESSAGES_REQUEST, [start, frame_of("error", error=ERROR)])
+    assert (result.usage.input_text, result.usage.cache_read) == (15, 5)
+    response = {"id": "r", "usage": {"input_tokens": 5000, "output_tokens": 700}}
+    result = relay(RESPONSES, RESPONSES_REQUEST, [frame_of("response.failed", response=response)])
+    assert (result.usage.input_text, result.usage.output_text) == (5000, 700)
+    assert result.status == "upstream_error"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_failed_answer_under_a_good_status_is_recognised(
     assert client_format.has_failed(json.dumps(answer).encode()) is failed
 
 
-REFUSED = {"input_tokens": 1000, "output_tokens": 0}
+UNBILLED = {"input_tokens": 1000, "output_tokens": 0}
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ REFUSED = {"input_tokens": 1000, "output_tokens": 0}
 )
 def test_a_refusal_before_any_output_is_free(content: list[Any], unbilled: bool) -> None:
     """Anthropic's page on refusals; what it had begun to say is charged for."""
-    answer = {"content": content, "stop_reason": "refusal", "usage": REFUSED}
+    answer = {"content": content, "stop_reason": "refusal", "usage": UNBILLED}
     usage = MESSAGES.usage_of_answer(json.dumps(answer).encode())
     assert usage == TokenUsage(input_text=1000, output_text=0, unbilled=unbilled)
 
@@ -103,26 +103,26 @@ def test_a_refusal_before_any_output_is_free(content: list[Any], unbilled: bool)
 @pytest.mark.parametrize(("texts", "unbilled"), [([], True), (["Hi"], False)])
 def test_a_stream_refused_before_any_output_is_free(texts: list[str], unbilled: bool) -> None:
     frames = messages_stream(texts)
-    frames[0] = named("message_start", message={"id": "m-1", "usage": REFUSED})
-    frames[-2] = named(
-        "message_delta", delta={"stop_reason": "refusal"}, usage=REFUSED | {"output_tokens": 1}
+    frames[0] = frame_of("message_start", message={"id": "m-1", "usage": UNBILLED})
+    frames[-2] = frame_of(
+        "message_delta", delta={"stop_reason": "refusal"}, usage=UNBILLED | {"output_tokens": 1}
     )
-    got = relayed(MESSAGES, MESSAGES_REQUEST, frames)
-    assert (got.usage.input_text, got.usage.unbilled) == (1000, unbilled)
-    assert got.usage_source == "provider"
+    result = relay(MESSAGES, MESSAGES_REQUEST, frames)
+    assert (result.usage.input_text, result.usage.unbilled) == (1000, unbilled)
+    assert result.usage_source == "provider"
 
 
-def running(text: str, output: int, **fields: Any) -> bytes:
+def running_chunk(text: str, output: int, **fields: Any) -> bytes:
     """As vLLM reports it with `continuous_usage_stats`."""
     usage = {"prompt_tokens": 5000, "completion_tokens": output, "total_tokens": 5000 + output}
     return data(chat_chunk(text, usage=usage, **fields))
 
 
 def test_a_stream_that_breaks_off_after_a_running_usage_is_said_to() -> None:
-    got = relayed(CHAT, CHAT_REQUEST, [running("Hel", 1), running("lo", 2)])
-    assert got.usage == TokenUsage(input_text=5000, output_text=2)
-    assert (got.status, got.usage_source) == ("upstream_error", "provider")
-    assert b"before the answer was complete" in got.last_bytes
+    result = relay(CHAT, CHAT_REQUEST, [running_chunk("Hel", 1), running_chunk("lo", 2)])
+    assert result.usage == TokenUsage(input_text=5000, output_text=2)
+    assert (result.status, result.usage_source) == ("upstream_error", "provider")
+    assert b"before the answer was complete" in result.last_bytes
 
 
 def test_a_stream_with_a_finish_reason_and_its_usage_is_whole() -> None:
@@ -132,19 +132,19 @@ def test_a_stream_with_a_finish_reason_and_its_usage_is_whole() -> None:
         [data(last | {"usage": {"prompt_tokens": 1, "completion_tokens": 2}})],
         [data({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}})],
     ):
-        got = relayed(CHAT, CHAT_REQUEST, [data(chat_chunk("Hi")), *end])
-        assert (got.status, got.usage.output_text) == ("ok", 2)
-    said = json.dumps({"finish_reason": "stop"})
-    got = relayed(CHAT, CHAT_REQUEST, [running(said, 9)])
-    assert got.status == "upstream_error"
+        result = relay(CHAT, CHAT_REQUEST, [data(chat_chunk("Hi")), *end])
+        assert (result.status, result.usage.output_text) == ("ok", 2)
+    text = json.dumps({"finish_reason": "stop"})
+    result = relay(CHAT, CHAT_REQUEST, [running_chunk(text, 9)])
+    assert result.status == "upstream_error"
 
 
 def test_a_message_without_a_reason_to_stop_is_broken() -> None:
     frames = messages_stream([TEXT])[:-1]
-    assert relayed(MESSAGES, MESSAGES_REQUEST, frames).status == "ok"
-    frames[-1] = named("message_delta", delta={}, usage={"output_tokens": 7})
-    got = relayed(MESSAGES, MESSAGES_REQUEST, frames)
-    assert (got.status, got.usage.output_text) == ("upstream_error", 7)
+    assert relay(MESSAGES, MESSAGES_REQUEST, frames).status == "ok"
+    frames[-1] = frame_of("message_delta", delta={}, usage={"output_tokens": 7})
+    result = relay(MESSAGES, MESSAGES_REQUEST, frames)
+    assert (result.status, result.usage.output_text) == ("upstream_error", 7)
 
 
 @pytest.mark.parametrize(
@@ -163,12 +163,12 @@ def test_a_broken_stream_has_the_reported_or_requested_tier(
 ) -> None:
     body = json.dumps({"model": "m", "messages": [], "stream": True, "service_tier": asked})
     request = CHAT.decode(body.encode())
-    got = relayed(CHAT, request, [data(chat_chunk(TEXT, service_tier=told))])
-    assert (got.usage.service_tier, got.usage_source) == (expected, "estimated")
+    result = relay(CHAT, request, [data(chat_chunk(TEXT, service_tier=told))])
+    assert (result.usage.service_tier, result.usage_source) == (expected, "estimated")
     request = RESPONSES.decode(body.replace("messages", "input").encode())
-    begun = named("response.created", response={"id": "r", "service_tier": told})
-    got = relayed(RESPONSES, request, [begun, named("response.output_text.delta", delta=TEXT)])
-    assert (got.usage.service_tier, got.usage_source) == (expected, "estimated")
+    start = frame_of("response.created", response={"id": "r", "service_tier": told})
+    result = relay(RESPONSES, request, [start, frame_of("response.output_text.delta", delta=TEXT)])
+    assert (result.usage.service_tier, result.usage_source) == (expected, "estimated")
 
 
 def test_a_tier_of_earlier_chunks_is_kept() -> None:
@@ -177,8 +177,8 @@ def test_a_tier_of_earlier_chunks_is_kept() -> None:
         data({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}),
         b"data: [DONE]\n\n",
     ]
-    got = relayed(CHAT, CHAT_REQUEST, frames)
-    assert (got.usage.service_tier, got.usage_source) == ("priority", "provider")
+    result = relay(CHAT, CHAT_REQUEST, frames)
+    assert (result.usage.service_tier, result.usage_source) == ("priority", "provider")
 
 
 WHOLE = [data(chat_chunk(TEXT)), b"data: [DONE]\n\n"]
@@ -205,13 +205,13 @@ def test_a_translated_stream_is_metered_as_a_relayed_one(
     expected: tuple[int, int | None],
     source: str,
 ) -> None:
-    got = relayed(CHAT, CHAT_REQUEST, frames, input_tokens=33, told=lambda: told)
-    assert (got.usage.input_text, got.usage.output_text) == expected
-    assert got.usage_source == source
-    assert got.status == ("ok" if frames == WHOLE else "upstream_error")
+    result = relay(CHAT, CHAT_REQUEST, frames, input_tokens=33, reported=lambda: told)
+    assert (result.usage.input_text, result.usage.output_text) == expected
+    assert result.usage_source == source
+    assert result.status == ("ok" if frames == WHOLE else "upstream_error")
 
 
 def test_a_translated_refusal_is_free() -> None:
-    refused = TokenUsage(input_text=1000, output_text=0, unbilled=True)
-    got = relayed(CHAT, CHAT_REQUEST, WHOLE[1:], told=lambda: refused)
-    assert (got.usage, got.usage_source, got.status) == (refused, "provider", "ok")
+    usage = TokenUsage(input_text=1000, output_text=0, unbilled=True)
+    result = relay(CHAT, CHAT_REQUEST, WHOLE[1:], reported=lambda: usage)
+    assert (result.usage, result.usage_source, result.status) == (usage, "provider", "ok")

@@ -12,13 +12,13 @@ from services.gateway.upstream.headers import request_headers, response_headers
 FORMATS: dict[str, ClientFormat] = {"openai": "chat", "anthropic": "messages"}
 
 
-def sent(
+def sent_to(
     provider: str,
-    *given: tuple[str, str],
+    *client_headers: tuple[str, str],
     key: str | None = "provider-key",
     further: str = "",
 ) -> list[tuple[str, str]]:
-    raw = [(name.lower().encode(), value.encode()) for name, value in given]
+    raw = [(name.lower().encode(), value.encode()) for name, value in client_headers]
     client_format = FORMATS[provider]
     names = sent_headers(further)[client_format]
     headers = request_headers(names, TABLE[client_format].headers, key, raw, "call-1")
@@ -125,22 +125,22 @@ TO_NO_PROVIDER = [
 
 @pytest.mark.parametrize("header", TO_EVERY_PROVIDER, ids=lambda header: header[0])
 def test_forwarded_headers(header: tuple[str, str]) -> None:
-    assert sent("openai", header) == sorted([*OWN, header])
-    assert sent("anthropic", header) == sorted([*ANTHROPICS_OWN, header])
+    assert sent_to("openai", header) == sorted([*OWN, header])
+    assert sent_to("anthropic", header) == sorted([*ANTHROPICS_OWN, header])
 
 
 @pytest.mark.parametrize(("provider", "header"), TO_ONE_PROVIDER)
 def test_headers_forwarded_to_one_provider(provider: str, header: tuple[str, str]) -> None:
     own = {"openai": OWN, "anthropic": ANTHROPICS_OWN}
     (other,) = own.keys() - {provider}
-    assert sent(provider, header) == sorted([*own[provider], header])
-    assert sent(other, header) == own[other]
+    assert sent_to(provider, header) == sorted([*own[provider], header])
+    assert sent_to(other, header) == own[other]
 
 
 @pytest.mark.parametrize("header", TO_NO_PROVIDER, ids=lambda header: header[0])
 def test_dropped_headers(header: tuple[str, str]) -> None:
-    assert sent("openai", header) == OWN
-    assert sent("anthropic", header) == ANTHROPICS_OWN
+    assert sent_to("openai", header) == OWN
+    assert sent_to("anthropic", header) == ANTHROPICS_OWN
 
 
 def test_every_format_has_its_header_names() -> None:
@@ -150,8 +150,8 @@ def test_every_format_has_its_header_names() -> None:
 def test_an_operator_can_forward_further_headers() -> None:
     further = "X-Tenant, openai-project,"
     tenant, project = ("x-tenant", "a"), ("openai-project", "b")
-    assert sent("openai", tenant, project, further=further) == sorted([*OWN, tenant, project])
-    assert tenant in sent("anthropic", tenant, further=further)
+    assert sent_to("openai", tenant, project, further=further) == sorted([*OWN, tenant, project])
+    assert tenant in sent_to("anthropic", tenant, further=further)
 
 
 @pytest.mark.parametrize(
@@ -168,19 +168,19 @@ def test_some_headers_cannot_be_forwarded_by_a_setting(further: str) -> None:
 
 
 def test_a_hop_by_hop_header_is_dropped() -> None:
-    named, kept = ("connection", "close, OpenAI-Beta"), ("user-agent", "SDK/1")
+    connection, kept = ("connection", "close, OpenAI-Beta"), ("user-agent", "SDK/1")
 
-    assert sent("openai", named, ("openai-beta", "1"), kept) == sorted([*OWN, kept])
+    assert sent_to("openai", connection, ("openai-beta", "1"), kept) == sorted([*OWN, kept])
 
 
 def test_a_repeated_header_arrives_twice() -> None:
     betas = [("anthropic-beta", "a"), ("anthropic-beta", "b")]
 
-    assert [pair for pair in sent("anthropic", *betas) if pair[0] == "anthropic-beta"] == betas
+    assert [pair for pair in sent_to("anthropic", *betas) if pair[0] == "anthropic-beta"] == betas
 
 
 def test_anthropic_gets_x_api_key_and_a_version() -> None:
-    headers = sent("anthropic", ("authorization", "Bearer client-secret"))
+    headers = sent_to("anthropic", ("authorization", "Bearer client-secret"))
 
     assert ("x-api-key", "provider-key") in headers
     assert ("anthropic-version", "2023-06-01") in headers
@@ -188,7 +188,7 @@ def test_anthropic_gets_x_api_key_and_a_version() -> None:
 
 
 def test_the_clients_version_is_kept() -> None:
-    headers = sent("anthropic", ("anthropic-version", "2026-10-21"))
+    headers = sent_to("anthropic", ("anthropic-version", "2026-10-21"))
 
     assert [pair for pair in headers if pair[0] == "anthropic-version"] == [
         ("anthropic-version", "2026-10-21")
@@ -198,7 +198,7 @@ def test_the_clients_version_is_kept() -> None:
 def test_an_endpoint_without_a_key_gets_no_credential() -> None:
     headers = [("authorization", "Bearer client-secret"), ("x-api-key", "client-secret")]
     for name in FORMATS:
-        assert not {"authorization", "x-api-key"} & set(dict(sent(name, *headers, key=None)))
+        assert not {"authorization", "x-api-key"} & set(dict(sent_to(name, *headers, key=None)))
 
 
 RETURNED = [
@@ -265,5 +265,5 @@ def test_answer_headers_the_client_does_not_get(header: tuple[str, str]) -> None
 
 
 def test_a_hop_by_hop_header_of_an_answer_is_dropped() -> None:
-    named = [(b"Connection", b"Retry-After"), (b"Retry-After", b"3"), (b"Sunset", b"now")]
-    assert response_headers(named) == [(b"sunset", b"now")]
+    headers = [(b"Connection", b"Retry-After"), (b"Retry-After", b"3"), (b"Sunset", b"now")]
+    assert response_headers(headers) == [(b"sunset", b"now")]
