@@ -31,10 +31,10 @@ from services.gateway.admission.hold_amount import hold_amount
 from services.gateway.admission.scopes import (
     CurrentScopes,
     ScopesNow,
-    limited,
-    over_budget,
+    budget_error,
+    limit_error,
     scopes_of,
-    tightest,
+    tightest_limits,
     warnings,
 )
 from services.gateway.admission.spend_reader import SpendReader
@@ -205,9 +205,9 @@ class Admissions:
         breaker.succeeded()
         match admission:
             case OverBudget():
-                raise over_budget(admission, budgets, hold.call.principal, hold.nusd)
+                raise budget_error(admission, budgets, hold.call.principal, hold.nusd)
             case Limited():
-                raise limited(admission, tokens)
+                raise limit_error(admission, tokens)
             case Unseeded():
                 raise Unavailable("The account's spend could not be read. Try again in a moment.")
             case Admitted():
@@ -248,5 +248,5 @@ def _with_standing(hold: CallHold, now: ScopesNow, admitted: Admitted) -> CallHo
     lines = tuple(warnings(now.budgets, admitted)) if now.has_soft_limits else ()
     if lines:
         BUDGET_WARNINGS.inc()
-    limits = tightest(now.scopes, admitted.windows) if now.has_rates else ()
+    limits = tightest_limits(now.scopes, admitted.windows) if now.has_rates else ()
     return msgspec.structs.replace(hold, limits=limits, warnings=lines)

@@ -10,7 +10,7 @@ from libs.common.errors import Unavailable
 from libs.common.schemas.holds import Limited, LimitKind, LimitScope, OverBudget
 from libs.common.storage.redis.breakers import Breakers
 from libs.common.storage.redis.standings import ScopeStanding
-from services.gateway.admission.scopes import budgets_now, limited, over_budget, scopes_of
+from services.gateway.admission.scopes import budget_error, budgets_now, limit_error, scopes_of
 from services.gateway.admission.standings import Standings
 from services.gateway.calls.call import Call
 
@@ -44,12 +44,12 @@ class EarlyRefusals:
             return
         for scope, standing, place in zip(scopes, standings, places, strict=False):
             for refusal in _reached_limits(scope, standing, place):
-                raise limited(refusal, 0)
+                raise limit_error(refusal, 0)
         for scope, standing in zip(scopes, standings, strict=True):
             for budget, spent_nusd in zip(scope.budgets, standing.spent_nusd, strict=True):
                 if spent_nusd + standing.held_nusd >= budget.limit:
                     over = OverBudget(scope, budget, spent_nusd, standing.held_nusd)
-                    raise over_budget(over, budgets, principal, None)
+                    raise budget_error(over, budgets, principal, None)
 
 
 def _is_limited(scope: LimitScope) -> bool:

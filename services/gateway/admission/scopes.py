@@ -138,7 +138,7 @@ def _limit(limit: int | None) -> int:
     return NO_LIMIT if limit is None else limit
 
 
-def over_budget(
+def budget_error(
     refusal: OverBudget, budgets: Sequence[BudgetNow], principal: Principal, hold_nusd: int | None
 ) -> AppError:
     """States how the budget stands, what the call would hold (None: not known) and what to do."""
@@ -162,7 +162,7 @@ def over_budget(
     )
 
 
-def limited(refusal: Limited, tokens: int) -> RateLimited:
+def limit_error(refusal: Limited, tokens: int) -> RateLimited:
     """With an exact `retry-after`, or TooManyTokens for a call that can never fit."""
     limits = _exhausted_limits(refusal)
     owner = "this API key" if refusal.scope.key_id else "the account"
@@ -211,7 +211,7 @@ def warnings(budgets: list[BudgetNow], admitted: Admitted) -> Iterator[str]:
             )
 
 
-def tightest(scopes: list[LimitScope], windows: tuple[Window, ...]) -> tuple[RateLimit, ...]:
+def tightest_limits(scopes: list[LimitScope], windows: tuple[Window, ...]) -> tuple[RateLimit, ...]:
     """The limits of the scope whose minute has the least room for requests, else tokens."""
     rows = [
         (scope, window) for scope, window in zip(scopes, windows, strict=True) if _has_rates(scope)

@@ -17,7 +17,7 @@ from libs.common.schemas.holds import Admitted, LimitScope, OverBudget, PeriodLi
 from libs.common.storage.mongo.driver import PyMongoError
 from libs.common.storage.redis.shards import Shards
 from services.gateway.admission.call_hold import CallHold
-from services.gateway.admission.scopes import BudgetNow, over_budget
+from services.gateway.admission.scopes import BudgetNow, budget_error
 from services.gateway.admission.spend_reader import SpendReader
 from services.gateway.calls.principal import Principal
 from services.gateway.metrics import ADMITTED_WITHOUT_REDIS
@@ -100,7 +100,7 @@ class WithoutRedis:
                 refusal = OverBudget(
                     LimitScope(key_id=now.key_id), limit, spent_nusd, used - spent_nusd
                 )
-                raise over_budget(refusal, hold.budgets, hold.call.principal, hold.nusd)
+                raise budget_error(refusal, hold.budgets, hold.call.principal, hold.nusd)
         ADMITTED_WITHOUT_REDIS.inc()
         self._own_holds(hold)[hold.call.call_id] = _OwnHold(_owners(hold.call.principal), hold.nusd)
         _add(self._own_use, _owners(hold.call.principal), hold.nusd)

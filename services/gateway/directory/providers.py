@@ -44,7 +44,7 @@ class ModelDirectory:
                 return self.target(provider.name, name)
         return None
 
-    def offered(self) -> tuple[str, ...]:
+    def offered_models(self) -> tuple[str, ...]:
         """The map's models of the providers that the gateway has a key for."""
         return self._offered
 

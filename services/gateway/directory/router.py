@@ -67,13 +67,13 @@ class Router:
             )
         return plan
 
-    async def offered(self) -> list[str]:
+    async def offered_models(self) -> list[str]:
         """Names of routes, and of unrouted models if those are allowed."""
         try:
             routes = await self._routes.list(after=None, limit=_MAX_LISTED)
         except PyMongoError as error:
             raise Unavailable("The gateway cannot read its routes. Try again.") from error
-        unrouted = self._models.offered() if self._allow_unrouted else ()
+        unrouted = self._models.offered_models() if self._allow_unrouted else ()
         return sorted({route.model for route in routes} | set(unrouted))
 
     def invalidate_all(self) -> None:

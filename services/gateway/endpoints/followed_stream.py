@@ -219,7 +219,7 @@ class _Translated:
         return self._read_kept().model()
 
     def _read_kept(self) -> StreamReader:
-        """The format's own reader, after all that was kept."""
+        """The format's own reader, after it has read all kept frames."""
         if self._reader is None:
             self._reader = self._call.format.reader(self._request)
         frames = FrameSplitter().feed(b"".join(self._frames))

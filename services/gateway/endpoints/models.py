@@ -25,7 +25,7 @@ _CREATED_AT = "1970-01-01T00:00:00Z"
 async def list_models(request: Request) -> Response:
     parts: Parts = request.state.parts
     principal, _ = await caller(request)
-    names = [name for name in await parts.router.offered() if may_use(principal.key, name)]
+    names = [name for name in await parts.router.offered_models() if may_use(principal.key, name)]
     if "anthropic-version" not in request.headers:
         return json_response({"object": "list", "data": [_openai_model(name) for name in names]})
     return json_response(

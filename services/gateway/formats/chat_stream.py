@@ -167,7 +167,7 @@ class ChatReader:
         return self._frames.uncounted_beyond()
 
     def estimate(self, input_tokens: int, output_tokens: int) -> TokenUsage:
-        """At the tier that was asked for, where none was told before the stream broke off."""
+        """At the requested tier if the stream broke off before it reported one."""
         tier = tier_in_force(self._reported_tier(), self._requested_tier)
         reported = TokenUsage() if self._reported is None else self._reported
         return filled(self._with_other_chunks(reported, tier), input_tokens, output_tokens)

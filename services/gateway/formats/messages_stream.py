@@ -106,7 +106,7 @@ class MessagesReader:
     def estimate(self, input_tokens: int, output_tokens: int) -> TokenUsage:
         """The input as reported, where it was, and what was announced or estimated of the output.
 
-        As fast as the call asked to be, where no event had said so yet.
+        At the requested speed if no event has reported one.
         """
         reported = self._reported_usage()
         if reported.speed is None:

@@ -246,7 +246,7 @@ class ResponsesReader:
         return self._frames.uncounted_beyond()
 
     def estimate(self, input_tokens: int, output_tokens: int) -> TokenUsage:
-        """At the tier that was asked for, where none was told before the stream broke off."""
+        """At the requested tier if the stream broke off before it reported one."""
         tier = tier_in_force(self._reported_tier, self._requested_tier)
         reported = TokenUsage(service_tier=tier) if self._usage is None else self._usage
         return filled(reported, input_tokens, output_tokens)

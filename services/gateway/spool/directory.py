@@ -38,7 +38,7 @@ class SpoolDirectory:
         probe.unlink()
         with self.alone():
             for path in self._path.glob(f".*{_ROOM_SUFFIX}"):
-                file = locked(path)
+                file = open_locked(path)
                 if file is not None:
                     with file:
                         path.unlink(missing_ok=True)
@@ -102,7 +102,7 @@ def is_hidden(path: Path) -> bool:
     return path.suffix == _ROOM_SUFFIX
 
 
-def locked(path: Path) -> BinaryIO | None:
+def open_locked(path: Path) -> BinaryIO | None:
     """The file, open and locked; None while another process has it locked."""
     try:
         file = path.open("rb")

@@ -19,7 +19,7 @@ from typing import BinaryIO
 import structlog
 
 from libs.common.tasks import outlast
-from services.gateway.spool.directory import SpoolDirectory, is_hidden, locked
+from services.gateway.spool.directory import SpoolDirectory, is_hidden, open_locked
 from services.gateway.spool.file_drain import FileDrain, MayGo, SendRecords
 from services.gateway.spool.records import record_of, write_at
 
@@ -94,7 +94,7 @@ class Spool:
             self._drains = {path: self._drains.get(path) or FileDrain() for path in files}
             for path, drain in self._drains.items():
                 is_own = path == self._path
-                file = path.open("rb") if is_own else locked(path)
+                file = path.open("rb") if is_own else open_locked(path)
                 if file is None:
                     continue
                 with file:

@@ -118,9 +118,9 @@ def test_models_without_chat_are_asked_by_responses() -> None:
 
 
 def test_models_of_providers_with_a_key_are_listed() -> None:
-    assert directory().offered() == ()
-    assert directory(openai=True).offered() == ("embed-1", "gpt-4o", "o3-pro")
-    both = directory(openai=True, anthropic=True).offered()
+    assert directory().offered_models() == ()
+    assert directory(openai=True).offered_models() == ("embed-1", "gpt-4o", "o3-pro")
+    both = directory(openai=True, anthropic=True).offered_models()
     assert both == ("claude-haiku", "embed-1", "gpt-4o", "o3-pro")
 
 

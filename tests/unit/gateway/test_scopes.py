@@ -21,11 +21,11 @@ from libs.common.schemas.holds import (
 )
 from services.gateway.admission.scopes import (
     CurrentScopes,
+    budget_error,
     budgets_now,
-    limited,
-    over_budget,
+    limit_error,
     scopes_of,
-    tightest,
+    tightest_limits,
     warnings,
 )
 from services.gateway.calls.principal import Principal
@@ -71,7 +71,7 @@ def test_a_refusal_states_the_budget_and_its_end() -> None:
     caller = principal({"budgets": (DAILY,)}, budgets=(TOTAL,), time_zone="Asia/Kathmandu")
     budgets = budgets_now(caller, AT)
     refusal = OverBudget(LimitScope(key_id="key-1"), PeriodLimit("2026-11-25", 500), 300, 100)
-    error = over_budget(refusal, budgets, caller, 101)
+    error = budget_error(refusal, budgets, caller, 101)
     assert isinstance(error, BudgetExceeded)
     for part in (
         "this API key",
@@ -82,7 +82,7 @@ def test_a_refusal_states_the_budget_and_its_end() -> None:
         "ends at 2026-11-25T18:15:00+00:00",
     ):
         assert part in error.message
-    account_error = over_budget(
+    account_error = budget_error(
         OverBudget(LimitScope(), PeriodLimit("total", 2_000_000_000), 0, 0), budgets, caller, 1
     )
     assert "account 'acme'" in account_error.message
@@ -92,7 +92,7 @@ def test_a_refusal_states_the_budget_and_its_end() -> None:
 def test_a_limit_lowered_for_redis_is_reported_unlowered() -> None:
     caller = principal(budgets=(DAILY,))
     refusal = OverBudget(LimitScope(), PeriodLimit("2026-11-24", 500 - 40), 300, 100)
-    message = over_budget(refusal, budgets_now(caller, AT), caller, 1).message
+    message = budget_error(refusal, budgets_now(caller, AT), caller, 1).message
     assert "limit 0.0000005 USD" in message
     assert "under way 0.00000014" in message
 
@@ -103,7 +103,7 @@ def test_a_limit_lowered_for_redis_is_reported_unlowered() -> None:
 )
 def test_a_wait_is_rounded_up_to_whole_seconds(kind: Any, wait_ms: int, retry_after_s: int) -> None:
     scope = LimitScope(requests=10, tokens=10, parallel=10)
-    error = limited(Limited(scope, kind, 7, wait_ms), tokens=10)
+    error = limit_error(Limited(scope, kind, 7, wait_ms), tokens=10)
     assert type(error) is RateLimited
     assert error.retry_after_s == retry_after_s
     assert "the account may have 10" in error.message
@@ -111,7 +111,7 @@ def test_a_wait_is_rounded_up_to_whole_seconds(kind: Any, wait_ms: int, retry_af
 
 
 def test_a_call_that_can_never_fit_gets_no_wait() -> None:
-    error = limited(Limited(LimitScope(key_id="k", tokens=10), "tokens", 0, 500), tokens=11)
+    error = limit_error(Limited(LimitScope(key_id="k", tokens=10), "tokens", 0, 500), tokens=11)
     assert type(error) is TooManyTokens
     assert (error.retry_after_s, error.should_retry) == (None, False)
     assert "this API key may use 10 per minute" in error.message
@@ -134,15 +134,15 @@ def test_the_tightest_scope_is_the_one_with_the_least_room() -> None:
     key = LimitScope(key_id="k", requests=3)
     nothing, wide, narrow = Window(0, 0, 0, 0), Window(5, 1, 50, 1), Window(2, 1, 0, 1)
     keys = (RateLimit("requests", 3, 2, 1),)
-    assert tightest([free], (nothing,)) == ()
-    assert tightest([free, key], (nothing, narrow)) == keys
-    assert tightest([two, key], (wide, narrow)) == keys
+    assert tightest_limits([free], (nothing,)) == ()
+    assert tightest_limits([free, key], (nothing, narrow)) == keys
+    assert tightest_limits([two, key], (wide, narrow)) == keys
     # With as many requests left, tokens decide; no limit of them is more than any.
-    assert tightest([two, key], (Window(2, 1, 50, 7), narrow)) == (
+    assert tightest_limits([two, key], (Window(2, 1, 50, 7), narrow)) == (
         RateLimit("requests", 9, 2, 1),
         RateLimit("tokens", 100, 50, 7),
     )
-    assert tightest([LimitScope(tokens=9), key], (Window(0, 0, 1, 1), narrow)) == keys
+    assert tightest_limits([LimitScope(tokens=9), key], (Window(0, 0, 1, 1), narrow)) == keys
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_refusal_carries_the_limit_that_is_reached(
     kind: Any, used: int, limits: tuple[RateLimit, ...], tokens: int
 ) -> None:
     scope = LimitScope(requests=9, tokens=100, parallel=1)
-    assert limited(Limited(scope, kind, used, 500), tokens).limits == limits
+    assert limit_error(Limited(scope, kind, used, 500), tokens).limits == limits
 
 
 # Summer time ends and begins around midnight in some of them.
