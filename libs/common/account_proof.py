@@ -84,48 +84,48 @@ class AccountProver:
         proofs: dict[str, Proof] = {}
         ends: list[_End] = []
         for account in accounts:
-            reached = await self._stretched(account, give_up_at if may_cut else None)
-            if isinstance(reached, Proof):
-                proofs[account.user_id] = reached
+            outcome = await self._read_stretches(account, give_up_at if may_cut else None)
+            if isinstance(outcome, Proof):
+                proofs[account.user_id] = outcome
             else:
-                ends.append(reached)
+                ends.append(outcome)
             if give_up_at is not None and monotonic() > give_up_at:
                 break
-        for some in self._within_a_stretch(ends):
-            proofs |= await self._ended(some)
+        for group in self._within_a_stretch(ends):
+            proofs |= await self._prove_ends(group)
         return [proofs[each.user_id] for each in accounts if each.user_id in proofs]
 
-    async def _stretched(self, account: Unproved, cut_at: float | None) -> _End | Proof:
-        user_id, proved, days = account.user_id, account.checkpoint, set[str]()
+    async def _read_stretches(self, account: Unproved, cut_at: float | None) -> _End | Proof:
+        user_id, checkpoint, days = account.user_id, account.checkpoint, set[str]()
         # Entries far from the end cannot change, so each stretch may have its own snapshot.
         upto = account.entries
         if upto is None:
             upto = await self._proofs.entries(user_id)
-        while proved.seq + self._stretch < upto:
-            end = proved.seq + self._stretch
-            added = await self._proofs.sums(user_id, proved.seq, end)
-            days.update(days_in(added.periods))
-            stretched = advance(proved, added, end)
-            if isinstance(stretched, Difference):
-                return Proof(checkpoint=proved, difference=stretched)
-            proved = stretched
+        while checkpoint.seq + self._stretch < upto:
+            end = checkpoint.seq + self._stretch
+            sums = await self._proofs.sums(user_id, checkpoint.seq, end)
+            days.update(days_in(sums.periods))
+            advanced = advance(checkpoint, sums, end)
+            if isinstance(advanced, Difference):
+                return Proof(checkpoint=checkpoint, difference=advanced)
+            checkpoint = advanced
             if account.full and cut_at is not None and monotonic() > cut_at:
-                return Proof(checkpoint=proved, is_cut=True)
-        left = max(upto - proved.seq, 0)
-        return _End(proved=proved, left=left, days=None if account.full else days)
+                return Proof(checkpoint=checkpoint, is_cut=True)
+        left = max(upto - checkpoint.seq, 0)
+        return _End(proved=checkpoint, left=left, days=None if account.full else days)
 
     def _within_a_stretch(self, ends: Iterable[_End]) -> Iterator[list[_End]]:
         """As many together as have no more entries left than one snapshot may read."""
-        some: list[_End] = []
+        group: list[_End] = []
         for end in ends:
-            if some and sum(each.left for each in some) + end.left > self._stretch:
-                yield some
-                some = []
-            some.append(end)
-        if some:
-            yield some
+            if group and sum(each.left for each in group) + end.left > self._stretch:
+                yield group
+                group = []
+            group.append(end)
+        if group:
+            yield group
 
-    async def _ended(self, ends: Sequence[_End]) -> dict[str, Proof]:
+    async def _prove_ends(self, ends: Sequence[_End]) -> dict[str, Proof]:
         tails = await self._proofs.tails(
             [Tail(user_id=end.user_id, after=end.proved.seq, days=end.days) for end in ends]
         )
@@ -141,13 +141,13 @@ class AccountProver:
         return proofs
 
 
-def _proof(end: _End, added: EntrySums, kept: KeptSums) -> Proof:
-    proved = end.proved
+def _proof(end: _End, sums: EntrySums, kept: KeptSums) -> Proof:
+    checkpoint = end.proved
     # Entries without an account: nothing counts them, so their own number is taken.
-    upto = proved.seq + added.number if kept.nusd is None else kept.entries
-    advanced = advance(proved, added, upto)
+    upto = checkpoint.seq + sums.number if kept.nusd is None else kept.entries
+    advanced = advance(checkpoint, sums, upto)
     if isinstance(advanced, Difference):
-        return Proof(checkpoint=proved, difference=advanced)
+        return Proof(checkpoint=checkpoint, difference=advanced)
     if end.days is None:
         rollups = dict.fromkeys(days_in(advanced.periods), 0) | dict(kept.rollups)
         kept = msgspec.structs.replace(kept, rollups=rollups)

@@ -37,7 +37,7 @@ class SourceAway(Exception):
     """The source did not answer a moment ago, so it is not asked now."""
 
 
-class _Kept(msgspec.Struct, Generic[V], frozen=True):
+class _Item(msgspec.Struct, Generic[V], frozen=True):
     value: V | None
     fresh_until: float
     usable_until: float
@@ -70,21 +70,21 @@ class LoadingCache(Generic[V]):
         self.hits = self.misses = 0
         # The least recently used item comes first. cachetools is in pure Python and slow, and
         # each call makes several look-ups.
-        self._items: OrderedDict[str, _Kept[V]] = OrderedDict()
+        self._items: OrderedDict[str, _Item[V]] = OrderedDict()
         self._loading: dict[str, asyncio.Task[V | None]] = {}
 
     async def get(self, key: str) -> V | None:
         """Raises what `load` raises, or SourceAway; a failure is not kept."""
-        kept = self._items.get(key)
-        if kept is not None:
+        item = self._items.get(key)
+        if item is not None:
             self._items.move_to_end(key)
-            if self._clock() < kept.fresh_until:
+            if self._clock() < item.fresh_until:
                 self.hits += 1
-                return kept.value
+                return item.value
         self.misses += 1
         task = self._loading.get(key)
         if task is None:
-            task = asyncio.create_task(self._fill(key, kept))
+            task = asyncio.create_task(self._fill(key, item))
             self._loading[key] = task
         # One caller going away must not fail the others.
         return await asyncio.shield(task)
@@ -99,7 +99,7 @@ class LoadingCache(Generic[V]):
         self._items.clear()
         self._loading.clear()
 
-    async def _fill(self, key: str, old: _Kept[V] | None) -> V | None:
+    async def _fill(self, key: str, old: _Item[V] | None) -> V | None:
         current = asyncio.current_task()
         try:
             loaded = await self._try(key)
@@ -107,16 +107,16 @@ class LoadingCache(Generic[V]):
                 if old is None or self._clock() >= old.usable_until:
                     raise loaded.error
                 return old.value
-            value, kept = self._kept(loaded)
+            value, item = self._item_of(loaded)
             if self._loading.get(key) is current:
-                self._keep(key, kept)
+                self._keep(key, item)
             return value
         finally:
             if self._loading.get(key) is current:
                 del self._loading[key]
 
-    def _keep(self, key: str, kept: _Kept[V]) -> None:
-        self._items[key] = kept
+    def _keep(self, key: str, item: _Item[V]) -> None:
+        self._items[key] = item
         self._items.move_to_end(key)
         if len(self._items) > self._max_items:
             self._items.popitem(last=False)
@@ -135,7 +135,7 @@ class LoadingCache(Generic[V]):
         grace.breaker.succeeded()
         return loaded
 
-    def _kept(self, loaded: V | Loaded[V] | None) -> tuple[V | None, _Kept[V]]:
+    def _item_of(self, loaded: V | Loaded[V] | None) -> tuple[V | None, _Item[V]]:
         ttl_s = self._negative_ttl_s if loaded is None else self._ttl_s
         if isinstance(loaded, Loaded):
             ttl_s = min(ttl_s, loaded.for_s)
@@ -147,7 +147,7 @@ class LoadingCache(Generic[V]):
         # An item that was missing a moment ago may exist by now, so misses have no grace.
         factor = 1 if self._grace is None or value is None else self._grace.factor
         now = self._clock()
-        return value, _Kept(value, now + ttl_s, now + ttl_s * factor)
+        return value, _Item(value, now + ttl_s, now + ttl_s * factor)
 
 
 class _Away(msgspec.Struct, frozen=True):

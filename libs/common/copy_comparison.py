@@ -58,35 +58,35 @@ class CopyComparison:
         while a posting settles; the amounts may have been read before the copy.
         """
         copies = await self._redis_spend.of(amounts)
-        suspects = [of for of, copy in copies.items() if copy.nusd != amounts[of[0]][of[1]]]
+        suspects = [pair for pair, copy in copies.items() if copy.nusd != amounts[pair[0]][pair[1]]]
         return await self._certain(suspects) if suspects else {}
 
     async def _certain(self, suspects: Iterable[tuple[str, str]]) -> dict[str, Difference]:
         first = await self._lagging(suspects)
-        lagging, found = first, dict[str, Difference]()
+        lagging, differences = first, dict[str, Difference]()
         for _ in range(_LOOKS):
             for row in lagging:
                 if not row.may_catch_up:
-                    found.setdefault(row.user_id, row.difference())
-            waiting = [(row.user_id, row.period) for row in lagging if row.user_id not in found]
-            if not waiting:
-                return found
+                    differences.setdefault(row.user_id, row.difference())
+            pairs = [(row.user_id, row.period) for row in lagging if row.user_id not in differences]
+            if not pairs:
+                return differences
             await asyncio.sleep(self._pause_s)
-            lagging = await self._lagging(waiting)
+            lagging = await self._lagging(pairs)
         at_first = {(row.user_id, row.period): row.copy for row in first}
         stuck = [row for row in lagging if row.copy == at_first[row.user_id, row.period]]
         if stuck and not await self._settling():
             for row in stuck:
-                found.setdefault(row.user_id, row.difference())
-        return found
+                differences.setdefault(row.user_id, row.difference())
+        return differences
 
     async def _lagging(self, pairs: Iterable[tuple[str, str]]) -> list[_Lag]:
-        wanted: defaultdict[str, list[str]] = defaultdict(list)
+        periods: defaultdict[str, list[str]] = defaultdict(list)
         for user_id, period in pairs:
-            wanted[user_id].append(period)
+            periods[user_id].append(period)
         # Redis first: a copy that is newer than MongoDB's later figure is wrong.
-        copies = await self._redis_spend.of(wanted)
-        spent = await self._ledger.spend_with_revisions([*wanted], _all_of(wanted.values()))
+        copies = await self._redis_spend.of(periods)
+        spent = await self._ledger.spend_with_revisions([*periods], _all_of(periods.values()))
         rows = [
             _Lag(user_id, period, copy, spent.get((user_id, period), PeriodSpend()))
             for (user_id, period), copy in copies.items()
@@ -95,4 +95,4 @@ class CopyComparison:
 
 
 def _all_of(periods: Iterable[Collection[str]]) -> list[str]:
-    return sorted({period for some in periods for period in some})
+    return sorted({period for group in periods for period in group})

@@ -48,9 +48,9 @@ class RoundPart(msgspec.Struct, frozen=True, kw_only=True):
         return self.findings.next_after is None and self.under_way is None
 
 
-class Looked(msgspec.Struct, frozen=True, kw_only=True):
-    """At an account; `full_at` is when its last proof in full began, None where only its document
-    was read.
+class ProofResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The proof of one account; `full_at` is when its last one in full began, None where only its
+    document was read.
     """
 
     proof: Proof
@@ -64,19 +64,19 @@ class Looked(msgspec.Struct, frozen=True, kw_only=True):
     def user_id(self) -> str:
         return self.proof.checkpoint.user_id
 
-    def differing(self, difference: Difference | None) -> "Looked":
+    def differing(self, difference: Difference | None) -> "ProofResult":
         if difference is None:
             return self
         proof = msgspec.structs.replace(self.proof, difference=difference)
         return msgspec.structs.replace(self, proof=proof)
 
 
-def findings_of(looked: Sequence[Looked], next_after: str | None = None) -> Findings:
-    proofs = [each.proof for each in looked]
+def findings_of(results: Sequence[ProofResult], next_after: str | None = None) -> Findings:
+    proofs = [result.proof for result in results]
     differences = [proof.difference for proof in proofs if proof.difference is not None]
     return Findings(
-        accounts=len(looked),
-        unchanged=sum(each.is_unchanged for each in looked),
+        accounts=len(results),
+        unchanged=sum(result.is_unchanged for result in results),
         entries=sum(proof.checkpoint.seq for proof in proofs),
         entries_nusd=sum(proof.checkpoint.nusd for proof in proofs),
         drifting=len(differences),
@@ -85,22 +85,24 @@ def findings_of(looked: Sequence[Looked], next_after: str | None = None) -> Find
     )
 
 
-def part_of(looked: Sequence[Looked], next_after: str | None, cut: Looked | None) -> RoundPart:
-    """`cut` is the account after those, whose proof was cut."""
-    sound = [each for each in looked if each.proof.difference is None]
+def part_of(
+    results: Sequence[ProofResult], next_after: str | None, cut_result: ProofResult | None
+) -> RoundPart:
+    """`cut_result` is that of the account after those, whose proof was cut."""
+    sound = [result for result in results if result.proof.difference is None]
     return RoundPart(
-        findings=findings_of(looked, next_after),
-        seals=[_seal(each) for each in sound if not each.is_unchanged],
-        under_way=None if cut is None else _under_way(cut),
+        findings=findings_of(results, next_after),
+        seals=[_seal(result) for result in sound if not result.is_unchanged],
+        under_way=None if cut_result is None else _under_way(cut_result),
     )
 
 
-def _under_way(cut: Looked) -> UnderWay | None:
-    if cut.full_at is None:
+def _under_way(result: ProofResult) -> UnderWay | None:
+    if result.full_at is None:
         return None
-    return UnderWay(checkpoint=cut.proof.checkpoint, began_at=cut.full_at)
+    return UnderWay(checkpoint=result.proof.checkpoint, began_at=result.full_at)
 
 
-def _seal(looked: Looked) -> Seal:
-    proof = looked.proof
-    return Seal(checkpoint=proof.checkpoint, document=proof.document, full_at=looked.full_at)
+def _seal(result: ProofResult) -> Seal:
+    proof = result.proof
+    return Seal(checkpoint=proof.checkpoint, document=proof.document, full_at=result.full_at)

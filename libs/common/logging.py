@@ -41,17 +41,17 @@ def describe_error(error: BaseException) -> str:
 def describe_with_traceback(error: BaseException) -> str:
     """As Python prints a traceback, but each error by `describe_error`; causes come first."""
     chain: list[BaseException] = []
-    waiting = [error]
-    while waiting and len(chain) < _MAX_CHAIN:
-        each = waiting.pop()
+    pending = [error]
+    while pending and len(chain) < _MAX_CHAIN:
+        each = pending.pop()
         if each in chain:
             continue
         chain.append(each)
         if isinstance(each, BaseExceptionGroup):
-            waiting.extend(each.exceptions)
+            pending.extend(each.exceptions)
         cause = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
         if cause is not None:
-            waiting.append(cause)
+            pending.append(cause)
     return "\n\n".join(
         f"{_TRACEBACK}{''.join(traceback.format_tb(each.__traceback__))}{describe_error(each)}"
         for each in reversed(chain)

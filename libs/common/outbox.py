@@ -49,7 +49,7 @@ class Outbox:
         self._receivers: Sequence[Receiver] = ()
         self._read_at: float | None = None
         # Ids of messages that exist, so that a fact that is found with every posting costs nothing.
-        self._known: LRUCache[str, bool] = LRUCache(_MAX_KNOWN)
+        self._known_ids: LRUCache[str, bool] = LRUCache(_MAX_KNOWN)
 
     async def wants(self, *kinds: AlertKind) -> bool:
         """Whether any receiver does."""
@@ -59,18 +59,18 @@ class Outbox:
     async def add(self, alerts: Sequence[Alert], session: Session | None = None) -> None:
         """Writes the messages that do not exist yet; in a session, as a part of its transaction."""
         receivers = await self._current()
-        wanted: dict[str, Delivery] = {}
+        deliveries: dict[str, Delivery] = {}
         for alert in alerts:
             for receiver in receivers:
                 if receiver.wants(alert.kind, alert.user_id):
                     alert_id = _id_of(alert, receiver.receiver_id)
-                    if alert_id not in self._known and alert_id not in wanted:
-                        wanted[alert_id] = delivery_of(alert, receiver.receiver_id)
-        for some in _parts(list(wanted.values())):
+                    if alert_id not in self._known_ids and alert_id not in deliveries:
+                        deliveries[alert_id] = delivery_of(alert, receiver.receiver_id)
+        for chunk in _parts(list(deliveries.values())):
             # The transaction may yet be rolled back, so its ids are not cached.
-            known = await self._alerts.known([each.alert_id for each in some], session)
-            self._known.update(dict.fromkeys(known, True))
-            new = [delivery for delivery in some if delivery.alert_id not in known]
+            known_ids = await self._alerts.known([each.alert_id for each in chunk], session)
+            self._known_ids.update(dict.fromkeys(known_ids, True))
+            new = [delivery for delivery in chunk if delivery.alert_id not in known_ids]
             if new:
                 await self._alerts.add(new, session)
 

@@ -8,7 +8,7 @@ import msgspec
 
 from libs.common.account_proof import Proof
 from libs.common.domain.checkpoints import Checkpoint
-from libs.common.findings import Looked
+from libs.common.findings import ProofResult
 from libs.common.storage.mongo.proof_pages import ProofCandidate, ProofPage
 from libs.common.storage.mongo.proofs import ProofStore
 
@@ -35,7 +35,7 @@ class ProofStart(msgspec.Struct, frozen=True, kw_only=True):
 # None: the account's document says enough.
 StartOf = Callable[[ProofCandidate], ProofStart | None]
 # In order of user_id; at those that are looked at already, nothing is to be read.
-Batch = list[ProofStart | Looked]
+Batch = list[ProofStart | ProofResult]
 # The user_ids that it lies between; None: the first, or the last one.
 _Gap = tuple[str | None, str | None]
 
@@ -72,19 +72,19 @@ class ProofBatches:
             yield batch
 
     async def _strays(self, gaps: Sequence[_Gap]) -> list[ProofStart]:
-        found: list[ProofStart] = []
+        starts: list[ProofStart] = []
         for n in range(0, len(gaps), _GAPS_AT_ONCE):
-            some = gaps[n : n + _GAPS_AT_ONCE]
-            for strays in await asyncio.gather(*(self._strays_in(*gap) for gap in some)):
-                found += strays
-        return found
+            chunk = gaps[n : n + _GAPS_AT_ONCE]
+            for strays in await asyncio.gather(*(self._strays_in(*gap) for gap in chunk)):
+                starts += strays
+        return starts
 
     async def _strays_in(self, after: str | None, before: str | None) -> list[ProofStart]:
-        found: list[ProofStart] = []
+        starts: list[ProofStart] = []
         while (stray := await self._proofs.stray(after, before)) is not None:
-            found.append(start_at(stray, self._now(), full=True))
+            starts.append(start_at(stray, self._now(), full=True))
             after = stray
-        return found
+        return starts
 
 
 def start_at(user_id: str, now: datetime, *, full: bool) -> ProofStart:
@@ -96,7 +96,7 @@ def _in_order(batch: Batch, strays: Iterable[ProofStart]) -> Batch:
     return sorted([*batch, *strays], key=lambda each: each.user_id)
 
 
-def _unchanged(candidate: ProofCandidate) -> Looked:
+def _unchanged(candidate: ProofCandidate) -> ProofResult:
     checkpoint = Checkpoint(user_id=candidate.user_id, seq=candidate.entries, nusd=candidate.nusd)
     proof = Proof(checkpoint=checkpoint, amounts=candidate.spend)
-    return Looked(proof=proof, full_at=None)
+    return ProofResult(proof=proof, full_at=None)

@@ -13,7 +13,7 @@ from libs.common.account_proof import STRETCH, AccountProver, Proof, Unproved
 from libs.common.copy_comparison import CopyComparison
 from libs.common.domain.checkpoints import Checkpoint, Difference, is_due_in_full
 from libs.common.domain.periods import present_periods
-from libs.common.findings import Findings, Looked, RoundPart, findings_of, part_of
+from libs.common.findings import Findings, ProofResult, RoundPart, findings_of, part_of
 from libs.common.proof_batches import Batch, ProofBatches, ProofStart, StartOf, start_at
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.ledger_reader import LedgerReader
@@ -51,13 +51,13 @@ class Prover:
     async def prove(self, user_id: str, *, full: bool) -> Proof:
         """Proves one account, known or not. `full` ignores its checkpoint."""
         now = self._now()
-        [looked] = await self._compared(await self._look([start_at(user_id, now, full=full)]))
-        return looked.proof
+        [result] = await self._compared(await self._look([start_at(user_id, now, full=full)]))
+        return result.proof
 
     async def prove_one(self, user_id: str, *, full: bool) -> Findings:
         """As `prove_all`, for one account."""
         proof = await self.prove(user_id, full=full)
-        return findings_of([Looked(proof=proof, full_at=self._now())])
+        return findings_of([ProofResult(proof=proof, full_at=self._now())])
 
     async def prove_all(
         self, *, full: bool, after: str | None = None, within_s: float | None = None
@@ -104,37 +104,37 @@ class Prover:
         may_cut: bool = False,
     ) -> RoundPart:
         page = await self._pages.read(after)
-        looked: list[Looked] = []
-        reached, cut = page.until, None
+        results: list[ProofResult] = []
+        next_after, cut_result = page.until, None
         async with aclosing(self._batches.of(page, after, start_of)) as batches:
             async for batch in batches:
-                if looked and _is_over(give_up_at):
-                    reached = looked[-1].user_id
+                if results and _is_over(give_up_at):
+                    next_after = results[-1].user_id
                     break
-                found = await self._look_at(batch, give_up_at, may_cut=may_cut)
-                if found[-1].proof.is_cut:
-                    cut = found.pop()
-                looked += found
-                if cut is not None or len(found) < len(batch):
-                    reached = looked[-1].user_id if looked else after
+                batch_results = await self._look_at(batch, give_up_at, may_cut=may_cut)
+                if batch_results[-1].proof.is_cut:
+                    cut_result = batch_results.pop()
+                results += batch_results
+                if cut_result is not None or len(batch_results) < len(batch):
+                    next_after = results[-1].user_id if results else after
                     break
-        return part_of(await self._compared(looked), reached, cut)
+        return part_of(await self._compared(results), next_after, cut_result)
 
     async def _look_at(
         self, batch: Batch, give_up_at: float | None, *, may_cut: bool
-    ) -> list[Looked]:
+    ) -> list[ProofResult]:
         """At its first ones, of which the last one may be cut, where there is no time for more."""
         starts = [each for each in batch if isinstance(each, ProofStart)]
-        proved = iter(await self._look(starts, give_up_at, may_cut=may_cut))
-        looked: list[Looked] = []
+        new_results = iter(await self._look(starts, give_up_at, may_cut=may_cut))
+        results: list[ProofResult] = []
         for each in batch:
-            found = each if isinstance(each, Looked) else next(proved, None)
-            if found is None:
+            result = each if isinstance(each, ProofResult) else next(new_results, None)
+            if result is None:
                 break
-            looked.append(found)
-            if found.proof.is_cut:
+            results.append(result)
+            if result.proof.is_cut:
                 break
-        return looked
+        return results
 
     async def _look(
         self,
@@ -142,27 +142,29 @@ class Prover:
         give_up_at: float | None = None,
         *,
         may_cut: bool = False,
-    ) -> list[Looked]:
+    ) -> list[ProofResult]:
         try:
             return await self._prove(starts, give_up_at, may_cut=may_cut)
         except _UNREADABLE:
             if len(starts) == 1:
                 # The accounts after it are proved nevertheless.
                 log.exception("account.unreadable", user_id=starts[0].user_id)
-                return [Looked(proof=_unreadable(starts[0].user_id), full_at=starts[0].full_at)]
-        looked: list[Looked] = []
+                return [
+                    ProofResult(proof=_unreadable(starts[0].user_id), full_at=starts[0].full_at)
+                ]
+        results: list[ProofResult] = []
         for start in starts:
-            looked += await self._look([start], give_up_at, may_cut=may_cut)
+            results += await self._look([start], give_up_at, may_cut=may_cut)
             if _is_over(give_up_at):
                 break
-        return looked
+        return results
 
     async def _prove(
         self, starts: Sequence[ProofStart], give_up_at: float | None, *, may_cut: bool
-    ) -> list[Looked]:
+    ) -> list[ProofResult]:
         began_at = self._now()
-        unread = [start.user_id for start in starts if start.checkpoint is None]
-        checkpoints = await self._proofs.checkpoints(unread)
+        user_ids = [start.user_id for start in starts if start.checkpoint is None]
+        checkpoints = await self._proofs.checkpoints(user_ids)
         accounts, full_at = [], []
         for start in starts:
             checkpoint = start.checkpoint or checkpoints[start.user_id]
@@ -170,20 +172,22 @@ class Prover:
             accounts.append(Unproved(checkpoint=checkpoint, full=full, entries=start.entries))
             full_at.append(start.full_at if start.full or not full else began_at)
         proofs = await self._accounts.prove(accounts, give_up_at=give_up_at, may_cut=may_cut)
-        return [Looked(proof=proof, full_at=at) for proof, at in zip(proofs, full_at, strict=False)]
+        return [
+            ProofResult(proof=proof, full_at=at) for proof, at in zip(proofs, full_at, strict=False)
+        ]
 
-    async def _compared(self, looked: list[Looked]) -> list[Looked]:
+    async def _compared(self, results: list[ProofResult]) -> list[ProofResult]:
         """With the differences of Redis' copies: of present periods, and of all that were read."""
         present = dict.fromkeys(present_periods(self._now()), 0)
         amounts = {}
-        for each in looked:
-            kept = each.proof.amounts
-            if each.is_unchanged:
-                amounts[each.user_id] = {period: kept.get(period, 0) for period in present}
-            elif each.proof.difference is None:
-                amounts[each.user_id] = {**present, **kept}
-        found = await self._copies.differences(amounts)
-        return [each.differing(found.get(each.user_id)) for each in looked]
+        for result in results:
+            by_period = result.proof.amounts
+            if result.is_unchanged:
+                amounts[result.user_id] = {period: by_period.get(period, 0) for period in present}
+            elif result.proof.difference is None:
+                amounts[result.user_id] = {**present, **by_period}
+        differences = await self._copies.differences(amounts)
+        return [result.differing(differences.get(result.user_id)) for result in results]
 
 
 def _due_start(
@@ -191,8 +195,8 @@ def _due_start(
 ) -> ProofStart | None:
     user_id, full_at = candidate.user_id, candidate.full_at
     if under_way is not None and under_way.checkpoint.user_id == user_id:
-        began_at, reached = under_way.began_at, under_way.checkpoint
-        return ProofStart(user_id=user_id, checkpoint=reached, full=True, full_at=began_at)
+        began_at, checkpoint = under_way.began_at, under_way.checkpoint
+        return ProofStart(user_id=user_id, checkpoint=checkpoint, full=True, full_at=began_at)
     if full_at is None:
         return start_at(user_id, now, full=not candidate.has_checkpoint)
     if is_due_in_full(user_id, full_at, now, full_every):

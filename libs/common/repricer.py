@@ -34,25 +34,25 @@ class Repricer:
         if not models:
             return []
         price_at = await self._prices.of_models(chain.from_iterable(models.values()))
-        earlier: defaultdict[str, list[LedgerEntry]] = defaultdict(list)
+        earlier_corrections: defaultdict[str, list[LedgerEntry]] = defaultdict(list)
         modelled = [entry for entry in entries if entry.entry_id in models]
         for row in await self._entries.corrections_of(modelled):
-            earlier[row.corrects or ""].append(row)
+            earlier_corrections[row.corrects or ""].append(row)
         corrections: list[LedgerEntry] = []
         for entry in entries:
             if entry.usage is None or entry.entry_id not in models:
                 continue
             prices = prices_at(price_at, models[entry.entry_id], entry.started_at)
-            priced = bounded_cost(entry.usage, called_by(entry), prices)
-            if isinstance(priced, Unpostable):
-                log.error("repricing.refused", entry_id=entry.entry_id, reason=priced.reason)
+            call_cost = bounded_cost(entry.usage, called_by(entry), prices)
+            if isinstance(call_cost, Unpostable):
+                log.error("repricing.refused", entry_id=entry.entry_id, reason=call_cost.reason)
                 continue
-            if priced.unpriced:
+            if call_cost.unpriced:
                 continue
             correction = reprice_entry(
                 entry,
-                earlier[entry.entry_id],
-                (priced.price_id, priced.cost),
+                earlier_corrections[entry.entry_id],
+                (call_cost.price_id, call_cost.cost),
                 reason=reason,
                 made_by=made_by,
                 posted_at=posted_at,

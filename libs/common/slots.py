@@ -12,7 +12,7 @@ class Slots:
 
     def __init__(self, count: int) -> None:
         self._free = count
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiters: deque[asyncio.Future[None]] = deque()
 
     def take_free(self) -> bool:
         """Whether there was one."""
@@ -26,7 +26,7 @@ class Slots:
         if self.take_free():
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        self._waiters.append(turn)
         try:
             await turn
         except BaseException:
@@ -34,13 +34,13 @@ class Slots:
                 # It came at the same moment.
                 self.release()
             else:
-                self._waiting.remove(turn)
+                self._waiters.remove(turn)
             raise
 
     def release(self) -> None:
         """Hands the slot to the caller that has waited longest."""
-        while self._waiting:
-            turn = self._waiting.popleft()
+        while self._waiters:
+            turn = self._waiters.popleft()
             if not turn.done():
                 turn.set_result(None)
                 return

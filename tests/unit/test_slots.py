@@ -60,4 +60,4 @@ async def test_callers_that_gave_up_are_forgotten() -> None:
     for task in await waiters(slots, 50):
         task.cancel()
         await asyncio.wait({task})
-    assert len(slots._waiting) == 0
+    assert len(slots._waiters) == 0

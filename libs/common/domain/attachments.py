@@ -20,7 +20,7 @@ _TOKENS_PER_IMAGE = 1600
 # second, at the 20 kbit/s of speech; a document is a PDF with little but text.
 _CHARS_PER_TOKEN: dict[AttachmentKind, int] = {"recording": 80, "document": 30}
 # The members of a body that hold its content.
-_SAID = ("messages", "input")
+_CONTENT = ("messages", "input")
 # The deepest nesting: a message, a tool's result, a document, its parts.
 _MAX_DEPTH = 4
 # By a part's type, its member that holds further parts. The arguments of a tool call are left out:
@@ -52,30 +52,30 @@ class Attachment(msgspec.Struct, frozen=True):
 
 def attachments_of(fields: Mapping[str, msgspec.Raw]) -> list[Attachment]:
     """`fields` are those of a body. Two searches spare most of them, which have no attachment."""
-    found: list[Attachment] = []
-    for name in _SAID:
+    attachments: list[Attachment] = []
+    for name in _CONTENT:
         raw = fields.get(name)
         if raw is None:
             continue
-        said = bytes(raw)
-        if b"base64" in said or b"input_audio" in said:
+        content = bytes(raw)
+        if b"base64" in content or b"input_audio" in content:
             with suppress(*UNREADABLE):
-                found += _in(msgspec.json.decode(said), 0)
-    return found
+                attachments += _in_content(msgspec.json.decode(content), 0)
+    return attachments
 
 
-def _in(said: Any, depth: int) -> Iterator[Attachment]:
+def _in_content(content: Any, depth: int) -> Iterator[Attachment]:
     if depth > _MAX_DEPTH:
         return
-    if isinstance(said, list):
-        for part in said:
+    if isinstance(content, list):
+        for part in content:
             if isinstance(part, dict):
-                yield from _of(part, depth)
-    elif isinstance(said, dict):
-        yield from _of(said, depth)
+                yield from _in_part(part, depth)
+    elif isinstance(content, dict):
+        yield from _in_part(content, depth)
 
 
-def _of(part: dict[str, Any], depth: int) -> Iterator[Attachment]:
+def _in_part(part: dict[str, Any], depth: int) -> Iterator[Attachment]:
     """The attachments of a message, or of a part of its content, in any format."""
     match part:
         case {"type": "image", "source": {"type": "base64", "data": str(data)}}:
@@ -83,22 +83,22 @@ def _of(part: dict[str, Any], depth: int) -> Iterator[Attachment]:
         case {"type": "document", "source": {"type": "base64", "data": str(data)}}:
             yield Attachment("document", data)
         case {"type": "image_url", "image_url": {"url": str(url)} | str(url)}:
-            yield from _of_url(url)
+            yield from _in_url(url)
         case {"type": "input_image", "image_url": str(url)}:
-            yield from _of_url(url)
+            yield from _in_url(url)
         case {"type": "input_audio", "input_audio": {"data": str(data)}}:
             yield Attachment("recording", data)
         case {"type": "file", "file": {"file_data": str(url)}}:
-            yield from _of_url(url)
+            yield from _in_url(url)
         case {"type": "input_file", "file_data": str(url)}:
-            yield from _of_url(url)
+            yield from _in_url(url)
         case {"type": str(kind)} if kind in _INSIDE:
-            yield from _in(part.get(_INSIDE[kind]), depth + 1)
+            yield from _in_content(part.get(_INSIDE[kind]), depth + 1)
         case {"role": str(), "content": content}:
-            yield from _in(content, depth + 1)
+            yield from _in_content(content, depth + 1)
 
 
-def _of_url(url: str) -> Iterator[Attachment]:
+def _in_url(url: str) -> Iterator[Attachment]:
     head, marker, data = url.partition(";base64,")
     if marker and head.startswith("data:"):
         yield Attachment("image" if head.startswith("data:image/") else "document", data)

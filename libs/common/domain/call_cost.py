@@ -48,10 +48,10 @@ def cost_parts(usage: TokenUsage, model: str | None) -> list[CostPart]:
         return [CostPart(usage=usage)]
     parts: list[CostPart] = []
     if not usage.unbilled:
-        own = msgspec.structs.replace(usage, runs=(), model=None)
-        parts.append(CostPart(usage=own, model=_other(usage.model, model)))
+        own_usage = msgspec.structs.replace(usage, runs=(), model=None)
+        parts.append(CostPart(usage=own_usage, model=_other_model(usage.model, model)))
     parts += (
-        CostPart(usage=_usage_of(run, usage), model=_other(run.model, model), role=run.role)
+        CostPart(usage=_usage_of(run, usage), model=_other_model(run.model, model), role=run.role)
         for run in usage.runs
     )
     return parts
@@ -100,23 +100,23 @@ def cost_of_call(
     ]
     usd = sum((line.amount for line in lines), Decimal(0))
     multiplier = plain_amount(EXACT.multiply(common, account_multiplier)) if priced else AT_COST
-    missing = [part for part, price in zip(parts, prices, strict=True) if price is None]
-    lines += (line for part in missing for line in _unpriced_lines(part))
+    unpriced = [part for part, price in zip(parts, prices, strict=True) if price is None]
+    lines += (line for part in unpriced for line in _unpriced_lines(part))
     return CallCost(
         cost=Cost(
             cost_nusd=round_to_nusd(EXACT.multiply(usd, multiplier)),
-            lines=tuple(_joined(lines)),
+            lines=tuple(_joined_lines(lines)),
             multiplier=multiplier,
             notes=tuple(dict.fromkeys(note for _, _, cost in costs for note in cost.notes)),
         ),
         price_id=next((price.price_id for part, price in priced if part.role is None), None),
-        unpriced=tuple(dict.fromkeys(part.model for part in missing)),
+        unpriced=tuple(dict.fromkeys(part.model for part in unpriced)),
     )
 
 
-def _other(name: str | None, called: str | None) -> str | None:
+def _other_model(name: str | None, model: str | None) -> str | None:
     """None where it is the model that was called, or the snapshot of it that answered."""
-    return None if name is None or (called is not None and is_same_model(name, called)) else name
+    return None if name is None or (model is not None and is_same_model(name, model)) else name
 
 
 def _usage_of(run: ModelRun, usage: TokenUsage) -> TokenUsage:
@@ -163,17 +163,17 @@ def _unpriced_lines(part: CostPart) -> Iterator[CostLine]:
         )
 
 
-def _joined(lines: list[CostLine]) -> Iterator[CostLine]:
+def _joined_lines(lines: list[CostLine]) -> Iterator[CostLine]:
     """One line for all that has the same name and rate: there may be many runs."""
-    found: dict[tuple[object, ...], CostLine] = {}
+    by_key: dict[tuple[object, ...], CostLine] = {}
     for line in lines:
         key = (line.model, line.run, line.item, line.rate, line.unpriced)
-        other = found.get(key)
-        found[key] = line if other is None else _added(other, line)
-    yield from found.values()
+        other = by_key.get(key)
+        by_key[key] = line if other is None else _sum_of(other, line)
+    yield from by_key.values()
 
 
-def _added(first: CostLine, second: CostLine) -> CostLine:
+def _sum_of(first: CostLine, second: CostLine) -> CostLine:
     return msgspec.structs.replace(
         first,
         quantity=first.quantity + second.quantity,

@@ -76,12 +76,12 @@ class KeptSums(msgspec.Struct, frozen=True, kw_only=True):
     document: str = ""
 
 
-def advance(checkpoint: Checkpoint, added: EntrySums, upto: int) -> Checkpoint | Difference:
+def advance(checkpoint: Checkpoint, sums: EntrySums, upto: int) -> Checkpoint | Difference:
     """The checkpoint at `upto`, or the difference found in the entries up to it."""
     number = upto - checkpoint.seq
     seqs = (checkpoint.seq + 1 + upto) * number // 2
-    if (added.number, added.seqs) != (number, seqs):
-        found = checkpoint.seq + added.number
+    if (sums.number, sums.seqs) != (number, seqs):
+        found = checkpoint.seq + sums.number
         return Difference(
             user_id=checkpoint.user_id,
             where="entries",
@@ -91,34 +91,34 @@ def advance(checkpoint: Checkpoint, added: EntrySums, upto: int) -> Checkpoint |
             found=None if found == upto else found,
         )
     periods = dict(checkpoint.periods)
-    for period, nusd in added.periods.items():
+    for period, nusd in sums.periods.items():
         periods[period] = periods.get(period, 0) + nusd
     return Checkpoint(
         user_id=checkpoint.user_id,
         seq=upto,
-        nusd=checkpoint.nusd + added.nusd,
+        nusd=checkpoint.nusd + sums.nusd,
         periods=periods,
     )
 
 
 def compare(proved: Checkpoint, kept: KeptSums) -> Iterator[Difference]:
     """Differences between the kept sums and the entries; `rollups` may cover only some days."""
-    expected, found = proved.periods, kept.periods
+    periods, kept_periods = proved.periods, kept.periods
     rows: list[tuple[str, int, int | None]] = [
         ("account", proved.nusd, kept.nusd),
         # Every entry counts in the total period.
-        ("period:total", proved.nusd, found.get("total", 0)),
+        ("period:total", proved.nusd, kept_periods.get("total", 0)),
     ]
     rows += [
-        (f"period:{period}", expected.get(period, 0), found.get(period, 0))
-        for period in sorted(expected.keys() | found.keys())
+        (f"period:{period}", periods.get(period, 0), kept_periods.get(period, 0))
+        for period in sorted(periods.keys() | kept_periods.keys())
     ]
     rows += [
-        (f"rollups:{day}", expected.get(day, 0), nusd) for day, nusd in sorted(kept.rollups.items())
+        (f"rollups:{day}", periods.get(day, 0), nusd) for day, nusd in sorted(kept.rollups.items())
     ]
-    for where, wanted, actual in rows:
-        if wanted != actual:
-            yield Difference(user_id=proved.user_id, where=where, expected=wanted, found=actual)
+    for where, expected, actual in rows:
+        if expected != actual:
+            yield Difference(user_id=proved.user_id, where=where, expected=expected, found=actual)
 
 
 def days_in(periods: Mapping[str, int]) -> list[str]:
@@ -126,13 +126,13 @@ def days_in(periods: Mapping[str, int]) -> list[str]:
     return sorted(period for period in periods if len(period) == _DAY_CHARS)
 
 
-def is_due_in_full(user_id: str, full_at: datetime, now: datetime, every: timedelta) -> bool:
-    """Once in each `every`, at a time of the account's own, so that each day has its share of them.
+def is_due_in_full(user_id: str, full_at: datetime, now: datetime, interval: timedelta) -> bool:
+    """Once in each `interval`, at a time of the account's own: so each day has its share of them.
 
-    A proof is never longer ago than `every`; one that is said to be of the future does not count.
+    A proof is never older than `interval`; one that is said to be of the future does not count.
     """
-    every_s = int(every.total_seconds())
-    own_s = zlib.crc32(user_id.encode()) % every_s
-    last, present = (int(at.timestamp() - own_s) // every_s for at in (full_at, now))
+    interval_s = int(interval.total_seconds())
+    own_s = zlib.crc32(user_id.encode()) % interval_s
+    last, present = (int(at.timestamp() - own_s) // interval_s for at in (full_at, now))
     # Another worker's clock may be a little ahead.
     return last not in (present, present + 1)

@@ -44,12 +44,12 @@ def derived_id(entry_id: str, purpose: str) -> str:
 
 def one_of_each(entries: Iterable[LedgerEntry]) -> dict[str, LedgerEntry]:
     """By id: the first one, but what became of a call wins over its having been given up."""
-    chosen: dict[str, LedgerEntry] = {}
+    by_id: dict[str, LedgerEntry] = {}
     for entry in entries:
-        other = chosen.setdefault(entry.entry_id, entry)
+        other = by_id.setdefault(entry.entry_id, entry)
         if other.status == "abandoned" and entry.status != "abandoned":
-            chosen[entry.entry_id] = entry
-    return chosen
+            by_id[entry.entry_id] = entry
+    return by_id
 
 
 def late_event(entry: LedgerEntry, posted: Posted) -> LedgerEntry | None:
@@ -127,8 +127,8 @@ def correction_entry(
 
 def reprice_entry(
     entry: LedgerEntry,
-    earlier: Sequence[LedgerEntry],
-    priced: tuple[str | None, Cost],
+    corrections: Sequence[LedgerEntry],
+    new_cost: tuple[str | None, Cost],
     *,
     reason: str,
     made_by: str,
@@ -136,12 +136,12 @@ def reprice_entry(
 ) -> LedgerEntry | None:
     """The correction that gives the call its new price; None where it has that price already.
 
-    `earlier` are the entry's corrections so far, `priced` the new price's id and the cost by it.
+    `corrections` are those of the entry so far, `new_cost` the new price's id and the cost by it.
     Of two workers that re-price the same entry at once, one is skipped: both give their correction
     the same id, which is that of the next one in the entry's chain.
     """
-    price_id, cost = priced
-    chain = [row for row in earlier if row.kind == "reprice"]
+    price_id, cost = new_cost
+    chain = [row for row in corrections if row.kind == "reprice"]
     latest = max(chain, key=lambda row: row.seq or 0, default=entry)
     charged_nusd = entry.cost_nusd + sum(row.cost_nusd for row in chain)
     if latest.price_id == price_id and charged_nusd == cost.cost_nusd:

@@ -111,11 +111,11 @@ def entry_of(event: UsageEvent, prices: Prices, posted_at: datetime) -> LedgerEn
     cost, price_id = _FREE, None
     usage = _billed_usage(event)
     if usage is not None:
-        priced = bounded_cost(usage, called_by(event), prices)
-        if isinstance(priced, Unpostable):
-            return priced
-        cost, price_id = priced.cost, priced.price_id
-        status = "unpriced" if priced.unpriced else event.status
+        call_cost = bounded_cost(usage, called_by(event), prices)
+        if isinstance(call_cost, Unpostable):
+            return call_cost
+        cost, price_id = call_cost.cost, call_cost.price_id
+        status = "unpriced" if call_cost.unpriced else event.status
     return LedgerEntry(
         entry_id=event.call_id,
         user_id=event.user_id,
@@ -174,9 +174,9 @@ def called_by(record: UsageEvent | LedgerEntry) -> Called:
 
 def unpriced_models(entry: LedgerEntry) -> list[tuple[str | None, str | None]]:
     """(provider, model) pairs that an entry waits for; its own, where that has no lines."""
-    own = entry.priced_as or entry.model
-    models = [line.model or own for line in entry.lines if line.unpriced]
-    return [(entry.provider, model) for model in dict.fromkeys(models or [own])]
+    own_model = entry.priced_as or entry.model
+    models = [line.model or own_model for line in entry.lines if line.unpriced]
+    return [(entry.provider, model) for model in dict.fromkeys(models or [own_model])]
 
 
 def _billed_usage(event: UsageEvent) -> TokenUsage | None:
@@ -186,19 +186,19 @@ def _billed_usage(event: UsageEvent) -> TokenUsage | None:
 def bounded_cost(usage: TokenUsage, called: Called, prices: Prices) -> CallCost | Unpostable:
     """The call's cost, or why it cannot be posted."""
 
-    def price_of(other: str | None) -> PriceVersion | None:
-        name = other or called.priced_as or called.model
+    def price_of(model: str | None) -> PriceVersion | None:
+        name = model or called.priced_as or called.model
         provider = called.provider
         return None if provider is None or name is None else prices.get((provider, name))
 
     try:
-        priced = cost_of_call(usage, called.model, price_of, called.multiplier, called.at)
+        call_cost = cost_of_call(usage, called.model, price_of, called.multiplier, called.at)
     except ArithmeticError:
         ids = ", ".join(sorted(price.price_id for price in prices.values()))
         return Unpostable(f"price {ids} cannot be applied exactly")
-    if not 0 <= priced.cost.cost_nusd <= MAX_NUSD:
-        return Unpostable(f"the cost of {priced.cost.cost_nusd} nano-USD is out of range")
-    return priced
+    if not 0 <= call_cost.cost.cost_nusd <= MAX_NUSD:
+        return Unpostable(f"the cost of {call_cost.cost.cost_nusd} nano-USD is out of range")
+    return call_cost
 
 
 def _fault(event: UsageEvent) -> str | None:

@@ -133,9 +133,9 @@ def dearest_rates(
     return DearestRates(tuple(row for row in rows if not any(_outdone(row, by) for by in rows)))
 
 
-def _outdone(row: tuple[int, Decimal, Decimal], by: tuple[int, Decimal, Decimal]) -> bool:
-    """Whether `by` applies wherever `row` does, and is never cheaper."""
-    return by != row and by[0] <= row[0] and by[1] >= row[1] and by[2] >= row[2]
+def _outdone(row: tuple[int, Decimal, Decimal], other: tuple[int, Decimal, Decimal]) -> bool:
+    """Whether `other` applies wherever `row` does, and is never cheaper."""
+    return other != row and other[0] <= row[0] and other[1] >= row[1] and other[2] >= row[2]
 
 
 def _applicable_rates(price: PriceVersion, service_tier: str | None) -> list[tuple[int, Rates]]:

@@ -63,16 +63,16 @@ def with_tools(
     if not has_calls and not usage_by_tool:
         return usage
     items: list[_Item] = _decoded(_items, output) or [] if has_calls else []
-    offered: list[dict[str, Any]] = _decoded(_objects, tools) or []
+    offered_tools: list[dict[str, Any]] = _decoded(_objects, tools) or []
     searches = usage.web_searches
     if searches is None:
         searches = _searches(items, usage_by_tool)
     # What the usage tells itself is what is billed.
-    uses = _uses(items, offered) | usage.tool_uses
-    if searches and _has_preview_alone(offered):
+    uses = _uses(items, offered_tools) | usage.tool_uses
+    if searches and _has_preview_alone(offered_tools):
         uses["web_search_preview"], searches = searches, None
     runs = usage.runs
-    images = _images(usage_by_tool, offered)
+    images = _images(usage_by_tool, offered_tools)
     if images is not None:
         uses.pop("image_generation", None)
         runs += (images,)
@@ -96,16 +96,16 @@ def _searches(items: list[_Item], usage_by_tool: Any) -> int | None:
         )
         if counts:
             return int(counts["searches"])
-    found = sum(
+    count = sum(
         item.type == "web_search_call"
         and item.status != "failed"
         and (item.action is None or item.action.type in (None, "search"))
         for item in items
     )
-    return found or None
+    return count or None
 
 
-def _uses(items: list[_Item], offered: list[dict[str, Any]]) -> dict[str, int]:
+def _uses(items: list[_Item], offered_tools: list[dict[str, Any]]) -> dict[str, int]:
     """By tool; of images their number, for a response that does not tell their tokens."""
     uses: dict[str, int] = {}
     for item in items:
@@ -117,7 +117,7 @@ def _uses(items: list[_Item], offered: list[dict[str, Any]]) -> dict[str, int]:
         ("shell", set(_shells(items))),
     ):
         if containers:
-            size = _size(name, offered)
+            size = _size(name, offered_tools)
             uses[size] = uses.get(size, 0) + len(containers)
     return uses
 
@@ -133,25 +133,25 @@ def _shells(items: list[_Item]) -> Iterator[str]:
             yield place.container_id
 
 
-def _size(name: str, offered: list[dict[str, Any]]) -> str:
+def _size(name: str, offered_tools: list[dict[str, Any]]) -> str:
     """`container` where the request names one that exists, whose size it does not tell."""
-    for tool in offered:
+    for tool in offered_tools:
         if tool.get("type") == name:
-            made = tool.get("container" if name == "code_interpreter" else "environment")
-            if not isinstance(made, dict) or made.get("type") == "container_reference":
+            container = tool.get("container" if name == "code_interpreter" else "environment")
+            if not isinstance(container, dict) or container.get("type") == "container_reference":
                 return "container"
-            limit = made.get("memory_limit")
+            limit = container.get("memory_limit")
             return f"container_{limit if limit in _SIZES else _DEFAULT_SIZE}"
     return "container"
 
 
-def _has_preview_alone(offered: list[dict[str, Any]]) -> bool:
-    kinds = [str(tool.get("type")) for tool in offered]
+def _has_preview_alone(offered_tools: list[dict[str, Any]]) -> bool:
+    kinds = [str(tool.get("type")) for tool in offered_tools]
     searching = [kind for kind in kinds if kind.startswith("web_search")]
     return bool(searching) and all(kind.startswith("web_search_preview") for kind in searching)
 
 
-def _images(usage_by_tool: Any, offered: list[dict[str, Any]]) -> ModelRun | None:
+def _images(usage_by_tool: Any, offered_tools: list[dict[str, Any]]) -> ModelRun | None:
     """The tokens of all images, at the model of the tool that makes them."""
     of_images = usage_by_tool.get("image_gen") if usage_by_tool else None
     reader = ReportReader()
@@ -161,7 +161,7 @@ def _images(usage_by_tool: Any, offered: list[dict[str, Any]]) -> ModelRun | Non
     model = next(
         (
             tool["model"]
-            for tool in offered
+            for tool in offered_tools
             if tool.get("type") == "image_generation" and isinstance(tool.get("model"), str)
         ),
         DEFAULT_IMAGE_MODEL,

@@ -106,31 +106,31 @@ def started(report: UsageReport) -> UsageReport:
 class _Runs:
     """The `iterations` of one report, sorted by who is charged for them."""
 
-    def __init__(self, reader: ReportReader, listed: Any) -> None:
+    def __init__(self, reader: ReportReader, runs: Any) -> None:
         self._reader = reader
-        self._listed: list[UsageReport] = (
-            [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+        self._reports: list[UsageReport] = (
+            [each for each in runs if isinstance(each, dict)] if isinstance(runs, list) else []
         )
-        self._answering: str | None = None
-        for each in self._listed:
-            if each.get("type") == "fallback_message":
-                self._answering = word_of(each.get("model"))
+        self._answering_model: str | None = None
+        for report in self._reports:
+            if report.get("type") == "fallback_message":
+                self._answering_model = word_of(report.get("model"))
         self._rounds: list[Counts] = []
 
     def add_to(self, members: Counts) -> None:
         """The runs beside the top level, which `members` has; and what its rounds say more."""
-        members["runs"] = _bounded(list(self._sorted()))
-        members["model"] = self._answering
+        members["runs"] = _bounded(list(self._model_runs()))
+        members["model"] = self._answering_model
         for names in _GROUPS:
             reported = _sum_of(members, names)
-            rounds = sum(_sum_of(each, names) for each in self._rounds)
+            rounds = sum(_sum_of(counts, names) for counts in self._rounds)
             if rounds > reported:
                 members[names[0]] = rounds - reported + members.get(names[0], 0)
 
-    def _sorted(self) -> Iterator[ModelRun]:
-        for each in self._listed:
-            kind, model = word_of(each.get("type")), word_of(each.get("model"))
-            counts = _classes(self._reader, each)
+    def _model_runs(self) -> Iterator[ModelRun]:
+        for report in self._reports:
+            kind, model = word_of(report.get("type")), word_of(report.get("model"))
+            counts = _classes(self._reader, report)
             if kind == "fallback_message" or (kind == "message" and not self._came_before(model)):
                 self._rounds.append(counts)
                 continue
@@ -142,7 +142,7 @@ class _Runs:
 
     def _came_before(self, model: str | None) -> bool:
         """A message of another model than the one that took over was declined."""
-        return self._answering is not None and model != self._answering
+        return self._answering_model is not None and model != self._answering_model
 
 
 def _sum_of(counts: Counts, names: tuple[str, ...]) -> int:
@@ -159,18 +159,18 @@ def _classes(reader: ReportReader, report: UsageReport) -> Counts:
     Anthropic bills thinking as output and reports it as a part of that; older models do not say.
     What the split by time leaves over of the total written counts as 5-minute writes.
     """
-    found = reader.counts(report, _COUNTS)
-    written, output = found.pop("written", None), found.pop("output", None)
+    counts = reader.counts(report, _COUNTS)
+    written, output = counts.pop("written", None), counts.pop("output", None)
     if "cache_creation" in report:
-        found |= reader.counts(report["cache_creation"], _WRITTEN_FOR)
+        counts |= reader.counts(report["cache_creation"], _WRITTEN_FOR)
     if written is not None:
-        rest = written - _sum_of(found, ("cache_write_5m", "cache_write_1h"))
-        if rest > 0 or "cache_write_5m" not in found:
-            found["cache_write_5m"] = found.get("cache_write_5m", 0) + max(rest, 0)
+        rest = written - _sum_of(counts, ("cache_write_5m", "cache_write_1h"))
+        if rest > 0 or "cache_write_5m" not in counts:
+            counts["cache_write_5m"] = counts.get("cache_write_5m", 0) + max(rest, 0)
     thinking: Counts = {}
     if "output_tokens_details" in report:
         thinking = reader.counts(report["output_tokens_details"], _THINKING)
-    return found | reader.split(output, thinking, "output_text")
+    return counts | reader.split(output, thinking, "output_text")
 
 
 def _bounded(runs: list[ModelRun]) -> tuple[ModelRun, ...]:
@@ -183,11 +183,11 @@ def _bounded(runs: list[ModelRun]) -> tuple[ModelRun, ...]:
             if (other.role, other.model) == (run.role, run.model)
         ]
         place = alike[-1] if alike else MAX_RUNS - 1
-        kept[place] = _added(kept[place], run)
+        kept[place] = _sum_of_runs(kept[place], run)
     return tuple(kept)
 
 
-def _added(first: ModelRun, second: ModelRun) -> ModelRun:
+def _sum_of_runs(first: ModelRun, second: ModelRun) -> ModelRun:
     summed = {
         name: None if a is None and b is None else (a or 0) + (b or 0)
         for name in _CLASSES

@@ -92,20 +92,22 @@ def plain_usage(report: UsageReport, service_tier: str | None) -> TokenUsage | N
         usage = msgspec.convert(report, shape)
     except msgspec.ValidationError:
         return None
-    read = usage.prompt_tokens_details or _NO_INPUT
-    made = usage.completion_tokens_details or _NO_OUTPUT
-    input_text = usage.prompt_tokens - (read.cached_tokens or 0) - (read.audio_tokens or 0)
-    output_text = usage.completion_tokens - (made.reasoning_tokens or 0) - (made.audio_tokens or 0)
+    inputs = usage.prompt_tokens_details or _NO_INPUT
+    outputs = usage.completion_tokens_details or _NO_OUTPUT
+    input_text = usage.prompt_tokens - (inputs.cached_tokens or 0) - (inputs.audio_tokens or 0)
+    output_text = (
+        usage.completion_tokens - (outputs.reasoning_tokens or 0) - (outputs.audio_tokens or 0)
+    )
     is_sum = usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
     if not is_sum or input_text < 0 or output_text < 0:
         return None
     return TokenUsage(
         input_text=input_text,
-        cache_read=read.cached_tokens,
-        input_audio=read.audio_tokens,
+        cache_read=inputs.cached_tokens,
+        input_audio=inputs.audio_tokens,
         output_text=output_text,
-        reasoning=made.reasoning_tokens,
-        output_audio=made.audio_tokens,
+        reasoning=outputs.reasoning_tokens,
+        output_audio=outputs.audio_tokens,
         service_tier=service_tier,
     )
 

@@ -148,6 +148,6 @@ def _surcharged(amount: Decimal, surcharges: Iterable[Decimal]) -> Decimal:
     return amount
 
 
-def _line(item: str, quantity: int, rate: Decimal, per: Decimal) -> CostLine:
-    amount = EXACT.multiply(EXACT.multiply(Decimal(quantity), rate), per)
+def _line(item: str, quantity: int, rate: Decimal, factor: Decimal) -> CostLine:
+    amount = EXACT.multiply(EXACT.multiply(Decimal(quantity), rate), factor)
     return CostLine(item=item, quantity=quantity, rate=rate, amount=plain_amount(amount))

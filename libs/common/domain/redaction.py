@@ -54,10 +54,10 @@ def _pass(text: bytes) -> bytes:
 def _spans(rule: _Rule, text: bytes, lowered: bytes) -> Iterator[tuple[int, int]]:
     at = lowered.find(rule.needle)
     while at >= 0:
-        found = rule.pattern.match(text, at)
-        if found is not None:
-            yield found.span(found.lastindex or 0)
-        at = lowered.find(rule.needle, at + 1 if found is None else max(found.end(), at + 1))
+        match = rule.pattern.match(text, at)
+        if match is not None:
+            yield match.span(match.lastindex or 0)
+        at = lowered.find(rule.needle, at + 1 if match is None else max(match.end(), at + 1))
 
 
 def _token(start: bytes, rest: bytes) -> _Rule:
@@ -113,16 +113,16 @@ _ASSIGNS = rb"[ \t]*+=[ \t]*+(?:\\*+[\"'])?"
 # Some encoders of JSON escape each slash.
 _SLASH = rb"\\++/"
 _ASSIGNED = _ASSIGNS + rb"((?:[^\s\"'\\&;,()\[\]{}<>$]|" + _SLASH + b"){6,}+)"
-_GIVEN = b"(?:" + b"|".join((_PLAIN, _NESTED, _ASSIGNED)) + b")"
+_VALUE = b"(?:" + b"|".join((_PLAIN, _NESTED, _ASSIGNED)) + b")"
 # In log probabilities, a `token` is a piece of text, but a short one.
 _LONG = b"((?:[A-Za-z0-9._~+/=|:-]|" + _SLASH + b"){16,}+)"
-_LONG_GIVEN = b"(?:" + b"|".join((b'"' + _COLON + b'"', _MARK, _ASSIGNS)) + b")" + _LONG
+_LONG_VALUE = b"(?:" + b"|".join((b'"' + _COLON + b'"', _MARK, _ASSIGNS)) + b")" + _LONG
 
 
-def _named(needle: bytes, rest: bytes = b"", before: bytes = b"", given: bytes = _GIVEN) -> _Rule:
+def _named(needle: bytes, rest: bytes = b"", before: bytes = b"", value: bytes = _VALUE) -> _Rule:
     """Redacts the value behind a name that ends in this one."""
     name = b"(?i:" + before + needle + rest + b")"
-    return _Rule(needle, re.compile(name + given, re.DOTALL))
+    return _Rule(needle, re.compile(name + value, re.DOTALL))
 
 
 _KINDS_OF_KEYS = (b"api", b"access", b"private", b"secret", b"signing", b"encryption", b"account")
@@ -135,14 +135,14 @@ _NAMED = (
     _named(b"authorization"),
     _named(b"cookie"),
     _named(b"key", before=b"(?:" + _BEFORE_KEY + b")"),
-    _named(b"token", given=_LONG_GIVEN),
+    _named(b"token", value=_LONG_VALUE),
 )
 
 
 def _credentials(scheme: bytes) -> _Rule:
     """Credentials as in a header. Prose such as `basic understanding` is all lower case."""
-    given = rb")(?:[ \t]|%20)++(?=[a-z-]*+[A-Z0-9._~+/=])"
-    return _Rule(scheme, re.compile(rb"(?i:\b" + scheme + given + _LONG))
+    separator = rb")(?:[ \t]|%20)++(?=[a-z-]*+[A-Z0-9._~+/=])"
+    return _Rule(scheme, re.compile(rb"(?i:\b" + scheme + separator + _LONG))
 
 
 _RULES = (

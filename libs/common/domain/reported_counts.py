@@ -55,19 +55,19 @@ class ReportReader:
 
         Empty where `members` is not an object. An unreadable count is noted, and counts as absent.
         """
-        found: Counts = {}
+        counts: Counts = {}
         if not isinstance(members, dict):
-            return found
+            return counts
         for name, value in members.items():
-            ours = names.get(name)
-            if ours is None or value is None:
+            our_name = names.get(name)
+            if our_name is None or value is None:
                 continue
             count = value if type(value) is int and 0 <= value <= MAX_TOKENS else count_of(value)
             if count is None:
                 self.note("count_unreadable")
-            elif count > found.get(ours, -1):
-                found[ours] = count
-        return found
+            elif count > counts.get(our_name, -1):
+                counts[our_name] = count
+        return counts
 
     def split(self, total: int | None, parts: Counts, base: str) -> Counts:
         """The parts as far as they fit into the total, the first ones first; the rest is `base`.
@@ -124,11 +124,11 @@ def merged(first: UsageReport, later: UsageReport) -> UsageReport:
     """Both reports of one call: of counts the larger, of all else the later that is not null."""
     if not first:
         return later
-    both = dict(first)
+    report = dict(first)
     for name, value in later.items():
         most = _MOST_TICKS if name == _TICKS else MAX_TOKENS
-        both[name] = _merged_value(both.get(name), value, most)
-    return both
+        report[name] = _merged_value(report.get(name), value, most)
+    return report
 
 
 def _merged_value(first: Any, later: Any, most: int) -> Any:
@@ -167,10 +167,10 @@ def _weight(value: Any) -> int:
 
 def _merged_list(first: list[Any], later: list[Any]) -> list[Any]:
     """Runs of models: each is matched with that of the same kind, in their order."""
-    found = dict(_keyed(first))
+    runs = dict(_keyed(first))
     for key, run in _keyed(later):
-        found[key] = merged(found[key], run) if key in found else run
-    return list(found.values())
+        runs[key] = merged(runs[key], run) if key in runs else run
+    return list(runs.values())
 
 
 def _keyed(runs: list[Any]) -> Iterable[tuple[tuple[str, str, int], UsageReport]]:

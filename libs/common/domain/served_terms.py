@@ -45,13 +45,13 @@ def tier_for(
     """
     if not version.tiers:
         return None
-    read = total_input(usage if counts is None else counts)
+    input_tokens = total_input(usage if counts is None else counts)
     for name in (*tier_names(usage.service_tier), None):
         best: Tier | None = None
         for tier in version.tiers:
             if (
                 tier.service_tier == name
-                and (read > tier.above_input_tokens or tier.above_input_tokens == 0)
+                and (input_tokens > tier.above_input_tokens or tier.above_input_tokens == 0)
                 and (not tier.hours or (at is not None and is_open(tier, at)))
                 and (best is None or _is_closer(tier, best))
             ):
@@ -96,8 +96,8 @@ def regional_surcharges(surcharges: Mapping[str, Decimal], region: str) -> dict[
     usage = TokenUsage(inference_geo=region)
     name = _region(usage)
     factor = surcharges.get(name or "", surcharges.get(REGIONAL) if name else None)
-    kept = {} if FAST not in surcharges else {FAST: surcharges[FAST]}
-    return kept if factor is None else kept | {REGIONAL: factor}
+    fast_surcharge = {} if FAST not in surcharges else {FAST: surcharges[FAST]}
+    return fast_surcharge if factor is None else fast_surcharge | {REGIONAL: factor}
 
 
 def unknown_terms(version: PriceVersion, usage: TokenUsage) -> Iterator[str]:

@@ -125,9 +125,9 @@ def usage_of_embedding(report: UsageReport) -> TokenUsage:
     """In chat's shape; whatever is counted is input, for there is no output."""
     reader = ReportReader()
     totals = reader.counts(report, _TOTALS)
-    counted = [totals[name] for name in ("input", "total") if name in totals]
+    counts = [totals[name] for name in ("input", "total") if name in totals]
     return TokenUsage(
-        input_text=max(counted, default=None),
+        input_text=max(counts, default=None),
         output_text=0,
         provider_cost_usd=provider_cost(report),
         notes=tuple(reader.notes),
@@ -149,7 +149,7 @@ def filled(reported: TokenUsage, estimated_input: int, uncounted_output: int) ->
     What was reported stays. Where one side was, the notes tell which one is estimated.
     """
     has_input, has_output = total_input(reported) > 0, total_output(reported) > 0
-    counted = 0 if reported.output_text is None else reported.output_text
+    counted_output = 0 if reported.output_text is None else reported.output_text
     notes = list(reported.notes)
     if not has_input and has_output:
         notes.append("input_estimated")
@@ -158,7 +158,7 @@ def filled(reported: TokenUsage, estimated_input: int, uncounted_output: int) ->
     return msgspec.structs.replace(
         reported,
         input_text=reported.input_text if has_input else estimated_input,
-        output_text=counted + uncounted_output,
+        output_text=counted_output + uncounted_output,
         notes=tuple(notes),
     )
 
@@ -166,27 +166,27 @@ def filled(reported: TokenUsage, estimated_input: int, uncounted_output: int) ->
 def _input_details(reader: ReportReader, report: UsageReport, totals: Counts) -> Counts:
     """By class, in their order."""
     details = report.get("prompt_tokens_details") or report.get("input_tokens_details")
-    found = reader.counts(details, _INPUT_DETAILS)
+    counts = reader.counts(details, _INPUT_DETAILS)
     if "cache_read" in totals:
-        found["cache_read"] = max(totals["cache_read"], found.get("cache_read", 0))
-    if "written" in found:
-        _split_writes(reader, details, found)
-    if len(found) < 2:
-        return found
-    return {name: found[name] for name in _INPUT_ORDER if name in found}
+        counts["cache_read"] = max(totals["cache_read"], counts.get("cache_read", 0))
+    if "written" in counts:
+        _split_writes(reader, details, counts)
+    if len(counts) < 2:
+        return counts
+    return {name: counts[name] for name in _INPUT_ORDER if name in counts}
 
 
-def _split_writes(reader: ReportReader, details: Any, found: Counts) -> None:
+def _split_writes(reader: ReportReader, details: Any, counts: Counts) -> None:
     """OpenAI keeps what is written for 30 minutes where it does not say for how long.
 
     The translation's names for Anthropic's classes tell that it is those.
     """
-    found |= reader.counts(details.get("cache_write_tokens_details"), _WRITTEN_FOR)
-    is_anthropic = "cache_write_5m" in found or "cache_write_1h" in found
+    counts |= reader.counts(details.get("cache_write_tokens_details"), _WRITTEN_FOR)
+    is_anthropic = "cache_write_5m" in counts or "cache_write_1h" in counts
     base = "cache_write_5m" if is_anthropic else "cache_write_30m"
-    rest = found.pop("written") - sum(count for name, count in found.items() if "_write_" in name)
-    if rest > 0 or base not in found:
-        found[base] = found.get(base, 0) + max(rest, 0)
+    rest = counts.pop("written") - sum(count for name, count in counts.items() if "_write_" in name)
+    if rest > 0 or base not in counts:
+        counts[base] = counts.get(base, 0) + max(rest, 0)
 
 
 def _complete(reader: ReportReader, totals: Counts, outputs: Counts) -> None:

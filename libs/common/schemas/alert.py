@@ -190,8 +190,8 @@ class Receiver(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
 
     def wants(self, kind: AlertKind, user_id: str | None) -> bool:
-        about = not self.user_ids or user_id in self.user_ids
-        return self.enabled and about and (not self.kinds or kind in self.kinds)
+        in_scope = not self.user_ids or user_id in self.user_ids
+        return self.enabled and in_scope and (not self.kinds or kind in self.kinds)
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
