@@ -51,20 +51,20 @@ class Probes:
 
         A connection that was given up while it opened would outlive the pool.
         """
-        ended = asyncio.Event()
-        task = asyncio.create_task(self._keep_probing(database, redis, ended))
+        stop = asyncio.Event()
+        task = asyncio.create_task(self._keep_probing(database, redis, stop))
         try:
             yield
         finally:
-            ended.set()
+            stop.set()
             await outlast(task)
 
-    async def _keep_probing(self, database: Database, redis: Redis, ended: asyncio.Event) -> None:
-        while not ended.is_set():
+    async def _keep_probing(self, database: Database, redis: Redis, stop: asyncio.Event) -> None:
+        while not stop.is_set():
             await self.probe(database, redis)
             with suppress(TimeoutError):
                 async with asyncio.timeout(EVERY_S):
-                    await ended.wait()
+                    await stop.wait()
 
     async def _measure(self, name: str, check: Callable[[], Awaitable[Any]]) -> None:
         began = perf_counter()

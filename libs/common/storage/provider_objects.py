@@ -41,10 +41,10 @@ def remember(commands: CommandSink, shards: Shards, event: UsageEvent) -> None:
     """Adds to the commands whose it is, for everything that the call made."""
     if event.response_id is None and not event.objects:
         return
-    kept = _kept_by(event)
-    if kept is None:
+    kept_object = _kept_by(event)
+    if kept_object is None:
         return
-    value, root = _encode(kept), shards.root_of(event.user_id)
+    value, root = _encode(kept_object), shards.root_of(event.user_id)
     for object_id in _ids_of(event):
         commands.execute_command("SET", _key(root, object_id), value, "EX", _TTL_S)
 
@@ -63,35 +63,35 @@ class ObjectStore:
         Raises PyMongoError or RedisError where only the one that is away could know.
         """
         # No provider has ids like these, and no store could be asked for some of them.
-        wanted = [i for i in dict.fromkeys(object_ids) if _is_sound(i)]
-        if not wanted:
+        ids = [i for i in dict.fromkeys(object_ids) if _is_sound(i)]
+        if not ids:
             return {}
-        away: RedisError | None = None
+        failure: RedisError | None = None
         root = self._shards.root_of(user_id)
         try:
-            values = await self._redis.mget([_key(root, object_id) for object_id in wanted])
+            values = await self._redis.mget([_key(root, object_id) for object_id in ids])
         except RedisError as error:
-            away, values = error, [None] * len(wanted)
-        found = {i: _decode(v) for i, v in zip(wanted, values, strict=True) if v is not None}
-        missing = [object_id for object_id in wanted if object_id not in found]
+            failure, values = error, [None] * len(ids)
+        found = {i: _decode(v) for i, v in zip(ids, values, strict=True) if v is not None}
+        missing = [object_id for object_id in ids if object_id not in found]
         if missing:
-            found |= await self._posted(user_id, missing)
-        if away is not None and len(found) < len(wanted):
-            raise away
+            found |= await self._find_posted(user_id, missing)
+        if failure is not None and len(found) < len(ids):
+            raise failure
         return found
 
-    async def _posted(self, user_id: str, object_ids: Sequence[str]) -> dict[str, KeptObject]:
-        found: dict[str, KeptObject] = {}
+    async def _find_posted(self, user_id: str, object_ids: Sequence[str]) -> dict[str, KeptObject]:
+        objects: dict[str, KeptObject] = {}
         for entry in await self._entries.that_made(user_id, object_ids):
-            kept = _kept_by(entry)
-            if kept is not None:
-                found |= {i: kept for i in _ids_of(entry) if i in object_ids}
-        return found
+            kept_object = _kept_by(entry)
+            if kept_object is not None:
+                objects |= {i: kept_object for i in _ids_of(entry) if i in object_ids}
+        return objects
 
 
 def _ids_of(call: UsageEvent | LedgerEntry) -> list[str]:
-    own = [] if call.response_id is None else [call.response_id]
-    return [*own, *(object_id for object_id in call.objects if object_id != call.response_id)]
+    ids = [] if call.response_id is None else [call.response_id]
+    return [*ids, *(object_id for object_id in call.objects if object_id != call.response_id)]
 
 
 def _kept_by(call: UsageEvent | LedgerEntry) -> KeptObject | None:

@@ -20,43 +20,43 @@ async def check_writable(redis: Redis) -> None:
     that is away.
     """
     names = await names_at_nodes(redis, _KEY)
-    sent = (redis.set(name, b"", px=_PROBE_MS) for name in names)
-    await until_one_answers(sent)
+    commands = (redis.set(name, b"", px=_PROBE_MS) for name in names)
+    await until_one_answers(commands)
 
 
 async def _check_readable(redis: Redis) -> None:
-    sent = (redis.exists(name) for name in await names_at_nodes(redis, _KEY))
-    await until_one_answers(sent)
+    commands = (redis.exists(name) for name in await names_at_nodes(redis, _KEY))
+    await until_one_answers(commands)
 
 
-async def until_one_answers(sent: Iterable[Awaitable[Any]]) -> None:
+async def until_one_answers(commands: Iterable[Awaitable[Any]]) -> None:
     """Waits for no other: a node that is silent must not make all of the service seem so.
 
     Raises an error if all fail.
     """
-    asked = [asyncio.ensure_future(each) for each in sent]
+    tasks = [asyncio.ensure_future(each) for each in commands]
     failure: Exception | None = None
     try:
-        for answered in asyncio.as_completed(asked):
+        for task in asyncio.as_completed(tasks):
             try:
-                await answered
+                await task
             except (RedisError, OSError) as error:
                 failure = error
             else:
                 return
     finally:
         # Not awaited: a command may close its connection first, which can take as long.
-        for each in asked:
+        for each in tasks:
             each.add_done_callback(_read)
             each.cancel()
     if failure is not None:
         raise failure
 
 
-def _read(answered: "asyncio.Future[Any]") -> None:
+def _read(task: "asyncio.Future[Any]") -> None:
     """Python would print an error that nobody has read."""
-    if not answered.cancelled():
-        answered.exception()
+    if not task.cancelled():
+        task.exception()
 
 
 def storage_checks(database: Database, redis: Redis) -> dict[str, Callable[[], Awaitable[Any]]]:

@@ -80,8 +80,8 @@ class SpendingAccount(Account, frozen=True, kw_only=True):
 
 def spend_fields(periods: Iterable[str]) -> list[str]:
     """FIELDS, where no other periods than these are asked for."""
-    kept = [f"{_SPEND}.{period}" for period in periods]
-    return [*(field for field in FIELDS if field != _SPEND), *kept]
+    spend_paths = [f"{_SPEND}.{period}" for period in periods]
+    return [*(field for field in FIELDS if field != _SPEND), *spend_paths]
 
 
 class AccountSpend:
@@ -90,7 +90,7 @@ class AccountSpend:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._accounts = database["accounts"]
-        self._beside = database["spend"]
+        self._spend = database["spend"]
 
     async def read(
         self,
@@ -118,16 +118,16 @@ class AccountSpend:
     ) -> SpentByPeriod:
         """As `read`, of accounts whose documents, with FIELDS, have been read."""
         spent: SpentByPeriod = {}
-        others = set(user_ids)
+        remaining = set(user_ids)
         bounded = [days for period in periods if (days := days_of(period)) is not None]
         # Of the period that ended first.
         last_day = min((last for _, last in bounded), default=None)
         for account in documents:
             if _has_whole(account, last_day):
-                others.discard(account["_id"])
+                remaining.discard(account["_id"])
                 spent.update(_amounts(account, periods, {}))
-        if others:
-            spent |= await self._read_both(sorted(others), periods, session)
+        if remaining:
+            spent |= await self._read_both(sorted(remaining), periods, session)
         return spent
 
     async def of_accounts(
@@ -138,23 +138,23 @@ class AccountSpend:
 
         `known`: documents of the accounts, with `spend`, those that there are.
         """
-        kept = {of: Counter[str](known.get(of, {}).get("spend", {})) for of in user_ids}
-        async for document in self._beside.find({"user_id": one_of(user_ids)}, session=session):
-            kept[document["user_id"]][document["period"]] += document["spent_nusd"]
-        return {user_id: dict(own) for user_id, own in kept.items()}
+        amounts = {id_: Counter[str](known.get(id_, {}).get("spend", {})) for id_ in user_ids}
+        async for document in self._spend.find({"user_id": one_of(user_ids)}, session=session):
+            amounts[document["user_id"]][document["period"]] += document["spent_nusd"]
+        return {user_id: dict(by_period) for user_id, by_period in amounts.items()}
 
     async def before(self, user_id: str, month: str) -> int:
         """Nano-USD of all months before that one."""
 
         async def work(session: Session) -> dict[str, float]:
-            found = await find_by_ids(self._accounts, [user_id], ["spend"], session)
-            known = {account["_id"]: account for account in found}
-            return (await self.of_accounts([user_id], session, known))[user_id]
+            documents = await find_by_ids(self._accounts, [user_id], ["spend"], session)
+            accounts = {account["_id"]: account for account in documents}
+            return (await self.of_accounts([user_id], session, accounts))[user_id]
 
-        kept = await in_transaction(self._database, work)
+        amounts = await in_transaction(self._database, work)
         # Days and weeks have longer keys.
-        months = [period for period in kept if len(period) == len(month) and period < month]
-        return sum(int(kept[period]) for period in months)
+        months = [period for period in amounts if len(period) == len(month) and period < month]
+        return sum(int(amounts[period]) for period in months)
 
     async def tidy(
         self, accounts: Iterable[Document], posted_at: datetime, session: Session
@@ -172,18 +172,18 @@ class AccountSpend:
             return
         since = posted_at.date() - timedelta(days=KEPT_DAYS)
         moved_in = await self._recent_beside([account["_id"] for account in due], since, session)
-        beside: list[UpdateOne] = []
+        moves: list[UpdateOne] = []
         updates: list[UpdateOne] = []
         for account in due:
             user_id, added = account["_id"], moved_in[account["_id"]]
             moved_out = {
-                period: nusd for period, nusd in account["spend"].items() if _ended(period, since)
+                period: nusd for period, nusd in account["spend"].items() if _is_past(period, since)
             }
-            taken = {period: -nusd for period, nusd in added.items()}
-            beside += [_add(user_id, period, n) for period, n in (taken | moved_out).items()]
-            updates.append(UpdateOne({"_id": user_id}, _tidied(account, added, moved_out, since)))
-        if beside:
-            await self._beside.bulk_write(beside, session=session)
+            removals = {period: -nusd for period, nusd in added.items()}
+            moves += [_add(user_id, period, n) for period, n in (removals | moved_out).items()]
+            updates.append(UpdateOne({"_id": user_id}, _update(account, added, moved_out, since)))
+        if moves:
+            await self._spend.bulk_write(moves, session=session)
         await self._accounts.bulk_write(updates, session=session)
 
     async def _recent_beside(
@@ -194,13 +194,13 @@ class AccountSpend:
         first = min(period_keys(datetime.combine(since, datetime.min.time(), UTC)))
         recent: dict[str, dict[str, int]] = {}
         for user_id in user_ids:
-            found = self._beside.find(
+            cursor = self._spend.find(
                 {"user_id": user_id, "period": {"$gte": first}}, session=session
             )
             recent[user_id] = {
                 document["period"]: document["spent_nusd"]
-                async for document in found
-                if document["spent_nusd"] and not _ended(document["period"], since)
+                async for document in cursor
+                if document["spent_nusd"] and not _is_past(document["period"], since)
             }
         return recent
 
@@ -211,16 +211,16 @@ class AccountSpend:
 
         async def work(session: Session) -> SpentByPeriod:
             owners = {f"{user}|{period}": user for user in user_ids for period in periods}
-            beside: defaultdict[str, dict[str, Document]] = defaultdict(dict)
-            found = await find_by_ids(self._beside, [*owners], session=session, owners=owners)
-            for document in found:
-                beside[document["user_id"]][document["period"]] = document
+            by_user: defaultdict[str, dict[str, Document]] = defaultdict(dict)
+            documents = await find_by_ids(self._spend, [*owners], session=session, owners=owners)
+            for document in documents:
+                by_user[document["user_id"]][document["period"]] = document
             accounts = await find_by_ids(self._accounts, user_ids, FIELDS, session)
             # What is left of an account that was removed.
-            missing = beside.keys() - {account["_id"] for account in accounts}
+            removed_ids = by_user.keys() - {account["_id"] for account in accounts}
             spent: SpentByPeriod = {}
-            for account in (*accounts, *({"_id": user_id} for user_id in missing)):
-                spent |= _amounts(account, periods, beside[account["_id"]])
+            for account in (*accounts, *({"_id": user_id} for user_id in removed_ids)):
+                spent |= _amounts(account, periods, by_user[account["_id"]])
             return spent
 
         if session is not None:
@@ -229,14 +229,14 @@ class AccountSpend:
 
 
 def _amounts(
-    account: Document, periods: Iterable[str], beside: Mapping[str, Document]
+    account: Document, periods: Iterable[str], documents: Mapping[str, Document]
 ) -> SpentByPeriod:
-    kept = account.get("spend", {})
+    spend = account.get("spend", {})
     amounts: SpentByPeriod = {}
     for period in periods:
-        if period in kept or period in beside:
-            other = beside.get(period, {})
-            nusd = int(kept.get(period, 0)) + int(other.get("spent_nusd", 0))
+        if period in spend or period in documents:
+            other = documents.get(period, {})
+            nusd = int(spend.get(period, 0)) + int(other.get("spent_nusd", 0))
             amounts[account["_id"], period] = PeriodSpend(nusd, _revision(account, other))
     return amounts
 
@@ -255,7 +255,7 @@ def _has_whole(account: Document, last_day: str | None) -> bool:
     return since is None or last_day is None or last_day >= since
 
 
-def _ended(period: str, day: date) -> bool:
+def _is_past(period: str, day: date) -> bool:
     days = days_of(period)
     return days is not None and days[1] < day.isoformat()
 
@@ -269,7 +269,7 @@ def _add(user_id: str, period: str, nusd: int) -> UpdateOne:
     )
 
 
-def _tidied(
+def _update(
     account: Document, added: Mapping[str, int], moved_out: Iterable[str], since: date
 ) -> Document:
     update: Document = {
@@ -278,5 +278,5 @@ def _tidied(
     }
     if added:
         update["$inc"] = {f"spend.{period}": nusd for period, nusd in added.items()}
-    gone = {f"spend.{period}": "" for period in moved_out}
-    return update | ({"$unset": gone} if gone else {})
+    removals = {f"spend.{period}": "" for period in moved_out}
+    return update | ({"$unset": removals} if removals else {})

@@ -31,35 +31,35 @@ class AccountStore(RevisedStore[Account]):
 
     async def get_many(self, user_ids: Iterable[str]) -> list[SpendingAccount]:
         """Leaves out unknown accounts."""
-        found = await find_by_ids(self._collection, sorted(set(user_ids)))
-        return [from_document(document, SpendingAccount) for document in found]
+        documents = await find_by_ids(self._collection, sorted(set(user_ids)))
+        return [from_document(document, SpendingAccount) for document in documents]
 
     async def time_zones(self, user_ids: Iterable[str]) -> dict[str, str]:
         """By user_id; leaves out unknown accounts."""
-        wanted = sorted(set(user_ids))
-        found = self._collection.find({"_id": {"$in": wanted}}, {"time_zone": 1})
-        return {d["_id"]: d.get("time_zone", "UTC") for d in await found.to_list(len(wanted))}
+        ids = sorted(set(user_ids))
+        cursor = self._collection.find({"_id": {"$in": ids}}, {"time_zone": 1})
+        return {d["_id"]: d.get("time_zone", "UTC") for d in await cursor.to_list(len(ids))}
 
     async def slice(
-        self, wanted: Slice, *, keep: Callable[[Account], bool], status: AccountStatus | None
+        self, part: Slice, *, keep: Callable[[Account], bool], status: AccountStatus | None
     ) -> Rows[SpendingAccount]:
         """In the order of `_id` or `created_at`. None: of every status."""
         query = _of_status(status)
-        return await read_slice(self._collection, query, wanted, SpendingAccount, keep=keep)
+        return await read_slice(self._collection, query, part, SpendingAccount, keep=keep)
 
     async def search(
         self,
-        wanted: Slice,
+        part: Slice,
         *,
         keep: Callable[[Account | AccountName], bool],
         status: AccountStatus | None,
     ) -> Rows[SpendingAccount]:
         """As `slice`, where few are kept: of the others no more is read than their names."""
-        fields = (*AccountName.__struct_fields__, wanted.field)
-        found = await read_slice(
+        fields = (*AccountName.__struct_fields__, part.field)
+        names = await read_slice(
             self._collection,
             _of_status(status),
-            wanted,
+            part,
             AccountName,
             keep=keep,
             projection=dict.fromkeys(fields, 1),
@@ -67,12 +67,12 @@ class AccountStore(RevisedStore[Account]):
         )
         accounts = {
             account.user_id: account
-            for account in await self.get_many(name.user_id for name in found.rows)
+            for account in await self.get_many(name.user_id for name in names.rows)
             # It may have been changed since.
             if keep(account)
         }
-        rows = [accounts[name.user_id] for name in found.rows if name.user_id in accounts]
-        return Rows(rows=rows, first=found.first, rest=found.rest)
+        rows = [accounts[name.user_id] for name in names.rows if name.user_id in accounts]
+        return Rows(rows=rows, first=names.first, rest=names.rest)
 
     async def with_budgets(
         self, part: Slice, periods: Iterable[str]
@@ -82,9 +82,9 @@ class AccountStore(RevisedStore[Account]):
         """
         query: Document = {"budgets.0": {"$exists": True}} | part.ids
         fields = (*BudgetedAccount.__struct_fields__, *spend_fields(periods))
-        found = self._collection.find(query, dict.fromkeys(fields, 1))
-        found = found.sort(part.order(same_value=False)).limit(part.limit)
-        documents = await found.to_list(part.limit)
+        cursor = self._collection.find(query, dict.fromkeys(fields, 1))
+        cursor = cursor.sort(part.order(same_value=False)).limit(part.limit)
+        documents = await cursor.to_list(part.limit)
         return [(from_document(document, BudgetedAccount), document) for document in documents]
 
 

@@ -25,9 +25,9 @@ class ReceiverStore(RevisedStore[Receiver]):
         """In order of their ids, which is that of their making."""
         return (await self.slice(Slice(limit=2 * MAX_RECEIVERS))).rows
 
-    async def slice(self, wanted: Slice) -> Rows[Receiver]:
+    async def slice(self, part: Slice) -> Rows[Receiver]:
         """In the order of `_id`."""
-        return await read_slice(self._collection, {}, wanted, Receiver)
+        return await read_slice(self._collection, {}, part, Receiver)
 
     async def delete(self, receiver_id: str, *, revision: str) -> bool:
         """Returns False if it does not have the `revision` any more."""

@@ -81,8 +81,8 @@ class AlertStore:
 
     async def due_receivers(self, now: datetime) -> set[str]:
         """The receivers for which messages are due."""
-        due: Document = {"state": "pending", "due_at": {"$lte": now}}
-        return set(await self._alerts.distinct("receiver_id", due))
+        query: Document = {"state": "pending", "due_at": {"$lte": now}}
+        return set(await self._alerts.distinct("receiver_id", query))
 
     async def claim(self, receiver_id: str, now: datetime, *, lease_s: float) -> Delivery | None:
         """The message that has been due for longest, counted as tried; due again after the lease.
@@ -106,9 +106,9 @@ class AlertStore:
         Returns False, and stores nothing, if another worker has claimed it or it was replayed.
         """
         fields = ("state", "due_at", "delivered_at", "http_status", "fault")
-        held = {"_id": claimed.alert_id, "state": "pending", "due_at": claimed.due_at}
+        query = {"_id": claimed.alert_id, "state": "pending", "due_at": claimed.due_at}
         changes = {name: getattr(after, name) for name in fields}
-        result = await self._alerts.update_one(held, {"$set": changes})
+        result = await self._alerts.update_one(query, {"$set": changes})
         return result.matched_count == 1
 
     async def fail_others(self, receiver_ids: Collection[str], fault: str) -> int:
@@ -123,9 +123,11 @@ class AlertStore:
         document = await self._alerts.find_one({"_id": alert_id})
         return None if document is None else from_document(document, Delivery)
 
-    async def slice(self, wanted: AlertFilter, part: Slice) -> Rows[Delivery]:
+    async def slice(self, filters: AlertFilter, part: Slice) -> Rows[Delivery]:
         """In the order of `created_at`."""
-        return await read_slice(self._alerts, wanted.in_time(), part, Delivery, keep=wanted.matches)
+        return await read_slice(
+            self._alerts, filters.in_time(), part, Delivery, keep=filters.matches
+        )
 
     async def replay(self, alert_id: str, now: datetime) -> Delivery | None:
         """Makes the message pending and due, whatever became of it. None if it is unknown."""

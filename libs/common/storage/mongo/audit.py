@@ -53,16 +53,16 @@ class AuditStore:
         self, query: Mapping[str, Any], *, before: int | None, limit: int
     ) -> list[AuditRecord]:
         """The newest first, starting below `before`. `query` names fields of the records."""
-        wanted = dict(query) if before is None else {**query, "_id": {"$lt": before}}
-        cursor = self._records.find(wanted).sort("_id", DESCENDING).limit(limit)
+        conditions = dict(query) if before is None else {**query, "_id": {"$lt": before}}
+        cursor = self._records.find(conditions).sort("_id", DESCENDING).limit(limit)
         return [from_document(document, AuditRecord) for document in await cursor.to_list(limit)]
 
     async def after(
         self, seq: int, *, limit: int, query: Mapping[str, Any] | None = None
     ) -> list[AuditRecord]:
         """The oldest first, starting above `seq`."""
-        wanted = {**(query or {}), "_id": {"$gt": seq}}
-        cursor = self._records.find(wanted).sort("_id", ASCENDING).limit(limit)
+        conditions = {**(query or {}), "_id": {"$gt": seq}}
+        cursor = self._records.find(conditions).sort("_id", ASCENDING).limit(limit)
         return [from_document(document, AuditRecord) for document in await cursor.to_list(limit)]
 
     async def links(self, seq: int, *, limit: int) -> Sequence[AuditRecord | None]:

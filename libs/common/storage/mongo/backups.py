@@ -37,11 +37,11 @@ class BackupReader:
 
     async def documents(self, name: str) -> AsyncGenerator[bytes, None]:
         """Raises SnapshotLost."""
-        found = raw_collection(self._database, name).find(
+        cursor = raw_collection(self._database, name).find(
             {}, session=self._session, batch_size=_READ_AT_ONCE
         )
         try:
-            async for document in found:
+            async for document in cursor:
                 yield document.raw
         except OperationFailure as error:
             if error.code in (_SNAPSHOT_TOO_OLD, _NO_SNAPSHOT):
@@ -50,10 +50,10 @@ class BackupReader:
 
     async def indexes(self, name: str) -> list[Document]:
         """Their descriptions, without that of `_id`."""
-        found = [dict(each) async for each in self._database[name].list_indexes()]
+        descriptions = [dict(each) async for each in self._database[name].list_indexes()]
         return [
             {key: _plain(value) for key, value in each.items() if key != _PLACE}
-            for each in found
+            for each in descriptions
             if each["name"] != _OWN_INDEX
         ]
 

@@ -20,15 +20,15 @@ async def find_by_ids(
     `owners`: the user_id of each id. A sharded cluster then asks the shards of these accounts, and
     not all.
     """
-    found: list[Document] = []
+    documents: list[Document] = []
     for start in range(0, len(ids), IDS_PER_READ):
-        some = list(ids[start : start + IDS_PER_READ])
-        query: Document = {"_id": {"$in": some}}
+        chunk = list(ids[start : start + IDS_PER_READ])
+        query: Document = {"_id": {"$in": chunk}}
         if owners is not None:
-            query["user_id"] = one_of(owners[id_] for id_ in some)
+            query["user_id"] = one_of(owners[id_] for id_ in chunk)
         cursor = collection.find(query, fields, session=session)
-        found += await cursor.to_list(len(some))
-    return found
+        documents += await cursor.to_list(len(chunk))
+    return documents
 
 
 def one_of(values: Iterable[str]) -> str | Document:

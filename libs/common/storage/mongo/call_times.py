@@ -43,11 +43,11 @@ class CallTimesStore:
         while since < top and len(rows) < limit:
             bottom = max(since, top - span)
             query = of_account | {"started_at": {"$gte": bottom, "$lt": top}}
-            found = self._entries.find(query, fields).sort("started_at", DESCENDING)
-            missing = limit - len(rows)
-            some = await found.limit(missing).to_list(missing)
-            rows += some
-            wider = _MORE * (missing - len(some)) / len(some) if some else _WIDER
+            cursor = self._entries.find(query, fields).sort("started_at", DESCENDING)
+            remaining = limit - len(rows)
+            page = await cursor.limit(remaining).to_list(remaining)
+            rows += page
+            wider = _MORE * (remaining - len(page)) / len(page) if page else _WIDER
             span, top = span * min(max(wider, _NARROWER), _WIDER), bottom
         return [_times(row) for row in rows if row.get("kind", "call") == "call"]
 

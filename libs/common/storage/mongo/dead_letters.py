@@ -90,8 +90,8 @@ class DeadLetterStore:
 
     async def get_many(self, letter_ids: Collection[str]) -> Sequence[DeadLetter]:
         """Leaves out unknown ids. Includes replayed letters."""
-        found = self._letters.find({"_id": {"$in": sorted(letter_ids)}}).sort("_id", ASCENDING)
-        documents = await found.to_list(len(letter_ids))
+        cursor = self._letters.find({"_id": {"$in": sorted(letter_ids)}}).sort("_id", ASCENDING)
+        documents = await cursor.to_list(len(letter_ids))
         return [from_document(document, DeadLetter) for document in documents]
 
     async def count(self) -> int:
@@ -110,15 +110,15 @@ class DeadLetterStore:
         result = await self._letters.delete_one({"_id": letter.letter_id, "times": letter.times})
         return result.deleted_count == 1
 
-    async def slice(self, wanted: Slice, *, replayed: bool) -> Rows[DeadLetter]:
+    async def slice(self, part: Slice, *, replayed: bool) -> Rows[DeadLetter]:
         """In the order of `_id`: waiting letters, or replayed ones."""
         if not replayed:
-            return await read_slice(self._letters, {"replayed_at": None}, wanted, DeadLetter)
+            return await read_slice(self._letters, {"replayed_at": None}, part, DeadLetter)
 
         def keep(letter: DeadLetter) -> bool:
             return letter.replayed_at is not None
 
-        return await read_slice(self._letters, {}, wanted, DeadLetter, keep=keep)
+        return await read_slice(self._letters, {}, part, DeadLetter, keep=keep)
 
     async def list(
         self, *, after: str | None, limit: int, replayed: bool = False

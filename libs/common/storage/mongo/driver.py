@@ -197,9 +197,9 @@ def raw_collection(database: Database, name: str) -> AsyncIOMotorCollection[RawD
     """Its documents as BSON, neither decoded nor encoded."""
     raw: CodecOptions[RawDocument] = CodecOptions(document_class=RawDocument)
     majority = WriteConcern("majority", j=True)
-    found = database.get_collection(name, codec_options=raw, write_concern=majority)
+    collection = database.get_collection(name, codec_options=raw, write_concern=majority)
     # The stubs give it the documents of its database.
-    return cast("AsyncIOMotorCollection[RawDocument]", found)
+    return cast("AsyncIOMotorCollection[RawDocument]", collection)
 
 
 def session_id(session: Session) -> UUID:
@@ -226,8 +226,8 @@ async def in_transaction(
     commit. The driver's own `with_transaction` retries for two minutes, longer than callers wait.
     """
     if session is None:
-        async with open_session(database) as opened:
-            return await in_transaction(database, work, opened)
+        async with open_session(database) as new_session:
+            return await in_transaction(database, work, new_session)
     give_up_at = monotonic() + _CONFLICT_BUDGET_S
     pause_s = _FIRST_PAUSE_S
     while True:

@@ -45,35 +45,35 @@ class EntryStore:
 
     async def get_many(self, entry_ids: Sequence[str]) -> list[LedgerEntry]:
         """In order of id. Leaves out unknown ids."""
-        found = self._entries.find({"_id": {"$in": list(entry_ids)}}).sort("_id", ASCENDING)
-        documents = await found.to_list(len(entry_ids))
+        cursor = self._entries.find({"_id": {"$in": list(entry_ids)}}).sort("_id", ASCENDING)
+        documents = await cursor.to_list(len(entry_ids))
         return [from_document(document, LedgerEntry) for document in documents]
 
     async def that_made(self, user_id: str, object_ids: Sequence[str]) -> list[LedgerEntry]:
         """The account's calls that made these responses or other objects."""
-        found: list[LedgerEntry] = []
+        entries: list[LedgerEntry] = []
         for name in ("response_id", "objects"):
-            wanted = {name: {"$in": list(object_ids)}, "user_id": user_id}
-            documents = await self._entries.find(wanted).to_list(_MAX_MAKERS)
-            found += (from_document(document, LedgerEntry) for document in documents)
-        return found
+            query = {name: {"$in": list(object_ids)}, "user_id": user_id}
+            documents = await self._entries.find(query).to_list(_MAX_MAKERS)
+            entries += (from_document(document, LedgerEntry) for document in documents)
+        return entries
 
     async def known(self, entry_ids: Sequence[str]) -> set[str]:
         """The ids that are in the ledger."""
-        found = self._entries.find({"_id": {"$in": list(entry_ids)}}, {"_id": 1})
-        return {document["_id"] for document in await found.to_list(len(entry_ids) or 1)}
+        cursor = self._entries.find({"_id": {"$in": list(entry_ids)}}, {"_id": 1})
+        return {document["_id"] for document in await cursor.to_list(len(entry_ids) or 1)}
 
     async def corrections_of(self, entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
         """Direct corrections of these entries, by account in the order of posting."""
         if not entries:
             return []
-        found = self._entries.find(
+        cursor = self._entries.find(
             {
                 "corrects": {"$in": [entry.entry_id for entry in entries]},
                 "user_id": one_of(entry.user_id for entry in entries),
             }
         )
-        documents = await found.sort("seq", ASCENDING).to_list(_MAX_CORRECTIONS * len(entries))
+        documents = await cursor.sort("seq", ASCENDING).to_list(_MAX_CORRECTIONS * len(entries))
         return [from_document(document, LedgerEntry) for document in documents]
 
     async def select(self, selector: EntrySelector, part: Slice) -> Sequence[LedgerEntry]:
@@ -94,8 +94,8 @@ class EntryStore:
             if value is not None:
                 query[name] = value
         query = both_conditions(query | {"_id": ids}, part.ids)
-        found = self._entries.find(query).sort(part.order(same_value=False)).limit(part.limit)
-        documents = await found.to_list(part.limit)
+        cursor = self._entries.find(query).sort(part.order(same_value=False)).limit(part.limit)
+        documents = await cursor.to_list(part.limit)
         return [from_document(document, LedgerEntry) for document in documents]
 
     async def open_models(self, *, limit: int) -> list[tuple[str, str]]:
@@ -112,5 +112,5 @@ class EntryStore:
         query: dict[str, Any] = {"provider": provider, "model": model}
         if after is not None:
             query["_id"] = {"$gt": after}
-        found = self._unpriced.find(query).sort("_id", ASCENDING).limit(limit)
-        return [document["_id"] for document in await found.to_list(limit)]
+        cursor = self._unpriced.find(query).sort("_id", ASCENDING).limit(limit)
+        return [document["_id"] for document in await cursor.to_list(limit)]

@@ -49,11 +49,11 @@ class IndexedQuery(msgspec.Struct, frozen=True):
     lead: Document
     rest: Document
 
-    def also(self, same: Document) -> "IndexedQuery":
+    def also(self, conditions: Document) -> "IndexedQuery":
         """With conditions on what entries are ordered by."""
         if self.lead.keys() & {"provider_request_id", "traceparent", "_id"}:
-            return IndexedQuery(self.lead, self.rest | same)
-        return IndexedQuery(self.lead | same, self.rest)
+            return IndexedQuery(self.lead, self.rest | conditions)
+        return IndexedQuery(self.lead | conditions, self.rest)
 
 
 class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,12 +88,12 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
         """Of all accounts: the field whose index finds them, for a value that few entries have."""
         if self.user_id is None:
             for name, side, bound in RARE:
-                value = self._asked(name)
+                value = self._value_of(name)
                 if value is not None and (value > bound if side == "above" else value < bound):
                     return name
         return None
 
-    def _asked(self, name: str) -> str | None:
+    def _value_of(self, name: str) -> str | None:
         """The value that a field of an entry is asked to have, or to contain."""
         value: str | None = getattr(self, "tag" if name == "tags" else name)
         return value
@@ -101,7 +101,7 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
     def in_order(self) -> Document:
         """What an index on start times serves by itself."""
         lead = self.rare or "user_id"
-        value = self._asked(lead)
+        value = self._value_of(lead)
         query: Document = {} if value is None else {lead: value}
         bounds: Document = {}
         if self.since is not None:
@@ -121,7 +121,7 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
         rest = self._rest()
         if self.trace_id is not None:
             rest |= self.in_order()
-            return [IndexedQuery(lead, rest | more) for lead, more in _traced(self.trace_id)]
+            return [IndexedQuery(lead, rest | extra) for lead, extra in _traced(self.trace_id)]
         if self.provider_request_id is not None:
             lead = {"provider_request_id": self.provider_request_id}
             return [IndexedQuery(lead, rest | self.in_order())]
@@ -129,24 +129,24 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     def _rest(self) -> Document:
         """What `in_order` leaves out."""
-        given: dict[str, Any] = {name: getattr(self, name) for name in _EQUAL}
-        served = self.in_order()
-        query = {n: value for n, value in given.items() if value is not None and n not in served}
+        values: dict[str, Any] = {name: getattr(self, name) for name in _EQUAL}
+        lead = self.in_order()
+        query = {n: value for n, value in values.items() if value is not None and n not in lead}
         if self.above_nusd is not None:
             query["cost_nusd"] = {"$gt": self.above_nusd}
         if self.period is not None:
             query["periods"] = self.period
-        if self.tag is not None and "tags" not in served:
+        if self.tag is not None and "tags" not in lead:
             query["tags"] = self.tag
         if self.model is not None:
-            query["$or"] = [*_named(self.model), {"requested_model": self.model}]
+            query["$or"] = [*_name_conditions(self.model), {"requested_model": self.model}]
         return query
 
     def matches(self, entry: LedgerEntry) -> bool:
         """As the query would find it, among those of its account and its times."""
-        given = [(name, getattr(self, name)) for name in _EQUAL]
+        conditions = [(name, getattr(self, name)) for name in _EQUAL]
         return (
-            all(value is None or getattr(entry, name) == value for name, value in given)
+            all(value is None or getattr(entry, name) == value for name, value in conditions)
             and (self.above_nusd is None or entry.cost_nusd > self.above_nusd)
             and (self.period is None or self.period in entry.periods)
             and (self.tag is None or self.tag in entry.tags)
@@ -158,11 +158,11 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_selective(self) -> bool:
         """Whether more is asked than the order of entries serves, so that many may be read."""
-        served = ("user_id", "provider_request_id", self.rare)
-        others = [name for name in _EQUAL if name not in served]
-        others += ["model", "above_nusd", "period"] + (["tag"] if self.rare != "tags" else [])
-        asked = [getattr(self, name) for name in others]
-        return not self.is_of_few and any(value is not None for value in asked)
+        indexed = ("user_id", "provider_request_id", self.rare)
+        names = [name for name in _EQUAL if name not in indexed]
+        names += ["model", "above_nusd", "period"] + (["tag"] if self.rare != "tags" else [])
+        values = [getattr(self, name) for name in names]
+        return not self.is_of_few and any(value is not None for value in values)
 
     @property
     def is_of_few(self) -> bool:
@@ -193,13 +193,13 @@ def _traced(trace_id: str) -> list[tuple[Document, Document]]:
 
 def of_model(name: str) -> Document:
     """What is of the model, by the name that was routed to or provider/model."""
-    named = _named(name)
-    return {"$or": named} if len(named) > 1 else named[0]
+    conditions = _name_conditions(name)
+    return {"$or": conditions} if len(conditions) > 1 else conditions[0]
 
 
-def _named(name: str) -> list[Document]:
+def _name_conditions(name: str) -> list[Document]:
     provider, slash, model = name.partition("/")
-    whole: list[Document] = [{"model": name}]
+    conditions: list[Document] = [{"model": name}]
     if slash and provider and model:
-        whole.append({"provider": provider, "model": model})
-    return whole
+        conditions.append({"provider": provider, "model": model})
+    return conditions

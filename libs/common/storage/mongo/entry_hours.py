@@ -53,16 +53,16 @@ class EntryHours:
     """Parts of what is wanted of all accounts, for `size` entries each."""
 
     def __init__(
-        self, database: Database, wanted: EntryFilter, now: datetime, *, size: int, most: int
+        self, database: Database, filters: EntryFilter, now: datetime, *, size: int, most: int
     ) -> None:
         self._database, self._segments = database, database["rollup_segments"]
-        self._wanted, self._now, self._size, self._most = wanted, now, size, most
-        self._newest = Spans(wanted, now, size=size, most=min(FEW, most))
+        self._filters, self._now, self._size, self._most = filters, now, size, most
+        self._newest = Spans(filters, now, size=size, most=min(FEW, most))
         # Where the segments do not tell.
-        self._spans = Spans(wanted, now, size=size, most=most)
+        self._spans = Spans(filters, now, size=size, most=most)
         self._is_first, self._is_known = True, True
         # What was read until now: of how many that may be wanted, and among how many.
-        self._found, self._counted, self._looked_at = 0, 0, 0
+        self._found, self._candidates, self._looked_at = 0, 0, 0
         # Of the days since `_first`, the newest one first; and whether there are none before.
         self._hours: dict[datetime, _Hour] = {}
         self._starts: list[datetime] = []
@@ -94,7 +94,7 @@ class EntryHours:
         for start in self._starts:
             if since - _HOUR < start < until:
                 self._looked_at += self._hours[start].entries
-                self._counted += self._hours[start].wanted
+                self._candidates += self._hours[start].wanted
         return self._looked_at <= part.looks_at
 
     def saw(self, found: int, *, is_whole: bool) -> None:
@@ -103,7 +103,7 @@ class EntryHours:
 
     async def _next(self, top: datetime) -> SpanPart | None:
         """Raises _Unknown."""
-        floor = floor_of(self._wanted)
+        floor = floor_of(self._filters)
         while True:
             run = self._run(top, floor)
             if run is not None:
@@ -111,13 +111,13 @@ class EntryHours:
             if self._is_all or (floor is not None and self._known_from <= floor):
                 return None
             if self._days > _MOST_DAYS and self._known_from < top:
-                rest = msgspec.structs.replace(self._wanted, since=self._known_from, until=top)
+                rest = msgspec.structs.replace(self._filters, since=self._known_from, until=top)
                 return SpanPart(wanted=rest, is_empty=True, may_be_last=True)
             await in_transaction(self._database, partial(self._read, top))
 
     def _run(self, top: datetime, floor: datetime | None) -> SpanPart | None:
         """Of the hours that are known, the newest that may have what is wanted."""
-        since, until, skipped, looked_at, counted = None, top, 0, 0, 0
+        since, until, skipped, looked_at, candidates = None, top, 0, 0, 0
         for start in self._starts:
             if start < self._known_from or (floor is not None and start + _HOUR <= floor):
                 break
@@ -126,23 +126,23 @@ class EntryHours:
                 skipped += hour.entries if start < top else 0
             elif since is None:
                 since, until = start, min(top, start + _HOUR)
-                skipped, looked_at, counted = 0, hour.entries, hour.wanted
+                skipped, looked_at, candidates = 0, hour.entries, hour.wanted
             elif (
-                counted >= self._enough
+                candidates >= self._enough
                 or skipped > _SKIPPED
                 or looked_at + skipped + hour.entries > _AT_ONCE
             ):
                 break
             else:
                 since, looked_at = start, looked_at + skipped + hour.entries
-                skipped, counted = 0, counted + hour.wanted
+                skipped, candidates = 0, candidates + hour.wanted
         if since is None:
             return None
         self._looked_at += looked_at
-        self._counted += counted
+        self._candidates += candidates
         return SpanPart(
             wanted=msgspec.structs.replace(
-                self._wanted, since=since if floor is None else max(since, floor), until=until
+                self._filters, since=since if floor is None else max(since, floor), until=until
             ),
             # Where more than a list may look at began in one hour.
             looks_at=self._most if looked_at > self._most else None,
@@ -154,7 +154,7 @@ class EntryHours:
     def _enough(self) -> int:
         """Among so many that may be wanted is what a part shall have, as it was until now."""
         rest = self._size - self._found % self._size
-        return max(rest, rest * self._counted // self._found if self._found else _AT_ONCE)
+        return max(rest, rest * self._candidates // self._found if self._found else _AT_ONCE)
 
     @property
     def _known_from(self) -> datetime:
@@ -179,15 +179,15 @@ class EntryHours:
         days = {"$gte": first.isoformat(), "$lt": until.isoformat()}
         hours: dict[datetime, _Hour] = {}
         for level in (_LEVEL, *WHOLE):
-            found = self._segments.find({"level": level, "day": days}, session=session)
-            while documents := await found.to_list(_READ_AT_ONCE):
+            cursor = self._segments.find({"level": level, "day": days}, session=session)
+            while documents := await cursor.to_list(_READ_AT_ONCE):
                 # Other requests are answered meanwhile.
                 await asyncio.to_thread(self._add, hours, documents)
         # A transaction may be tried again.
         for start, hour in hours.items():
-            own = self._hours.setdefault(start, _Hour())
-            own.entries += hour.entries
-            own.wanted += hour.wanted
+            total = self._hours.setdefault(start, _Hour())
+            total.entries += hour.entries
+            total.wanted += hour.wanted
         self._starts = sorted(self._hours, reverse=True)
         self._first, self._days = first, self._days * _WIDER
 
@@ -206,13 +206,13 @@ class EntryHours:
             if document["level"] in WHOLE:
                 names = table.field("requested_model").values
             field = table.field(HOUR)
-            own = [hours.setdefault(_start(text), _Hour()) for text in field.values]
+            table_hours = [hours.setdefault(_start(text), _Hour()) for text in field.values]
             counts = list(map(add, table.sum("calls"), table.sum("corrections")))
             for number, count in zip(field.numbers, counts, strict=True):
-                own[number].entries += count
-            for row in _wanted_rows(self._wanted, table, names):
+                table_hours[number].entries += count
+            for row in _wanted_rows(self._filters, table, names):
                 # A late event takes a call from another row.
-                own[field.numbers[row]].wanted += max(counts[row], 1)
+                table_hours[field.numbers[row]].wanted += max(counts[row], 1)
 
 
 def _start(hour: str) -> datetime:
@@ -222,20 +222,20 @@ def _start(hour: str) -> datetime:
 
 
 def _wanted_rows(
-    wanted: EntryFilter, table: SumTable, names: Sequence[str] | None
+    filters: EntryFilter, table: SumTable, names: Sequence[str] | None
 ) -> Sequence[int]:
     """Rows of entries some of which may be wanted; `names` are those that were asked for."""
     rows: Sequence[int] = range(table.rows)
-    if wanted.provider is not None:
-        rows = rows_with(table.field("provider"), {wanted.provider}, rows)
-    if wanted.status is not None:
-        rows = rows_with(table.field(STATUS), {wanted.status}, rows)
-    if wanted.model is not None and not _may_be_asked(wanted.model, names):
-        rows = rows_of_model(table, wanted.model, rows)
-    if wanted.above_nusd is not None:
+    if filters.provider is not None:
+        rows = rows_with(table.field("provider"), {filters.provider}, rows)
+    if filters.status is not None:
+        rows = rows_with(table.field(STATUS), {filters.status}, rows)
+    if filters.model is not None and not _may_be_asked(filters.model, names):
+        rows = rows_of_model(table, filters.model, rows)
+    if filters.above_nusd is not None:
         # Corrections may have made a sum less than one of its calls cost.
         costs, corrections = table.sum("cost_nusd"), table.sum("corrections")
-        rows = [row for row in rows if costs[row] > wanted.above_nusd or corrections[row]]
+        rows = [row for row in rows if costs[row] > filters.above_nusd or corrections[row]]
     return rows
 
 

@@ -53,15 +53,15 @@ class Spans:
     """
 
     def __init__(
-        self, wanted: EntryFilter, now: datetime, *, size: int, most: int, count: int | None = None
+        self, filters: EntryFilter, now: datetime, *, size: int, most: int, count: int | None = None
     ) -> None:
-        self._wanted, self._now, self._size = wanted, now, size
-        self._span = _SPAN if wanted.rare is None else _SPAN_OF_RARE
-        self._wider = _WIDER_IF_SELECTIVE if wanted.is_selective else _WIDER
+        self._filters, self._now, self._size = filters, now, size
+        self._span = _SPAN if filters.rare is None else _SPAN_OF_RARE
+        self._wider = _WIDER_IF_SELECTIVE if filters.is_selective else _WIDER
         self._looks_at, self._may_be_last = None, False
-        if wanted.is_of_few:
+        if filters.is_of_few:
             self._span = _LONGEST
-        elif wanted.is_selective:
+        elif filters.is_selective:
             if count is None or count > most:
                 self._looks_at = most
             elif count > FEW:
@@ -71,11 +71,11 @@ class Spans:
 
     async def next(self, place: EntryPlace | None) -> SpanPart | None:
         """Without a `since` all of it."""
-        until = self._wanted.until if place is None else place.started_at
-        top, since = min(self._now, until or self._now), floor_of(self._wanted)
+        until = self._filters.until if place is None else place.started_at
+        top, since = min(self._now, until or self._now), floor_of(self._filters)
         if self._span < min(_LONGEST, top - (since or BEGINNING)):
             since = top - self._span
-        part = msgspec.structs.replace(self._wanted, since=since, until=until)
+        part = msgspec.structs.replace(self._filters, since=since, until=until)
         return SpanPart(wanted=part, looks_at=self._looks_at, may_be_last=self._may_be_last)
 
     async def has_few(self, part: SpanPart) -> bool:
@@ -88,9 +88,9 @@ class Spans:
             self._span *= self._wider
 
 
-def floor_of(wanted: EntryFilter) -> datetime | None:
+def floor_of(filters: EntryFilter) -> datetime | None:
     """What is wanted starts no earlier."""
-    if wanted.period is None:
-        return wanted.since
-    since, _ = period_bounds(wanted.period)
-    return since if wanted.since is None else max(since, wanted.since)
+    if filters.period is None:
+        return filters.since
+    since, _ = period_bounds(filters.period)
+    return since if filters.since is None else max(since, filters.since)

@@ -38,7 +38,7 @@ class Stretch(msgspec.Struct, frozen=True, kw_only=True):
 
 async def stretches(
     database: Database,
-    wanted: EntryFilter,
+    filters: EntryFilter,
     now: datetime,
     *,
     size: int,
@@ -50,14 +50,14 @@ async def stretches(
     Entries that start after the first stretch was read are not seen, so it ends. The fields
     `without` are left out of what is read, and are empty.
     """
-    entries, place = database["entries"], wanted.before
-    parts = await _parts(database, wanted, now, size, looked_at)
+    entries, place = database["entries"], filters.before
+    parts = await _parts(database, filters, now, size, looked_at)
     while True:
         if place is not None and place.entry_id:
             # Of the same millisecond, in the order of their ids.
-            same = {"started_at": place.started_at, "_id": {"$lt": place.entry_id}}
-            queries = [query.also(same) for query in wanted.queries()]
-            found = await _found(entries, queries, size, without)
+            conditions = {"started_at": place.started_at, "_id": {"$lt": place.entry_id}}
+            queries = [query.also(conditions) for query in filters.queries()]
+            found = await _find(entries, queries, size, without)
             place = (
                 entry_place(found[-1]) if len(found) == size else EntryPlace(place.started_at, "")
             )
@@ -68,15 +68,15 @@ async def stretches(
             yield Stretch(entries=[], last=None)
             return
         if part.is_empty:
-            place = _end(wanted, part)
+            place = _end(filters, part)
             yield Stretch(entries=[], last=place, may_be_last=part.may_be_last)
             continue
-        found = await _found(entries, part.wanted.queries(), size, without, part.looks_at)
+        found = await _find(entries, part.wanted.queries(), size, without, part.looks_at)
         is_full = len(found) == size
         edge = None
         if not is_full and not await parts.has_few(part):
             edge = await _edge(entries, part)
-        place = entry_place(found[-1]) if is_full else edge or _end(wanted, part)
+        place = entry_place(found[-1]) if is_full else edge or _end(filters, part)
         parts.saw(len(found), is_whole=edge is None)
         yield Stretch(
             entries=found,
@@ -89,22 +89,22 @@ async def stretches(
 
 
 async def _parts(
-    database: Database, wanted: EntryFilter, now: datetime, size: int, looked_at: int
+    database: Database, filters: EntryFilter, now: datetime, size: int, looked_at: int
 ) -> SpanParts:
-    if not wanted.is_selective or wanted.rare is not None:
-        return Spans(wanted, now, size=size, most=looked_at)
-    if wanted.user_id is None:
-        return EntryHours(database, wanted, now, size=size, most=looked_at)
-    account = await database["accounts"].find_one({"_id": wanted.user_id}, {"entries": 1})
+    if not filters.is_selective or filters.rare is not None:
+        return Spans(filters, now, size=size, most=looked_at)
+    if filters.user_id is None:
+        return EntryHours(database, filters, now, size=size, most=looked_at)
+    account = await database["accounts"].find_one({"_id": filters.user_id}, {"entries": 1})
     count = None if account is None else account.get("entries")
-    return Spans(wanted, now, size=size, most=looked_at, count=count)
+    return Spans(filters, now, size=size, most=looked_at, count=count)
 
 
-def _end(wanted: EntryFilter, part: SpanPart) -> EntryPlace | None:
+def _end(filters: EntryFilter, part: SpanPart) -> EntryPlace | None:
     """Where a part ends that was read to its end."""
     since = part.wanted.since
     # No id sorts before the empty one.
-    return None if since is None or since == floor_of(wanted) else EntryPlace(since, "")
+    return None if since is None or since == floor_of(filters) else EntryPlace(since, "")
 
 
 def entry_place(entry: LedgerEntry) -> EntryPlace:
@@ -121,7 +121,7 @@ async def _edge(entries: Collection, part: SpanPart) -> EntryPlace | None:
     return EntryPlace(rows[0]["started_at"], rows[0]["_id"]) if rows else None
 
 
-async def _found(
+async def _find(
     entries: Collection,
     queries: Sequence[IndexedQuery],
     size: int,

@@ -58,8 +58,8 @@ class IdempotentRequestStore:
         return True
 
     async def get(self, request_hash: str) -> IdempotentRequest | None:
-        found = await self._requests.find_one({"_id": request_hash})
-        return None if found is None else from_document(found, IdempotentRequest)
+        document = await self._requests.find_one({"_id": request_hash})
+        return None if document is None else from_document(document, IdempotentRequest)
 
     async def replace(self, before: IdempotentRequest, after: IdempotentRequest) -> bool:
         """Returns False if another attempt came first."""

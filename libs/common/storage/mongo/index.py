@@ -116,9 +116,9 @@ async def missing_indexes(
     """By collection. An index that is still being built is not missing."""
     missing: list[tuple[str, Sequence[Index]]] = []
     in_collection = attrgetter("collection")
-    for collection, wanted in groupby(sorted(indexes, key=in_collection), in_collection):
-        there = {document["name"] async for document in database[collection].list_indexes()}
-        lacking = [index for index in wanted if index.name not in there]
+    for collection, group in groupby(sorted(indexes, key=in_collection), in_collection):
+        existing = {document["name"] async for document in database[collection].list_indexes()}
+        lacking = [index for index in group if index.name not in existing]
         if lacking:
             missing.append((collection, lacking))
     return missing

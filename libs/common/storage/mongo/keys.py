@@ -57,8 +57,8 @@ class KeyStore(RevisedStore[ApiKey]):
 
     async def names(self, key_ids: Iterable[str]) -> dict[str, str]:
         """By key_id; leaves out unknown keys."""
-        found = await find_by_ids(self._collection, sorted(key_ids), ("name",))
-        return {document["_id"]: document["name"] for document in found}
+        documents = await find_by_ids(self._collection, sorted(key_ids), ("name",))
+        return {document["_id"]: document["name"] for document in documents}
 
     async def budgeted(self, key_ids: Iterable[str]) -> list[ApiKey]:
         """The keys that have budgets of their own.
@@ -67,36 +67,36 @@ class KeyStore(RevisedStore[ApiKey]):
         ids are read as others are: some servers take the first index that a query names, and would
         compare each key that has budgets with each id.
         """
-        wanted = sorted(set(key_ids))
+        sorted_ids = sorted(set(key_ids))
         at_once = IDS_PER_READ if self._many_budgeted else _MANY_IDS
-        found: list[Document] = []
-        for start in range(0, len(wanted), at_once):
-            ids: Document = {"_id": {"$in": wanted[start : start + at_once]}}
+        documents: list[Document] = []
+        for start in range(0, len(sorted_ids), at_once):
+            ids: Document = {"_id": {"$in": sorted_ids[start : start + at_once]}}
             query = ids | _BUDGETED if self._many_budgeted else _BUDGETED | ids
-            found += await self._collection.find(query).to_list(at_once)
-        self._many_budgeted = 4 * len(found) > len(wanted)
-        return [from_document(document, ApiKey) for document in found]
+            documents += await self._collection.find(query).to_list(at_once)
+        self._many_budgeted = 4 * len(documents) > len(sorted_ids)
+        return [from_document(document, ApiKey) for document in documents]
 
     async def slice(
-        self, wanted: Slice, *, user_id: str | None, keep: Callable[[ApiKey], bool]
+        self, part: Slice, *, user_id: str | None, keep: Callable[[ApiKey], bool]
     ) -> Rows[ApiKey]:
         """In the order of `_id`, which is that of their creation."""
         query: Document = {} if user_id is None else {"user_id": user_id}
-        return await read_slice(self._collection, query, wanted, ApiKey, keep=keep)
+        return await read_slice(self._collection, query, part, ApiKey, keep=keep)
 
     async def with_prefix(self, prefix: str) -> list[ApiKey]:
         """Those with a secret, or an old one, that begins with it: nearly always one."""
-        found: dict[str, ApiKey] = {}
+        keys: dict[str, ApiKey] = {}
         for field in _PREFIXES:
             cursor = self._collection.find({field: prefix}).limit(_MAX_ALIKE)
             for document in await cursor.to_list(_MAX_ALIKE):
-                found[document["_id"]] = from_document(document, ApiKey)
-        return list(found.values())
+                keys[document["_id"]] = from_document(document, ApiKey)
+        return list(keys.values())
 
     async def with_budgets(self, part: Slice, *, user_id: str | None) -> list[ApiKey]:
         """Those that have budgets of their own, in the order of key_id."""
         query: Document = {"budgets.0": {"$exists": True}} | part.ids
         if user_id is not None:
             query["user_id"] = user_id
-        found = self._collection.find(query).sort(part.order(same_value=False)).limit(part.limit)
-        return [from_document(document, ApiKey) for document in await found.to_list(part.limit)]
+        cursor = self._collection.find(query).sort(part.order(same_value=False)).limit(part.limit)
+        return [from_document(document, ApiKey) for document in await cursor.to_list(part.limit)]

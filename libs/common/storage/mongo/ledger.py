@@ -38,7 +38,7 @@ _DUPLICATE_KEY = 11000
 Beside = Callable[[Sequence[LedgerEntry], Mapping[str, Document], Session], Awaitable[None]]
 # Of which entries of the batch the ledger is asked: none, those of the entries' own accounts, or of
 # any account, which asks every shard.
-_Asked = Literal["nothing", "own", "any"]
+_Lookup = Literal["nothing", "own", "any"]
 _OF_ACCOUNTS = (*FIELDS, "budgets")
 _SUM: Document = {"$group": {"_id": None, "nusd": {"$sum": "$cost_nusd"}}}
 
@@ -145,7 +145,7 @@ class LedgerStore(LedgerReader):
                 f"{type(error).__name__}: {error}", at_fault=reason == "document"
             ) from error
 
-    async def _post(self, entries: dict[str, LedgerEntry], kept: Session | None) -> Added:
+    async def _post(self, entries: dict[str, LedgerEntry], session: Session | None) -> Added:
         """Nearly always all entries are new, so they are inserted without a read.
 
         Ids are unique, so an existing entry aborts the transaction; then the ledger is read. It is
@@ -155,40 +155,40 @@ class LedgerStore(LedgerReader):
         if not entries:
             return Added()
         try:
-            return await self._post_in_transaction(entries, kept, "nothing")
+            return await self._post_in_transaction(entries, session, "nothing")
         except (DuplicateKeyError, UnknownAccounts):
             pass
         except (PyMongoError, BSONError, OverflowError) as error:
             if refusal(error) != "document":
                 raise
         try:
-            return await self._post_in_transaction(entries, kept, "own")
+            return await self._post_in_transaction(entries, session, "own")
         except DuplicateKeyError:
             # Another worker has posted some of the entries meanwhile, or another account has the
             # id; this try skips them.
-            return await self._post_in_transaction(entries, kept, "any")
+            return await self._post_in_transaction(entries, session, "any")
 
     async def _post_in_transaction(
-        self, entries: dict[str, LedgerEntry], kept: Session | None, asked: _Asked
+        self, entries: dict[str, LedgerEntry], outer_session: Session | None, lookup: _Lookup
     ) -> Added:
         async def work(session: Session) -> Added:
-            new = await self._missing(entries, asked, session)
+            new = await self._missing_entries(entries, lookup, session)
             return await self._add(new, session) if new else Added()
 
         try:
-            return await in_transaction(self._database, work, kept)
+            return await in_transaction(self._database, work, outer_session)
         except BulkWriteError as error:
             if any(row["code"] == _DUPLICATE_KEY for row in error.details["writeErrors"]):
                 raise DuplicateKeyError(str(error)) from error
             raise
 
-    async def _missing(
-        self, entries: dict[str, LedgerEntry], asked: _Asked, session: Session
+    async def _missing_entries(
+        self, entries: dict[str, LedgerEntry], lookup: _Lookup, session: Session
     ) -> list[LedgerEntry]:
         """The entries that the ledger lacks, with corrections for abandoned calls."""
-        if asked == "nothing":
+        if lookup == "nothing":
             return list(entries.values())
-        posted = await self._posted(entries, asked, session)
+        posted = await self._find_posted(entries, lookup, session)
         new = [entry for id_, entry in entries.items() if id_ not in posted]
         late = {
             correction.entry_id: correction
@@ -196,12 +196,12 @@ class LedgerStore(LedgerReader):
             if (correction := late_event(entries[id_], original)) is not None
         }
         if late:
-            known = await self._posted(late, asked, session)
+            known = await self._find_posted(late, lookup, session)
             new += [entry for id_, entry in late.items() if id_ not in known]
         return new
 
-    async def _posted(
-        self, entries: Mapping[str, LedgerEntry], asked: _Asked, session: Session
+    async def _find_posted(
+        self, entries: Mapping[str, LedgerEntry], lookup: _Lookup, session: Session
     ) -> dict[str, _Posted]:
         """Of those, by entry_id, what the ledger has."""
         owners = {id_: entry.user_id for id_, entry in entries.items()}
@@ -210,14 +210,14 @@ class LedgerStore(LedgerReader):
             list(entries),
             ("user_id", "status", "periods"),
             session,
-            owners if asked == "own" else None,
+            owners if lookup == "own" else None,
         )
         return {document["_id"]: from_document(document, _Posted) for document in documents}
 
     async def _add(self, entries: Sequence[LedgerEntry], session: Session) -> Added:
         accounts = await self._count(entries, session)
         number = Counter(entry.user_id for entry in entries)
-        counts = {id_: int(of["entries"]) - number[id_] for id_, of in accounts.items()}
+        counts = {id_: int(account["entries"]) - number[id_] for id_, account in accounts.items()}
         await self._entries.insert_many(numbered_documents(entries, counts), session=session)
         await self._refuse_excess(entries, session)
         posted_at = max(entry.posted_at for entry in entries)
@@ -229,8 +229,8 @@ class LedgerStore(LedgerReader):
         return Added(entries, accounts)
 
     async def _sum_up(self, entries: Sequence[LedgerEntry], session: Session) -> None:
-        wanted = wanted_values(entries, self._rollup_tags)
-        is_own = await self._rollup_values.admit(wanted, session)
+        values = wanted_values(entries, self._rollup_tags)
+        is_own = await self._rollup_values.admit(values, session)
         await self._segments.add(day_sums(entries, self._rollup_tags, is_own), session)
 
     async def _count(self, entries: Sequence[LedgerEntry], session: Session) -> dict[str, Document]:
@@ -276,16 +276,16 @@ class LedgerStore(LedgerReader):
                 raise EntriesRefused(reason, at_fault=True)
 
     async def _note_unpriced(self, entries: Sequence[LedgerEntry], session: Session) -> None:
-        opened: list[InsertOne[Document]] = []
+        inserts: list[InsertOne[Document]] = []
         for entry in entries:
             if entry.status == "unpriced":
                 # An entry leaves `unpriced` once all of its models have a price.
                 provider, model = unpriced_models(entry)[0]
                 if provider is not None and model is not None:
                     row = {"_id": entry.entry_id, "provider": provider, "model": model}
-                    opened.append(InsertOne(row))
-        settled = [entry.corrects for entry in entries if entry.kind == "reprice"]
-        if opened:
-            await self._unpriced.bulk_write(opened, session=session)
-        if settled:
-            await self._unpriced.delete_many({"_id": {"$in": settled}}, session=session)
+                    inserts.append(InsertOne(row))
+        repriced_ids = [entry.corrects for entry in entries if entry.kind == "reprice"]
+        if inserts:
+            await self._unpriced.bulk_write(inserts, session=session)
+        if repriced_ids:
+            await self._unpriced.delete_many({"_id": {"$in": repriced_ids}}, session=session)

@@ -77,7 +77,7 @@ class LedgerReader:
         The documents of `known` accounts, by user_id, are not read again.
         """
         spent = await self.spend_with_revisions(user_ids, periods, known=known)
-        return {of: amount.nusd for of, amount in spent.items()}
+        return {pair: amount.nusd for pair, amount in spent.items()}
 
     async def spend_of_documents(
         self, accounts: Sequence[Document], periods: Sequence[str]
@@ -85,7 +85,7 @@ class LedgerReader:
         """As `spend_of_many`, of accounts whose documents have been read for these periods."""
         user_ids = [account["_id"] for account in accounts]
         spent = await self._of_accounts.of_documents(accounts, user_ids, periods)
-        return {of: amount.nusd for of, amount in spent.items()}
+        return {pair: amount.nusd for pair, amount in spent.items()}
 
     async def spend_with_revisions(
         self,
@@ -98,30 +98,30 @@ class LedgerReader:
         return await self._of_accounts.read(user_ids, periods, session, known)
 
     async def spend_of_keys(
-        self, wanted: Iterable[KeyPeriod], session: Session | None = None
+        self, key_periods: Iterable[KeyPeriod], session: Session | None = None
     ) -> dict[KeyPeriod, PeriodSpend]:
         """What keys spent: in the rollups, and what these lack. A revision only grows."""
-        asked = tuple(dict.fromkeys(wanted))
+        distinct = tuple(dict.fromkeys(key_periods))
 
         async def work(session: Session) -> dict[KeyPeriod, PeriodSpend]:
-            ever = [each for each in asked if each.days is None]
-            bounded = [each for each in asked if each.days is not None]
-            lacking = await self._unrolled.of({each.user_id for each in asked}, session)
+            ever = [each for each in distinct if each.days is None]
+            bounded = [each for each in distinct if each.days is not None]
+            lacking = await self._unrolled.of({each.user_id for each in distinct}, session)
             of_ever = _by_key(await self._key_rows(ever, session, by_day=False), lacking)
             of_days = _by_key(await self._key_rows(bounded, session, by_day=True), lacking)
             return {
                 each: _spent((of_ever if each.days is None else of_days)[_key(each)], each.days)
-                for each in asked
+                for each in distinct
             }
 
         if session is not None:
             return await work(session)
-        return await in_transaction(self._database, work) if asked else {}
+        return await in_transaction(self._database, work) if distinct else {}
 
     async def _key_rows(
-        self, wanted: Sequence[KeyPeriod], session: Session, *, by_day: bool
+        self, key_periods: Sequence[KeyPeriod], session: Session, *, by_day: bool
     ) -> list[KeyDay]:
-        """The rollups' sums, of all days or by day, of at least what is `wanted`."""
+        """The rollups' sums, of all days or by day, of at least these `key_periods`."""
         fields = ("user_id", "key_id", "day") if by_day else ("user_id", "key_id")
         group = {
             "_id": {name: f"${name}" for name in fields},
@@ -129,19 +129,19 @@ class LedgerReader:
             "revision": {"$sum": "$revision"},
         }
         rows: list[Document] = []
-        for start in range(0, len(wanted), IDS_PER_READ):
-            some = wanted[start : start + IDS_PER_READ]
+        for start in range(0, len(key_periods), IDS_PER_READ):
+            chunk = key_periods[start : start + IDS_PER_READ]
             match: Document = {
-                "user_id": one_of(each.user_id for each in some),
-                "key_id": one_of(each.key_id for each in some),
+                "user_id": one_of(each.user_id for each in chunk),
+                "key_id": one_of(each.key_id for each in chunk),
             }
             if by_day:
-                days = [each.days for each in some if each.days is not None]
+                days = [each.days for each in chunk if each.days is not None]
                 match["day"] = {"$gte": min(d[0] for d in days), "$lte": max(d[1] for d in days)}
             pipeline: list[Document] = [{"$match": match}, {"$group": group}]
             rows += await self._rollups.aggregate(pipeline, session=session).to_list(None)
         # What is found of one read may be found of another, too.
-        found = {tuple(row["_id"].values()): row for row in rows}
+        distinct_rows = {tuple(row["_id"].values()): row for row in rows}
         return [
             KeyDay(
                 row["_id"]["user_id"],
@@ -150,14 +150,14 @@ class LedgerReader:
                 int(row["nusd"]),
                 int(row["revision"]),
             )
-            for row in found.values()
+            for row in distinct_rows.values()
         ]
 
     async def spend_before(self, user_id: str, month: str) -> int:
         """Nano-USD of all months before that one."""
         return await self._of_accounts.before(user_id, month)
 
-    async def list(self, wanted: EntryFilter, *, now: datetime, limit: int) -> EntryPage:
+    async def list(self, filters: EntryFilter, *, now: datetime, limit: int) -> EntryPage:
         """A page may be short, or empty, before the end: it looks at a bounded number of entries,
         and at no more than some where these take long.
 
@@ -165,7 +165,7 @@ class LedgerReader:
         """
         began = monotonic()
         entries: list[LedgerEntry] = []
-        async with aclosing(self._stretches(wanted, now, limit + 1)) as found:
+        async with aclosing(self._stretches(filters, now, limit + 1)) as found:
             async for stretch in found:
                 entries += stretch.entries
                 if len(entries) > limit:
@@ -176,20 +176,20 @@ class LedgerReader:
                     return EntryPage(entries=entries, last=stretch.last)
         return EntryPage(entries=entries, last=None)
 
-    async def list_newer(self, wanted: EntryFilter, part: Slice) -> Rows[LedgerEntry]:
+    async def list_newer(self, filters: EntryFilter, part: Slice) -> Rows[LedgerEntry]:
         """The oldest first, from a place in the list on; as few of them as `list` may find."""
         return await read_slice(
             self._entries,
-            wanted.in_order(),
+            filters.in_order(),
             part,
             LedgerEntry,
-            keep=wanted.matches,
+            keep=filters.matches,
             most=_NEWER_LOOKED_AT,
         )
 
     async def pages(
         self,
-        wanted: EntryFilter,
+        filters: EntryFilter,
         *,
         now: datetime,
         without: tuple[str, ...] = (),
@@ -203,41 +203,41 @@ class LedgerReader:
         An entry that was in the ledger before is there once; one that is posted meanwhile is there
         if it started before those that were read until then.
         """
-        rest, tries = wanted, _TRIES
+        rest, tries = filters, _TRIES
         while True:
             try:
                 async with aclosing(self._stretches(rest, now, size, without)) as found:
                     async for stretch in found:
-                        rest, tries = msgspec.structs.replace(wanted, before=stretch.last), _TRIES
+                        rest, tries = msgspec.structs.replace(filters, before=stretch.last), _TRIES
                         if stretch.entries:
                             yield stretch.entries
                 return
             except PyMongoError as error:
                 tries -= 1
-                if rest is wanted or not tries:
+                if rest is filters or not tries:
                     raise
                 log.warning("entries.read_again", error=error)
             await asyncio.sleep(random.uniform(0, _LONGEST_PAUSE_S))
 
     def _stretches(
-        self, wanted: EntryFilter, now: datetime, size: int, without: tuple[str, ...] = ()
+        self, filters: EntryFilter, now: datetime, size: int, without: tuple[str, ...] = ()
     ) -> AsyncGenerator[Stretch, None]:
         return stretches(
-            self._database, wanted, now, size=size, looked_at=self._looked_at, without=without
+            self._database, filters, now, size=size, looked_at=self._looked_at, without=without
         )
 
 
-def _key(of: KeyDay | KeyPeriod) -> tuple[str, str]:
-    return of.user_id, of.key_id
+def _key(row: KeyDay | KeyPeriod) -> tuple[str, str]:
+    return row.user_id, row.key_id
 
 
 def _by_key(*parts: Iterable[KeyDay]) -> defaultdict[tuple[str, str], list[KeyDay]]:
-    found: defaultdict[tuple[str, str], list[KeyDay]] = defaultdict(list)
+    rows_by_key: defaultdict[tuple[str, str], list[KeyDay]] = defaultdict(list)
     for row in chain(*parts):
-        found[_key(row)].append(row)
-    return found
+        rows_by_key[_key(row)].append(row)
+    return rows_by_key
 
 
 def _spent(rows: Iterable[KeyDay], days: tuple[str, str] | None) -> PeriodSpend:
-    counted = [row for row in rows if days is None or days[0] <= row.day <= days[1]]
-    return PeriodSpend(sum(row.nusd for row in counted), sum(row.revision for row in counted))
+    in_period = [row for row in rows if days is None or days[0] <= row.day <= days[1]]
+    return PeriodSpend(sum(row.nusd for row in in_period), sum(row.revision for row in in_period))

@@ -22,6 +22,6 @@ class PersonStore(RevisedStore[Person]):
     async def get_by_hash(self, secret_hash: str) -> Person | None:
         return await self._find_one({"secret_hash": secret_hash})
 
-    async def slice(self, wanted: Slice, *, keep: Callable[[Person], bool]) -> Rows[Person]:
+    async def slice(self, part: Slice, *, keep: Callable[[Person], bool]) -> Rows[Person]:
         """In the order of `_id`."""
-        return await read_slice(self._collection, {}, wanted, Person, keep=keep)
+        return await read_slice(self._collection, {}, part, Person, keep=keep)

@@ -112,14 +112,14 @@ class PriceStore:
         And the other versions of models that go by an alias: one of them may have taken over
         without the alias.
         """
-        wanted = set(names)
+        name_set = set(names)
         by_model, by_alias = await asyncio.gather(
-            self._find("model", wanted), self._find("aliases", wanted)
+            self._find("model", name_set), self._find("aliases", name_set)
         )
-        others = {version.model for version in by_alias} - wanted
+        others = {version.model for version in by_alias} - name_set
         versions = [*by_model, *by_alias, *(await self._find("model", others) if others else ())]
-        found = {version.price_id: version for version in versions}
-        return sorted(found.values(), key=lambda version: version.effective_from, reverse=True)
+        distinct = {version.price_id: version for version in versions}
+        return sorted(distinct.values(), key=lambda version: version.effective_from, reverse=True)
 
     async def patterns(self) -> list[PriceVersion]:
         """Every version whose model or alias is a pattern, the newest first."""
@@ -131,16 +131,16 @@ class PriceStore:
         """Those of `versions_of` and of `patterns`, in no order. Where few are stored, by one read:
         also of a server that reads all of them for it.
         """
-        wanted = set(names)
+        name_set = set(names)
         await self._count()
         if not self._are_few:
-            found = await asyncio.gather(self.versions_of(wanted), self.patterns())
-            return [version for some in found for version in some]
-        named: Document = {"$in": sorted(wanted)}
-        fields: list[Document] = [{"model": named}, {"aliases": named}, {"has_pattern": True}]
+            results = await asyncio.gather(self.versions_of(name_set), self.patterns())
+            return [version for part in results for version in part]
+        any_of: Document = {"$in": sorted(name_set)}
+        fields: list[Document] = [{"model": any_of}, {"aliases": any_of}, {"has_pattern": True}]
         versions = await self._versions({"$or": fields})
-        others = {version.model for version in versions if wanted.intersection(version.aliases)}
-        others -= wanted
+        others = {version.model for version in versions if name_set.intersection(version.aliases)}
+        others -= name_set
         return versions + (await self._find("model", others) if others else [])
 
     async def _count(self) -> None:
@@ -159,15 +159,15 @@ class PriceStore:
         documents = await cursor.to_list(_MAX_VERSIONS)
         return [from_document(document, PriceVersion) for document in documents]
 
-    async def models(self, wanted: PriceFilter, part: Slice) -> Rows[str]:
+    async def models(self, filters: PriceFilter, part: Slice) -> Rows[str]:
         """The models that have such versions, in the order of their names.
 
         Left out are versions that never were: ended at their own start, as an undone import's are.
         """
-        (named,) = part.stretches()
+        (condition,) = part.stretches()
         pipeline: list[Document] = [
-            *({"$match": {"model": bounds}} for bounds in named.values()),
-            {"$match": wanted.query()},
+            *({"$match": {"model": bounds}} for bounds in condition.values()),
+            {"$match": filters.query()},
             {"$match": {"$expr": {"$ne": ["$effective_until", "$effective_from"]}}},
             {"$group": {"_id": "$model"}},
             {"$sort": dict(part.order(same_value=False))},
@@ -177,17 +177,17 @@ class PriceStore:
         return sliced([row["_id"] for row in rows], part, by_id)
 
     async def list(
-        self, wanted: PriceFilter, *, after: str | None, limit: int
+        self, filters: PriceFilter, *, after: str | None, limit: int
     ) -> list[PriceVersion]:
         """Ordered by price_id, those after `after`."""
-        query = wanted.query() if after is None else wanted.query() | {"_id": {"$gt": after}}
+        query = filters.query() if after is None else filters.query() | {"_id": {"$gt": after}}
         cursor = self._prices.find(query).sort("_id", ASCENDING).limit(limit)
         return [from_document(document, PriceVersion) for document in await cursor.to_list(limit)]
 
-    async def slice(self, wanted: PriceFilter, part: Slice) -> Rows[PriceVersion]:
+    async def slice(self, filters: PriceFilter, part: Slice) -> Rows[PriceVersion]:
         """In the order of `_id`."""
-        query = {} if wanted.import_id is None else {"import_id": wanted.import_id}
-        return await read_slice(self._prices, query, part, PriceVersion, keep=wanted.matches)
+        query = {} if filters.import_id is None else {"import_id": filters.import_id}
+        return await read_slice(self._prices, query, part, PriceVersion, keep=filters.matches)
 
     async def all(self) -> Sequence[PriceVersion]:
         """Everything that was ever stored, page by page: for a look at every model."""
@@ -221,12 +221,12 @@ class PriceStore:
         self, ids: Document | str, limit: int, order: Document
     ) -> Sequence[PriceImport]:
         ended = {"$cond": [{"$eq": ["$effective_until", "$effective_from"]}, 1, 0]}
-        same = ("multiplier", "effective_from", "made_by", "created_at")
+        shared_fields = ("multiplier", "effective_from", "made_by", "created_at")
         group: Document = {
             "_id": "$import_id",
             "versions": {"$sum": 1},
             "ended": {"$sum": ended},
-            **{name: {"$first": f"${name}"} for name in same},
+            **{name: {"$first": f"${name}"} for name in shared_fields},
         }
         pipeline: list[Document] = [
             {"$match": {"import_id": ids}},

@@ -69,15 +69,15 @@ class ProofPages:
             until = seals[-1]["_id"]
             accounts = [account for account in accounts if account["_id"] <= until]
         sealed = {seal["_id"]: seal for seal in seals}
-        found = [
+        candidates = [
             _candidate(account, fingerprint(account), sealed.pop(account["_id"], {}))
             for account in accounts
         ]
         # An account without entries may have been removed.
-        found += [
+        candidates += [
             _candidate({"_id": id_}, "", seal) for id_, seal in sealed.items() if seal.get("seq")
         ]
-        return ProofPage(candidates=sorted(found, key=lambda each: each.user_id), until=until)
+        return ProofPage(candidates=sorted(candidates, key=lambda each: each.user_id), until=until)
 
     async def _range(
         self, collection: Any, ids: Document, fields: tuple[str, ...], limit: int
@@ -85,8 +85,8 @@ class ProofPages:
         query = {"_id": ids} if ids else {}
         cursor = collection.find(query, dict.fromkeys(fields, 1)).sort("_id", ASCENDING)
         # A first batch has a hundred documents otherwise.
-        found: list[Document] = await cursor.limit(limit).batch_size(limit).to_list(limit)
-        return found
+        documents: list[Document] = await cursor.limit(limit).batch_size(limit).to_list(limit)
+        return documents
 
 
 def fingerprint(account: Document) -> str:

@@ -91,10 +91,10 @@ class ProofStore:
         Between two accounts there are none as a rule, which an index tells without an entry.
         """
         bounds = {"$gt": after, "$lt": before}
-        given = {operator: id_ for operator, id_ in bounds.items() if id_ is not None}
-        query = {"user_id": given} if given else {}
-        found = self._entries.find(query, {"user_id": 1}).sort("user_id", ASCENDING).limit(1)
-        documents = await found.to_list(1)
+        id_range = {operator: id_ for operator, id_ in bounds.items() if id_ is not None}
+        query = {"user_id": id_range} if id_range else {}
+        cursor = self._entries.find(query, {"user_id": 1}).sort("user_id", ASCENDING).limit(1)
+        documents = await cursor.to_list(1)
         return documents[0]["user_id"] if documents else None
 
     async def entries(self, user_id: str) -> int:
@@ -131,19 +131,19 @@ class ProofStore:
         user_ids = [tail.user_id for tail in tails]
 
         async def work(session: Session) -> dict[str, tuple[EntrySums, KeptSums]]:
-            added = {
+            sums = {
                 tail.user_id: await self._sums(tail.user_id, {"$gt": tail.after}, session)
                 for tail in tails
             }
-            found = await find_by_ids(self._accounts, user_ids, POSTED, session)
-            accounts = {account["_id"]: account for account in found}
+            documents = await find_by_ids(self._accounts, user_ids, POSTED, session)
+            accounts = {account["_id"]: account for account in documents}
             periods = await self._of_accounts.of_accounts(user_ids, session, accounts)
-            days = {tail.user_id: _days(tail, added[tail.user_id]) for tail in tails}
+            days = {tail.user_id: _days(tail, sums[tail.user_id]) for tail in tails}
             rollups = await self._rolled_up(days, session)
             return {
                 user_id: (
-                    added[user_id],
-                    _kept(accounts.get(user_id), periods[user_id], rollups[user_id]),
+                    sums[user_id],
+                    _kept_sums(accounts.get(user_id), periods[user_id], rollups[user_id]),
                 )
                 for user_id in user_ids
             }
@@ -167,8 +167,8 @@ class ProofStore:
         rows = await self._entries.aggregate(pipeline, session=session).to_list(_MAX_PERIODS)
         periods: Counter[str] = Counter()
         for row in rows:
-            of = row["_id"]
-            for period in of if isinstance(of, list) else [of]:
+            keys = row["_id"]
+            for period in keys if isinstance(keys, list) else [keys]:
                 periods[str(period)] += amount_of(row["nusd"])
         return EntrySums(
             number=sum(int(row["number"]) for row in rows),
@@ -181,16 +181,18 @@ class ProofStore:
         self, days: Mapping[str, Sequence[str] | None], session: Session
     ) -> dict[str, dict[str, int]]:
         """By user_id and day, with what the rollups lack; None: of all days that there are."""
-        found = {user_id: dict.fromkeys(own or (), 0) for user_id, own in days.items()}
+        sums = {user_id: dict.fromkeys(own or (), 0) for user_id, own in days.items()}
         for user_id, day, nusd in [
-            *await self._rollups_of([of for of, own in days.items() if own is None], None, session),
-            *await self._rollups_of([of for of, own in days.items() if own], days, session),
+            *await self._rollups_of(
+                [id_ for id_, own in days.items() if own is None], None, session
+            ),
+            *await self._rollups_of([id_ for id_, own in days.items() if own], days, session),
             *[(row.user_id, row.day, row.nusd) for row in await self._unrolled.of(days, session)],
         ]:
-            own = found[user_id]
-            if days[user_id] is None or day in own:
-                own[day] = own.get(day, 0) + nusd
-        return found
+            by_day = sums[user_id]
+            if days[user_id] is None or day in by_day:
+                by_day[day] = by_day.get(day, 0) + nusd
+        return sums
 
     async def _rollups_of(
         self,
@@ -203,7 +205,7 @@ class ProofStore:
             return []
         match: dict[str, Any] = {"user_id": one_of(user_ids)}
         if days is not None:
-            match["day"] = {"$in": sorted({day for of in user_ids for day in days[of] or ()})}
+            match["day"] = {"$in": sorted({day for id_ in user_ids for day in days[id_] or ()})}
         by_day: Document = {
             "_id": {"user_id": "$user_id", "day": "$day"},
             "nusd": {"$sum": "$cost_nusd"},
@@ -219,11 +221,11 @@ class ProofStore:
 
     async def checkpoints(self, user_ids: Sequence[str]) -> dict[str, Checkpoint]:
         """As `checkpoint`, by user_id."""
-        found = {
+        stored = {
             document["_id"]: from_document(document, Checkpoint)
             for document in await find_by_ids(self._checkpoints, user_ids)
         }
-        return {of: found.get(of) or Checkpoint(user_id=of) for of in user_ids}
+        return {user_id: stored.get(user_id) or Checkpoint(user_id=user_id) for user_id in user_ids}
 
     async def accounts(self) -> int:
         """How many there are."""
@@ -262,11 +264,11 @@ class ProofStore:
         return progress
 
 
-def _days(tail: Tail, added: EntrySums) -> list[str] | None:
-    return None if tail.days is None else sorted({*tail.days, *days_in(added.periods)})
+def _days(tail: Tail, sums: EntrySums) -> list[str] | None:
+    return None if tail.days is None else sorted({*tail.days, *days_in(sums.periods)})
 
 
-def _kept(
+def _kept_sums(
     account: Document | None, periods: Mapping[str, float], rollups: Mapping[str, int]
 ) -> KeptSums:
     return KeptSums(

@@ -79,20 +79,20 @@ class RollUps:
         before = time.time_ns() // 1_000_000 - after_ms
         self._forget(monotonic() - after_ms / 1000)
         by_day = [
-            (sum(size for size, _ in found), day, found)
-            for (day, _), found in (await self._sizes(None, (UNROLLED,))).items()
+            (sum(size for size, _ in segments), day, segments)
+            for (day, _), segments in (await self._sizes(None, (UNROLLED,))).items()
         ]
         together = sum(size for size, _, _ in by_day)
         refused: list[RefusedRollup] = []
         failures: list[Exception] = []
-        for size, day, found in sorted(by_day, reverse=True):
-            is_old = oldest(id_ for _, id_ in found) <= before and day not in self._done_but_for
+        for size, day, segments in sorted(by_day, reverse=True):
+            is_old = oldest(id_ for _, id_ in segments) <= before and day not in self._done_but_for
             if not is_old and together <= most_bytes:
                 continue
             together -= size
             try:
                 # What an outage of this alone left may be more than a document takes.
-                for ids in fitting(found):
+                for ids in fitting(segments):
                     refused += await self._roll_up_all(day, ids, at_once)
             except (OperationFailure, *UNREADABLE) as error:
                 # Or a segment is damaged.
@@ -104,8 +104,8 @@ class RollUps:
     async def unrolled_since_ms(self) -> int | None:
         """When the oldest posting was that the rollups lack, in Unix milliseconds."""
         query: Document = {"level": UNROLLED, "day": {"$gt": ""}}
-        found = await self.collection.find(query, {"_id": 1}).to_list(None)
-        return oldest(each["_id"] for each in found) if found else None
+        documents = await self.collection.find(query, {"_id": 1}).to_list(None)
+        return oldest(each["_id"] for each in documents) if documents else None
 
     def _forget(self, before: float) -> None:
         """What was refused before that is tried again."""
@@ -123,16 +123,16 @@ class RollUps:
             work = partial(self._roll_up, day, left, at_once)
             try:
                 left = await in_transaction(self._database, work)
-            except RefusedRollup as found:
+            except RefusedRollup as error:
                 log.error(
                     "rollup.refused",
-                    user_id=found.user_id,
+                    user_id=error.user_id,
                     day=day,
-                    rollup=found.rollup_id,
-                    cause=found.cause,
+                    rollup=error.rollup_id,
+                    cause=error.cause,
                 )
-                self._refused.setdefault(day, {})[found.rollup_id] = monotonic()
-                refused.append(found)
+                self._refused.setdefault(day, {})[error.rollup_id] = monotonic()
+                refused.append(error)
                 if len(refused) >= _MOST_REFUSED:
                     # The next run goes on.
                     return refused
@@ -148,8 +148,8 @@ class RollUps:
         for level in levels:
             query: Document = {"level": level, "day": days}
             async for table in self.collection.find(query, {"day": 1, "size": 1}):
-                of = (table["day"], level == UNROLLED)
-                sizes.setdefault(of, []).append((table["size"], table["_id"]))
+                key = (table["day"], level == UNROLLED)
+                sizes.setdefault(key, []).append((table["size"], table["_id"]))
         return sizes
 
     async def _roll_up(
@@ -169,28 +169,28 @@ class RollUps:
             by=self._rollups_by,
             refused=frozenset(self._refused.get(day, ())),
         )
-        rolled = await asyncio.to_thread(part.of, tables)
-        await self._write(rolled, session)
-        await self.collection.insert_many([*rolled.folded, *rolled.rest], session=session)
-        return [each["_id"] for each in rolled.rest] if rolled.has_more else []
+        result = await asyncio.to_thread(part.of, tables)
+        await self._write(result, session)
+        await self.collection.insert_many([*result.folded, *result.rest], session=session)
+        return [each["_id"] for each in result.rest] if result.has_more else []
 
-    async def _write(self, rolled: RolledUp, session: Session) -> None:
-        for start in range(0, len(rolled.updates), _UPDATES_AT_ONCE):
+    async def _write(self, result: RolledUp, session: Session) -> None:
+        for start in range(0, len(result.updates), _UPDATES_AT_ONCE):
             part = slice(start, start + _UPDATES_AT_ONCE)
             try:
-                await self._rollups.bulk_write(rolled.updates[part], session=session)
+                await self._rollups.bulk_write(result.updates[part], session=session)
             except BulkWriteError as error:
-                raise refused_rollup(error, rolled.rollups[part]) or error from None
+                raise refused_rollup(error, result.rollups[part]) or error from None
 
     async def _take(self, ids: Sequence[str], session: Session) -> list[SumTable] | None:
         """Removes the segments, first of all, so that of two who want them one fails at once.
         None where another has taken some.
         """
-        found = await find_by_ids(self.collection, ids, ("table",), session)
-        if len(found) < len(ids):
+        documents = await find_by_ids(self.collection, ids, ("table",), session)
+        if len(documents) < len(ids):
             return None
-        gone = [each for id_ in ids for each in ids_of(id_)]
-        for start in range(0, len(gone), IDS_PER_READ):
-            some = gone[start : start + IDS_PER_READ]
-            await self.collection.delete_many({"_id": {"$in": some}}, session=session)
-        return [table_of(each) for each in found]
+        segment_ids = [each for id_ in ids for each in ids_of(id_)]
+        for start in range(0, len(segment_ids), IDS_PER_READ):
+            chunk = segment_ids[start : start + IDS_PER_READ]
+            await self.collection.delete_many({"_id": {"$in": chunk}}, session=session)
+        return [table_of(each) for each in documents]

@@ -25,10 +25,10 @@ def add_cells(tally: Tally, rollup: Document) -> None:
     """To a tally by CELL_FIELDS."""
     tags = rollup.get(TAGS) or {}
     tagged = encode_tags(tags).decode() if tags else ""
-    of = (*[rollup.get(name) or "" for name in _FIELDS], tagged)
+    values = (*[rollup.get(name) or "" for name in _FIELDS], tagged)
     for cell, sums in _cells_of(rollup).items():
         hour, status = cell[:CELL_TIME_CHARS], cell[CELL_TIME_CHARS + 1 :]
-        tally.add_row((*of, hour, status), sums)
+        tally.add_row((*values, hour, status), sums)
 
 
 def _cells_of(rollup: Document) -> _Cells:

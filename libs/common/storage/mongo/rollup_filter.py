@@ -126,10 +126,10 @@ def added(sums: Sums | None, more: Sums) -> Sums:
     )
 
 
-def _together(some: Mapping[K, int], more: Mapping[K, int]) -> dict[K, int]:
+def _together(first: Mapping[K, int], second: Mapping[K, int]) -> dict[K, int]:
     """Without zeros."""
-    found = {name: some.get(name, 0) + more.get(name, 0) for name in (*some, *more)}
-    return {name: number for name, number in found.items() if number}
+    totals = {name: first.get(name, 0) + second.get(name, 0) for name in (*first, *second)}
+    return {name: number for name, number in totals.items() if number}
 
 
 def stored_name(field: Grouping) -> str:

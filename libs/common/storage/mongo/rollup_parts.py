@@ -60,19 +60,19 @@ class RollUp(msgspec.Struct, frozen=True, kw_only=True):
         """Raises NothingToAdd."""
         table = summed_tables(CELL_FIELDS, *tables)
         rollups = rollups_of(table, self.day)
-        wanted = [rollup for rollup in rollups if rollup.id not in self.refused]
-        if not wanted:
+        pending = [rollup for rollup in rollups if rollup.id not in self.refused]
+        if not pending:
             raise NothingToAdd
-        some = wanted[: self.at_once]
-        updates = rollup_updates(table, some, by=self.by)
+        part = pending[: self.at_once]
+        updates = rollup_updates(table, part, by=self.by)
         rest: list[Document] = []
-        if len(some) < len(rollups):
-            chosen = {rollup.id for rollup in some}
-            others = [rollup for rollup in rollups if rollup.id not in chosen]
+        if len(part) < len(rollups):
+            part_ids = {rollup.id for rollup in part}
+            others = [rollup for rollup in rollups if rollup.id not in part_ids]
             rest = unrolled(self.day, _part(table, others), self.since_ms)
-            table = _part(table, some)
+            table = _part(table, part)
         segment = folded(self.day, [table], self.since_ms)
-        return RolledUp(some, updates, segment, rest, len(some) < len(wanted))
+        return RolledUp(part, updates, segment, rest, len(part) < len(pending))
 
 
 def refused_rollup(error: BulkWriteError, rollups: Sequence[Rollup]) -> RefusedRollup | None:

@@ -45,16 +45,16 @@ encode_tags = msgspec.json.Encoder(order="sorted").encode
 
 def dimensions_of(entry: LedgerEntry, tags: Collection[str]) -> Dimensions:
     """Of a call with the usual name of its model, without user and tags: none."""
-    found: Dimensions = {}
+    dimensions: Dimensions = {}
     if entry.requested_model != entry.model:
-        found["requested_model"] = (entry.requested_model or "")[:MAX_VALUE_CHARS]
+        dimensions["requested_model"] = (entry.requested_model or "")[:MAX_VALUE_CHARS]
     if entry.client_user:
-        found["client_user"] = entry.client_user[:MAX_VALUE_CHARS]
+        dimensions["client_user"] = entry.client_user[:MAX_VALUE_CHARS]
     if tags:
         for tag in entry.tags:
             if name_of(tag) in tags:
-                found[f"{TAG}{name_of(tag)}"] = tag
-    return found
+                dimensions[f"{TAG}{name_of(tag)}"] = tag
+    return dimensions
 
 
 def account_day(entry: LedgerEntry) -> AccountDay:
@@ -65,11 +65,11 @@ def wanted_values(
     entries: Sequence[LedgerEntry], tags: Collection[str]
 ) -> dict[AccountDay, dict[str, set[str]]]:
     """By account and day, the values of each dimension."""
-    wanted: dict[AccountDay, dict[str, set[str]]] = {}
+    values: dict[AccountDay, dict[str, set[str]]] = {}
     for entry in entries:
         for name, value in dimensions_of(entry, tags).items():
-            wanted.setdefault(account_day(entry), {}).setdefault(name, set()).add(value)
-    return wanted
+            values.setdefault(account_day(entry), {}).setdefault(name, set()).add(value)
+    return values
 
 
 def day_sums(
@@ -85,28 +85,28 @@ def day_sums(
     tallies: dict[str, Tally] = {}
     for entry in entries:
         day = account_day(entry)
-        named = {"requested_model": entry.requested_model or ""}
+        fields = {"requested_model": entry.requested_model or ""}
         tagged: Dimensions = {}
         for name, value in dimensions_of(entry, tags).items():
-            kept = value if is_own(day, name, value) else OTHER
+            stored_value = value if is_own(day, name, value) else OTHER
             if name.startswith(TAG):
-                tagged[name.removeprefix(TAG)] = kept
+                tagged[name.removeprefix(TAG)] = stored_value
             else:
-                named[name] = kept
+                fields[name] = stored_value
         row = (
             entry.user_id,
             entry.key_id,
             entry.model or "",
             entry.provider or "",
-            named["requested_model"],
-            named.get("client_user", ""),
+            fields["requested_model"],
+            fields.get("client_user", ""),
             encode_tags(tagged).decode() if tagged else "",
             _hour_of(entry),
         )
         tally = tallies.get(day[1])
         if tally is None:
             tally = tallies[day[1]] = Tally(CELL_FIELDS)
-        for status, sums in _counted(entry):
+        for status, sums in _sums_by_status(entry):
             tally.add_row((*row, status), sums)
     return tallies
 
@@ -116,12 +116,12 @@ def _hour_of(entry: LedgerEntry) -> str:
     return hour.isoformat()[:CELL_TIME_CHARS]
 
 
-def _counted(entry: LedgerEntry) -> Iterator[tuple[str, Mapping[str, int]]]:
+def _sums_by_status(entry: LedgerEntry) -> Iterator[tuple[str, Mapping[str, int]]]:
     """By status. Late events add no call to their rollup: theirs was counted when it was abandoned.
     But the calls of a cell are those of its status, so one moves there from the abandoned.
     """
-    counted = "calls" if entry.kind == "call" else "corrections"
-    sums = {"cost_nusd": entry.cost_nusd, counted: 1}
+    counter = "calls" if entry.kind == "call" else "corrections"
+    sums = {"cost_nusd": entry.cost_nusd, counter: 1}
     if entry.kind == "late_event":
         sums["calls"] = 1
         yield "abandoned", {"calls": -1}

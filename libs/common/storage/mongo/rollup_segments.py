@@ -66,9 +66,9 @@ class RollupSegments(RollUps):
         Of two workers that fold the same, one finds nothing left to do.
         """
         for (day, lacking), left in (await self._sizes(today, LARGEST)).items():
-            while some := foldable(left, at):
-                await in_transaction(self._database, partial(self._fold, day, some, lacking))
-                left[:] = [each for each in left if each[1] not in some]
+            while ids := foldable(left, at):
+                await in_transaction(self._database, partial(self._fold, day, ids, lacking))
+                left[:] = [each for each in left if each[1] not in ids]
 
     async def _fold(self, day: str, ids: Sequence[str], lacking: bool, session: Session) -> None:
         """The ids are those of the segments' largest tables."""
@@ -86,21 +86,21 @@ class RollupSegments(RollUps):
         """
 
         async def work(session: Session) -> bool:
-            counted = await self._entries_of_accounts(at_once, session)
+            entries = await self._entries_of_accounts(at_once, session)
             largest: Document = {"$match": {"level": {"$in": [*LARGEST]}}}
             stages = [largest, {"$group": {"_id": None, **_ENTRIES}}]
             rows = await self.collection.aggregate(stages, session=session).to_list(1)
-            whole = counted == (int(rows[0]["entries"]) if rows else 0)
-            state = {"$set": {"whole": whole, "ledger_entries": counted}}
+            is_whole = entries == (int(rows[0]["entries"]) if rows else 0)
+            state = {"$set": {"whole": is_whole, "ledger_entries": entries}}
             await self.collection.update_one({"_id": STATE}, state, upsert=True, session=session)
-            return whole
+            return is_whole
 
         return await in_transaction(self._database, work)
 
     async def _entries_of_accounts(self, at_once: int, session: Session) -> int:
         """No command takes longer, however many accounts there are."""
-        entries, read, ids = 0, at_once, Document()
-        while read == at_once:
+        entries, number, ids = 0, at_once, Document()
+        while number == at_once:
             stages: list[Document] = [
                 {"$match": ids},
                 {"$sort": {"_id": ASCENDING}},
@@ -114,11 +114,11 @@ class RollupSegments(RollUps):
                     }
                 },
             ]
-            found = self._database["accounts"].aggregate(stages, session=session)
-            rows = await found.to_list(1)
+            cursor = self._database["accounts"].aggregate(stages, session=session)
+            rows = await cursor.to_list(1)
             if not rows:
                 break
-            entries, read = entries + int(rows[0]["entries"]), rows[0]["read"]
+            entries, number = entries + int(rows[0]["entries"]), rows[0]["read"]
             ids = {"_id": {"$gt": rows[0]["last"]}}
         return entries
 

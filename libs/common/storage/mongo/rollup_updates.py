@@ -33,12 +33,13 @@ class Rollup(msgspec.Struct, frozen=True):
 def rollups_of(table: SumTable, day: str) -> list[Rollup]:
     """In the order of their ids, which begin with the account."""
     columns = [table.field(name) for name in ROLLUP_FIELDS]
-    found: dict[tuple[str, ...], list[int]] = {}
+    groups: dict[tuple[str, ...], list[int]] = {}
     for row in range(table.rows):
-        of = tuple([column.values[column.numbers[row]] for column in columns])
-        found.setdefault(of, []).append(row)
+        key = tuple([column.values[column.numbers[row]] for column in columns])
+        groups.setdefault(key, []).append(row)
     rollups = [
-        _rollup(dict(zip(ROLLUP_FIELDS, of, strict=True)), day, rows) for of, rows in found.items()
+        _rollup(dict(zip(ROLLUP_FIELDS, key, strict=True)), day, rows)
+        for key, rows in groups.items()
     ]
     return sorted(rollups, key=lambda rollup: rollup.id)
 
@@ -60,7 +61,7 @@ def rollup_updates(
         UpdateOne(
             {"_id": rollup.id} | {name: rollup.fields[name] for name in by},
             {
-                "$inc": _added(rollup.rows, cells, sums),
+                "$inc": _increments(rollup.rows, cells, sums),
                 # An upsert takes the others from its condition.
                 "$setOnInsert": {n: value for n, value in rollup.fields.items() if n not in by},
             },
@@ -70,40 +71,40 @@ def rollup_updates(
     ]
 
 
-def _added(
+def _increments(
     rows: Iterable[int], cells: Sequence[str], sums: Mapping[str, Sequence[int]]
 ) -> dict[str, int]:
     """By path. `revision` counts entries, so that the newer of two sums is known."""
-    added = Counter(dict.fromkeys(_ALWAYS, 0))
+    increments = Counter(dict.fromkeys(_ALWAYS, 0))
     for row in rows:
         cell = cells[row]
         # Also one whose calls all turned out to be others'.
-        added[f"cells.{cell}.calls"] += 0
+        increments[f"cells.{cell}.calls"] += 0
         for name, numbers in sums.items():
             number = numbers[row]
             if number:
-                added[name] += number
-                added[f"cells.{cell}.{name}"] += number
+                increments[name] += number
+                increments[f"cells.{cell}.{name}"] += number
                 if name in _ENTRIES:
-                    added["revision"] += number
+                    increments["revision"] += number
                 if name == "calls":
-                    added[f"status.{cell.partition(' ')[2]}"] += number
-    return dict(added)
+                    increments[f"status.{cell.partition(' ')[2]}"] += number
+    return dict(increments)
 
 
-def _rollup(of: Mapping[str, str], day: str, rows: list[int]) -> Rollup:
+def _rollup(values: Mapping[str, str], day: str, rows: list[int]) -> Rollup:
     """A tag's value is the whole tag, by which entries are found, too."""
-    tags = _decode_tags(of[TAGS]) if of[TAGS] else {}
-    fields: Document = {"user_id": of["user_id"], "day": day}
-    fields |= {name: of[name] for name in ("key_id", "model", "provider", "requested_model")}
+    tags = _decode_tags(values[TAGS]) if values[TAGS] else {}
+    fields: Document = {"user_id": values["user_id"], "day": day}
+    fields |= {name: values[name] for name in ("key_id", "model", "provider", "requested_model")}
     dimensions = {f"{TAG}{name}": tag for name, tag in tags.items()}
-    if of["requested_model"] != of["model"]:
-        dimensions["requested_model"] = of["requested_model"]
-    if of["client_user"]:
-        fields["client_user"] = dimensions["client_user"] = of["client_user"]
+    if values["requested_model"] != values["model"]:
+        dimensions["requested_model"] = values["requested_model"]
+    if values["client_user"]:
+        fields["client_user"] = dimensions["client_user"] = values["client_user"]
     fields |= {f"{TAGS}.{name}": tag for name, tag in tags.items()} | {"v": CELLS_VERSION}
-    named = (of["user_id"], day, of["key_id"], of["model"], of["provider"])
-    return Rollup("|".join(named) + _suffix(dimensions), fields, rows)
+    id_parts = (values["user_id"], day, values["key_id"], values["model"], values["provider"])
+    return Rollup("|".join(id_parts) + _suffix(dimensions), fields, rows)
 
 
 def _suffix(dimensions: Mapping[str, str]) -> str:

@@ -25,10 +25,10 @@ def _id_of(day: AccountDay) -> str:
 
 def _addition(day: AccountDay, values: Mapping[str, list[str]]) -> UpdateOne:
     user_id, date = day
-    added = {f"values.{name}": {"$each": some} for name, some in values.items()}
+    additions = {f"values.{name}": {"$each": texts} for name, texts in values.items()}
     fields = {"user_id": user_id, "day": date}
     return UpdateOne(
-        {"_id": _id_of(day)}, {"$addToSet": added, "$setOnInsert": fields}, upsert=True
+        {"_id": _id_of(day)}, {"$addToSet": additions, "$setOnInsert": fields}, upsert=True
     )
 
 
@@ -49,17 +49,17 @@ class RollupValues:
         self._known: OrderedDict[AccountDay, _Values] = OrderedDict()
 
     async def admit(
-        self, wanted: Mapping[AccountDay, Mapping[str, set[str]]], session: Session
+        self, values_by_day: Mapping[AccountDay, Mapping[str, set[str]]], session: Session
     ) -> Callable[[AccountDay, str, str], bool]:
         """Adds what there is room for. Returns which values have sums of their own."""
-        unknown = [day for day, values in wanted.items() if self._asks(day, values)]
+        unknown = [day for day, values in values_by_day.items() if self._asks(day, values)]
         if unknown:
             await self._read(unknown, session)
-        added = {day: self._room(day, wanted[day]) for day in unknown}
+        added = {day: self._room(day, values_by_day[day]) for day in unknown}
         updates = [_addition(day, values) for day, values in added.items() if values]
         if updates:
             await self._collection.bulk_write(updates, session=session)
-        known = {day: self._known.get(day, {}) for day in wanted}
+        known = {day: self._known.get(day, {}) for day in values_by_day}
 
         def is_own(day: AccountDay, name: str, value: str) -> bool:
             return value in known[day].get(name, ()) or value in added.get(day, {}).get(name, ())
@@ -71,27 +71,27 @@ class RollupValues:
         """Whether a value may have been added since, or may be added now."""
         known = self._known.get(day, {})
         return any(
-            len(own := known.get(name, frozenset())) < self._max_values and not some <= own
-            for name, some in values.items()
+            len(own := known.get(name, frozenset())) < self._max_values and not texts <= own
+            for name, texts in values.items()
         )
 
     async def _read(self, days: list[AccountDay], session: Session) -> None:
-        found = {
+        stored = {
             row["_id"]: row["values"]
             for row in await find_by_ids(
                 self._collection, [_id_of(day) for day in days], session=session
             )
         }
         for day in days:
-            values: Document = found.get(_id_of(day), {})
+            values: Document = stored.get(_id_of(day), {})
             self._known[day] = {name: frozenset(own) for name, own in values.items()}
             self._known.move_to_end(day)
 
     def _room(self, day: AccountDay, values: Mapping[str, set[str]]) -> dict[str, list[str]]:
         known, added = self._known[day], {}
-        for name, some in values.items():
+        for name, texts in values.items():
             own = known.get(name, frozenset())
-            new = sorted(some - own)[: max(self._max_values - len(own), 0)]
+            new = sorted(texts - own)[: max(self._max_values - len(own), 0)]
             if new:
                 added[name] = new
         return added

@@ -53,7 +53,7 @@ _CELL_AT: Document = {
 _CELL_STATUS: Document = {"$substrCP": ["$cells.k", CELL_TIME_CHARS + 1, 32]}
 
 
-class _Asked(msgspec.Struct, frozen=True, kw_only=True):
+class _Query(msgspec.Struct, frozen=True, kw_only=True):
     """The dearest of all groups, or of these `groups`."""
 
     wanted: RollupFilter
@@ -75,114 +75,114 @@ class RollupReader:
         self._few_entries = few_entries
 
     async def sums(
-        self, wanted: RollupFilter, by: Sequence[Grouping], *, limit: int, brief: bool = False
+        self, filters: RollupFilter, by: Sequence[Grouping], *, limit: int, brief: bool = False
     ) -> list[Sums]:
         """One row per group, the dearest first; without fields to group by, one row or none.
 
         A `brief` row may have no statuses and tokens, most of the work. Raises TooManyGroups where
         the rollups lack too much, as after an outage of the roll-up alone.
         """
-        asked = _Asked(wanted=wanted, by=by, limit=limit, brief=brief)
-        found = await self._of_segments(asked)
-        return await self._grouped(asked) if found is None else found.rows
+        query = _Query(wanted=filters, by=by, limit=limit, brief=brief)
+        found = await self._of_segments(query)
+        return await self._grouped(query) if found is None else found.rows
 
     async def ranked(
         self,
-        wanted: RollupFilter,
+        filters: RollupFilter,
         by: Sequence[Grouping],
         *,
         limit: int,
         groups: Sequence[tuple[str, ...]] | None = None,
     ) -> RankedSums:
         """The dearest of all groups, or of these. Raises TooManyGroups, as `sums`."""
-        asked = _Asked(wanted=wanted, by=by, limit=limit, groups=groups)
-        found = await self._of_segments(asked)
+        query = _Query(wanted=filters, by=by, limit=limit, groups=groups)
+        found = await self._of_segments(query)
         if found is not None:
             return found
-        total = await self._grouped(_Asked(wanted=wanted, by=(), limit=1))
-        if groups is not None and len(by) == 1 and by[0] not in _UNSTORED and not wanted.among:
+        total = await self._grouped(_Query(wanted=filters, by=(), limit=1))
+        if groups is not None and len(by) == 1 and by[0] not in _UNSTORED and not filters.among:
             names = tuple([name for (name,) in groups])
-            wanted = msgspec.structs.replace(wanted, among=(by[0], names))
-            asked = msgspec.structs.replace(asked, wanted=wanted)
-        rows = await self._grouped(asked) if limit else []
+            filters = msgspec.structs.replace(filters, among=(by[0], names))
+            query = msgspec.structs.replace(query, wanted=filters)
+        rows = await self._grouped(query) if limit else []
         return RankedSums(rows=rows, total=total[0] if total else NOTHING)
 
-    async def _of_segments(self, asked: _Asked) -> RankedSums | None:
-        wanted, most = asked.wanted, self._few_entries
-        if wanted.user_id is not None and not most:
+    async def _of_segments(self, query: _Query) -> RankedSums | None:
+        filters, most = query.wanted, self._few_entries
+        if filters.user_id is not None and not most:
             return None
-        found = await segment_sums(self._database, wanted, asked.by, most_entries=most)
+        found = await segment_sums(self._database, filters, query.by, most_entries=most)
         if found is None:
             return None
-        return await asyncio.to_thread(found.ranked, asked.limit, asked.groups, asked.brief)
+        return await asyncio.to_thread(found.ranked, query.limit, query.groups, query.brief)
 
-    async def _grouped(self, asked: _Asked) -> list[Sums]:
+    async def _grouped(self, query: _Query) -> list[Sums]:
         """From the rollups, by MongoDB, and from what these lack, in one snapshot."""
 
         async def work(session: Session) -> list[Sums]:
-            found = await unrolled_sums(self._database, asked.wanted, asked.by, session)
-            number = len(found.tally)
+            unrolled = await unrolled_sums(self._database, query.wanted, query.by, session)
+            number = len(unrolled.tally)
             if not number:
-                return await self._of_rollups(asked, session)
-            lacking = found.ranked(number, asked.groups, asked.brief).rows
+                return await self._of_rollups(query, session)
+            lacking = unrolled.ranked(number, query.groups, query.brief).rows
             # Of the dearest, so many may be others than those of the rollups alone.
-            more = msgspec.structs.replace(asked, limit=asked.limit + number)
-            rows = await self._of_rollups(more, session)
-            if len(rows) == more.limit:
+            wider = msgspec.structs.replace(query, limit=query.limit + number)
+            rows = await self._of_rollups(wider, session)
+            if len(rows) == wider.limit:
                 names = [row.group for row in lacking]
                 for start in range(0, len(names), _NAMED_AT_ONCE):
-                    some = names[start : start + _NAMED_AT_ONCE]
-                    same = msgspec.structs.replace(asked, limit=len(some), groups=some)
-                    rows += await self._of_rollups(same, session)
-            kept = {row.group: row for row in rows}
+                    chunk = names[start : start + _NAMED_AT_ONCE]
+                    chunk_query = msgspec.structs.replace(query, limit=len(chunk), groups=chunk)
+                    rows += await self._of_rollups(chunk_query, session)
+            sums = {row.group: row for row in rows}
             for row in lacking:
-                kept[row.group] = added(kept.get(row.group), row)
-            return sorted(kept.values(), key=lambda row: (-row.cost_nusd, row.group))[: asked.limit]
+                sums[row.group] = added(sums.get(row.group), row)
+            return sorted(sums.values(), key=lambda row: (-row.cost_nusd, row.group))[: query.limit]
 
         return await in_transaction(self._database, work)
 
-    async def _of_rollups(self, asked: _Asked, session: Session) -> list[Sums]:
-        wanted, by = asked.wanted, asked.by
-        group = _group(wanted, by) if asked.brief else _group(wanted, by) | _details(wanted, by)
-        pipeline = [*_rows(wanted, by), {"$group": group}]
-        if asked.groups is not None and by:
-            ids = [dict(zip(map(_name, by), group, strict=True)) for group in asked.groups]
+    async def _of_rollups(self, query: _Query, session: Session) -> list[Sums]:
+        filters, by = query.wanted, query.by
+        group = _group(filters, by) if query.brief else _group(filters, by) | _details(filters, by)
+        pipeline = [*_rows(filters, by), {"$group": group}]
+        if query.groups is not None and by:
+            ids = [dict(zip(map(_name, by), group, strict=True)) for group in query.groups]
             pipeline.append({"$match": {"_id": {"$in": ids}}})
-        pipeline += [{"$sort": {"cost_nusd": -1, "_id": 1}}, {"$limit": asked.limit}]
-        found = self._rollups.aggregate(pipeline, allowDiskUse=True, session=session)
-        return [_sums(row, by) for row in await found.to_list(asked.limit)]
+        pipeline += [{"$sort": {"cost_nusd": -1, "_id": 1}}, {"$limit": query.limit}]
+        cursor = self._rollups.aggregate(pipeline, allowDiskUse=True, session=session)
+        return [_sums(row, by) for row in await cursor.to_list(query.limit)]
 
     async def has_model(self, model: str) -> bool:
         """Whether a call was ever routed to it."""
-        ever = RollupFilter(since=date.min, until=date.max, model=model)
-        return bool(await self.sums(ever, (), limit=1, brief=True))
+        filters = RollupFilter(since=date.min, until=date.max, model=model)
+        return bool(await self.sums(filters, (), limit=1, brief=True))
 
 
-def _by_cell(wanted: RollupFilter, by: Iterable[Grouping]) -> bool:
-    return wanted.zone is not None or wanted.status is not None or not _IN_CELLS.isdisjoint(by)
+def _by_cell(filters: RollupFilter, by: Iterable[Grouping]) -> bool:
+    return filters.zone is not None or filters.status is not None or not _IN_CELLS.isdisjoint(by)
 
 
-def _rows(wanted: RollupFilter, by: Sequence[Grouping]) -> list[Document]:
+def _rows(filters: RollupFilter, by: Sequence[Grouping]) -> list[Document]:
     """The documents, or where they do not tell enough their cells."""
-    stages: list[Document] = [{"$match": wanted.query()}]
-    if _by_cell(wanted, by):
-        kept = {stored_name(name).partition(".")[0]: 1 for name in by if name not in _IN_CELLS}
+    stages: list[Document] = [{"$match": filters.query()}]
+    if _by_cell(filters, by):
+        fields = {stored_name(name).partition(".")[0]: 1 for name in by if name not in _IN_CELLS}
         stages += [
-            {"$project": {"day": 1, **kept, "cells": _CELLS}},
+            {"$project": {"day": 1, **fields, "cells": _CELLS}},
             {"$unwind": "$cells"},
-            {"$match": _cells(wanted)},
+            {"$match": _cells(filters)},
         ]
     return stages
 
 
-def _group(wanted: RollupFilter, by: Sequence[Grouping]) -> Document:
-    root = _root(wanted, by)
-    group: Document = {"_id": {_name(name): _value(name, wanted.zone) for name in by} or None}
+def _group(filters: RollupFilter, by: Sequence[Grouping]) -> Document:
+    root = _root(filters, by)
+    group: Document = {"_id": {_name(name): _value(name, filters.zone) for name in by} or None}
     return group | {name: {"$sum": f"{root}{name}"} for name in _COUNTED}
 
 
-def _details(wanted: RollupFilter, by: Sequence[Grouping]) -> Document:
-    by_cell, root = _by_cell(wanted, by), _root(wanted, by)
+def _details(filters: RollupFilter, by: Sequence[Grouping]) -> Document:
+    by_cell, root = _by_cell(filters, by), _root(filters, by)
     sums: Document = {}
     for name in TokenCounts.__struct_fields__:
         sums[f"tokens_{name}"] = {"$sum": f"{root}tokens.{name}"}
@@ -192,8 +192,8 @@ def _details(wanted: RollupFilter, by: Sequence[Grouping]) -> Document:
     return sums
 
 
-def _root(wanted: RollupFilter, by: Sequence[Grouping]) -> str:
-    return "$cells.v." if _by_cell(wanted, by) else "$"
+def _root(filters: RollupFilter, by: Sequence[Grouping]) -> str:
+    return "$cells.v." if _by_cell(filters, by) else "$"
 
 
 def _value(field: Grouping, zone: str | None) -> Any:
@@ -221,16 +221,16 @@ def _name(field: Grouping) -> str:
     return field.replace(":", "_")
 
 
-def _cells(wanted: RollupFilter) -> Document:
+def _cells(filters: RollupFilter) -> Document:
     """Which cells of the documents are wanted."""
     query: Document = {}
-    times = wanted.times()
+    times = filters.times()
     if times is not None:
-        days = {"$gte": wanted.since.isoformat(), "$lt": wanted.until.isoformat()}
+        days = {"$gte": filters.since.isoformat(), "$lt": filters.until.isoformat()}
         bounds = dict(zip(("$gte", "$lt"), times, strict=True))
         query["$or"] = [{"cells.k": bounds}, {"cells.k": "", "day": days}]
-    if wanted.status is not None:
-        query["$expr"] = {"$eq": [_CELL_STATUS, wanted.status]}
+    if filters.status is not None:
+        query["$expr"] = {"$eq": [_CELL_STATUS, filters.status]}
     return query
 
 

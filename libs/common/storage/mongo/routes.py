@@ -25,9 +25,9 @@ class RouteStore(RevisedStore[Route]):
         cursor = self._collection.find(query).sort("_id", ASCENDING).limit(limit)
         return [from_document(document, Route) for document in await cursor.to_list(limit)]
 
-    async def slice(self, wanted: Slice, *, keep: Callable[[Route], bool]) -> Rows[Route]:
+    async def slice(self, part: Slice, *, keep: Callable[[Route], bool]) -> Rows[Route]:
         """In the order of `_id`."""
-        return await read_slice(self._collection, {}, wanted, Route, keep=keep)
+        return await read_slice(self._collection, {}, part, Route, keep=keep)
 
     async def delete(self, model: str, *, revision: str | None = None) -> bool:
         """Returns False if the name is unknown, or without the `revision`."""

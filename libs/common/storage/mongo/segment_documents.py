@@ -109,9 +109,9 @@ def folded(day: str, parts: Iterable[SumTable], at_ms: int) -> list[Document]:
     sources = {"hours": cells, "accounts": rows, USERS: rows, TOTALS: rows}
     smaller = {level: summed_tables(LEVELS[level], table) for level, table in sources.items()}
     documents = _documents(day, {CELLS: cells, ROWS: rows} | smaller, at_ms)
-    asked = list(rows.field("requested_model").values)
-    if len(asked) <= _MAX_ASKED:
-        next(each for each in documents if each["level"] == "hours")[ASKED] = asked
+    requested_models = list(rows.field("requested_model").values)
+    if len(requested_models) <= _MAX_ASKED:
+        next(each for each in documents if each["level"] == "hours")[ASKED] = requested_models
     return documents
 
 

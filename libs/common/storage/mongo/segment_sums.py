@@ -69,9 +69,9 @@ class SegmentSums:
     ) -> RankedSums:
         """The dearest of all groups, or of these."""
         among = None if groups is None else frozenset(groups)
-        found = self.tally.dearest(limit, among, brief=brief)
-        rows = [_sums(group, sums) for group, sums in found.groups]
-        return RankedSums(rows=rows, total=_sums((), found.total))
+        dearest = self.tally.dearest(limit, among, brief=brief)
+        rows = [_sums(group, sums) for group, sums in dearest.groups]
+        return RankedSums(rows=rows, total=_sums((), dearest.total))
 
 
 def _sums(group: tuple[str, ...], sums: Mapping[str, int]) -> Sums:
@@ -80,12 +80,12 @@ def _sums(group: tuple[str, ...], sums: Mapping[str, int]) -> Sums:
         cost_nusd=sums.get("cost_nusd", 0),
         calls=sums.get("calls", 0),
         corrections=sums.get("corrections", 0),
-        statuses=_named(sums, OF_STATUS),
-        tokens=_named(sums, _TOKENS),
+        statuses=_with_prefix(sums, OF_STATUS),
+        tokens=_with_prefix(sums, _TOKENS),
     )
 
 
-class _Read(msgspec.Struct, frozen=True, kw_only=True):
+class _Scan(msgspec.Struct, frozen=True, kw_only=True):
     """Days, by their names, and the level of their segments. `timed`: it is asked by hours."""
 
     days: Document
@@ -94,7 +94,7 @@ class _Read(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def segment_sums(
-    database: Database, wanted: RollupFilter, by: Sequence[Grouping], *, most_entries: int
+    database: Database, filters: RollupFilter, by: Sequence[Grouping], *, most_entries: int
 ) -> SegmentSums | None:
     """Of one snapshot. None where the segments are not whole, or the groups too many.
 
@@ -106,13 +106,13 @@ async def segment_sums(
         state = await collection.find_one({"_id": STATE}, session=session)
         if state is None or not state["whole"]:
             return None
-        if wanted.user_id is not None and state["ledger_entries"] > most_entries:
+        if filters.user_id is not None and state["ledger_entries"] > most_entries:
             return None
         sums = SegmentSums(by)
-        for read in _reads(wanted, by):
-            whole = read.level != USERS or await _has_users(collection, read.days, session)
-            for level in (read.level if whole else ROWS, *WHOLE):
-                await _add_level(collection, sums.tally, wanted, by, read, level, session)
+        for scan in _scans(filters, by):
+            is_complete = scan.level != USERS or await _has_users(collection, scan.days, session)
+            for level in (scan.level if is_complete else ROWS, *WHOLE):
+                await _add_level(collection, sums.tally, filters, by, scan, level, session)
         return sums
 
     try:
@@ -122,45 +122,48 @@ async def segment_sums(
 
 
 async def unrolled_sums(
-    database: Database, wanted: RollupFilter, by: Sequence[Grouping], session: Session
+    database: Database, filters: RollupFilter, by: Sequence[Grouping], session: Session
 ) -> SegmentSums:
     """What the rollups lack. Raises TooManyGroups."""
     sums = SegmentSums(by, most=_MAX_UNROLLED_GROUPS)
-    read = _Read(days=wanted.query()["day"], level=UNROLLED, timed=wanted.zone is not None)
-    await _add_level(database["rollup_segments"], sums.tally, wanted, by, read, UNROLLED, session)
+    scan = _Scan(days=filters.query()["day"], level=UNROLLED, timed=filters.zone is not None)
+    await _add_level(database["rollup_segments"], sums.tally, filters, by, scan, UNROLLED, session)
     return sums
 
 
 async def _add_level(
     collection: Collection,
     tally: Tally,
-    wanted: RollupFilter,
+    filters: RollupFilter,
     by: Sequence[Grouping],
-    read: _Read,
+    scan: _Scan,
     level: str,
     session: Session,
 ) -> None:
-    add = partial(_add, tally, wanted, by, read)
-    found = collection.find({"level": level, "day": read.days}, session=session)
-    while documents := await found.to_list(_READ_AT_ONCE):
+    add = partial(_add, tally, filters, by, scan)
+    cursor = collection.find({"level": level, "day": scan.days}, session=session)
+    while documents := await cursor.to_list(_READ_AT_ONCE):
         # Other requests are answered meanwhile.
         await asyncio.to_thread(add, documents)
 
 
-def _reads(wanted: RollupFilter, by: Sequence[Grouping]) -> Iterator[_Read]:
-    days = wanted.query()["day"]
+def _scans(filters: RollupFilter, by: Sequence[Grouping]) -> Iterator[_Scan]:
+    days = filters.query()["day"]
     by_hour = HOUR in by
-    if wanted.zone is None:
-        yield _Read(days=days, level=_level(wanted, by, by_hour), timed=False)
+    if filters.zone is None:
+        yield _Scan(days=days, level=_level(filters, by, by_hour), timed=False)
         return
-    first, last = (wanted.since + ZONES_APART).isoformat(), (wanted.until - ZONES_APART).isoformat()
-    timed = _level(wanted, by, True)
+    first, last = (
+        (filters.since + ZONES_APART).isoformat(),
+        (filters.until - ZONES_APART).isoformat(),
+    )
+    timed = _level(filters, by, True)
     if not _TIMES.isdisjoint(by) or first >= last:
-        yield _Read(days=days, level=timed, timed=True)
+        yield _Scan(days=days, level=timed, timed=True)
         return
-    yield _Read(days=days | {"$lt": first}, level=timed, timed=True)
-    yield _Read(days={"$gte": first, "$lt": last}, level=_level(wanted, by, False), timed=False)
-    yield _Read(days=days | {"$gte": last}, level=timed, timed=True)
+    yield _Scan(days=days | {"$lt": first}, level=timed, timed=True)
+    yield _Scan(days={"$gte": first, "$lt": last}, level=_level(filters, by, False), timed=False)
+    yield _Scan(days=days | {"$gte": last}, level=timed, timed=True)
 
 
 async def _has_users(collection: Collection, days: Document, session: Session) -> bool:
@@ -169,19 +172,19 @@ async def _has_users(collection: Collection, days: Document, session: Session) -
     """
     segments = []
     for level in (TOTALS, USERS):
-        found = collection.find({"level": level, "day": days}, {"_id": 1}, session=session)
-        tables = await found.to_list(None)
+        cursor = collection.find({"level": level, "day": days}, {"_id": 1}, session=session)
+        tables = await cursor.to_list(None)
         segments.append({table["_id"].partition("|")[0] for table in tables})
     return segments[0] == segments[1]
 
 
-def _level(wanted: RollupFilter, by: Sequence[Grouping], timed: bool) -> str:
+def _level(filters: RollupFilter, by: Sequence[Grouping], timed: bool) -> str:
     """The first that has all fields which are asked for."""
-    asked = {*by} | ({wanted.among[0]} if wanted.among else set())
-    needed = {_field_of(name) for name in asked - {"day", "month"}}
-    needed |= {name for name in _EQUAL if getattr(wanted, name) is not None}
-    needed |= {"model", "provider"} if wanted.model is not None else set()
-    needed |= {TAGS} if wanted.tag is not None else set()
+    names = {*by} | ({filters.among[0]} if filters.among else set())
+    needed = {_field_of(name) for name in names - {"day", "month"}}
+    needed |= {name for name in _EQUAL if getattr(filters, name) is not None}
+    needed |= {"model", "provider"} if filters.model is not None else set()
+    needed |= {TAGS} if filters.tag is not None else set()
     needed |= {HOUR} if timed else set()
     return next(level for level, fields in LEVELS.items() if needed <= {*fields})
 
@@ -196,34 +199,34 @@ def _field_of(name: Grouping) -> str:
 
 def _add(
     tally: Tally,
-    wanted: RollupFilter,
+    filters: RollupFilter,
     by: Sequence[Grouping],
-    read: _Read,
+    scan: _Scan,
     documents: Iterable[Document],
 ) -> None:
     for document in documents:
         table, day = table_of(document), document["day"]
-        rows = _rows(table, wanted, day if read.timed else None)
+        rows = _rows(table, filters, day if scan.timed else None)
         if rows is None or rows:
-            fields = {name: _values(table, name, day, wanted.zone) for name in by}
+            fields = {name: _values(table, name, day, filters.zone) for name in by}
             tally.add(table, rows=rows, fields=fields)
 
 
 def _values(table: SumTable, name: Grouping, day: str, zone: str | None) -> FieldColumn:
     """Of each row, as a group has it."""
     if name not in _TIMES:
-        return _stored(table, name)
+        return _stored_column(table, name)
     if name == HOUR or zone is not None:
         hours = table.field(HOUR)
-        own = {"hour": "", "day": day, "month": day[:7]}[name]
+        default = {"hour": "", "day": day, "month": day[:7]}[name]
         clock = zone_of(zone or "UTC")
         return FieldColumn(
-            [_at(hour, clock, name) if hour else own for hour in hours.values], hours.numbers
+            [_at(hour, clock, name) if hour else default for hour in hours.values], hours.numbers
         )
     return FieldColumn([day if name == "day" else day[:7]], bytes(table.rows))
 
 
-def _stored(table: SumTable, name: Grouping) -> FieldColumn:
+def _stored_column(table: SumTable, name: Grouping) -> FieldColumn:
     if not name.startswith(TAG):
         return table.field(_field_of(name))
     tags, tag = table.field(TAGS), name.removeprefix(TAG)
@@ -242,24 +245,24 @@ def _at(hour: str, zone: tzinfo, name: Grouping) -> str:
             return f"{local:%Y-%m-%d}"
 
 
-def _rows(table: SumTable, wanted: RollupFilter, day: str | None) -> Sequence[int] | None:
+def _rows(table: SumTable, filters: RollupFilter, day: str | None) -> Sequence[int] | None:
     """The numbers of those that are wanted; None: all. `day` where it is told by hours."""
     rows: Sequence[int] | None = None
     for name in _EQUAL:
-        value = getattr(wanted, name)
+        value = getattr(filters, name)
         # What one account has is little: whatever else is asked of it is asked of that.
         if value is not None and rows != []:
             rows = rows_with(table.field(name), {value}, rows)
-    if wanted.tag is not None:
-        rows = rows_with(_stored(table, f"{TAG}{wanted.tag[0]}"), {wanted.tag[1]}, rows)
-    if wanted.among is not None:
-        rows = rows_with(_stored(table, wanted.among[0]), {*wanted.among[1]}, rows)
-    if wanted.model is not None:
-        rows = rows_of_model(table, wanted.model, rows)
-    times = wanted.times()
+    if filters.tag is not None:
+        rows = rows_with(_stored_column(table, f"{TAG}{filters.tag[0]}"), {filters.tag[1]}, rows)
+    if filters.among is not None:
+        rows = rows_with(_stored_column(table, filters.among[0]), {*filters.among[1]}, rows)
+    if filters.model is not None:
+        rows = rows_of_model(table, filters.model, rows)
+    times = filters.times()
     if day is not None and times is not None:
         hours = table.field(HOUR)
-        is_own = wanted.since.isoformat() <= day < wanted.until.isoformat()
+        is_own = filters.since.isoformat() <= day < filters.until.isoformat()
         chosen = {
             hour for hour in hours.values if (times[0] <= hour < times[1] if hour else is_own)
         }
@@ -267,7 +270,7 @@ def _rows(table: SumTable, wanted: RollupFilter, day: str | None) -> Sequence[in
     return rows
 
 
-def _named(sums: Mapping[str, int], prefix: str) -> dict[Any, int]:
+def _with_prefix(sums: Mapping[str, int], prefix: str) -> dict[Any, int]:
     """Those whose name begins so, by the rest of it, without zeros."""
     return {
         name.removeprefix(prefix): n for name, n in sums.items() if n and name.startswith(prefix)

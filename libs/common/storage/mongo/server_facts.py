@@ -30,8 +30,8 @@ async def read_mongo_facts(database: Database) -> MongoFacts:
     began = perf_counter()
     hello = await database.command("hello")
     round_trip_s = perf_counter() - began
-    status = await _asked(database, {"connectionStatus": 1, "showPrivileges": True})
-    build = await _asked(database, {"buildInfo": 1})
+    status = await _run_command(database, {"connectionStatus": 1, "showPrivileges": True})
+    build = await _run_command(database, {"buildInfo": 1})
     auth = status.get("authInfo", {})
     privileges = auth.get("authenticatedUserPrivileges")
     rights = None if privileges is None else _rights(privileges, database.name)
@@ -56,7 +56,7 @@ def _in_utc(at: datetime | None) -> datetime | None:
     return None if at is None else at.replace(tzinfo=UTC)
 
 
-async def _asked(database: Database, command: dict[str, Any]) -> dict[str, Any]:
+async def _run_command(database: Database, command: dict[str, Any]) -> dict[str, Any]:
     try:
         return dict(await database.command(command))
     except PyMongoError:
@@ -64,9 +64,9 @@ async def _asked(database: Database, command: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rights(privileges: list[dict[str, Any]], database: str) -> frozenset[str]:
-    found = set()
+    collections = set()
     for privilege in privileges:
         resource = privilege.get("resource", {})
         if resource.get("db") in (database, "") and "update" in privilege.get("actions", ()):
-            found.add(resource.get("collection") or "*")
-    return frozenset(found)
+            collections.add(resource.get("collection") or "*")
+    return frozenset(collections)

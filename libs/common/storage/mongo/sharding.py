@@ -59,8 +59,8 @@ async def read_zones(database: Database) -> Zones:
     """As `shard_collections` set them; one zone where it never ran, and beside a cluster."""
     if not await is_router(database):
         return ONE_ZONE
-    kept = await database["zones"].find_one({"_id": "zones"})
-    return Zones(() if kept is None else kept["bounds"])
+    document = await database["zones"].find_one({"_id": "zones"})
+    return Zones(() if document is None else document["bounds"])
 
 
 async def shard_collections(database: Database) -> int:
@@ -76,16 +76,16 @@ async def shard_collections(database: Database) -> int:
         raise MongoUnsuitable(NO_CLUSTER)
     shards = sorted(each["_id"] for each in (await admin.command("listShards"))["shards"])
     bounds = await _even_bounds(database, len(shards))
-    wanted = zone_ranges(database.name, bounds)
+    ranges = zone_ranges(database.name, bounds)
     names = {"$in": [f"{database.name}.{name}" for name in SHARD_KEYS]}
     tags = await database.client["config"]["tags"].find({"ns": names}).to_list(None)
-    there = [{name: tag[name] for name in ("ns", "min", "max", "tag")} for tag in tags]
-    stale = [_ranged(tag | {"tag": None}) for tag in there if tag not in wanted]
-    for command in (*shard_commands(database.name, shards), *stale, *map(_ranged, wanted)):
+    existing = [{name: tag[name] for name in ("ns", "min", "max", "tag")} for tag in tags]
+    stale = [_range_command(tag | {"tag": None}) for tag in existing if tag not in ranges]
+    for command in (*shard_commands(database.name, shards), *stale, *map(_range_command, ranges)):
         log.info("sharding.commanded", command=next(iter(command)), of=next(iter(command.values())))
         await admin.command(command)
     await database["zones"].update_one({"_id": "zones"}, {"$set": {"bounds": bounds}}, upsert=True)
-    return len(wanted) // len(SHARD_KEYS)
+    return len(ranges) // len(SHARD_KEYS)
 
 
 def shard_commands(database: str, shards: Sequence[str]) -> list[Document]:
@@ -115,9 +115,9 @@ def zone_ranges(database: str, bounds: Sequence[str]) -> list[Document]:
     ]
 
 
-def _ranged(tag: Document) -> Document:
-    of = {"min": tag["min"], "max": tag["max"], "zone": tag["tag"]}
-    return {"updateZoneKeyRange": tag["ns"]} | of
+def _range_command(tag: Document) -> Document:
+    zone_range = {"min": tag["min"], "max": tag["max"], "zone": tag["tag"]}
+    return {"updateZoneKeyRange": tag["ns"]} | zone_range
 
 
 def _name(zone: int) -> str:
@@ -138,6 +138,6 @@ async def _even_bounds(database: Database, zones: int) -> list[str]:
         return []
     bounds: list[str] = []
     for n in range(1, zones):
-        found = accounts.find({}, {"_id": 1}).sort("_id", ASCENDING).skip(number * n // zones)
-        bounds += [document["_id"] for document in await found.limit(1).to_list(1)]
+        cursor = accounts.find({}, {"_id": 1}).sort("_id", ASCENDING).skip(number * n // zones)
+        bounds += [document["_id"] for document in await cursor.limit(1).to_list(1)]
     return bounds

@@ -69,12 +69,12 @@ class Slice(msgspec.Struct, frozen=True, kw_only=True):
         """Conditions of the queries that find the rows, in their order."""
         if self.start is None:
             return [{}]
-        beyond = "$lt" if self.descending else "$gt"
-        ids = {f"{beyond}e" if self.inclusive else beyond: self.start.row_id}
+        operator = "$lt" if self.descending else "$gt"
+        ids = {f"{operator}e" if self.inclusive else operator: self.start.row_id}
         if self.field == "_id":
             return [{"_id": ids}]
         value = self.start.value
-        return [{self.field: value, "_id": ids}, {self.field: {beyond: value}}]
+        return [{self.field: value, "_id": ids}, {self.field: {operator: value}}]
 
     @property
     def ids(self) -> Document:
@@ -99,7 +99,7 @@ class Rows(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 async def read_slice(
     collection: Collection,
     query: Document,
-    wanted: Slice,
+    part: Slice,
     struct_type: type[S],
     *,
     keep: Callable[[S], bool] | None = None,
@@ -113,65 +113,65 @@ async def read_slice(
     """
     rows: list[S] = []
     first = last = None
-    part, left, size = wanted, most, most if keeps_few else wanted.limit + 1
+    rest, left, size = part, most, most if keeps_few else part.limit + 1
     while True:
-        documents = await _chunk(collection, query, part, min(size, left), projection)
+        documents = await _chunk(collection, query, rest, min(size, left), projection)
         for document in documents:
             row = from_document(document, struct_type)
             if keep is None or keep(row):
-                if len(rows) == wanted.limit:
+                if len(rows) == part.limit:
                     return Rows(rows=rows, first=first, rest=last)
                 rows.append(row)
-                last = _place(document, wanted.field)
+                last = _place(document, part.field)
                 first = first or last
         if len(documents) < min(size, left):
             return Rows(rows=rows, first=first, rest=None)
-        place = _place(documents[-1], wanted.field)
+        place = _place(documents[-1], part.field)
         left -= len(documents)
         if left == 0:
             return Rows(rows=rows, first=first, rest=place)
-        part = msgspec.structs.replace(part, start=place, inclusive=False)
+        rest = msgspec.structs.replace(rest, start=place, inclusive=False)
         # Where most is left out, few queries beat small ones.
-        size = _BATCH if 2 * len(rows) < most - left else wanted.limit + 1
+        size = _BATCH if 2 * len(rows) < most - left else part.limit + 1
 
 
 async def _chunk(
     collection: Collection, query: Document, part: Slice, size: int, projection: Document | None
 ) -> list[Document]:
-    found: list[Document] = []
+    documents: list[Document] = []
     for stretch in part.stretches():
-        if len(found) < size:
+        if len(documents) < size:
             order = part.order(same_value=isinstance(stretch.get(part.field), str | datetime))
             cursor = collection.find(both_conditions(query, stretch), projection).sort(order)
-            found += await cursor.limit(size - len(found)).to_list(size - len(found))
-    return found
+            documents += await cursor.limit(size - len(documents)).to_list(size - len(documents))
+    return documents
 
 
-def sliced(rows: Iterable[T], wanted: Slice, place_of: Callable[[T], RowPlace]) -> Rows[T]:
+def sliced(rows: Iterable[T], part: Slice, place_of: Callable[[T], RowPlace]) -> Rows[T]:
     """The same of rows in memory."""
-    found = [(place_of(row), row) for row in rows]
-    found = [pair for pair in found if wanted.covers(pair[0])]
-    found.sort(key=lambda pair: pair[0].order, reverse=wanted.descending)
-    shown = found[: wanted.limit]
-    more = len(found) > len(shown)
+    pairs = [(place_of(row), row) for row in rows]
+    pairs = [pair for pair in pairs if part.covers(pair[0])]
+    pairs.sort(key=lambda pair: pair[0].order, reverse=part.descending)
+    page = pairs[: part.limit]
+    has_more = len(pairs) > len(page)
     return Rows(
-        rows=[row for _, row in shown],
-        first=shown[0][0] if shown else None,
-        rest=shown[-1][0] if more else None,
+        rows=[row for _, row in page],
+        first=page[0][0] if page else None,
+        rest=page[-1][0] if has_more else None,
     )
 
 
 def both_conditions(query: Document, stretch: Document) -> Document:
     """Both conditions, of one field as well."""
-    both = {**query, **stretch}
+    merged = {**query, **stretch}
     for field in query.keys() & stretch.keys():
-        wanted = stretch[field]
+        term = stretch[field]
         bounds = {**query[field]}
-        for name, value in (wanted if isinstance(wanted, dict) else {"$eq": wanted}).items():
+        for name, value in (term if isinstance(term, dict) else {"$eq": term}).items():
             tighter = min if name.startswith("$lt") else max
             bounds[name] = tighter(bounds.get(name, value), value)
-        both[field] = bounds
-    return both
+        merged[field] = bounds
+    return merged
 
 
 def _place(document: Document, field: str) -> RowPlace:

@@ -148,9 +148,9 @@ class Tally:
 
         Raises TooManyGroups.
         """
-        given = fields or {}
-        chosen = [given.get(name) or table.field(name) for name in self._fields]
-        added = _Added(table, rows, self._places(chosen, table.rows, rows))
+        overrides = fields or {}
+        columns = [overrides.get(name) or table.field(name) for name in self._fields]
+        added = _Added(table, rows, self._places(columns, table.rows, rows))
         self._add(_COST, added.places, _at(table.sum(_COST), rows))
         self._waiting.append(added)
         self._waiting_rows += len(added.places)
@@ -159,8 +159,8 @@ class Tally:
 
     def add_row(self, group: Sequence[str], sums: Mapping[str, int]) -> None:
         key = 0
-        for own, value in zip(self._values, group, strict=True):
-            key = key << _BITS | own[value]
+        for values, value in zip(self._values, group, strict=True):
+            key = key << _BITS | values[value]
         place = self._groups[key]
         for name, number in sums.items():
             self._sum(name)[place] += number
@@ -187,12 +187,12 @@ class Tally:
             if among is None or group in among
         )
         found = [(group, place) for _, group, place in nsmallest(limit, ranked)]
-        wanted = None
+        mask = None
         if len(found) < len(costs):
-            wanted = bytearray(len(costs))
+            mask = bytearray(len(costs))
             for _, place in found:
-                wanted[place] = 1
-        total = self._add_details(wanted, brief=brief)
+                mask[place] = 1
+        total = self._add_details(mask, brief=brief)
         rows = [(group, {name: self._sum(name)[p] for name in self._sums}) for group, p in found]
         return Dearest(rows, total)
 
@@ -206,25 +206,25 @@ class Tally:
             if any(values)
         }
         sums = {name: _packed(self._sum(name), _SIGNED) for name in sorted(self._sums)}
-        kept = {name: numbers for name, numbers in sums.items() if numbers.code != _ZEROS}
-        return SumTable(_Packed(len(groups), fields, kept))
+        nonzero = {name: numbers for name, numbers in sums.items() if numbers.code != _ZEROS}
+        return SumTable(_Packed(len(groups), fields, nonzero))
 
     def _named_groups(self, groups: Mapping[int, int]) -> Iterator[tuple[tuple[str, ...], int]]:
-        names = [list(own) for own in self._values]
+        names = [list(values) for values in self._values]
         shifts = range((len(names) - 1) * _BITS, -1, -_BITS)
         for key, place in groups.items():
             numbers = ((key >> shift) & _NUMBER for shift in shifts)
-            yield tuple([own[n] for own, n in zip(names, numbers, strict=True)]), place
+            yield tuple([values[n] for values, n in zip(names, numbers, strict=True)]), place
 
     def _places(
         self, fields: Sequence[FieldColumn], size: int, rows: Sequence[int] | None
     ) -> list[int]:
         """Of the rows of a table of that size."""
         keys: Iterable[int] = repeat(0, size if rows is None else len(rows))
-        for own, field in zip(self._values, fields, strict=True):
+        for values, field in zip(self._values, fields, strict=True):
             column = _at(field.numbers, rows)
-            numbers = _numbered(own, field.values, None if rows is None else set(column))
-            if own is self._values[0]:
+            numbers = _numbered(values, field.values, None if rows is None else set(column))
+            if values is self._values[0]:
                 keys = map(numbers.__getitem__, column)
             else:
                 keys = [k << _BITS | numbers[n] for k, n in zip(keys, column, strict=True)]
@@ -249,26 +249,26 @@ class Tally:
         elif sums:
             sums[0] += sum(numbers)
 
-    def _add_details(self, wanted: bytearray | None, *, brief: bool = False) -> Counter[str]:
+    def _add_details(self, mask: bytearray | None, *, brief: bool = False) -> Counter[str]:
         """Of the groups at the places that are wanted, or of all, what waits.
 
         Returns the sums of all groups.
         """
         total = Counter({name: sum(numbers) for name, numbers in self._sums.items()})
         for added in self._waiting:
-            table, places, also = added.table, added.places, None
-            if wanted is not None:
-                also = [n for n, place in enumerate(places) if wanted[place]]
-                places = [places[n] for n in also]
+            table, places, subset = added.table, added.places, None
+            if mask is not None:
+                subset = [n for n, place in enumerate(places) if mask[place]]
+                places = [places[n] for n in subset]
             for name in sorted((table.sum_names & COUNTED if brief else table.sum_names) - {_COST}):
                 numbers = _at(table.sum(name), added.rows)
-                if also is not None:
+                if subset is not None:
                     total[name] += sum(numbers)
-                self._add(name, places, _at(numbers, also))
+                self._add(name, places, _at(numbers, subset))
             if self._statuses and not brief and STATUS in table.field_names:
-                self._count_calls(added, places, also, total)
+                self._count_calls(added, places, subset, total)
         self._waiting, self._waiting_rows = [], 0
-        if wanted is None:
+        if mask is None:
             return Counter({name: sum(numbers) for name, numbers in self._sums.items()})
         return total
 
@@ -276,30 +276,30 @@ class Tally:
         self,
         added: _Added,
         places: Sequence[int],
-        also: Sequence[int] | None,
+        subset: Sequence[int] | None,
         total: Counter[str],
     ) -> None:
         status = added.table.field(STATUS)
         numbers = _at(status.numbers, added.rows)
         calls = _at(added.table.sum("calls"), added.rows)
         names = [OF_STATUS + value if value else "" for value in status.values]
-        if also is not None:
+        if subset is not None:
             for number, n in zip(numbers, calls, strict=True):
                 total[names[number]] += n
             del total[""]
         sums = [self._sum(name) if name else None for name in names]
-        for place, number, n in zip(places, _at(numbers, also), _at(calls, also), strict=True):
+        for place, number, n in zip(places, _at(numbers, subset), _at(calls, subset), strict=True):
             if n and (of_status := sums[number]) is not None:
                 of_status[place] += n
 
 
 def _numbered(
-    own: Mapping[str, int], values: Sequence[str], some: set[int] | None
+    numbers: Mapping[str, int], values: Sequence[str], chosen: set[int] | None
 ) -> Sequence[int] | Mapping[int, int]:
     """The tally's numbers of a table's values, or of some: others, which may be many, get none."""
-    if some is None:
-        return list(map(own.__getitem__, values))
-    return {number: own[values[number]] for number in some}
+    if chosen is None:
+        return list(map(numbers.__getitem__, values))
+    return {number: numbers[values[number]] for number in chosen}
 
 
 def _is_sparse(numbers: Sequence[int]) -> bool:
@@ -314,9 +314,9 @@ def _at(numbers: Sequence[int], rows: Sequence[int] | None) -> Sequence[int]:
 
 
 def _coded(values: Sequence[str]) -> _Coded:
-    own = {value: number for number, value in enumerate(dict.fromkeys(values))}
-    numbers = _packed([own[value] for value in values], _UNSIGNED)
-    return _Coded(msgspec.Raw(_encode(list(own))), numbers)
+    number_of = {value: number for number, value in enumerate(dict.fromkeys(values))}
+    numbers = _packed([number_of[value] for value in values], _UNSIGNED)
+    return _Coded(msgspec.Raw(_encode(list(number_of))), numbers)
 
 
 def _packed(numbers: Sequence[int], codes: Sequence[tuple[str, int]]) -> _Numbers:

@@ -21,9 +21,9 @@ def rows_with(
 
 
 def rows_of_model(table: SumTable, name: str, rows: Sequence[int] | None) -> list[int]:
-    found = rows_with(table.field("model"), {name}, rows)
+    matching = rows_with(table.field("model"), {name}, rows)
     provider, slash, model = name.partition("/")
     if slash and provider and model:
         of_provider = rows_with(table.field("provider"), {provider}, rows)
-        found = sorted({*found, *rows_with(table.field("model"), {model}, of_provider)})
-    return found
+        matching = sorted({*matching, *rows_with(table.field("model"), {model}, of_provider)})
+    return matching

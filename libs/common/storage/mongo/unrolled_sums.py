@@ -34,7 +34,7 @@ class UnrolledSums:
     def __init__(self, database: Database) -> None:
         self._segments = database["rollup_segments"]
         # Those that the last read found: by id the day, and the table.
-        self._known: dict[str, tuple[str, SumTable]] = {}
+        self._last_tables: dict[str, tuple[str, SumTable]] = {}
 
     async def of(self, user_ids: Collection[str], session: Session) -> list[KeyDay]:
         """Several for one key and day where several segments have it."""
@@ -45,14 +45,14 @@ class UnrolledSums:
         return await asyncio.to_thread(_rows, list(tables), {*user_ids})
 
     async def _tables(self, session: Session) -> dict[str, tuple[str, SumTable]]:
-        listed = self._segments.find({"level": UNROLLED}, {"_id": 1}, session=session)
-        ids = [each["_id"] for each in await listed.to_list(None)]
-        known = {id_: self._known[id_] for id_ in ids if id_ in self._known}
-        missing = [id_ for id_ in ids if id_ not in known]
-        for each in await find_by_ids(self._segments, missing, ("day", "table"), session):
-            known[each["_id"]] = each["day"], table_of(each)
-        self._known = known
-        return known
+        cursor = self._segments.find({"level": UNROLLED}, {"_id": 1}, session=session)
+        ids = [each["_id"] for each in await cursor.to_list(None)]
+        tables = {id_: self._last_tables[id_] for id_ in ids if id_ in self._last_tables}
+        missing_ids = [id_ for id_ in ids if id_ not in tables]
+        for each in await find_by_ids(self._segments, missing_ids, ("day", "table"), session):
+            tables[each["_id"]] = each["day"], table_of(each)
+        self._last_tables = tables
+        return tables
 
 
 def _rows(tables: Sequence[tuple[str, SumTable]], user_ids: set[str]) -> list[KeyDay]:

@@ -49,51 +49,51 @@ def client_options(uri: str) -> tuple[str, dict[str, Any]]:
     """What the driver's client takes. Raises WrongMongoUri for what cannot be honoured."""
     address, _, query = uri.partition("?")
     pinned = {name.lower() for name in _PINNED} | _DROPPED
-    kept, given = [], {}
+    kept, params = [], {}
     for pair in query.replace(";", "&").split("&"):
         name, _, value = pair.partition("=")
-        given[name.lower()] = unquote_plus(value)
+        params[name.lower()] = unquote_plus(value)
         if name.lower() not in pinned:
             kept.append(pair)
-    _check(given)
-    defaults = {name: value for name, value in _DEFAULTS.items() if name.lower() not in given}
+    _check(params)
+    defaults = {name: value for name, value in _DEFAULTS.items() if name.lower() not in params}
     options = "&".join(kept)
     return f"{address}?{options}" if options else address, {**defaults, **_PINNED}
 
 
-def _check(given: dict[str, str]) -> None:
-    for path in filter(None, map(given.get, _FILES)):
+def _check(params: dict[str, str]) -> None:
+    for path in filter(None, map(params.get, _FILES)):
         try:
             Path(path).open("rb").close()
         except OSError as error:
             raise WrongMongoUri(f"the file {path} cannot be read ({error.strerror})") from None
-    if given.get("retrywrites", "").lower() == "false":
+    if params.get("retrywrites", "").lower() == "false":
         raise WrongMongoUri(
             "it says retryWrites=false, and the ledger needs retryable writes: leave it out; a "
             "service without them (as Amazon DocumentDB) is not supported"
         )
-    if given.get("maxpoolsize") == "0":
+    if params.get("maxpoolsize") == "0":
         raise WrongMongoUri("maxPoolSize=0 would open connections without a bound")
-    match given.get("authmechanism", "").upper():
+    match params.get("authmechanism", "").upper():
         case "MONGODB-AWS" if find_spec("pymongo_auth_aws") is None:
             raise WrongMongoUri(
                 "authMechanism=MONGODB-AWS needs the package pymongo-auth-aws, which is not "
                 "installed"
             )
         case "MONGODB-OIDC":
-            _check_oidc(given.get("authmechanismproperties", ""))
+            _check_oidc(params.get("authmechanismproperties", ""))
 
 
 def _check_oidc(properties: str) -> None:
     """The driver fetches a token where the process runs, and nobody is there to log in."""
-    given = dict(pair.partition(":")[::2] for pair in properties.split(","))
-    environment = given.get("ENVIRONMENT", "")
+    values = dict(pair.partition(":")[::2] for pair in properties.split(","))
+    environment = values.get("ENVIRONMENT", "")
     if environment not in _OIDC_ENVIRONMENTS:
         raise WrongMongoUri(
             "authMechanism=MONGODB-OIDC needs authMechanismProperties=ENVIRONMENT:k8s, or "
             "ENVIRONMENT:azure or gcp with TOKEN_RESOURCE"
         )
-    if environment != "k8s" and not given.get("TOKEN_RESOURCE"):
+    if environment != "k8s" and not values.get("TOKEN_RESOURCE"):
         raise WrongMongoUri(
             f"authMechanismProperties=ENVIRONMENT:{environment} needs TOKEN_RESOURCE as well, "
             "for which the token is made out"

@@ -17,8 +17,8 @@ def prices_at(
     price_at: PriceAt, models: Iterable[tuple[str, str]], at: datetime
 ) -> dict[tuple[str, str], PriceVersion]:
     """Of those models that have a price then."""
-    found = {model: price_at(model, at) for model in models}
-    return {model: price for model, price in found.items() if price is not None}
+    prices = {model: price_at(model, at) for model in models}
+    return {model: price for model, price in prices.items() if price is not None}
 
 
 class PriceBook:
@@ -30,16 +30,16 @@ class PriceBook:
 
     async def of_models(self, models: Iterable[tuple[str, str]]) -> PriceAt:
         """The prices of these models, as pairs of provider and model."""
-        wanted = set(models)
-        names = {name for model in wanted for name in model_names(*model)}
+        distinct = set(models)
+        names = {name for model in distinct for name in model_names(*model)}
         versions = await self._prices.candidates(names) if names else []
-        mapped = {model: self._price_map.find(*model) for model in wanted}
+        mapped = {model: self._price_map.find(*model) for model in distinct}
 
         def price_at(model: tuple[str, str], at: datetime) -> PriceVersion | None:
             set_price = find_price(versions, *model, at)
             if set_price is not None:
                 return with_provider_fees(set_price, *model)
-            found = mapped[model]
-            return None if found is None else found.price
+            map_model = mapped[model]
+            return None if map_model is None else map_model.price
 
         return price_at

@@ -104,31 +104,31 @@ class PriceMap:
     @property
     def providers(self) -> Set[str]:
         """Every provider that serves a model of the map."""
-        return self._served.keys()
+        return self._served_names.keys()
 
     def names_of(self, providers: Collection[str]) -> list[str]:
         """The models of those providers that the gateway has an endpoint for, sorted."""
-        served = (names for provider, names in self._served.items() if provider in providers)
-        return sorted(chain.from_iterable(served))
+        lists = (names for provider, names in self._served_names.items() if provider in providers)
+        return sorted(chain.from_iterable(lists))
 
     @cached_property
-    def _served(self) -> dict[str, list[str]]:
+    def _served_names(self) -> dict[str, list[str]]:
         """By provider, the models that the gateway has an endpoint for."""
-        served: dict[str, list[str]] = {}
+        by_provider: dict[str, list[str]] = {}
         for name, raw in self._rows.items():
             try:
                 header = _decode_header(raw)
             except msgspec.ValidationError:
                 continue
-            names = served.setdefault(provider_of(header.litellm_provider), [])
+            names = by_provider.setdefault(provider_of(header.litellm_provider), [])
             if header.mode in _SERVED_MODES:
                 names.append(name)
-        return served
+        return by_provider
 
     def get(self, name: str) -> MapModel | None:
         """None where the name is unknown, or is not a model that is billed by tokens."""
-        found = self.read(name)
-        return found if isinstance(found, MapModel) else None
+        row = self.read(name)
+        return row if isinstance(row, MapModel) else None
 
     def read(self, name: str) -> MapModel | NotPriced | None:
         """As `get`, but says why a row is not a price."""

@@ -33,11 +33,11 @@ _decode = msgspec.json.Decoder(_Noted).decode
 def passing_note(row: bytes | msgspec.Raw) -> str | None:
     """The first note of the row that speaks of a price for a time; None without one."""
     try:
-        noted = _decode(row)
+        notes = _decode(row)
     except msgspec.ValidationError:
         return None
     texts = (
-        text for value in (noted.comment, noted.notes, noted.metadata) for text in _texts(value)
+        text for value in (notes.comment, notes.notes, notes.metadata) for text in _texts(value)
     )
     return next((text[:_MAX_NOTE] for text in texts if _PASSING.search(text)), None)
 

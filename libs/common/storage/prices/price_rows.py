@@ -150,24 +150,24 @@ def _batch_tiers(cards: _Cards, closer: int) -> Iterator[Tier]:
     But where a batch has a rate of its own for input and none for cached input, that costs as much
     as outside of batches. Other thresholds count for batches where they have rates for them.
     """
-    given = {threshold for threshold, tier in cards if tier == _BATCH}
+    batched = {threshold for threshold, tier in cards if tier == _BATCH}
     standards = sorted(t for t, tier in cards if tier is None)
     cached = {t for t in standards if "cache_read" in cards[t, None]}
-    own: dict[str, Decimal] = {}
+    own_rates: dict[str, Decimal] = {}
     halves: dict[str, Decimal] = {}
-    for threshold in sorted(given | {t for t in cached if given and t > min(given)}):
+    for threshold in sorted(batched | {t for t in cached if batched and t > min(batched)}):
         standard = _overlaid(cards, [t for t in standards if t <= threshold], None)
-        if threshold in given:
-            own |= cards[threshold, _BATCH]
+        if threshold in batched:
+            own_rates |= cards[threshold, _BATCH]
             halves = {
                 name: plain_amount(EXACT.multiply(rate, _HALF))
                 for name, rate in standard.items()
-                if name in _HALVED or (name in _HALVED_WITH_INPUT and "input" not in own)
+                if name in _HALVED or (name in _HALVED_WITH_INPUT and "input" not in own_rates)
             }
-        if "input" in own and "cache_read" in standard:
+        if "input" in own_rates and "cache_read" in standard:
             halves["cache_read"] = standard["cache_read"]
         yield Tier(
-            rates=Rates(**(halves | own)),
+            rates=Rates(**(halves | own_rates)),
             above_input_tokens=max(threshold - closer, 0),
             service_tier=_BATCH,
         )

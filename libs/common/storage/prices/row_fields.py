@@ -27,10 +27,10 @@ class RowFieldError(msgspec.ValidationError):
         self.problem = problem
 
 
-def row_field(row: Row, key: str, wanted: Any) -> Any:
+def row_field(row: Row, key: str, field_type: Any) -> Any:
     """Raises RowFieldError."""
     try:
-        return msgspec.json.decode(row[key], type=wanted)
+        return msgspec.json.decode(row[key], type=field_type)
     except msgspec.ValidationError as error:
         raise RowFieldError(key, f"cannot be read: {error}") from None
 

@@ -28,8 +28,8 @@ def read_surcharges(row: Row, provider: str) -> dict[str, Decimal]:
         entry = row_field(row, _ENTRY, dict[str, msgspec.Raw] | None)
         for name, raw in (entry or {}).items():
             if bytes(raw)[:1] in b"-0123456789":
-                said = msgspec.json.decode(raw, type=Decimal)
-                surcharges[name] = checked_factor(f"{_ENTRY}.{name}", said)
+                entry_factor = msgspec.json.decode(raw, type=Decimal)
+                surcharges[name] = checked_factor(f"{_ENTRY}.{name}", entry_factor)
     regions = {region: _factor(row, key) for key, region in _OF_REGIONS.items() if key in row}
     factors = [factor for factor in regions.values() if factor is not None]
     if factors:

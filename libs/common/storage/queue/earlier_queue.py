@@ -56,12 +56,12 @@ async def move_earlier_jobs(
             break
         jobs = await redis.mget([job_key_prefix.encode() + id_ for id_ in ids])
         ours = [id_ for id_, job in zip(ids, jobs, strict=True) if job and _is_ours(job)]
-        some = 0
+        count = 0
         if ours:
             keys = [in_progress_key_prefix + id_.decode() for id_ in ours]
-            some = int(await run_once(redis, _MOVE, (EARLIER_QUEUE, QUEUE, *keys), *ours))
-        moved += some
-        start += len(ids) - some
+            count = int(await run_once(redis, _MOVE, (EARLIER_QUEUE, QUEUE, *keys), *ours))
+        moved += count
+        start += len(ids) - count
     return moved
 
 

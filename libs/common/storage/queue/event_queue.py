@@ -195,13 +195,13 @@ async def queue_state(redis: Redis) -> QueueState:
     answers = await answers_of(
         _state_of(redis, queue.name) for queue in queues_of(shards_of(redis))
     )
-    told = [answer for answer in answers if isinstance(answer, QueueState)]
-    if not told:
+    states = [answer for answer in answers if isinstance(answer, QueueState)]
+    if not states:
         first_answer(answers)
     return QueueState(
-        jobs=sum(state.jobs for state in told),
-        oldest_ms=min((s.oldest_ms for s in told if s.oldest_ms is not None), default=None),
-        shards_away=len(answers) - len(told),
+        jobs=sum(state.jobs for state in states),
+        oldest_ms=min((s.oldest_ms for s in states if s.oldest_ms is not None), default=None),
+        shards_away=len(answers) - len(states),
     )
 
 

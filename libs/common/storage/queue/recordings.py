@@ -132,18 +132,18 @@ class RecordingStore:
     async def exists(self, call_id: str) -> bool:
         return await self._recordings.find_one({"_id": call_id}, {"_id": 1}) is not None
 
-    async def slice(self, wanted: RecordingFilter, part: Slice) -> Rows[Recording]:
+    async def slice(self, filters: RecordingFilter, part: Slice) -> Rows[Recording]:
         """In the order of `_id`, which is that of the calls' starts. Without their text."""
-        query: dict[str, Any] = {} if wanted.user_id is None else {"user_id": wanted.user_id}
+        query: dict[str, Any] = {} if filters.user_id is None else {"user_id": filters.user_id}
         keep = None
-        if wanted.key_id is not None and query:
+        if filters.key_id is not None and query:
             # An index serves one of them.
             def keep(recording: Recording) -> bool:
-                return recording.key_id == wanted.key_id
-        elif wanted.key_id is not None:
-            query = {"key_id": wanted.key_id}
+                return recording.key_id == filters.key_id
+        elif filters.key_id is not None:
+            query = {"key_id": filters.key_id}
         # A call's id begins with the time of its start.
-        bounds = {"$gte": wanted.since, "$lt": wanted.until}
+        bounds = {"$gte": filters.since, "$lt": filters.until}
         ids = {name: first_uuid7(at) for name, at in bounds.items() if at is not None}
         if ids:
             query["_id"] = ids
@@ -157,8 +157,8 @@ class RecordingStore:
 
     async def delete_of_account(self, user_id: str, *, limit: int) -> int:
         """Deletes the oldest first. Returns how many; fewer than `limit` once all are deleted."""
-        found = self._recordings.find({"user_id": user_id}, {"_id": 1}).sort("_id", ASCENDING)
-        ids = [document["_id"] for document in await found.limit(limit).to_list(limit)]
+        cursor = self._recordings.find({"user_id": user_id}, {"_id": 1}).sort("_id", ASCENDING)
+        ids = [document["_id"] for document in await cursor.limit(limit).to_list(limit)]
         if not ids:
             return 0
         await self._recordings.delete_many({"_id": {"$in": ids}})

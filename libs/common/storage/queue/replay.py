@@ -48,7 +48,7 @@ async def replay_all(letters: DeadLetterStore, redis: Redis, now: datetime) -> i
 
 
 async def enqueue_letters(
-    some: Iterable[DeadLetter], letters: DeadLetterStore, redis: Redis, now: datetime
+    dead_letters: Iterable[DeadLetter], letters: DeadLetterStore, redis: Redis, now: datetime
 ) -> int:
     """Puts letters whose payload is complete on the queue. Returns how many.
 
@@ -56,7 +56,7 @@ async def enqueue_letters(
     in between delivers it twice, which posting tolerates.
     """
     replayed = 0
-    for letter in some:
+    for letter in dead_letters:
         if letter.size == len(letter.raw):
             await _enqueue(letter, redis)
             await letters.mark_replayed(letter, now)

@@ -10,24 +10,24 @@ from redis.exceptions import RedisError
 T = TypeVar("T")
 
 
-async def answers_of(asked: Iterable[Awaitable[T]]) -> list[T | RedisError | OSError]:
+async def answers_of(awaitables: Iterable[Awaitable[T]]) -> list[T | RedisError | OSError]:
     """Waits for all. A server's error stands for its answer; any other error is raised."""
     answers: list[T | RedisError | OSError] = []
-    for answer in await asyncio.gather(*asked, return_exceptions=True):
+    for answer in await asyncio.gather(*awaitables, return_exceptions=True):
         if isinstance(answer, BaseException) and not isinstance(answer, RedisError | OSError):
             raise answer
         answers.append(answer)
     return answers
 
 
-async def all_of(asked: Iterable[Awaitable[T]]) -> list[T]:
+async def all_of(awaitables: Iterable[Awaitable[T]]) -> list[T]:
     """Waits for all. Raises the first error."""
-    found: list[T] = []
-    for answer in await answers_of(asked):
+    answers: list[T] = []
+    for answer in await answers_of(awaitables):
         if isinstance(answer, RedisError | OSError):
             raise answer
-        found.append(answer)
-    return found
+        answers.append(answer)
+    return answers
 
 
 def first_answer(answers: Sequence[T | RedisError | OSError]) -> T:

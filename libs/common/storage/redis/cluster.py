@@ -64,8 +64,8 @@ class ClusterPool(ConnectionPool):
         self.nodes = ClusterNodes(url, options)
         self._favourite: NodePool | None = None
         # How many commands pause before they are tried again.
-        self._waiting = 0
-        super().__init__(**{name: each for name, each in options.items() if name != "timeout"})
+        self._pausing = 0
+        super().__init__(**{name: value for name, value in options.items() if name != "timeout"})
 
     async def at_slot(
         self,
@@ -81,18 +81,18 @@ class ClusterPool(ConnectionPool):
         may not: its other keys may still be at the old node.
         """
         tries: _Tries | None = None
-        asked: NodePool | None = None
+        redirect: NodePool | None = None
         while True:
-            pool = asked or self.nodes.known(slot) or await self.nodes.find(slot)
+            pool = redirect or self.nodes.known(slot) or await self.nodes.find(slot)
             try:
-                return await exchange(pool, asked is not None)
+                return await exchange(pool, redirect is not None)
             except NotReached:
-                tries, asked = tries or _Tries(), None
+                tries, redirect = tries or _Tries(), None
                 if not await self._has_another(slot, pool, tries):
                     raise
             except NOTHING_DONE as error:
                 tries = tries or _Tries()
-                asked = await self._asked_next(slot, pool, tries, error, may_follow)
+                redirect = await self._next_pool(slot, pool, tries, error, may_follow)
             except _LOST:
                 self.nodes.suspect(pool)
                 raise
@@ -132,7 +132,7 @@ class ClusterPool(ConnectionPool):
         current = self.nodes.slots[slot] if self.nodes.slots else None
         return current not in (None, pool) and not tries.are_over()
 
-    async def _asked_next(
+    async def _next_pool(
         self, slot: int, pool: NodePool, tries: "_Tries", error: ResponseError, may_follow: bool
     ) -> NodePool | None:
         """The node to ask now, after a pause; None for the one that serves the slot then."""
@@ -146,13 +146,13 @@ class ClusterPool(ConnectionPool):
             if self.nodes.slots:
                 self.nodes.slots[slot] = target
             target = None
-        if self._waiting >= _MAX_WAITING:
+        if self._pausing >= _MAX_WAITING:
             raise RedisError("too many commands wait for the cluster")
-        self._waiting += 1
+        self._pausing += 1
         try:
             await tries.pause(error, at_once=is_known)
         finally:
-            self._waiting -= 1
+            self._pausing -= 1
         return target
 
 

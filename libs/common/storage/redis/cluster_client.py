@@ -34,8 +34,8 @@ class Routed(Redis):
             return await super().execute_command(*command, **options)  # type: ignore[no-untyped-call]
         if command[0] in _AT_ALL_NODES:
             nodes: list[Any] = await self.nodes()
-            sent = (node.execute_command(*command, **options) for node in nodes)
-            return first_answer(await answers_of(sent))
+            commands = (node.execute_command(*command, **options) for node in nodes)
+            return first_answer(await answers_of(commands))
         if command[0] == "MGET" or command[0] in _COUNTING:
             return await self._split(command[0], command[1:], options)
         key = first_key(command)
@@ -83,13 +83,13 @@ class Routed(Redis):
         for place, key in enumerate(keys):
             places.setdefault(slot_of(key), []).append(place)
         cluster: Any = self.connection_pool
-        sent = []
-        for slot, own in places.items():
-            command = (name, *(keys[place] for place in own))
-            sent.append(
+        exchanges = []
+        for slot, own_places in places.items():
+            command = (name, *(keys[place] for place in own_places))
+            exchanges.append(
                 cluster.at_slot(slot, partial(self._send, command, options), may_follow=True)
             )
-        answers = await all_of(sent)
+        answers = await all_of(exchanges)
         return sum(answers) if name in _COUNTING else in_order(places.values(), answers)
 
 
@@ -141,12 +141,12 @@ class ClusterPipeline(Pipeline):
             pool = None if key is None else await self._cluster.nodes.find(slot_of(key))
             parts.setdefault(pool, []).append(place)
         answers = await all_of(
-            [self._at(pool, [commands[place] for place in own]) for pool, own in parts.items()]
+            [self._at(pool, [commands[place] for place in part]) for pool, part in parts.items()]
         )
-        found = in_order(parts.values(), answers)
+        ordered = in_order(parts.values(), answers)
         if raise_on_error:
-            self.raise_first_error(commands, found)
-        return found
+            self.raise_first_error(commands, ordered)
+        return ordered
 
     async def _at(self, pool: NodePool | None, commands: Any) -> list[Any]:
         """Commands that the node did not do are then sent one by one, in their order."""
@@ -173,9 +173,9 @@ async def opened(pool: NodePool) -> Any:
 
 def in_order(parts: Iterable[Sequence[int]], answers: Sequence[Sequence[Any]]) -> list[Any]:
     """The answers to all parts, each at its place."""
-    found = {
+    by_place = {
         place: value
-        for own, values in zip(parts, answers, strict=True)
-        for place, value in zip(own, values, strict=True)
+        for part, values in zip(parts, answers, strict=True)
+        for place, value in zip(part, values, strict=True)
     }
-    return [found[place] for place in range(len(found))]
+    return [by_place[place] for place in range(len(by_place))]

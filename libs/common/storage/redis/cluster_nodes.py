@@ -56,7 +56,7 @@ class ClusterNodes:
         self._options = options
         self._seeds = [SeedPool(self.refresh_soon, each, **options) for each in url.nodes]
         self._by_address: dict[Address, NodePool] = {}
-        self._reading: asyncio.Task[None] | None = None
+        self._read_task: asyncio.Task[None] | None = None
         self._read_at = float("-inf")
         self._failure: RedisError = RedisConnectionError("no node was asked")
 
@@ -85,9 +85,9 @@ class ClusterNodes:
 
     async def close(self) -> None:
         """Ends reading the map, too."""
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.wait({self._reading})
+        if self._read_task is not None:
+            self._read_task.cancel()
+            await asyncio.wait({self._read_task})
         await asyncio.gather(*(pool.disconnect() for pool in self.pools))
 
     async def follow(self) -> None:
@@ -106,23 +106,23 @@ class ClusterNodes:
     def refresh_soon(self) -> None:
         """Reads the map in the background, unless it was read just now."""
         now = asyncio.get_running_loop().time()
-        if self._reading is None and now - self._read_at >= _LEAST_AGE_S:
+        if self._read_task is None and now - self._read_at >= _LEAST_AGE_S:
             self._read_at = now
-            self._reading = asyncio.create_task(self._read())
-            self._reading.add_done_callback(self._done)
+            self._read_task = asyncio.create_task(self._read())
+            self._read_task.add_done_callback(self._on_read)
 
     async def refresh(self) -> None:
         """Reads the map, unless it was read just now. Raises RedisError while none is known."""
         self.refresh_soon()
-        if self._reading is not None:
-            await asyncio.shield(self._reading)
+        if self._read_task is not None:
+            await asyncio.shield(self._read_task)
         if not self.slots:
             # Another one each time: an error keeps the traceback of each time that it is raised.
             raise type(self._failure)(*self._failure.args)
 
-    def _done(self, reading: "asyncio.Task[None]") -> None:
-        self._reading = None
-        if not reading.cancelled() and (error := reading.exception()) is not None:
+    def _on_read(self, task: "asyncio.Task[None]") -> None:
+        self._read_task = None
+        if not task.cancelled() and (error := task.exception()) is not None:
             log.error("redis.slot_map_failed", exc_info=error)
 
     async def _read_and_find(self, slot: int) -> NodePool:
@@ -137,8 +137,8 @@ class ClusterNodes:
         """An old map stays in use while no node answers, but not if the cluster is unsuitable."""
         try:
             async with asyncio.timeout(_READ_TIMEOUT_S):
-                found = await self._ask_nodes()
-                slots = self._slots_of(found)
+                slot_map = await self._ask_nodes()
+                slots = self._slots_of(slot_map)
                 await self._check_shards(slots)
         except RedisUnsuitable as error:
             self.slots, self._failure = [], error
@@ -157,7 +157,7 @@ class ClusterNodes:
         for pool in self._askable():
             try:
                 async with asyncio.timeout(_NODE_TIMEOUT_S):
-                    found = await _slot_map_of(pool)
+                    slot_map = await _slot_map_of(pool)
             except (RedisError, OSError) as error:
                 # TimeoutError is an OSError.
                 failure = error
@@ -165,9 +165,9 @@ class ClusterNodes:
             finally:
                 if pool in self._seeds:
                     await pool.disconnect()
-            if best is None or (found.is_ok, found.epoch) > (best.is_ok, best.epoch):
-                best = found
-            if found.is_ok:
+            if best is None or (slot_map.is_ok, slot_map.epoch) > (best.is_ok, best.epoch):
+                best = slot_map
+            if slot_map.is_ok:
                 break
         if best is None:
             raise failure
@@ -175,16 +175,16 @@ class ClusterNodes:
 
     def _askable(self) -> Iterator[NodePool]:
         """The known nodes, and last those of the URL."""
-        known = list({pool for pool in self.slots if pool is not None})
-        shuffle(known)
-        yield from sorted(known, key=lambda pool: pool.is_suspect)
+        pools = list({pool for pool in self.slots if pool is not None})
+        shuffle(pools)
+        yield from sorted(pools, key=lambda pool: pool.is_suspect)
         yield from self._seeds
 
-    def _slots_of(self, found: SlotMap) -> list[NodePool | None]:
+    def _slots_of(self, slot_map: SlotMap) -> list[NodePool | None]:
         slots: list[NodePool | None] = [None] * SLOTS
-        for start, end, address in found.ranges:
+        for start, end, address in slot_map.ranges:
             slots[start : end + 1] = [self.pool_at(address)] * (end + 1 - start)
-        masters = {address for _, _, address in found.ranges}
+        masters = {address for _, _, address in slot_map.ranges}
         if self.slots and masters != {pool.address for pool in set(self.slots) if pool}:
             names = sorted(f"{host}:{port}" for host, port in masters)
             log.warning("redis.masters_changed", extra={"address": " ".join(names)})
@@ -194,21 +194,21 @@ class ClusterNodes:
         """Raises RedisUnsuitable if the accounts are divided otherwise in this cluster, and another
         RedisError if no node knows.
         """
-        wanted = str(self._url.shards)
+        number = str(self._url.shards)
         names: dict[NodePool | None, list[str]] = {}
         for name in self._records:
             names.setdefault(slots[slot_of(name)], []).append(name)
-        asked = (_recorded_at(pool, own, wanted) for pool, own in names.items() if pool is not None)
-        answers = await answers_of(asked)
-        told = {each for answer in answers if isinstance(answer, set) for each in answer}
-        for other in told - {wanted.encode()}:
+        reads = (_recorded_at(pool, own, number) for pool, own in names.items() if pool is not None)
+        answers = await answers_of(reads)
+        recorded = {each for answer in answers if isinstance(answer, set) for each in answer}
+        for other in recorded - {number.encode()}:
             raise RedisUnsuitable(
-                f"REDIS_URL says shards={wanted}, but the keys in this cluster are divided into "
+                f"REDIS_URL says shards={number}, but the keys in this cluster are divided into "
                 f"{other.decode(errors='replace')[:10]} shards: write that number"
             )
-        if not told and not self.slots:
+        if not recorded and not self.slots:
             first_answer(answers)
-            raise RedisConnectionError(f"no node could record shards={wanted}")
+            raise RedisConnectionError(f"no node could record shards={number}")
 
     async def _leave_unused(self, used: Container[NodePool | None]) -> None:
         now = asyncio.get_running_loop().time()
@@ -231,11 +231,11 @@ async def _slot_map_of(pool: NodePool) -> SlotMap:
     return read_slot_map(slots, info, pool.address)
 
 
-async def _recorded_at(pool: NodePool, names: Sequence[str], wanted: str) -> set[bytes]:
+async def _recorded_at(pool: NodePool, names: Sequence[str], number: str) -> set[bytes]:
     """What the names hold: the wanted number where there was none."""
     async with Redis(connection_pool=pool).pipeline(transaction=False) as pipeline:
         for name in names:
-            pipeline.set(name, wanted, nx=True)
+            pipeline.set(name, number, nx=True)
             pipeline.get(name)
         # A full node rejects the first, and a slot may just have moved.
         answers = await pipeline.execute(raise_on_error=False)

@@ -47,9 +47,9 @@ class CooldownStore:
         """Why they cool down, of those whose replica said so."""
         if not deployment_ids:
             return {}
-        said = await self._redis.mget([_REASON + each for each in deployment_ids])
+        texts = await self._redis.mget([_REASON + each for each in deployment_ids])
         return {
             each: text.decode()
-            for each, text in zip(deployment_ids, said, strict=True)
+            for each, text in zip(deployment_ids, texts, strict=True)
             if text is not None
         }

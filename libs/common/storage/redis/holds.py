@@ -180,9 +180,9 @@ class HoldStore:
 
         Leaves out none that is noted all the while, whatever is forgotten meanwhile.
         """
-        noted, cursor = self.shards.name(_ACCOUNTS, shard), b"0"
+        key, cursor = self.shards.name(_ACCOUNTS, shard), b"0"
         while True:
-            cursor, page = await self._scripts.command("ZSCAN", noted, cursor, "COUNT", _NOTED_PAGE)
+            cursor, page = await self._scripts.command("ZSCAN", key, cursor, "COUNT", _NOTED_PAGE)
             yield [(name.decode(), float(at)) for name, at in zip(*[iter(page)] * 2, strict=True)]
             if cursor == b"0":
                 return
@@ -192,14 +192,14 @@ class HoldStore:
 
         Nearly all calls of noted accounts have been posted: one command tells that of ten accounts.
         """
-        async for noted in self.accounts(shard):
-            groups = [noted[n : n + _ASKED_AT_ONCE] for n in range(0, len(noted), _ASKED_AT_ONCE)]
-            held = await asyncio.gather(*map(self._any_holds, groups))
+        async for page in self.accounts(shard):
+            groups = [page[n : n + _ASKED_AT_ONCE] for n in range(0, len(page), _ASKED_AT_ONCE)]
+            flags = await asyncio.gather(*map(self._any_holds, groups))
             # By this machine's clock; the sweep itself goes by Redis'.
             last_s = time.time() - self._visited_s
             yield [
                 user_id
-                for group, any_holds in zip(groups, held, strict=True)
+                for group, any_holds in zip(groups, flags, strict=True)
                 for user_id, announced_s in group
                 if any_holds or announced_s <= last_s
             ]
@@ -220,8 +220,8 @@ class HoldStore:
         it with each call.
         """
         ask = {"limit": limit, "account": user_id, "visited_s": self._visited_s}
-        noted = self._accounts_beside(user_id)
-        return list(await self._scripts.run("sweep", user_id, ask, other_keys=(noted,)))
+        accounts_key = self._accounts_beside(user_id)
+        return list(await self._scripts.run("sweep", user_id, ask, other_keys=(accounts_key,)))
 
     async def held(self, user_id: str, key_id: str | None = None) -> int:
         """Nano-USD held by calls that are open or not posted yet."""
@@ -238,12 +238,12 @@ class HoldStore:
         for place, (user_id, _) in enumerate(owners):
             by_shard[self.shards.of(user_id)].append(place)
         answers = await answers_of(
-            self._held_of([owners[place] for place in own]) for own in by_shard.values()
+            self._held_of([owners[place] for place in places]) for places in by_shard.values()
         )
         held: list[int | None] = [None] * len(owners)
-        for own, answer in zip(by_shard.values(), answers, strict=True):
+        for places, answer in zip(by_shard.values(), answers, strict=True):
             if not isinstance(answer, RedisError | OSError):
-                for place, nusd in zip(own, answer, strict=True):
+                for place, nusd in zip(places, answer, strict=True):
                     held[place] = nusd
             elif len(by_shard) == 1:
                 raise answer

@@ -31,8 +31,8 @@ async def publish(redis: Redis, *invalidations: Invalidation, as_one: bool = Fal
     """
     # Before publishing: a gateway that gets the message must not read the old value from the shared
     # cache. Concurrently, since each waits for Redis to write to its disk.
-    buried = [tombstone(redis, each.kind, each.id) for each in invalidations]
-    faults = await asyncio.gather(*buried, return_exceptions=True)
+    tombstones = [tombstone(redis, each.kind, each.id) for each in invalidations]
+    faults = await asyncio.gather(*tombstones, return_exceptions=True)
     for invalidation in invalidations[:1] if as_one else invalidations:
         await redis.publish(CHANNEL, _encode(invalidation))
     for fault in faults:
@@ -52,7 +52,7 @@ async def listen(
     Messages are lost while the connection is broken, so `on_subscribed` clears all caches. One
     outage is logged once.
     """
-    told = False
+    is_logged = False
     while True:
         try:
             async with aclosing(redis.pubsub()) as pubsub:
@@ -62,14 +62,14 @@ async def listen(
                     if message is None:
                         continue
                     if message["type"] == "subscribe":
-                        told = False
+                        is_logged = False
                         on_subscribed()
                     elif message["type"] == "message":
                         _deliver(message["data"], on_invalidation)
         except (RedisError, OSError) as error:
-            if not told:
+            if not is_logged:
                 log.warning("invalidations.disconnected", error=error)
-            told = True
+            is_logged = True
             await asyncio.sleep(reconnect_s)
 
 

@@ -134,8 +134,8 @@ def _check_mode(pool: MasterPool, mode: bytes | None) -> None:
 def server_pool(url: str, **options: Any) -> MasterPool:
     """Connects lazily. The URL's options override `options`."""
     options |= parse_url(url)
-    given = options.pop("connection_class", Connection)
-    return MasterPool(connection_class=_CLASSES.get(given, TcpConnection), **options)
+    connection_class = options.pop("connection_class", Connection)
+    return MasterPool(connection_class=_CLASSES.get(connection_class, TcpConnection), **options)
 
 
 def _address(connection: Any) -> str:

@@ -88,8 +88,8 @@ class NodeLinks:
         pools = await self._cluster.masters()
         if command[0] != "SCRIPT":
             pools = pools[:1]
-        sent = (self._send(packed, pool, False) for pool in pools)
-        return first_answer(await answers_of(sent))
+        replies = (self._send(packed, pool, False) for pool in pools)
+        return first_answer(await answers_of(replies))
 
 
 def _guard(record: str) -> tuple[bytes, ...]:

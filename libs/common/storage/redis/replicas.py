@@ -71,33 +71,33 @@ class ReplicaStore:
         self._clock = clock
 
     async def put(self, note: ReplicaNote) -> None:
-        asked = self._clock()
+        began = self._clock()
         now_ms = await redis_time_ms(self._redis)
-        own_ms = (asked + self._clock()) / 2 * _MS
-        said = msgspec.structs.replace(note, noted_ms=now_ms, ahead_ms=round(own_ms - now_ms))
+        own_ms = (began + self._clock()) / 2 * _MS
+        timed_note = msgspec.structs.replace(note, noted_ms=now_ms, ahead_ms=round(own_ms - now_ms))
         name = f"{note.service}|{note.name}"
         # The stubs know names and values as text.
-        await self._redis.hset(_KEY, name, _encode(said))  # type: ignore[misc, arg-type]
-        gone = [
+        await self._redis.hset(_KEY, name, _encode(timed_note))  # type: ignore[misc, arg-type]
+        expired = [
             name
-            for name, each in await self._noted()
+            for name, each in await self._notes()
             if each is None or now_ms - each.noted_ms > _KEPT_MS
         ]
-        if gone:
-            await self._redis.hdel(_KEY, *gone)  # type: ignore[misc, arg-type]
+        if expired:
+            await self._redis.hdel(_KEY, *expired)  # type: ignore[misc, arg-type]
 
     async def all(self) -> list[ReplicaNote]:
         """By service and name."""
-        notes = [note for _, note in await self._noted() if note is not None]
+        notes = [note for _, note in await self._notes() if note is not None]
         return sorted(notes, key=lambda note: (note.service, note.name))[:_MAX_NOTES]
 
     async def remove(self, note: ReplicaNote) -> None:
         await self._redis.hdel(_KEY, f"{note.service}|{note.name}")  # type: ignore[misc]
 
-    async def _noted(self) -> list[tuple[bytes, ReplicaNote | None]]:
+    async def _notes(self) -> list[tuple[bytes, ReplicaNote | None]]:
         """By the hash's fields; None for what cannot be read."""
-        found = await self._redis.hgetall(_KEY)  # type: ignore[misc]
-        return [(name, _read(raw)) for name, raw in found.items()]
+        raw_notes = await self._redis.hgetall(_KEY)  # type: ignore[misc]
+        return [(name, _read(raw)) for name, raw in raw_notes.items()]
 
 
 def _read(raw: bytes) -> ReplicaNote | None:

@@ -40,7 +40,7 @@ class NamedMasterPool(SentinelConnectionPool, MasterPool):
 
     def __init__(self, master: str, sentinel: Sentinel, **kwargs: Any) -> None:
         super().__init__(master, sentinel, **kwargs)  # type: ignore[no-untyped-call]
-        self._asking = asyncio.Lock()
+        self._ask_lock = asyncio.Lock()
         self._answers = 0
         self._failure: str | None = None
 
@@ -49,7 +49,7 @@ class NamedMasterPool(SentinelConnectionPool, MasterPool):
         twice at once.
         """
         answers = self._answers
-        async with self._asking:
+        async with self._ask_lock:
             if answers == self._answers:
                 await self._ask()
         if self._failure is not None:

@@ -35,8 +35,8 @@ class SessionLeases:
 
     async def renew(self, session_id: UUID, *, lease_ms: int) -> list[UUID]:
         """Returns sessions whose lease has expired."""
-        asked = (session_id.hex, lease_ms, _MAX_EXPIRED)
-        ids = await run_once(self._redis, _RENEW, [_KEY], *asked)
+        arguments = (session_id.hex, lease_ms, _MAX_EXPIRED)
+        ids = await run_once(self._redis, _RENEW, [_KEY], *arguments)
         return [UUID(hex=id_.decode()) for id_ in ids]
 
     async def release(self, session_ids: Sequence[UUID]) -> None:

@@ -21,17 +21,17 @@ class SlotMap(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
 
 
-def read_slot_map(slots: Any, info: bytes, asked: Address) -> SlotMap:
-    """From the answers to CLUSTER SLOTS and CLUSTER INFO of the node that was `asked`."""
+def read_slot_map(slots: Any, info: bytes, address: Address) -> SlotMap:
+    """From the answers to CLUSTER SLOTS and CLUSTER INFO of the node at `address`."""
     facts = dict(line.split(":", 1) for line in info.decode().split("\r\n") if ":" in line)
     return SlotMap(
         # The master comes first; its replicas do not matter.
-        ranges=tuple((start, end, _address(node, asked)) for start, end, node, *_ in slots),
+        ranges=tuple((start, end, _address(node, address)) for start, end, node, *_ in slots),
         is_ok=facts.get("cluster_state") == "ok",
         epoch=int(facts.get("cluster_current_epoch", 0)),
     )
 
 
-def _address(node: Any, asked: Address) -> Address:
+def _address(node: Any, address: Address) -> Address:
     host, port, *_ = node
-    return asked[0] if host in _SAME_HOST else host.decode(), port
+    return address[0] if host in _SAME_HOST else host.decode(), port

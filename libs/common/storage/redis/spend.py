@@ -35,7 +35,7 @@ class RedisSpendReader:
         self._redis = redis
         self._shards = shards_of(redis)
 
-    async def of(self, wanted: Mapping[str, Collection[str]]) -> dict[tuple[str, str], PeriodSpend]:
+    async def of(self, users: Mapping[str, Collection[str]]) -> dict[tuple[str, str], PeriodSpend]:
         """By (user_id, period), of the periods of each account. Leaves out those that Redis lacks.
 
         One round trip, on a cluster one for each shard at the same time. Raises RedisError or
@@ -43,24 +43,24 @@ class RedisSpendReader:
         nobody is admitted by them.
         """
         by_shard: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
-        for user_id, periods in wanted.items():
-            own = by_shard[self._shards.of(user_id)]
-            own += [(user_id, period) for period in periods]
-        found: dict[tuple[str, str], PeriodSpend] = {}
+        for user_id, periods in users.items():
+            shard_pairs = by_shard[self._shards.of(user_id)]
+            shard_pairs += [(user_id, period) for period in periods]
+        amounts: dict[tuple[str, str], PeriodSpend] = {}
         for answer in await answers_of([self._read(pairs) for pairs in by_shard.values() if pairs]):
             if not isinstance(answer, RedisError | OSError):
-                found |= answer
+                amounts |= answer
             elif self._shards.count == 1:
                 raise answer
-        return found
+        return amounts
 
     async def _read(self, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], PeriodSpend]:
         root_of = self._shards.root_of
         async with self._redis.pipeline(transaction=False) as pipeline:
             for start in range(0, len(pairs), _READ_AT_ONCE):
-                some = pairs[start : start + _READ_AT_ONCE]
+                chunk = pairs[start : start + _READ_AT_ONCE]
                 # As bytes, which redis-py sends as they are: a third less of its time.
-                names = [f"{root_of(user)}:spent:{period}".encode() for user, period in some]
+                names = [f"{root_of(user)}:spent:{period}".encode() for user, period in chunk]
                 pipeline.mget(names)
             answers = await pipeline.execute()
         values = chain.from_iterable(answers)

@@ -31,11 +31,11 @@ class StandingStore:
         self, user_id: str, scopes: Sequence[LimitScope]
     ) -> tuple[ScopeStanding, ...] | Unseeded:
         """In the scopes' order; or the first period whose spend Redis lacks."""
-        asked = [
+        queries = [
             {"scope": scope.scope, "periods": [budget.period for budget in scope.budgets]}
             for scope in scopes
         ]
-        _now_ms, rows = await self._scripts.run("look", user_id, {"scopes": asked})
+        _now_ms, rows = await self._scripts.run("look", user_id, {"scopes": queries})
         standings = []
         for scope, (requests, reset_ms, tokens, parallel, held, spent) in zip(
             scopes, rows, strict=True

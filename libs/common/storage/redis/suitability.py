@@ -33,10 +33,10 @@ async def check_suitable(redis: Redis, right: Right | None = None) -> None:
         if isinstance(fault, RedisUnsuitable):
             raise fault
     first_answer(faults)
-    there = [node for node, fault in zip(nodes, faults, strict=True) if fault is None]
-    await _tell_of_memory(there)
+    reachable = [node for node, fault in zip(nodes, faults, strict=True) if fault is None]
+    await _tell_of_memory(reachable)
     if len(nodes) > 1:
-        await _tell_of_coverage(there[0])
+        await _tell_of_coverage(reachable[0])
 
 
 async def _check_server(redis: Redis, right: Right | None) -> None:
@@ -109,8 +109,8 @@ async def _tell_of_memory(nodes: Sequence[Redis]) -> None:
 async def _tell_of_coverage(redis: Redis) -> None:
     with suppress(RedisError):
         # Most services do not say; their users may not ask.
-        said = await redis.config_get("cluster-require-full-coverage")
-        if said.get("cluster-require-full-coverage", "no") != "no":
+        config = await redis.config_get("cluster-require-full-coverage")
+        if config.get("cluster-require-full-coverage", "no") != "no":
             log.warning(
                 "redis.stops_as_a_whole",
                 cause="if one node is lost without a replica, all nodes reject all commands: set "

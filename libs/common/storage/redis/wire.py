@@ -73,10 +73,10 @@ class Link:
         opening = self._opening
         if opening is None:
             opening = self._opening = asyncio.create_task(self._connect())
-            opening.add_done_callback(self._opened)
+            opening.add_done_callback(self._on_opened)
         return await asyncio.shield(opening)
 
-    def _opened(self, opening: "asyncio.Task[Wire]") -> None:
+    def _on_opened(self, opening: "asyncio.Task[Wire]") -> None:
         self._opening = None
         if not opening.cancelled():
             # If all callers are cancelled, asyncio would log an error that was never retrieved.
@@ -139,7 +139,7 @@ class Wire(asyncio.Protocol):
         # Why the next connection has to go to another server.
         self.no_master: Exception | None = None
         self._loop = asyncio.get_running_loop()
-        self._asked: deque[_Ask] = deque()
+        self._pending: deque[_Ask] = deque()
         self._unsent: list[bytes] = []
         self._reader = hiredis.Reader(notEnoughData=_NOTHING, replyError=_error_of)
         self._watch: asyncio.TimerHandle | None = None
@@ -159,20 +159,20 @@ class Wire(asyncio.Protocol):
         if self.is_closed:
             # The connection was lost before its caller ran.
             raise RedisConnectionError("the connection to Redis was lost")
-        if len(self._asked) >= _MAX_WAITING:
+        if len(self._pending) >= _MAX_WAITING:
             raise RedisError("too many commands wait for Redis")
         now = self._loop.time()
         if self._watch is None:
             self._watch = self._loop.call_at(now + self._timeout_s, self._look)
         if self._unsent:
             self._unsent.append(packed)
-        elif self._asked or not self._writes_at_once:
+        elif self._pending or not self._writes_at_once:
             self._unsent.append(packed)
             self._loop.call_soon(self._flush)
         else:
             self._transport.write(packed)
         ask = _Ask(self._loop.create_future(), replies, now)
-        self._asked.append(ask)
+        self._pending.append(ask)
         return ask.future
 
     def _flush(self) -> None:
@@ -184,12 +184,12 @@ class Wire(asyncio.Protocol):
         try:
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not _NOTHING:
-                ask = self._asked[0]
+                ask = self._pending[0]
                 ask.replies -= 1
                 if isinstance(reply, Exception):
                     self._note(ask, reply)
                 if not ask.replies:
-                    self._asked.popleft()
+                    self._pending.popleft()
                     ask.answer(reply)
         except (hiredis.ProtocolError, IndexError) as error:
             self._fail(RedisConnectionError(f"Redis' reply cannot be parsed: {error}"))
@@ -216,9 +216,9 @@ class Wire(asyncio.Protocol):
     def _look(self) -> None:
         """Checks the oldest command's deadline. A timer for each command would cost too much."""
         self._watch = None
-        if not self._asked:
+        if not self._pending:
             return
-        due = self._asked[0].since + self._timeout_s
+        due = self._pending[0].since + self._timeout_s
         if due <= self._loop.time():
             self._fail(RedisTimeoutError("Redis did not answer in time"))
         else:
@@ -227,12 +227,12 @@ class Wire(asyncio.Protocol):
     def _fail(self, error: Exception) -> None:
         self.is_closed = True
         self._transport.abort()
-        asked, self._asked = self._asked, deque()
-        _give_up(asked, error)
+        pending, self._pending = self._pending, deque()
+        _give_up(pending, error)
 
 
-def _give_up(asked: Iterable[_Ask], error: Exception) -> None:
-    for ask in asked:
+def _give_up(pending: Iterable[_Ask], error: Exception) -> None:
+    for ask in pending:
         if not ask.future.done():
             ask.future.set_exception(error)
 
