@@ -22,10 +22,10 @@ _LEVELS = {"exception": "error"}
 @cache
 def log_calls() -> tuple[tuple[str, ast.Call], ...]:
     """Each with its place, `path:line`; among them those that make a logger."""
-    return tuple(_found())
+    return tuple(_find_calls())
 
 
-def _found() -> Iterator[tuple[str, ast.Call]]:
+def _find_calls() -> Iterator[tuple[str, ast.Call]]:
     for folder in ("libs", "services"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             text = path.read_text()
@@ -51,7 +51,7 @@ def table() -> str:
                 levels[event].add(_LEVELS.get(name, name))
                 names = (field.arg or "…" for field in call.keywords)
                 fields[event] |= dict.fromkeys(
-                    "exception" if given == "exc_info" else given for given in names
+                    "exception" if field_name == "exc_info" else field_name for field_name in names
                 )
                 if name == "exception":
                     fields[event]["exception"] = None

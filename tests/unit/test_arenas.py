@@ -41,7 +41,7 @@ def test_threads_share_one_arena() -> None:
 
 
 def _arenas(*arguments: str) -> int:
-    ended = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", _PROGRAM, *arguments], capture_output=True, text=True, check=True
     )
-    return ended.stderr.count("Arena ")
+    return completed.stderr.count("Arena ")

@@ -152,10 +152,10 @@ async def test_another_error_does_not_serve_the_expired_value(
 
 @pytest.mark.parametrize(("age_s", "loads"), [(4.4, 1), (5.0, 2)])
 async def test_a_value_can_have_a_shorter_ttl(clock: Clock, age_s: float, loads: int) -> None:
-    seen: list[str] = []
+    keys: list[str] = []
 
     async def load(key: str) -> Loaded[str]:
-        seen.append(key)
+        keys.append(key)
         return Loaded("1", 5.0)
 
     cache: LoadingCache[str] = LoadingCache(
@@ -164,4 +164,4 @@ async def test_a_value_can_have_a_shorter_ttl(clock: Clock, age_s: float, loads:
     assert await cache.get("a") == "1"
     clock.now += age_s
     assert await cache.get("a") == "1"
-    assert len(seen) == loads
+    assert len(keys) == loads

@@ -96,9 +96,9 @@ def test_operations_names_metrics_that_exist() -> None:
         + generate_latest(WorkerMetrics().registry)
         + bytes(AdminMetrics().response().body)
     )
-    there = set(re.findall(r"^# TYPE (\S+)", exported.decode(), re.MULTILINE))
-    meant = set(re.findall(r"(?<![./\w])(?:gateway|admin|ledger|http)_\w+", OPERATIONS))
-    assert meant - there - {"ledger_worker", "http_status"} == set()
+    existing = set(re.findall(r"^# TYPE (\S+)", exported.decode(), re.MULTILINE))
+    mentioned = set(re.findall(r"(?<![./\w])(?:gateway|admin|ledger|http)_\w+", OPERATIONS))
+    assert mentioned - existing - {"ledger_worker", "http_status"} == set()
 
 
 @pytest.mark.parametrize("guide", GUIDES)

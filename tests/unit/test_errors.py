@@ -43,20 +43,20 @@ def test_an_error_includes_its_details() -> None:
 
 def test_a_failed_validation_names_every_field() -> None:
     error = ValidationFailed([FieldError("name", "is empty"), FieldError("budget", "is negative")])
-    wrong = [(each.field, each.message) for each in error.wrong_fields]
-    assert wrong == [("name", "is empty"), ("budget", "is negative")]
+    fields = [(each.field, each.message) for each in error.wrong_fields]
+    assert fields == [("name", "is empty"), ("budget", "is negative")]
     assert error.message == "name: is empty; budget: is negative"
 
 
-def _drawn(error: type[AppError], depth: int = 1) -> list[str]:
+def _drawing(error: type[AppError], depth: int = 1) -> list[str]:
     """The drawing's lines: an error, then what derives from it, by status and name."""
     # The provider's status, which the class cannot know.
     status = "the provider's" if error is UpstreamRefused else error.status
     derived = sorted(error.__subclasses__(), key=lambda each: (each.status, each.__name__))
     lines = [f"{'    ' * depth}{error.__name__} {status}"]
-    return lines + [line for each in derived if each in _TREE for line in _drawn(each, depth + 1)]
+    return lines + [line for each in derived if each in _TREE for line in _drawing(each, depth + 1)]
 
 
 def test_the_docstring_draws_the_tree() -> None:
     drawing = [line for line in (errors.__doc__ or "").splitlines() if line.startswith("    ")]
-    assert drawing == _drawn(AppError)
+    assert drawing == _drawing(AppError)

@@ -60,11 +60,11 @@ async def test_an_item_is_written_at_once_if_no_write_is_under_way(
     commits: GroupCommit[str, str], writer: Writer
 ) -> None:
     async with asyncio.TaskGroup() as group:
-        for written, item in [([["a"]], "a"), ([["a"], ["b"]], "b")]:
+        for expected, item in [([["a"]], "a"), ([["a"], ["b"]], "b")]:
             (task,) = start(commits, group, item)
             # Nothing but the loop's own turns passes, and no time.
             await settle()
-            assert writer.batches == written
+            assert writer.batches == expected
             writer.allow()
             assert await task == item.upper()
 

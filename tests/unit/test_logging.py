@@ -116,9 +116,9 @@ def test_a_traceback_describes_every_error_of_the_chain(capture: LogCapture) -> 
         raise ExceptionGroup("tasks", [in_group]) from cause
     except ExceptionGroup:
         structlog.get_logger("tests").exception("call.crashed")
-    shown = str(capture.line()["exception"])
-    assert SECRET not in shown
-    assert [line for line in shown.splitlines() if line[:1].isalpha()] == [
+    text = str(capture.line()["exception"])
+    assert SECRET not in text
+    assert [line for line in text.splitlines() if line[:1].isalpha()] == [
         "Traceback (most recent call last):",
         "OperationFailure: again",
         "Traceback (most recent call last):",
@@ -126,7 +126,7 @@ def test_a_traceback_describes_every_error_of_the_chain(capture: LogCapture) -> 
         "Traceback (most recent call last):",
         "ExceptionGroup: tasks (1 sub-exception)",
     ]
-    assert "test_logging.py" in shown
+    assert "test_logging.py" in text
 
 
 def test_a_circular_chain_ends(capture: LogCapture) -> None:
@@ -167,9 +167,9 @@ def _faults(call: ast.Call) -> Iterator[str]:
         case _:
             yield "the event is a literal and the only argument by position"
     for field in call.keywords:
-        shown = ast.unparse(field.value)
-        if isinstance(field.value, ast.JoinedStr) or re.match(r"(str|repr|describe)\(err", shown):
-            yield f"{field.arg}={shown} formats an error; pass the error"
+        source = ast.unparse(field.value)
+        if isinstance(field.value, ast.JoinedStr) or re.match(r"(str|repr|describe)\(err", source):
+            yield f"{field.arg}={source} formats an error; pass the error"
 
 
 def test_the_docs_have_every_event() -> None:
@@ -205,7 +205,7 @@ def test_another_dialect_is_found(line: str) -> None:
 def test_every_logger_has_the_one_name() -> None:
     for folder in ("libs", "services"):
         for path in (ROOT / folder).rglob("*.py"):
-            for found in re.findall(
+            for name in re.findall(
                 r"^(\w+) = .*\bget_?[lL]ogger\(", path.read_text(), re.MULTILINE
             ):
-                assert found == "log", path
+                assert name == "log", path

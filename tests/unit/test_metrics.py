@@ -56,15 +56,15 @@ Row = tuple[str, str, tuple[str, ...]]
 
 
 def registry_of(service: str) -> CollectorRegistry:
-    of = {"worker": WorkerMetrics().registry, "admin service": AdminMetrics().registry}
-    return of.get(service, REGISTRY)
+    registries = {"worker": WorkerMetrics().registry, "admin service": AdminMetrics().registry}
+    return registries.get(service, REGISTRY)
 
 
 def metrics_of(service: str) -> list[MetricWrapperBase]:
     """Its own: stamina counts its retries in the process's registry, once it is loaded."""
     collectors = registry_of(service)._collector_to_names
-    own = (each for each in collectors if isinstance(each, MetricWrapperBase))
-    return [each for each in own if not each._name.startswith("stamina_")]
+    wrappers = (each for each in collectors if isinstance(each, MetricWrapperBase))
+    return [each for each in wrappers if not each._name.startswith("stamina_")]
 
 
 def name_of(metric: MetricWrapperBase) -> str:

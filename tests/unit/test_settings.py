@@ -109,8 +109,8 @@ def test_a_wrong_setting_ends_the_process_with_one_line(
 def test_a_secret_is_shown_only_on_request() -> None:
     secret = Secret(_HUSH)
     settings = load(PROVIDER_KEY=_HUSH)
-    for shown in (repr(secret), str(secret), f"{secret}", f"{secret!r:>20}", repr(settings)):
-        assert _HUSH not in shown
+    for text in (repr(secret), str(secret), f"{secret}", f"{secret!r:>20}", repr(settings)):
+        assert _HUSH not in text
     assert secret.reveal() == _HUSH
     with pytest.raises(TypeError):
         msgspec.json.encode(settings)
@@ -193,9 +193,9 @@ def test_no_service_starts_with_a_wrong_setting(settings_type: type[msgspec.Stru
     """Its process ends with one line that names the setting and shows no secret."""
     assert load_or_exit(settings_type, SOUND) is not None
     for variable, value in WRONG[settings_type]:
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as raised:
             load_or_exit(settings_type, SOUND | {variable: value})
-        line = str(ended.value)
+        line = str(raised.value)
         assert variable in line, (variable, value)
         assert "\n" not in line, (variable, value)
         assert "hush" not in line, (variable, value)

@@ -12,7 +12,7 @@ class _Swallower:
     """Counts its cancellations, and takes notice of the second only."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.cancellations = 0
         self.waits = asyncio.Event()
 
     async def work(self) -> None:
@@ -21,8 +21,8 @@ class _Swallower:
                 self.waits.set()
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
-                self.asked += 1
-                if self.asked > 1:
+                self.cancellations += 1
+                if self.cancellations > 1:
                     raise
 
 
@@ -32,7 +32,7 @@ async def test_a_swallowed_cancellation_is_sent_again() -> None:
     await swallower.waits.wait()
     async with asyncio.timeout(PATIENCE_S):
         await tasks.end_task(task, again_s=0.01)
-    assert (task.cancelled(), swallower.asked) == (True, 2)
+    assert (task.cancelled(), swallower.cancellations) == (True, 2)
 
 
 async def test_a_task_runs_until_its_block_ends() -> None:
@@ -40,7 +40,7 @@ async def test_a_task_runs_until_its_block_ends() -> None:
     async with asyncio.timeout(PATIENCE_S), tasks.running(swallower.work(), again_s=0.01) as task:
         await swallower.waits.wait()
         assert not task.done()
-    assert (task.cancelled(), swallower.asked) == (True, 2)
+    assert (task.cancelled(), swallower.cancellations) == (True, 2)
 
 
 async def test_a_task_ends_with_a_block_that_fails() -> None:
@@ -65,11 +65,11 @@ async def test_a_cancelled_caller_still_ends_its_task() -> None:
     task = asyncio.create_task(swallower.work())
     await swallower.waits.wait()
     ending = asyncio.create_task(tasks.end_task(task, again_s=0.01))
-    while not swallower.asked:
+    while not swallower.cancellations:
         await asyncio.sleep(0)
     ending.cancel()
     await asyncio.wait({ending}, timeout=PATIENCE_S)
-    assert (ending.cancelled(), task.cancelled(), swallower.asked) == (True, True, 2)
+    assert (ending.cancelled(), task.cancelled(), swallower.cancellations) == (True, True, 2)
 
 
 async def test_where_one_of_many_fails_the_others_are_stopped() -> None:
@@ -98,34 +98,34 @@ async def test_where_one_of_many_fails_the_others_are_stopped() -> None:
 
 
 async def test_many_run_until_they_are_stopped() -> None:
-    stop, ended = asyncio.Event(), list[int]()
+    stop, finished = asyncio.Event(), list[int]()
 
-    async def waits(n: int) -> None:
+    async def wait_for_stop(n: int) -> None:
         await stop.wait()
-        ended.append(n)
+        finished.append(n)
 
-    running = asyncio.create_task(tasks.until_any_ends(stop, *map(waits, range(3))))
+    running = asyncio.create_task(tasks.until_any_ends(stop, *map(wait_for_stop, range(3))))
     for _ in range(20):
         await asyncio.sleep(0)
-    assert not ended
+    assert not finished
     stop.set()
     async with asyncio.timeout(PATIENCE_S):
         await running
-    assert sorted(ended) == [0, 1, 2]
+    assert sorted(finished) == [0, 1, 2]
 
 
 async def test_awaited_work_outlasts_every_cancellation() -> None:
     """As a thread does, which still uses the file that the caller would close."""
     work: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    waiting = asyncio.create_task(tasks.outlast(work))
+    task = asyncio.create_task(tasks.outlast(work))
     for _ in range(3):
         await asyncio.sleep(0)
-        waiting.cancel()
+        task.cancel()
         await asyncio.sleep(0)
-        assert not waiting.done()
+        assert not task.done()
     work.set_result("done")
-    await asyncio.wait({waiting}, timeout=PATIENCE_S)
-    assert waiting.cancelled()
+    await asyncio.wait({task}, timeout=PATIENCE_S)
+    assert task.cancelled()
     assert await tasks.outlast(work) == "done"
     failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     failed.set_exception(ValueError("of its own"))

@@ -134,7 +134,7 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_any_body_can_be_searched(said: Any) -> None:
+def test_any_body_can_be_searched(content: Any) -> None:
     """And no attachment is longer than the body that has it."""
-    attachments = found(messages=said, input=said, base64=True)
-    assert sum(len(each.data) for each in attachments) <= 2 * len(msgspec.json.encode(said))
+    attachments = found(messages=content, input=content, base64=True)
+    assert sum(len(each.data) for each in attachments) <= 2 * len(msgspec.json.encode(content))

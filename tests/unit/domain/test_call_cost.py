@@ -23,9 +23,9 @@ AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 def anthropic(model: str, usd_in: str, usd_out: str, **fields: Any) -> PriceVersion:
     """Cache reads at a tenth of the input and writes at five quarters, as on Anthropic's page."""
-    read, written = Decimal(usd_in) / 10, Decimal(usd_in) * 5 / 4
-    both = rates(input=usd_in, output=usd_out, cache_read=str(read), cache_write_5m=str(written))
-    return price(model, rates=both, **fields)
+    reads, writes = Decimal(usd_in) / 10, Decimal(usd_in) * 5 / 4
+    card = rates(input=usd_in, output=usd_out, cache_read=str(reads), cache_write_5m=str(writes))
+    return price(model, rates=card, **fields)
 
 
 PRICES = {
@@ -43,18 +43,18 @@ def prices_for(model: str) -> Callable[[str | None], PriceVersion | None]:
 
 
 def usd_of(model: str, usage: TokenUsage) -> Decimal:
-    charged = cost_of_call(usage, model, prices_for(model), Decimal(1), AT)
-    assert charged.unpriced == ()
-    check(charged)
-    return nusd_to_usd(charged.cost.cost_nusd)
+    call_cost = cost_of_call(usage, model, prices_for(model), Decimal(1), AT)
+    assert call_cost.unpriced == ()
+    check(call_cost)
+    return nusd_to_usd(call_cost.cost.cost_nusd)
 
 
-def check(charged: CallCost) -> None:
+def check(call_cost: CallCost) -> None:
     """An entry can be recomputed from its lines."""
-    for line in charged.cost.lines:
+    for line in call_cost.cost.lines:
         assert line.amount == line.quantity * line.rate / 1_000_000
-    total = sum(line.amount for line in charged.cost.lines) * charged.cost.multiplier
-    assert abs(total - nusd_to_usd(charged.cost.cost_nusd)) <= Decimal("5e-10")
+    total = sum(line.amount for line in call_cost.cost.lines) * call_cost.cost.multiplier
+    assert abs(total - nusd_to_usd(call_cost.cost.cost_nusd)) <= Decimal("5e-10")
 
 
 ADVISED_SONNET = {
@@ -105,44 +105,44 @@ def test_costs_from_anthropic_s_pages(model: str, report: dict[str, Any], usd: s
 
 
 def test_lines_tell_who_ran_and_why() -> None:
-    charged = cost_of_call(
+    call_cost = cost_of_call(
         message(ADVISED), "claude-haiku-4-5", prices_for("claude-haiku-4-5"), Decimal(1), AT
     )
-    assert [(line.item, line.quantity, line.model, line.run) for line in charged.cost.lines] == [
+    assert [(line.item, line.quantity, line.model, line.run) for line in call_cost.cost.lines] == [
         ("input_text", 1760, None, None),
         ("output_text", 531, None, None),
         ("input_text", 823, "claude-opus-5", "advisor"),
         ("output_text", 1612, "claude-opus-5", "advisor"),
     ]
-    assert [line.price_id for line in charged.cost.lines[1:3]] == [None, "*:claude-opus-5@-1"]
-    assert charged.price_id == "*:claude-haiku-4-5@-1"
+    assert [line.price_id for line in call_cost.cost.lines[1:3]] == [None, "*:claude-opus-5@-1"]
+    assert call_cost.price_id == "*:claude-haiku-4-5@-1"
 
 
 def test_every_run_has_the_rates_of_its_own_context() -> None:
     """A threshold of 200,000 is for one prompt: 180,000 and 23,000 are two below it."""
     long = anthropic("m", "3", "15", tiers=(tier(200_000, input="6", output="22.5"),))
-    charged = cost_of_call(message(COMPACTED), "m", lambda _: long, Decimal(1), AT)
-    assert nusd_to_usd(charged.cost.cost_nusd) == Decimal("0.6765")
+    call_cost = cost_of_call(message(COMPACTED), "m", lambda _: long, Decimal(1), AT)
+    assert nusd_to_usd(call_cost.cost.cost_nusd) == Decimal("0.6765")
 
 
 def test_runs_of_one_model_share_their_lines() -> None:
     run = ModelRun(role="advisor", model="claude-opus-5", input_text=10, output_text=1)
     usage = TokenUsage(input_text=5, output_text=2, runs=(run, run, run))
-    charged = cost_of_call(usage, "m", lambda _: price(), Decimal(1), AT)
-    assert [line.quantity for line in charged.cost.lines] == [5, 2, 30, 3]
-    check(charged)
+    call_cost = cost_of_call(usage, "m", lambda _: price(), Decimal(1), AT)
+    assert [line.quantity for line in call_cost.cost.lines] == [5, 2, 30, 3]
+    check(call_cost)
     assert call_tokens(usage) == 40
 
 
 def test_a_model_without_a_price_is_a_line_that_waits() -> None:
     usage = message(ADVISED)
     haiku = PRICES["claude-haiku-4-5"]
-    charged = cost_of_call(
+    call_cost = cost_of_call(
         usage, "claude-haiku-4-5", lambda other: haiku if other is None else None, Decimal(1), AT
     )
-    assert charged.unpriced == ("claude-opus-5",)
-    assert nusd_to_usd(charged.cost.cost_nusd) == Decimal("0.004415")
-    waiting = [line for line in charged.cost.lines if line.unpriced]
+    assert call_cost.unpriced == ("claude-opus-5",)
+    assert nusd_to_usd(call_cost.cost.cost_nusd) == Decimal("0.004415")
+    waiting = [line for line in call_cost.cost.lines if line.unpriced]
     assert [(line.quantity, int(line.amount)) for line in waiting] == [(823, 0), (1612, 0)]
 
 
@@ -171,12 +171,12 @@ def test_images_of_a_response_cost_what_their_model_does() -> None:
     """OpenAI's page: 1,000 x 0.4 + 100 x 1.6 for the response, 4,160 x 40 for the image."""
     image = ModelRun(role="image_generation", model="gpt-image-1", output_image=4160)
     usage = TokenUsage(input_text=1000, output_text=100, runs=(image,))
-    known = {
+    prices = {
         None: price("gpt-4.1-mini", rates=rates(input="0.4", output="1.6")),
         "gpt-image-1": price("gpt-image-1", rates=rates(input="5", output="40")),
     }
-    charged = cost_of_call(usage, "gpt-4.1-mini", known.get, Decimal(1), AT)
-    assert nusd_to_usd(charged.cost.cost_nusd) == Decimal("0.16696")
+    call_cost = cost_of_call(usage, "gpt-4.1-mini", prices.get, Decimal(1), AT)
+    assert nusd_to_usd(call_cost.cost.cost_nusd) == Decimal("0.16696")
 
 
 def test_a_reported_cost_covers_all_runs() -> None:
@@ -186,9 +186,9 @@ def test_a_reported_cost_covers_all_runs() -> None:
         provider_cost_usd=Decimal("0.5"),
         runs=(ModelRun(role="advisor", model="m", output_text=1000),),
     )
-    charged = cost_of_call(usage, "gpt-4o", lambda _: reported, Decimal(1), AT)
-    assert nusd_to_usd(charged.cost.cost_nusd) == Decimal("0.5")
-    assert charged.unpriced == ()
+    call_cost = cost_of_call(usage, "gpt-4o", lambda _: reported, Decimal(1), AT)
+    assert nusd_to_usd(call_cost.cost.cost_nusd) == Decimal("0.5")
+    assert call_cost.unpriced == ()
 
 
 @pytest.mark.parametrize(
@@ -198,15 +198,15 @@ def test_a_reported_cost_covers_all_runs() -> None:
 def test_different_multipliers_go_into_the_lines(
     own: str, advisor: str, multiplier: str, usd: str
 ) -> None:
-    known = {
+    prices = {
         None: anthropic("claude-haiku-4-5", "1", "5", multiplier=Decimal(own)),
         "claude-opus-5": anthropic("claude-opus-5", "5", "25", multiplier=Decimal(advisor)),
     }
-    charged = cost_of_call(message(ADVISED), "claude-haiku-4-5", known.get, Decimal(1), AT)
-    assert charged.cost.multiplier == Decimal(multiplier)
-    assert nusd_to_usd(charged.cost.cost_nusd) == Decimal(usd)
-    check(charged)
-    doubled = cost_of_call(message(ADVISED), "claude-haiku-4-5", known.get, Decimal(2), AT)
+    call_cost = cost_of_call(message(ADVISED), "claude-haiku-4-5", prices.get, Decimal(1), AT)
+    assert call_cost.cost.multiplier == Decimal(multiplier)
+    assert nusd_to_usd(call_cost.cost.cost_nusd) == Decimal(usd)
+    check(call_cost)
+    doubled = cost_of_call(message(ADVISED), "claude-haiku-4-5", prices.get, Decimal(2), AT)
     assert nusd_to_usd(doubled.cost.cost_nusd) == 2 * Decimal(usd)
 
 
@@ -223,15 +223,15 @@ _runs = st.builds(
 
 @given(_counts, _counts, st.lists(_runs, max_size=4), _runs)
 def test_one_run_more_costs_what_it_costs_alone(
-    read: int, written: int, runs: list[ModelRun], more: ModelRun
+    input_tokens: int, output_tokens: int, runs: list[ModelRun], more: ModelRun
 ) -> None:
     model = "claude-sonnet-4-5"
-    usage = TokenUsage(input_text=read, output_text=written, runs=tuple(runs))
-    longer = TokenUsage(input_text=read, output_text=written, runs=(*runs, more))
+    usage = TokenUsage(input_text=input_tokens, output_text=output_tokens, runs=tuple(runs))
+    longer = TokenUsage(input_text=input_tokens, output_text=output_tokens, runs=(*runs, more))
     alone = TokenUsage(
         input_text=more.input_text, cache_read=more.cache_read, output_text=more.output_text
     )
     version = PRICES[more.model or model]
-    added = nusd_to_usd(cost_nusd(alone, version))
+    alone_usd = nusd_to_usd(cost_nusd(alone, version))
     difference = usd_of(model, longer) - usd_of(model, usage)
-    assert abs(difference - added) <= Decimal("2e-9")
+    assert abs(difference - alone_usd) <= Decimal("2e-9")

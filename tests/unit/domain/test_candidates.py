@@ -65,12 +65,12 @@ def test_the_probability_of_each_is_its_share_of_the_weights(
 
 def test_evenly_spread_draws_give_exact_shares() -> None:
     candidates = [Candidate("a", weight=1), Candidate("b", weight=3)]
-    counted = {"a": 0, "b": 0}
+    counts = {"a": 0, "b": 0}
     for place in range(100):
         chosen = next_candidate(candidates, tried=(), usable=among("ab"), chance=place / 100)
         assert chosen is not None
-        counted[chosen.deployment_id] += 1
-    assert counted == {"a": 25, "b": 75}
+        counts[chosen.deployment_id] += 1
+    assert counts == {"a": 25, "b": 75}
 
 
 @given(st.integers(1, 40), CHANCE)

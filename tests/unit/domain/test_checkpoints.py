@@ -76,8 +76,8 @@ def test_a_checkpoint_replaces_the_entries_before_it(
     entries: list[Entry], data: st.DataObject
 ) -> None:
     cut = data.draw(st.integers(0, len(entries)))
-    added = sums_of(entries[cut:], first=cut + 1)
-    assert advance(proved(entries[:cut]), added, len(entries)) == proved(entries)
+    sums = sums_of(entries[cut:], first=cut + 1)
+    assert advance(proved(entries[:cut]), sums, len(entries)) == proved(entries)
 
 
 @given(ENTRIES.filter(bool), st.data())
@@ -156,18 +156,18 @@ PARTS_OF_TIME = st.floats(0, 1, exclude_max=True)
 def test_an_account_is_due_in_full_once_in_each_time(
     user_id: str, full_at: datetime, days: int, part: float
 ) -> None:
-    every = timedelta(days=days)
+    interval = timedelta(days=days)
     due = [
-        is_due_in_full(user_id, full_at, full_at + part * every + n * every / 4, every)
+        is_due_in_full(user_id, full_at, full_at + part * interval + n * interval / 4, interval)
         for n in range(4)
     ]
-    assert not is_due_in_full(user_id, full_at, full_at, every)
-    assert is_due_in_full(user_id, full_at, full_at + every, every)
+    assert not is_due_in_full(user_id, full_at, full_at, interval)
+    assert is_due_in_full(user_id, full_at, full_at + interval, interval)
     # Once it is due, it stays so.
     assert due == sorted(due)
     assert due[-1] or part < 0.25
     # A proof that is said to be of the far future.
-    assert is_due_in_full(user_id, full_at + 2 * every, full_at, every)
+    assert is_due_in_full(user_id, full_at + 2 * interval, full_at, interval)
 
 
 def test_each_day_has_its_share_of_the_accounts() -> None:

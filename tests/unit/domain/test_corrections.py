@@ -122,10 +122,10 @@ def test_of_several_entries_the_first_not_abandoned_counts() -> None:
     assert one_of_each([given_up, given_up]) == {CALL: given_up}
 
 
-def repriced(earlier: list[LedgerEntry], nusd: int, price_id: str = "p") -> LedgerEntry | None:
+def repriced(corrections: list[LedgerEntry], nusd: int, price_id: str = "p") -> LedgerEntry | None:
     return reprice_entry(
         ORIGINAL,
-        earlier,
+        corrections,
         (price_id, Cost(cost_nusd=nusd, lines=())),
         reason="new price",
         made_by="jo",

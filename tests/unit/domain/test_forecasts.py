@@ -17,14 +17,14 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def of(period: BudgetPeriod, limit: int, spent: int, recent: int, **fields: Any) -> Forecast:
-    given: dict[str, Any] = {"now": NOW, "zone": UTC, "created_at": LONG_AGO} | fields
+def predict(period: BudgetPeriod, limit: int, spent: int, recent: int, **fields: Any) -> Forecast:
+    arguments: dict[str, Any] = {"now": NOW, "zone": UTC, "created_at": LONG_AGO} | fields
     return forecast(
         Budget(limit_nusd=limit, period=period),
-        present_in(given["zone"], given["now"]),
+        present_in(arguments["zone"], arguments["now"]),
         spent_nusd=spent,
         recent_nusd=recent,
-        created_at=given["created_at"],
+        created_at=arguments["created_at"],
     )
 
 
@@ -32,21 +32,21 @@ def of(period: BudgetPeriod, limit: int, spent: int, recent: int, **fields: Any)
     ("found", "outlook", "expected", "runs_out_at"),
     [
         # 36 hours at 10 an hour; 156 hours of the month are left.
-        (of("monthly", 5_000, 1_000, 360), "lasts", 2_560, None),
-        (of("monthly", 2_560, 1_000, 360), "lasts", 2_560, None),
-        (of("monthly", 1_600, 1_000, 360), "runs_out", 2_560, NOW + timedelta(hours=60)),
-        (of("daily", 300, 200, 360), "runs_out", 320, NOW + timedelta(hours=10)),
-        (of("weekly", 99, 100, 360), "exhausted", 100 + 1_320, None),
-        (of("weekly", 100, 100, 0), "exhausted", 100, None),
-        (of("total", 10_000, 1_000, 360), "lasts", None, None),
-        (of("total", 8_199, 1_000, 360), "runs_out", None, NOW + timedelta(minutes=6 * 7_199)),
+        (predict("monthly", 5_000, 1_000, 360), "lasts", 2_560, None),
+        (predict("monthly", 2_560, 1_000, 360), "lasts", 2_560, None),
+        (predict("monthly", 1_600, 1_000, 360), "runs_out", 2_560, NOW + timedelta(hours=60)),
+        (predict("daily", 300, 200, 360), "runs_out", 320, NOW + timedelta(hours=10)),
+        (predict("weekly", 99, 100, 360), "exhausted", 100 + 1_320, None),
+        (predict("weekly", 100, 100, 0), "exhausted", 100, None),
+        (predict("total", 10_000, 1_000, 360), "lasts", None, None),
+        (predict("total", 8_199, 1_000, 360), "runs_out", None, NOW + timedelta(minutes=6 * 7_199)),
         # Refunds do not count towards the pace.
-        (of("monthly", 2_000, 1_000, -50), "lasts", 1_000, None),
-        (of("daily", 1, 0, 0), "lasts", 0, None),
+        (predict("monthly", 2_000, 1_000, -50), "lasts", 1_000, None),
+        (predict("daily", 1, 0, 0), "lasts", 0, None),
         # Made two hours ago, or just now: an hour at least.
-        (of("daily", 300, 200, 200, created_at=NOW - timedelta(hours=2)), "runs_out", 1_400,
+        (predict("daily", 300, 200, 200, created_at=NOW - timedelta(hours=2)), "runs_out", 1_400,
          NOW + timedelta(hours=1)),
-        (of("daily", 300, 200, 200, created_at=NOW), "runs_out", 2_600,
+        (predict("daily", 300, 200, 200, created_at=NOW), "runs_out", 2_600,
          NOW + timedelta(minutes=30)),
     ],
 )  # fmt: skip
@@ -63,16 +63,16 @@ def test_forecasts(
 def test_days_are_those_of_the_zone() -> None:
     auckland = ZoneInfo("Pacific/Auckland")
     assert present_in(auckland, NOW).pace_days == ("2026-11-24", "2026-11-25")
-    found = of("daily", 10_000, 60, 360, zone=auckland)
+    result = predict("daily", 10_000, 60, 360, zone=auckland)
     # It is 1:00 there: 25 hours so far, 23 to go.
-    assert found.expected_nusd == 60 + 360 * 23 // 25
+    assert result.expected_nusd == 60 + 360 * 23 // 25
 
 
 def test_a_zone_that_is_not_known_here_is_utc() -> None:
     """As calls are posted: where time zones were updated elsewhere first, nothing fails."""
-    found = presents_of(["Mars/Olympus", "Pacific/Auckland"], NOW)
-    assert found["Mars/Olympus"] == present_in(UTC, NOW)
-    assert found["Pacific/Auckland"].keys["daily"] == "2026-11-25"
+    presents = presents_of(["Mars/Olympus", "Pacific/Auckland"], NOW)
+    assert presents["Mars/Olympus"] == present_in(UTC, NOW)
+    assert presents["Pacific/Auckland"].keys["daily"] == "2026-11-25"
 
 
 @given(
@@ -80,8 +80,8 @@ def test_a_zone_that_is_not_known_here_is_utc() -> None:
     st.timezones(),
 )
 def test_present_periods_include_those_of_every_zone(now: datetime, zone: tzinfo) -> None:
-    found = present_in(zone, now)
-    assert {*found.keys.values(), *found.pace_days} <= {*present_periods(now)}
+    present = present_in(zone, now)
+    assert {*present.keys.values(), *present.pace_days} <= {*present_periods(now)}
 
 
 amounts = st.integers(0, MAX_NUSD)
@@ -106,15 +106,17 @@ def test_a_forecast_agrees_with_itself(
     age: timedelta,
 ) -> None:
     now = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(hours=hours, minutes=7)
-    found = of(period, limit, spent, recent, now=now, zone=ZoneInfo(zone), created_at=now - age)
-    assert (found.outlook == "exhausted") == (spent >= limit)
-    assert (found.outlook == "runs_out") == (found.runs_out_at is not None)
-    if found.runs_out_at is not None:
-        assert found.runs_out_at >= now
+    result = predict(
+        period, limit, spent, recent, now=now, zone=ZoneInfo(zone), created_at=now - age
+    )
+    assert (result.outlook == "exhausted") == (spent >= limit)
+    assert (result.outlook == "runs_out") == (result.runs_out_at is not None)
+    if result.runs_out_at is not None:
+        assert result.runs_out_at >= now
         assert recent > 0
-    if found.expected_nusd is not None:
-        assert found.expected_nusd >= spent
-        if found.outlook == "lasts":
-            assert found.expected_nusd <= limit
-        if found.outlook == "runs_out":
-            assert found.expected_nusd >= limit
+    if result.expected_nusd is not None:
+        assert result.expected_nusd >= spent
+        if result.outlook == "lasts":
+            assert result.expected_nusd <= limit
+        if result.outlook == "runs_out":
+            assert result.expected_nusd >= limit

@@ -28,8 +28,8 @@ def test_attachments_are_estimated_by_their_kind() -> None:
     text = b"a" * 300
     image, recording = Attachment("image", "A" * 9_000), Attachment("recording", "A" * 400_001)
     assert estimate_input_tokens(text + b"A" * 9_000, [image]) == 100 + 1_600
-    both = estimate_input_tokens(text + b"A" * 409_001, [image, recording])
-    assert both == 100 + 1_600 + 5_001
+    estimate = estimate_input_tokens(text + b"A" * 409_001, [image, recording])
+    assert estimate == 100 + 1_600 + 5_001
 
 
 def test_a_long_word_is_not_an_attachment() -> None:
@@ -104,12 +104,12 @@ def test_the_dearest_hour_is_held_for() -> None:
 def test_tools_are_held_for_by_their_fees() -> None:
     fees = {"file_search": Decimal("0.0025"), "container_1g": Decimal("0.03")}
     version = price(provider="anthropic", web_search=Decimal("0.01"), tool_fees=fees)
-    plain = hold(version)
-    assert hold(version, tools={"file_search": 10}) == plain + 25_000_000
+    base = hold(version)
+    assert hold(version, tools={"file_search": 10}) == base + 25_000_000
     # A container of unknown size is the dearest one.
-    assert hold(version, tools={"container": 1}) == plain + 30_000_000
+    assert hold(version, tools={"container": 1}) == base + 30_000_000
     # The preview tool costs what the other does where it has no fee of its own.
-    assert hold(version, tools={"web_search_preview": 2}) == plain + 20_000_000
+    assert hold(version, tools={"web_search_preview": 2}) == base + 20_000_000
 
 
 def test_the_dearest_fee_for_a_request_is_held_for_unasked() -> None:
@@ -259,11 +259,11 @@ _MOMENTS = (
 
 def within(data: st.DataObject, limit: int, classes: list[str]) -> dict[str, Any]:
     """Tokens of those classes that come to at most the limit."""
-    used: dict[str, int] = {}
+    tokens: dict[str, int] = {}
     for name in data.draw(st.permutations(classes)):
-        used[name] = data.draw(st.sampled_from([0, limit]) | st.integers(0, limit))
-        limit -= used[name]
-    return used
+        tokens[name] = data.draw(st.sampled_from([0, limit]) | st.integers(0, limit))
+        limit -= tokens[name]
+    return tokens
 
 
 @settings(max_examples=3 * settings().max_examples)
@@ -276,7 +276,7 @@ def test_a_call_within_its_reach_never_costs_more_than_its_hold(
     output_tokens: int,
     data: st.DataObject,
 ) -> None:
-    asked = data.draw(st.sampled_from(list(_SERVED)))
+    service_tier = data.draw(st.sampled_from(list(_SERVED)))
     inputs = ["input_text", "cache_read", "input_image", "citation"]
     if features.cache_writes or version.provider != "anthropic":
         inputs += ["cache_write_5m", "cache_write_30m"]
@@ -289,13 +289,13 @@ def test_a_call_within_its_reach_never_costs_more_than_its_hold(
         "output_image",
         *["output_audio"] * features.audio_output,
     ]
-    most = dict(features.tools)
-    used = TokenUsage(
+    max_uses = dict(features.tools)
+    usage = TokenUsage(
         **within(data, input_tokens, list(dict.fromkeys(inputs))),
         **within(data, output_tokens, outputs),
-        web_searches=data.draw(st.none() | st.integers(0, most.pop("web_search", 0))),
-        tool_uses={tool: data.draw(st.integers(0, uses)) for tool, uses in most.items()},
-        service_tier=data.draw(st.sampled_from(_SERVED[asked])),
+        web_searches=data.draw(st.none() | st.integers(0, max_uses.pop("web_search", 0))),
+        tool_uses={tool: data.draw(st.integers(0, uses)) for tool, uses in max_uses.items()},
+        service_tier=data.draw(st.sampled_from(_SERVED[service_tier])),
         speed=data.draw(st.sampled_from([None, "standard", *["fast"] * features.fast])),
         inference_geo=data.draw(st.sampled_from([None, "global", "us", "EU", "fast"])),
     )
@@ -304,8 +304,8 @@ def test_a_call_within_its_reach_never_costs_more_than_its_hold(
         account_multiplier,
         input_tokens=input_tokens,
         output_tokens=output_tokens,
-        service_tier=asked,
+        service_tier=service_tier,
         features=features,
     )
-    charged = cost_nusd(used, version, account_multiplier, at=data.draw(st.sampled_from(_MOMENTS)))
-    assert min(charged, MAX_NUSD) <= held
+    cost = cost_nusd(usage, version, account_multiplier, at=data.draw(st.sampled_from(_MOMENTS)))
+    assert min(cost, MAX_NUSD) <= held

@@ -16,12 +16,12 @@ FILES = {"type": "file_search_call", "status": "completed"}
 NO_IMAGES = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
 
 
-def counted(output: list[Any], tools: list[Any], told: Any = None) -> TokenUsage:
+def counted(output: list[Any], tools: list[Any], tool_usage: Any = None) -> TokenUsage:
     return with_tools(
         TOKENS,
         output=json.dumps(output).encode(),
         tools=json.dumps(tools).encode(),
-        tool_usage=b"" if told is None else json.dumps(told).encode(),
+        tool_usage=b"" if tool_usage is None else json.dumps(tool_usage).encode(),
     )
 
 
@@ -53,8 +53,8 @@ def test_a_count_that_the_usage_has_stays() -> None:
 def test_searches_of_the_preview_are_charged_apart() -> None:
     usage = counted([SEARCH, SEARCH], [{"type": "web_search_preview_2025_03_11"}])
     assert (usage.web_searches, usage.tool_uses) == (None, {"web_search_preview": 2})
-    both = [{"type": "web_search_preview"}, {"type": "web_search"}]
-    assert counted([SEARCH], both).web_searches == 1
+    tools = [{"type": "web_search_preview"}, {"type": "web_search"}]
+    assert counted([SEARCH], tools).web_searches == 1
 
 
 def test_searches_through_files_are_counted() -> None:
@@ -92,7 +92,7 @@ def test_only_a_hosted_shell_counts_as_a_container() -> None:
 
 
 def test_images_are_tokens_of_the_model_that_made_them() -> None:
-    made = {
+    image_usage = {
         "input_tokens": 50,
         "input_tokens_details": {"text_tokens": 10, "image_tokens": 40},
         "output_tokens": 4160,
@@ -102,7 +102,7 @@ def test_images_are_tokens_of_the_model_that_made_them() -> None:
     }
     tools = [{"type": "image_generation", "model": "gpt-image-1"}]
     image = {"type": "image_generation_call", "status": "completed"}
-    usage = counted([image], tools, {"image_gen": made, "web_search": {"num_requests": 0}})
+    usage = counted([image], tools, {"image_gen": image_usage, "web_search": {"num_requests": 0}})
     assert usage.tool_uses == {}
     assert usage.runs == (
         ModelRun(
@@ -115,7 +115,7 @@ def test_images_are_tokens_of_the_model_that_made_them() -> None:
             output_image=4160,
         ),
     )
-    [run] = counted([image], [{"type": "image_generation"}], {"image_gen": made}).runs
+    [run] = counted([image], [{"type": "image_generation"}], {"image_gen": image_usage}).runs
     assert run.model == DEFAULT_IMAGE_MODEL
 
 

@@ -34,8 +34,8 @@ def test_ids_sort_by_time(first_ms: int, later_ms: int, first: bytes, later: byt
 def test_74_random_bits_keep_ids_of_one_millisecond_apart(
     now_ms: int, first: bytes, second: bytes
 ) -> None:
-    kept = ~(0xF << 76 | 0x3 << 62)
-    differ = (int.from_bytes(first, "big") ^ int.from_bytes(second, "big")) & kept
+    mask = ~(0xF << 76 | 0x3 << 62)
+    differ = (int.from_bytes(first, "big") ^ int.from_bytes(second, "big")) & mask
     assert (uuid7(now_ms, first) != uuid7(now_ms, second)) == bool(differ)
 
 

@@ -111,13 +111,15 @@ def test_a_fallback_is_charged_to_the_model_that_answered() -> None:
 
 def test_an_attempt_that_was_declined_before_any_output_is_free() -> None:
     declined = {"type": "message", "model": "claude-fable-5", "input_tokens": 9, "output_tokens": 0}
-    served = {
+    fallback = {
         "type": "fallback_message",
         "model": "claude-opus-4-8",
         "input_tokens": 1000,
         "output_tokens": 1000,
     }
-    usage = message({"input_tokens": 1000, "output_tokens": 1000, "iterations": [declined, served]})
+    usage = message(
+        {"input_tokens": 1000, "output_tokens": 1000, "iterations": [declined, fallback]}
+    )
     assert usage == TokenUsage(model="claude-opus-4-8", input_text=1000, output_text=1000)
 
 
@@ -171,8 +173,8 @@ def test_the_runs_of_a_stream_are_cumulative() -> None:
 
 def test_a_round_that_turns_out_to_be_the_fallback_is_one() -> None:
     going_on = {"type": "message", "model": "opus", "input_tokens": 20, "output_tokens": 1}
-    served = {"type": "fallback_message", "model": "opus", "input_tokens": 20, "output_tokens": 2}
+    fallback = {"type": "fallback_message", "model": "opus", "input_tokens": 20, "output_tokens": 2}
     first = report({"input_tokens": 20, "output_tokens": 1, "iterations": [going_on]})
-    last = report({"output_tokens": 2, "iterations": [served]})
+    last = report({"output_tokens": 2, "iterations": [fallback]})
     expected = TokenUsage(model="opus", input_text=20, output_text=2)
     assert usage_of_message(merged(first, last)) == expected

@@ -108,8 +108,8 @@ def test_the_sum_is_rounded_once_and_not_each_line() -> None:
 
 
 def test_tokens_of_all_classes_are_counted_and_nothing_else() -> None:
-    counted = {name: 10**at for at, name in enumerate(_TOKEN_CLASSES)}
-    usage = TokenUsage(**counted, web_searches=5, service_tier="flex", speed="fast")
+    counts = {name: 10**at for at, name in enumerate(_TOKEN_CLASSES)}
+    usage = TokenUsage(**counts, web_searches=5, service_tier="flex", speed="fast")
     assert total_tokens(usage) == 1_111_111_111
     assert total_tokens(TokenUsage(output_image=3)) == 3
     assert total_tokens(TokenUsage()) == 0

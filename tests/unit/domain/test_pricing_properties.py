@@ -160,9 +160,9 @@ def test_costs_depend_neither_on_order_nor_on_batching(
     ]
 
     def costs(batches: list[list[UsageEvent]]) -> dict[str, int]:
-        sent = [raw for batch in batches for raw in split_batch(encode_batch(batch))]
+        raw_events = [raw for batch in batches for raw in split_batch(encode_batch(batch))]
         entries = [
-            entry_of(decode_event(raw), {("openai", "gpt-4o"): version}, NOW) for raw in sent
+            entry_of(decode_event(raw), {("openai", "gpt-4o"): version}, NOW) for raw in raw_events
         ]
         return {e.entry_id: e.cost_nusd for e in entries if isinstance(e, LedgerEntry)}
 
@@ -170,18 +170,18 @@ def test_costs_depend_neither_on_order_nor_on_batching(
     shuffled = random.sample(calls, len(calls))
     cut = random.randint(0, len(calls))
     assert costs([shuffled[:cut], shuffled[cut:]]) == together == costs([[call] for call in calls])
-    each = [cost_nusd(usage, version, account_multiplier) for usage in usages]
+    amounts = [cost_nusd(usage, version, account_multiplier) for usage in usages]
     # Beyond that a call is unpostable.
-    assert sum(together.values()) == sum(cost for cost in each if cost <= MAX_NUSD)
+    assert sum(together.values()) == sum(cost for cost in amounts if cost <= MAX_NUSD)
 
 
 @given(_usages, _prices)
 def test_each_line_can_be_recomputed(usage: TokenUsage, version: PriceVersion) -> None:
     for line in cost_of(usage, version).lines:
-        used = usage.tool_uses | {"web_search": usage.web_searches or 0}
-        per = 1 if line.item in used else 1_000_000
-        assert line.quantity == (used[line.item] if per == 1 else getattr(usage, line.item))
-        assert Fraction(line.amount) == line.quantity * Fraction(line.rate) / per
+        uses = usage.tool_uses | {"web_search": usage.web_searches or 0}
+        divisor = 1 if line.item in uses else 1_000_000
+        assert line.quantity == (uses[line.item] if divisor == 1 else getattr(usage, line.item))
+        assert Fraction(line.amount) == line.quantity * Fraction(line.rate) / divisor
 
 
 @given(_usages, _prices)
@@ -191,9 +191,9 @@ def test_a_cost_is_never_negative(usage: TokenUsage, version: PriceVersion) -> N
 
 @given(_usages, _flat)
 def test_the_cost_is_additive_over_the_classes(usage: TokenUsage, version: PriceVersion) -> None:
-    served = {name: getattr(usage, name) for name in _SERVED}
+    terms = {name: getattr(usage, name) for name in _SERVED}
     names = (*_CLASSES, "web_searches")
-    alone = [TokenUsage(**served, **{name: getattr(usage, name)}) for name in names]
+    alone = [TokenUsage(**terms, **{name: getattr(usage, name)}) for name in names]
     alone += [TokenUsage(tool_uses={tool: uses}) for tool, uses in usage.tool_uses.items()]
     assert exact(usage, version) == sum(exact(part, version) for part in alone)
 
@@ -203,13 +203,13 @@ def test_counting_calls_together_or_apart_gives_the_same_amount(
     usages: list[TokenUsage], version: PriceVersion, any_call: TokenUsage
 ) -> None:
     names = (*_CLASSES, "web_searches")
-    served = {name: getattr(any_call, name) for name in _SERVED}
-    usages = [replace(usage, **served) for usage in usages]
+    terms = {name: getattr(any_call, name) for name in _SERVED}
+    usages = [replace(usage, **terms) for usage in usages]
     summed: dict[str, Any] = {
         name: sum(getattr(usage, name) or 0 for usage in usages) for name in names
     }
     uses = {tool: sum(u.tool_uses.get(tool, 0) for u in usages) for tool in _TOOLS}
-    assert exact(TokenUsage(**served, **summed, tool_uses=uses), version) == sum(
+    assert exact(TokenUsage(**terms, **summed, tool_uses=uses), version) == sum(
         exact(usage, version) for usage in usages
     )
 

@@ -104,8 +104,8 @@ def test_secrets_are_redacted(secret: str) -> None:
 
 @pytest.mark.parametrize("text", HARMLESS)
 def test_lookalikes_of_secrets_are_kept(text: str) -> None:
-    for said in (text, json.dumps({"content": text}), json.dumps(json.dumps({"content": text}))):
-        assert redact(said.encode()).decode() == said
+    for body in (text, json.dumps({"content": text}), json.dumps(json.dumps({"content": text}))):
+        assert redact(body.encode()).decode() == body
 
 
 @pytest.mark.parametrize("members", MEMBERS, ids=str)
@@ -167,8 +167,8 @@ def test_an_unterminated_value_is_redacted_to_the_end(text: str) -> None:
     ],
 )
 def test_secrets_with_escaped_slashes_are_redacted(text: str, left: str) -> None:
-    told = json.dumps({"said": text}).replace("/", "\\/")
-    assert json.loads(redact(told.encode())) == {"said": left}
+    body = json.dumps({"said": text}).replace("/", "\\/")
+    assert json.loads(redact(body.encode())) == {"said": left}
 
 
 def test_a_secret_hidden_by_another_is_redacted() -> None:

@@ -14,8 +14,8 @@ from tests.unit.domain.test_usage import chat, message, response
 
 
 def at(usd_in: str, usd_out: str, **rates: str) -> PriceVersion:
-    others = {name: Decimal(usd) for name, usd in rates.items()}
-    return price(rates=Rates(input=Decimal(usd_in), output=Decimal(usd_out), **others))
+    other_rates = {name: Decimal(usd) for name, usd in rates.items()}
+    return price(rates=Rates(input=Decimal(usd_in), output=Decimal(usd_out), **other_rates))
 
 
 # USD per million: xAI's page (grok-4, Sep 2026), OpenAI's (gpt-4.1-mini, Oct 2026).

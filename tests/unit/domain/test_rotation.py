@@ -51,9 +51,9 @@ def test_a_secret_works_until_the_earliest_end_of_its_graces(
 def test_too_many_old_secrets_can_all_be_ended() -> None:
     key = api_key(old_secrets=tuple(old(str(n), NOW + HOUR) for n in range(MAX_OLD_SECRETS)))
     assert old_secrets_after(key, NOW + HOUR, NOW) is None
-    ended = old_secrets_after(key, NOW, NOW)
-    assert ended is not None
-    assert {each.until for each in ended} == {NOW}
+    secrets = old_secrets_after(key, NOW, NOW)
+    assert secrets is not None
+    assert {each.until for each in secrets} == {NOW}
 
 
 def test_each_holder_has_the_key_until_its_secret_ends() -> None:

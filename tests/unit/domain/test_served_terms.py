@@ -74,8 +74,8 @@ def test_the_hour_in_which_a_call_began_decides(at: str, usd: str) -> None:
     moment = datetime.fromisoformat(at).replace(tzinfo=UTC)
     usage = TokenUsage(input_text=1_000_000, output_text=1_000)
     elsewhere = moment.astimezone(timezone(timedelta(hours=8)))
-    for said in (moment, elsewhere):
-        cost = cost_of(usage, _FLASH, at=said)
+    for start in (moment, elsewhere):
+        cost = cost_of(usage, _FLASH, at=start)
         assert cost.cost_nusd == Decimal(usd) * 10**9
         assert cost.notes == ()
 

@@ -39,10 +39,10 @@ def test_surcharges_depend_on_how_the_call_was_served(
     usage = TokenUsage(input_text=_MILLION, **served)
     assert list(surcharges_for(version, usage)) == names
     factors = {"us": Decimal("1.1"), "fast": Decimal(2)}
-    charged = 3_000_000_000
+    expected = 3_000_000_000
     for name in names:
-        charged = int(charged * factors[name])
-    assert cost_nusd(usage, version) == charged
+        expected = int(expected * factors[name])
+    assert cost_nusd(usage, version) == expected
     assert cost_nusd(usage, price()) == 3_000_000_000
 
 
@@ -83,8 +83,8 @@ def test_any_valid_surcharge_is_computed_exactly() -> None:
         input_text=2**53 - 1, output_text=2**53 - 1, speed="fast", inference_geo="us"
     )
     cost = cost_of(usage, version, longest)
-    listed = sum(line.quantity * Fraction(line.rate) / 10**6 for line in cost.lines)
-    assert cost.cost_nusd == round(listed * Fraction(cost.multiplier) * 10**9)
+    micro_usd = sum(line.quantity * Fraction(line.rate) / 10**6 for line in cost.lines)
+    assert cost.cost_nusd == round(micro_usd * Fraction(cost.multiplier) * 10**9)
 
 
 @pytest.mark.parametrize(

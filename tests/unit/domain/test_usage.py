@@ -238,18 +238,18 @@ def test_how_a_message_was_served_is_kept() -> None:
 
 @pytest.mark.parametrize("odd", [12.5, {"tokens_per_second": 80}, ["fast"], True])
 def test_an_unexpected_speed_does_not_affect_the_counts(odd: Any) -> None:
-    served = {"speed": odd, "inference_geo": odd}
+    terms = {"speed": odd, "inference_geo": odd}
     counts = TokenUsage(input_text=5, output_text=2)
-    assert message({"input_tokens": 5, "output_tokens": 2, **served}) == counts
-    assert chat({"prompt_tokens": 5, "completion_tokens": 2, **served}) == counts
-    assert response({"input_tokens": 5, "output_tokens": 2, **served}) == counts
+    assert message({"input_tokens": 5, "output_tokens": 2, **terms}) == counts
+    assert chat({"prompt_tokens": 5, "completion_tokens": 2, **terms}) == counts
+    assert response({"input_tokens": 5, "output_tokens": 2, **terms}) == counts
 
 
 def test_how_a_translated_message_was_served_is_kept() -> None:
-    served = {"speed": "fast", "inference_geo": "us"}
+    terms = {"speed": "fast", "inference_geo": "us"}
     for usage in (
-        chat({"prompt_tokens": 5, "completion_tokens": 2, **served}),
-        response({"input_tokens": 5, "output_tokens": 2, **served}),
+        chat({"prompt_tokens": 5, "completion_tokens": 2, **terms}),
+        response({"input_tokens": 5, "output_tokens": 2, **terms}),
     ):
         assert usage == TokenUsage(input_text=5, output_text=2, speed="fast", inference_geo="us")
 

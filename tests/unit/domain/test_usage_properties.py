@@ -71,7 +71,7 @@ def test_the_classes_of_openai_sum_to_the_totals(
 def test_the_classes_of_anthropic_sum_to_the_totals(
     input_tokens: int,
     output_tokens: int,
-    read: int | None,
+    cache_read: int | None,
     written: int | None,
     split: tuple[int | None, int | None] | None,
     thinking: int | None,
@@ -80,7 +80,7 @@ def test_the_classes_of_anthropic_sum_to_the_totals(
     payload = {
         "input_tokens": input_tokens,
         "output_tokens": output_tokens,
-        "cache_read_input_tokens": read,
+        "cache_read_input_tokens": cache_read,
         "cache_creation_input_tokens": written,
         "cache_creation": creation
         and {f"ephemeral_{life}_input_tokens": n for life, n in creation.items()},
@@ -90,7 +90,7 @@ def test_the_classes_of_anthropic_sum_to_the_totals(
     usage = usage_of_message(payload)
     # Neither of the two is dropped where they differ.
     all_written = max(in_split, written or 0)
-    assert totals(usage) == (input_tokens + (read or 0) + all_written, output_tokens)
+    assert totals(usage) == (input_tokens + (cache_read or 0) + all_written, output_tokens)
 
 
 _PRICE = price(
@@ -140,30 +140,30 @@ def put_together(parts: list[UsageReport]) -> UsageReport:
 
 @given(split_report(_CHAT_NAMES))
 def test_no_part_of_a_chat_s_report_lowers_its_cost(
-    given: tuple[UsageReport, list[UsageReport]],
+    split: tuple[UsageReport, list[UsageReport]],
 ) -> None:
-    whole, parts = given
+    whole, parts = split
     usage = usage_of_openai(put_together(parts))
     assert usage == usage_of_openai(whole)
 
 
 @given(split_report(_MESSAGE_NAMES))
 def test_no_part_of_a_message_s_report_lowers_its_cost(
-    given: tuple[UsageReport, list[UsageReport]],
+    split: tuple[UsageReport, list[UsageReport]],
 ) -> None:
-    whole, parts = given
+    whole, parts = split
     assert cost(usage_of_message(put_together(parts))) == cost(usage_of_message(whole))
 
 
 def cost(usage: TokenUsage) -> int:
     """Of all its runs, whoever ran them, at one price."""
-    own = cost_nusd(usage, _PRICE)
+    own_cost = cost_nusd(usage, _PRICE)
     counts = [
         {name: getattr(run, name) for name in ("input_text", "cache_read", "cache_write_5m")}
         | {"output_text": run.output_text}
         for run in usage.runs
     ]
-    return own + sum(cost_nusd(TokenUsage(**each), _PRICE) for each in counts)
+    return own_cost + sum(cost_nusd(TokenUsage(**each), _PRICE) for each in counts)
 
 
 @given(
@@ -264,21 +264,21 @@ _plain_output = st.none() | st.dictionaries(
 )
 def test_a_plain_report_is_read_in_one_step_as_member_by_member(
     as_chat: bool,
-    read: object,
-    written: object,
+    input_tokens: object,
+    output_tokens: object,
     total: object,
     details: dict[str, object] | None,
-    made: dict[str, object] | None,
+    output_details: dict[str, object] | None,
     is_sound: bool,
 ) -> None:
-    if is_sound and isinstance(read, int) and isinstance(written, int):
-        total = read + written
+    if is_sound and isinstance(input_tokens, int) and isinstance(output_tokens, int):
+        total = input_tokens + output_tokens
     members: dict[str, object] = {
-        "prompt_tokens": read,
-        "completion_tokens": written,
+        "prompt_tokens": input_tokens,
+        "completion_tokens": output_tokens,
         "total_tokens": total,
         "prompt_tokens_details": details,
-        "completion_tokens_details": made,
+        "completion_tokens_details": output_details,
     }
     if not as_chat:
         members = {
@@ -346,13 +346,13 @@ def test_a_plain_message_is_read_in_one_step_as_member_by_member(members: dict[s
     raw = msgspec.json.encode(members)
     report = decode_report(raw)
     assert report is not None
-    read = read_usage_of_message(report)
-    assert plain_message_usage(report) in (None, read)
-    assert usage_in_message(raw) == usage_of_message(report) == read
+    usage = read_usage_of_message(report)
+    assert plain_message_usage(report) in (None, usage)
+    assert usage_in_message(raw) == usage_of_message(report) == usage
 
 
 def test_anthropics_usage_reports_are_plain() -> None:
-    whole = {
+    full_report = {
         "input_tokens": 20,
         "cache_creation_input_tokens": 7,
         "cache_read_input_tokens": 3,
@@ -364,7 +364,7 @@ def test_anthropics_usage_reports_are_plain() -> None:
         "server_tool_use": None,
     }
     last_event = {"output_tokens": 9, "cache_read_input_tokens": 3}
-    for report in (whole, last_event):
+    for report in (full_report, last_event):
         assert plain_message_usage(report) == read_usage_of_message(report)
 
 

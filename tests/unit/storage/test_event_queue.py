@@ -204,8 +204,8 @@ async def test_a_batch_waits_in_arqs_queue_without_an_expiry() -> None:
     async with redis.pipeline(transaction=True) as pipeline:
         enqueue_batch(pipeline, queues_of(ONE)[0], "batch-1", payload)
         await pipeline.execute()
-    stored = await redis.get(job_key_prefix + "batch-1")
-    assert as_arq_sees(stored)[:2] == (POST_JOB, [payload])
+    raw_job = await redis.get(job_key_prefix + "batch-1")
+    assert as_arq_sees(raw_job)[:2] == (POST_JOB, [payload])
     assert await redis.ttl(job_key_prefix + "batch-1") == -1
     assert await redis.zrange(QUEUE, 0, -1) == [b"batch-1"]
     await redis.aclose()
@@ -224,7 +224,7 @@ async def test_a_repeated_batch_neither_doubles_nor_delays_the_job() -> None:
 def test_events_of_the_previous_release_are_still_read() -> None:
     """As version 1 wrote them: its default is left out, and it knows no runs and no tools."""
     usage = {"input_text": 7, "cache_write_5m": 2, "output_text": 3, "service_tier": "flex"}
-    written = {
+    fields = {
         "call_id": "019b0000-0000-7000-8000-000000000001",
         "user_id": "alice",
         "key_id": "key-1",
@@ -237,10 +237,10 @@ def test_events_of_the_previous_release_are_still_read() -> None:
         "usage": usage,
         "usage_source": "provider",
     }
-    read = decode_event(msgspec.msgpack.encode(written))
-    assert read.v == 1
-    assert read.usage == TokenUsage(**usage)  # type: ignore[arg-type]
-    assert accept(read, datetime(2026, 11, 2, tzinfo=UTC)) == read
+    decoded = decode_event(msgspec.msgpack.encode(fields))
+    assert decoded.v == 1
+    assert decoded.usage == TokenUsage(**usage)  # type: ignore[arg-type]
+    assert accept(decoded, datetime(2026, 11, 2, tzinfo=UTC)) == decoded
 
 
 def test_a_release_without_runs_puts_events_with_them_among_the_dead_letters() -> None:

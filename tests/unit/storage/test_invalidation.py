@@ -18,17 +18,17 @@ class Listener:
     """A gateway's ear: what it heard, and a way to wait for it."""
 
     def __init__(self) -> None:
-        self.heard: asyncio.Queue[Invalidation | str] = asyncio.Queue()
+        self.messages: asyncio.Queue[Invalidation | str] = asyncio.Queue()
 
     def forget(self, invalidation: Invalidation) -> None:
-        self.heard.put_nowait(invalidation)
+        self.messages.put_nowait(invalidation)
 
     def forget_all(self) -> None:
-        self.heard.put_nowait("everything")
+        self.messages.put_nowait("everything")
 
     async def next(self) -> Invalidation | str:
         async with asyncio.timeout(5):
-            return await self.heard.get()
+            return await self.messages.get()
 
 
 @pytest.mark.parametrize("kind", get_args(InvalidationKind))

@@ -41,7 +41,7 @@ def test_a_map_of_slots() -> None:
         [100, 16383, [None, 6380, b"id", []]],
     ]
     info = b"cluster_state:ok\r\ncluster_current_epoch:7\r\n"
-    found = read_slot_map(slots, info, ("seed", 7000))
-    assert found.ranges == ((0, 99, ("10.0.0.1", 6379)), (100, 16383, ("seed", 6380)))
-    assert (found.is_ok, found.epoch) == (True, 7)
+    slot_map = read_slot_map(slots, info, ("seed", 7000))
+    assert slot_map.ranges == ((0, 99, ("10.0.0.1", 6379)), (100, 16383, ("seed", 6380)))
+    assert (slot_map.is_ok, slot_map.epoch) == (True, 7)
     assert not read_slot_map([], b"cluster_state:fail\r\n", ("seed", 7000)).is_ok

@@ -49,8 +49,8 @@ def bundled() -> PriceMap:
 @pytest.fixture(scope="module")
 def rows(bundled: PriceMap) -> dict[str, MapModel | NotPriced]:
     """All of the bundled map, which takes a moment to read."""
-    found = {name: bundled.read(name) for name in bundled.names()}
-    return {name: row for name, row in found.items() if row is not None}
+    models = {name: bundled.read(name) for name in bundled.names()}
+    return {name: row for name, row in models.items() if row is not None}
 
 
 # What the providers' price pages say, in USD per million tokens.
@@ -112,21 +112,19 @@ def test_no_float_touches_a_price_of_the_bundled_map(
     rows: dict[str, MapModel | NotPriced],
 ) -> None:
     raw = json.loads(bundled_bytes(), parse_float=Decimal, parse_int=Decimal)
-    priced = 0
-    for name, found in rows.items():
-        if isinstance(found, NotPriced):
+    count = 0
+    for name, row in rows.items():
+        if isinstance(row, NotPriced):
             continue
-        priced += 1
+        count += 1
         if "tiered_pricing" in raw[name]:
             continue
-        assert found.price.rates.input == raw[name]["input_cost_per_token"] * 1_000_000
-        otherwise = (
-            raw[name]["output_cost_per_image_token"] if found.mode == _IMAGES else Decimal(0)
-        )
+        assert row.price.rates.input == raw[name]["input_cost_per_token"] * 1_000_000
+        otherwise = raw[name]["output_cost_per_image_token"] if row.mode == _IMAGES else Decimal(0)
         expected = raw[name].get("output_cost_per_token", otherwise) * 1_000_000
-        assert found.price.rates.output == expected
-        cost_of(TokenUsage(input_text=1, cache_write_1h=1, output_image=1), found.price)
-    assert priced > 2_000
+        assert row.price.rates.output == expected
+        cost_of(TokenUsage(input_text=1, cache_write_1h=1, output_image=1), row.price)
+    assert count > 2_000
 
 
 def test_models_without_text_are_unpriced_in_the_bundled_map(bundled: PriceMap) -> None:
@@ -205,7 +203,7 @@ def test_a_tier_inherits_the_nearest_rate() -> None:
     }
     model = map_of(model=row).get("model")
     assert model is not None
-    found = {
+    rates_by_tier = {
         (t.service_tier, t.above_input_tokens): (t.rates.input, t.rates.output, t.rates.cache_read)
         for t in model.price.tiers
     }
@@ -216,7 +214,7 @@ def test_a_tier_inherits_the_nearest_rate() -> None:
         ("ultrafast", 0): ("9", "15"),
         ("ultrafast", 200_000): ("6", "15"),
     }
-    assert found == {
+    assert rates_by_tier == {
         key: (Decimal(input_rate), Decimal(output_rate), Decimal("0.3"))
         for key, (input_rate, output_rate) in expected.items()
     }
@@ -307,7 +305,7 @@ def test_an_embedding_needs_no_output_rate() -> None:
 def test_a_price_id_names_the_version_of_the_map() -> None:
     first, second = map_of(model=_ROW), map_of(model=_ROW, other=_ROW)
     prices = [prices.get("model") for prices in (first, map_of(model=_ROW), second)]
-    ids = [found.price.price_id for found in prices if found is not None]
+    ids = [model.price.price_id for model in prices if model is not None]
     assert ids[0] == ids[1] != ids[2]
     assert ids[0].startswith("litellm:model@")
 
@@ -361,10 +359,10 @@ def test_a_map_can_be_read_from_a_file(tmp_path: Path) -> None:
 )
 def test_a_row_without_a_price_has_a_reason(row: Any, reason: str, field: str | None) -> None:
     rows = map_of(model=row)
-    told = rows.read("model")
-    assert isinstance(told, NotPriced)
-    assert (told.reason, told.field) == (reason, field)
-    assert told.message
+    not_priced = rows.read("model")
+    assert isinstance(not_priced, NotPriced)
+    assert (not_priced.reason, not_priced.field) == (reason, field)
+    assert not_priced.message
     assert rows.get("model") is None
 
 

@@ -73,8 +73,8 @@ def test_priority_costs_twice_at_xai() -> None:
     doubled = Rates(input=Decimal(6), output=Decimal(30), cache_read=Decimal(2))
     assert tiers["priority", 0] == doubled
     assert tiers["priority", 199_999] == msgspec.structs.replace(doubled, input=Decimal(12))
-    own = tiers_of(row | {"input_cost_per_token_priority": 4e-06}, provider="xai")
-    assert own["priority", 0].input == 4
+    own_tiers = tiers_of(row | {"input_cost_per_token_priority": 4e-06}, provider="xai")
+    assert own_tiers["priority", 0].input == 4
 
 
 def test_fireworks_charges_half_for_cached_tokens() -> None:
@@ -169,8 +169,8 @@ def test_openais_cache_writes_are_those_of_half_an_hour() -> None:
     }
     model = map_of(**{"gpt-9": row | {"litellm_provider": "azure"}}).get("gpt-9")
     assert model is not None
-    written = {"cache_write_30m": Decimal("2.5"), "cache_write_12h": Decimal(5)}
-    assert model.price.rates == Rates(input=Decimal(3), output=Decimal(15), **written)
+    writes = {"cache_write_30m": Decimal("2.5"), "cache_write_12h": Decimal(5)}
+    assert model.price.rates == Rates(input=Decimal(3), output=Decimal(15), **writes)
     [flex] = [t for t in model.price.tiers if t.service_tier == "flex" and t.above_input_tokens]
     assert flex.rates.cache_write_12h == 4
     assert flex.rates.cache_write_30m == Decimal("2.5")

@@ -37,8 +37,8 @@ async def test_says_which_database_answers(error: Exception) -> None:
     probes = Probes("some", registry)
     database, redis = Fake(), Fake()
 
-    def value(name: str, of: str) -> float | None:
-        return registry.get_sample_value(f"some_database_{name}", {"database": of})
+    def value(name: str, server: str) -> float | None:
+        return registry.get_sample_value(f"some_database_{name}", {"database": server})
 
     probe: Callable[[Any, Any], Awaitable[None]] = probes.probe
     await probe(database, redis)

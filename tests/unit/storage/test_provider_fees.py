@@ -71,8 +71,8 @@ def test_a_model_has_its_providers_fees(
 
 
 def test_a_prices_own_fees_beat_the_providers() -> None:
-    own = price(web_search=Decimal(0), tool_fees={"file_search": Decimal(1)})
-    filled = with_provider_fees(own, "openai", "gpt-4o")
+    own_price = price(web_search=Decimal(0), tool_fees={"file_search": Decimal(1)})
+    filled = with_provider_fees(own_price, "openai", "gpt-4o")
     assert fee_of(filled, "web_search") == 0
     assert fee_of(filled, "file_search") == 1
     assert fee_of(filled, "container_4g") == Decimal("0.12")

@@ -23,23 +23,25 @@ def rows(
     entries: Sequence[LedgerEntry], tags: Sequence[str] = (), other: Sequence[str] = ()
 ) -> dict[str, dict[str, Any]]:
     """By id: what is added, and what is set on insert."""
-    found = {}
-    added = day_sums(entries, tags, lambda _day, _name, value: value not in other)
-    for day, tally in added.items():
+    rows_by_id = {}
+    tallies = day_sums(entries, tags, lambda _day, _name, value: value not in other)
+    for day, tally in tallies.items():
         table = tally.table()
         for update in rollup_updates(table, rollups_of(table, day)):
             document = cast("dict[str, dict[str, Any]]", update._doc)
-            found[update._filter["_id"]] = document["$inc"] | document["$setOnInsert"]
-    return found
+            rows_by_id[update._filter["_id"]] = document["$inc"] | document["$setOnInsert"]
+    return rows_by_id
 
 
-def at(hour: int, minute: int = 0, **fields: Any) -> LedgerEntry:
+def entry_at(hour: int, minute: int = 0, **fields: Any) -> LedgerEntry:
     return entry(started_at=datetime(2026, 11, 24, hour, minute, tzinfo=UTC), **fields)
 
 
 def test_the_plain_call_is_in_the_row_of_its_model() -> None:
     usage = TokenUsage(input_text=5, runs=(ModelRun(role="advisor", input_text=2),))
-    assert rows([at(9, 59, usage=usage), at(9, status="client_closed"), at(10)]) == {
+    assert rows(
+        [entry_at(9, 59, usage=usage), entry_at(9, status="client_closed"), entry_at(10)]
+    ) == {
         KEY: {
             "user_id": "acme",
             "day": "2026-11-24",
@@ -70,7 +72,7 @@ def test_the_plain_call_is_in_the_row_of_its_model() -> None:
     [("Asia/Kolkata", "08:30"), ("America/New_York", "09:00"), ("Mars/Olympus", "09:00")],
 )
 def test_an_hour_is_one_of_the_account_s_clock(zone: str, hour: str) -> None:
-    (row,) = rows([at(9, 29, time_zone=zone)]).values()
+    (row,) = rows([entry_at(9, 29, time_zone=zone)]).values()
     assert f"cells.2026-11-24T{hour} ok.calls" in row
 
 
@@ -96,20 +98,20 @@ def test_a_row_carries_the_dimensions_of_its_entry(
     fields: dict[str, Any], named: dict[str, str]
 ) -> None:
     ((row_id, row),) = rows([entry(**fields)], ["team"], ["many"]).items()
-    shown = ("requested_model", "client_user", "tags.team", "tags.env")
-    assert {name: row[name] for name in shown if name in row} == {
+    names = ("requested_model", "client_user", "tags.team", "tags.env")
+    assert {name: row[name] for name in names if name in row} == {
         "requested_model": "gpt-4o"
     } | named
-    plain = not named or named == {"requested_model": ""}
-    assert plain == (
+    is_plain = not named or named == {"requested_model": ""}
+    assert is_plain == (
         row_id == "|".join(["acme", "2026-11-24", "key-1", row["model"], row["provider"]])
     )
 
 
 def test_calls_of_other_users_share_a_row_and_own_ones_do_not() -> None:
     users = [entry(str(n), client_user=name) for n, name in enumerate(["a", "b", "x", "y", "a"])]
-    found = rows(users, other=["x", "y"])
-    assert sorted((row["client_user"], row["calls"]) for row in found.values()) == [
+    rows_by_id = rows(users, other=["x", "y"])
+    assert sorted((row["client_user"], row["calls"]) for row in rows_by_id.values()) == [
         (OTHER, 2),
         ("a", 2),
         ("b", 1),
@@ -118,12 +120,12 @@ def test_calls_of_other_users_share_a_row_and_own_ones_do_not() -> None:
 
 def test_corrections_count_beside_their_call_and_late_events_take_its_place() -> None:
     refund = msgspec.structs.replace(
-        at(9, tags=("team:a",)), kind="refund", status="correction", cost_nusd=-400
+        entry_at(9, tags=("team:a",)), kind="refund", status="correction", cost_nusd=-400
     )
-    given_up = at(9, entry_id=CALL_ID, status="abandoned", cost_nusd=0)
-    late = late_event(at(9, entry_id=CALL_ID), given_up)
+    given_up = entry_at(9, entry_id=CALL_ID, status="abandoned", cost_nusd=0)
+    late = late_event(entry_at(9, entry_id=CALL_ID), given_up)
     assert late is not None
-    (row,) = rows([at(9, tags=("team:a",)), refund], ["team"]).values()
+    (row,) = rows([entry_at(9, tags=("team:a",)), refund], ["team"]).values()
     assert (row["cost_nusd"], row["calls"], row["corrections"]) == (600, 1, 1)
     assert row["cells.2026-11-24T09:00 correction.cost_nusd"] == -400
     assert row["cells.2026-11-24T09:00 correction.corrections"] == 1
@@ -149,11 +151,11 @@ def test_wrong_names_of_tags_are_refused(text: str) -> None:
 
 def test_counts_of_zero_add_no_field() -> None:
     usage = TokenUsage(input_text=7, cache_read=0, reasoning=0)
-    (row,) = rows([at(9, usage=usage)]).values()
-    named = [name for name in row if "tokens." in name]
-    assert named == ["tokens.input_text", "cells.2026-11-24T09:00 ok.tokens.input_text"]
+    (row,) = rows([entry_at(9, usage=usage)]).values()
+    names = [name for name in row if "tokens." in name]
+    assert names == ["tokens.input_text", "cells.2026-11-24T09:00 ok.tokens.input_text"]
 
 
 def test_more_tokens_than_add_up_are_refused() -> None:
     with pytest.raises(OverflowError, match="tokens"):
-        rows([at(9, usage=TokenUsage(input_text=1 << 50))])
+        rows([entry_at(9, usage=TokenUsage(input_text=1 << 50))])

@@ -44,15 +44,15 @@ def shards(redis: Redis) -> Shards:
 
 async def waiting(redis: Redis, shards: Shards) -> Mapping[int, list[str]]:
     """The functions of each shard's jobs; fails if a job's key lies in another shard."""
-    found = {}
+    jobs_by_shard = {}
     for shard, queue in enumerate(queues_of(shards)):
         ids = [id_.decode() for id_ in await redis.zrange(queue.name, 0, -1)]
         jobs = [await redis.get(job_key_prefix + id_) for id_ in ids]
-        found[shard] = sorted(decode_job(job)["f"] for job in jobs if job is not None)
-        assert len(found[shard]) == len(ids)
+        jobs_by_shard[shard] = sorted(decode_job(job)["f"] for job in jobs if job is not None)
+        assert len(jobs_by_shard[shard]) == len(ids)
     # Fails at a key of another slot.
     await shard_by_key(redis, shards)
-    return found
+    return jobs_by_shard
 
 
 def test_a_single_server_has_one_queue_of_the_same_name_as_ever() -> None:
@@ -110,8 +110,8 @@ async def test_recordings_are_spread_and_bounded_in_each_shard(
     redis: Redis, shards: Shards
 ) -> None:
     recordings = RecordingQueue(redis, max_jobs=8)
-    put = [await recordings.put(f"job-{number}", b"x") for number in range(100)]
-    assert sum(put) == 8
+    results = [await recordings.put(f"job-{number}", b"x") for number in range(100)]
+    assert sum(results) == 8
     assert await waiting(redis, shards) == dict.fromkeys(range(4), ["recordings.store"] * 2)
 
 
@@ -124,14 +124,14 @@ class _Letters:
 
 async def test_a_letter_is_replayed_in_its_accounts_shard(redis: Redis, shards: Shards) -> None:
     raw = encode_event(event())
-    made: dict[str, Any] = {"reason": "", "job_id": "", "buried_at": NOW}
-    some = [
-        new_letter("event", raw, user_id=user_of(shards, 3), call_id="a", **made),
-        new_letter("batch", b"\xc1", user_id=None, call_id=None, **made),
-        new_letter("correction", b"\xc1", user_id=None, call_id=None, **made),
+    fields: dict[str, Any] = {"reason": "", "job_id": "", "buried_at": NOW}
+    dead_letters = [
+        new_letter("event", raw, user_id=user_of(shards, 3), call_id="a", **fields),
+        new_letter("batch", b"\xc1", user_id=None, call_id=None, **fields),
+        new_letter("correction", b"\xc1", user_id=None, call_id=None, **fields),
     ]
     letters = cast("DeadLetterStore", _Letters())
-    assert await enqueue_letters(some, letters, redis, NOW) == 3
+    assert await enqueue_letters(dead_letters, letters, redis, NOW) == 3
     assert await waiting(redis, shards) == {
         0: ["corrections.post", "events.post"],
         1: [],

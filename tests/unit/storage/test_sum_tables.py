@@ -44,32 +44,32 @@ def test_a_tally_is_the_sums_of_the_rows(parts: list[Rows], names: list[str], li
         tally.add(decoded_table(table_of(rows).table().encoded()))
         for group, sums in rows:
             row = dict(zip(FIELDS, group, strict=True))
-            own = expected[tuple(row[name] for name in by)]
-            own.update(sums)
+            counter = expected[tuple(row[name] for name in by)]
+            counter.update(sums)
             if "status" not in by and row["status"]:
-                own[f"status.{row['status']}"] += sums.get("calls", 0)
+                counter[f"status.{row['status']}"] += sums.get("calls", 0)
     order = sorted(expected, key=lambda group: (-expected[group]["cost_nusd"], group))
     dearest = tally.dearest(limit)
-    found = dearest.groups
+    groups = dearest.groups
     total: Counter[str] = Counter()
     for group in order:
         total.update(expected[group])
     assert Counter(dearest.total) == total
-    assert [group for group, _ in found] == order[:limit]
-    for group, sums in found:
+    assert [group for group, _ in groups] == order[:limit]
+    for group, sums in groups:
         assert Counter(sums) == expected[group]
-    some = {group for group in order if len(group[0]) < 2}
-    assert [group for group, _ in tally.dearest(99, some).groups] == [g for g in order if g in some]
+    few = {group for group in order if len(group[0]) < 2}
+    assert [group for group, _ in tally.dearest(99, few).groups] == [g for g in order if g in few]
 
 
 @given(rows=ROWS)
 def test_a_table_is_as_it_was_when_decoded(
     rows: Rows,
 ) -> None:
-    made = table_of(rows)
-    again = Tally(FIELDS)
-    again.add(decoded_table(made.table().encoded()))
-    assert plain(again) == plain(made)
+    tally = table_of(rows)
+    decoded = Tally(FIELDS)
+    decoded.add(decoded_table(tally.table().encoded()))
+    assert plain(decoded) == plain(tally)
 
 
 def test_rows_that_are_left_out_make_no_group() -> None:
@@ -108,9 +108,9 @@ def test_sparse_sums_are_added_to_their_groups(limit: int) -> None:
     expected = [
         2 * sum(number for n, number in few.items() if n % 7 == account) for account in range(7)
     ]
-    found = tally.dearest(limit)
-    assert [sums["corrections"] for _, sums in found.groups] == expected[:limit]
-    assert (found.total["corrections"], found.total["calls"]) == (-6, 80)
+    dearest = tally.dearest(limit)
+    assert [sums["corrections"] for _, sums in dearest.groups] == expected[:limit]
+    assert (dearest.total["corrections"], dearest.total["calls"]) == (-6, 80)
 
 
 def test_groups_are_bounded() -> None:

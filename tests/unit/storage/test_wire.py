@@ -48,8 +48,8 @@ async def test_commands_of_a_tick_leave_together(writes_at_once: bool, writes: l
     assert transport.writes == writes
     wire.data_received(b"+A\r\n+B\r\n+C\r\n")
     assert await answers == [b"A", b"B", b"C"]
-    again = wire.send(b"d", 1)
+    answer = wire.send(b"d", 1)
     await asyncio.sleep(0)
     assert transport.writes == [*writes, b"d"]
     wire.data_received(b"+D\r\n")
-    assert await again == b"D"
+    assert await answer == b"D"
