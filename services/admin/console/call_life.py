@@ -44,18 +44,18 @@ def _spans(entry: ExplainedEntryView) -> list[_Span]:
     posted = round((entry.posted_at - entry.started_at).total_seconds() * 1000)
     return [
         _Span("Call", 0, whole, own, "all"),
-        *_within(entry, whole),
+        *_inner_spans(entry, whole),
         _Span("Queue and posting", whole, max(posted - whole, 0), "to the ledger"),
     ]
 
 
-def _within(entry: ExplainedEntryView, whole: int) -> list[_Span]:
+def _inner_spans(entry: ExplainedEntryView, whole: int) -> list[_Span]:
     """Entries of earlier releases lack the start of a try: each then follows the one before."""
     tries, at = list[_Span](), 0
     for attempt in entry.failed_attempts:
         at = at if attempt.after_ms is None else attempt.after_ms
         name = f"Tried {attempt.deployment}"
-        tries.append(_Span(name, at, attempt.elapsed_ms, _said(attempt), "bad"))
+        tries.append(_Span(name, at, attempt.elapsed_ms, _failure_text(attempt), "bad"))
         at += attempt.elapsed_ms
     answered = entry.deployment is not None and entry.error_code is None
     if answered:
@@ -67,16 +67,16 @@ def _within(entry: ExplainedEntryView, whole: int) -> list[_Span]:
     return [_Span("Admission", 0, first, "authentication, limits, hold")] * bool(first) + tries
 
 
-def _answer(entry: ExplainedEntryView, asked: int, whole: int) -> list[_Span]:
+def _answer(entry: ExplainedEntryView, start: int, whole: int) -> list[_Span]:
     first = whole if entry.first_byte_ms is None else entry.first_byte_ms
-    spans = [_Span("First byte", asked, max(first - asked, 0), f"of {entry.deployment}")]
+    spans = [_Span("First byte", start, max(first - start, 0), f"of {entry.deployment}")]
     if entry.stream and entry.first_byte_ms is not None:
         length = max(whole - first, 0)
         spans.append(_Span("Stream", first, length, "until its last byte"))
     return spans
 
 
-def _said(attempt: FailedAttempt) -> str:
+def _failure_text(attempt: FailedAttempt) -> str:
     words = (attempt.status, attempt.code, attempt.message)
     return " ".join(str(word) for word in words if word)
 

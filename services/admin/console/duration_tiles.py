@@ -37,8 +37,8 @@ async def duration_tiles(view: View, period: Mapping[str, Any], days: int) -> No
         _duration("Overhead, median", now.overhead_ms, before.overhead_ms, "median"),
         _duration("Overhead, p95", now.overhead_ms, before.overhead_ms, "p95"),
     )
-    said = f"Times are of the newest {now.calls:,} calls; overhead is the gateway's own."
-    return [div(".tiles")[tiles], bool(now.calls) and p(".under-tiles")[said]]
+    note = f"Times are of the newest {now.calls:,} calls; overhead is the gateway's own."
+    return [div(".tiles")[tiles], bool(now.calls) and p(".under-tiles")[note]]
 
 
 def _instant(day: date) -> datetime:
@@ -48,11 +48,11 @@ def _instant(day: date) -> datetime:
 def _duration(name: str, now: Spread | None, before: Spread | None, which: Which) -> Node:
     if now is None:
         return figure_tile(name, NOTHING, "no call in this period")
-    note = None if before is None else f"{_of(before, which):,} ms before"
-    return figure_tile(name, f"{_of(now, which):,} ms", note)
+    note = None if before is None else f"{_figure(before, which):,} ms before"
+    return figure_tile(name, f"{_figure(now, which):,} ms", note)
 
 
-def _of(spread: Spread, which: Which) -> Decimal:
+def _figure(spread: Spread, which: Which) -> Decimal:
     """Tenths matter for what is short."""
     value = spread.median if which == "median" else spread.p95
     return value if value < _SHORT_MS else value.quantize(Decimal(1))

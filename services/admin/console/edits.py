@@ -52,13 +52,13 @@ async def save(
     try:
         await view.api.call(verb, query=None, body=body, headers=headers, **path)
     except PreconditionFailed:
-        return await again(view, _raced(noun), raced=True)
+        return await again(view, _edit_conflict(noun), raced=True)
     except (ValidationFailed, Conflict) as error:
         return await again(view, error)
     return go_to(then)
 
 
-def _raced(noun: str) -> PreconditionFailed:
+def _edit_conflict(noun: str) -> PreconditionFailed:
     return PreconditionFailed(
         f"Somebody else changed this {noun} while you edited it, so nothing was saved. What is "
         "stored now stands below each field that differs: save again to replace it."

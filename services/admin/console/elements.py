@@ -98,8 +98,8 @@ def when(moment: datetime | None, zone: tzinfo, *, seconds: bool = False) -> Nod
     except OverflowError:
         # The year 9999 has no next day in a zone to the east.
         local = moment
-    shown = local.strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M")
-    return time(datetime=utc, title=utc)[shown]
+    text = local.strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M")
+    return time(datetime=utc, title=utc)[text]
 
 
 def lasted(span: timedelta) -> str:

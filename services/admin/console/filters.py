@@ -28,12 +28,12 @@ def filters(
     ]
 
 
-def _choice(field: str, words: Any, chosen: str) -> Renderable:
-    shown = words
+def _choice(field: str, words: Any, current: str) -> Renderable:
+    texts = words
     if not isinstance(words, Mapping):
-        shown = {each: each.replace("_", " ") or "any" for each in ("", *_words(words))}
+        texts = {each: each.replace("_", " ") or "any" for each in ("", *_words(words))}
     return select(name=field)[
-        (option(value=each, selected=each == chosen)[said] for each, said in shown.items())
+        (option(value=each, selected=each == current)[text] for each, text in texts.items())
     ]
 
 

@@ -91,10 +91,10 @@ def _json(text: str) -> msgspec.Raw | str:
 
 def typed_of(values: Mapping[str, Any]) -> dict[str, str]:
     """The text of fields for stored values."""
-    return {name: _typed(value) for name, value in values.items()}
+    return {name: _text_of(value) for name, value in values.items()}
 
 
-def _typed(value: Any) -> str:
+def _text_of(value: Any) -> str:
     """The text that one would type: never with an exponent, which no field accepts."""
     match value:
         case None | False:

@@ -70,7 +70,7 @@ def form_of(
     def row(field: FormField) -> Element:
         return _row(field, typed.get(field.path, ""), problems, now.get(field.path))
 
-    def shown(field: FormField | FieldGroup) -> Renderable:
+    def element(field: FormField | FieldGroup) -> Renderable:
         if isinstance(field, FormField):
             return row(field)
         is_wanted = any(_owner(name, field.rare) for name in problems)
@@ -86,12 +86,12 @@ def form_of(
     return form(method="post", action=action, class_="fields")[
         hidden_fields({"csrf": csrf, **(hidden or {})}),
         None if error is None else _summary(error, elsewhere),
-        (shown(field) for field in fields),
+        (element(field) for field in fields),
         div(".buttons")[
             button(type="submit", class_="primary")[submit],
             (
-                button(type="submit", name=name, value="yes", formnovalidate=True)[said]
-                for name, said in (also or {}).items()
+                button(type="submit", name=name, value="yes", formnovalidate=True)[title]
+                for name, title in (also or {}).items()
             ),
         ],
     ]
@@ -126,29 +126,29 @@ def _summary(error: AppError, elsewhere: Mapping[str, str]) -> Element:
 
 
 def _row(field: FormField, text: str, problems: Mapping[str, str], now: str | None) -> Element:
-    said = [each for name, each in problems.items() if _owner(name, [field])]
-    described = f"{field.path}-said"
-    named = [field.label, field.required and span(".required")[" (needed)"]]
+    messages = [each for name, each in problems.items() if _owner(name, [field])]
+    description_id = f"{field.path}-said"
+    title = [field.label, field.required and span(".required")[" (needed)"]]
     is_group = field.kind == "many"
     return (fieldset if is_group else div)(
-        class_=["field", "flag" if field.kind == "flag" else "", "wrong" if said else ""]
+        class_=["field", "flag" if field.kind == "flag" else "", "wrong" if messages else ""]
     )[
-        legend[named] if is_group else label(for_=field.path)[named],
-        _control(field, text, described, wrong=bool(said)),
-        small(id=described)[
-            [span(".problem")[each, " "] for each in said],
+        legend[title] if is_group else label(for_=field.path)[title],
+        _control(field, text, description_id, wrong=bool(messages)),
+        small(id=description_id)[
+            [span(".problem")[each, " "] for each in messages],
             now is not None and now != text and span(".problem")[f"Is now: {now or '(empty)'}. "],
             field.help,
         ],
     ]
 
 
-def _control(field: FormField, text: str, described: str, *, wrong: bool) -> Renderable:
+def _control(field: FormField, text: str, description_id: str, *, wrong: bool) -> Renderable:
     common: dict[str, Any] = {
         "id": field.path,
         "name": field.path,
         "required": field.required,
-        "aria_describedby": described,
+        "aria_describedby": description_id,
         "aria_invalid": "true" if wrong else None,
     }
     match field.kind:

@@ -86,9 +86,9 @@ class View:
 
     def with_query(self, **changes: str | None) -> str:
         """The page's URL with some of its filters changed, and no cursor but one given."""
-        kept = {name: text for name, text in self.query.items() if name != "cursor"}
-        wanted = {name: text for name, text in (kept | changes).items() if text}
-        return f"{self.path}?{urlencode(wanted)}" if wanted else self.path
+        filters = {name: text for name, text in self.query.items() if name != "cursor"}
+        query = {name: text for name, text in (filters | changes).items() if text}
+        return f"{self.path}?{urlencode(query)}" if query else self.path
 
     def once(self, error: AppError | None = None) -> dict[str, str]:
         """A hidden field: a form that is sent twice is done once.
@@ -97,17 +97,17 @@ class View:
         """
         wrong = () if error is None else error.wrong_fields
         is_spent = any(each.field == IDEMPOTENCY_KEY for each in wrong)
-        given = None if is_spent else self.typed.get(_ONCE)
-        return {_ONCE: given or self.request.state["new_id"]()}
+        key = None if is_spent else self.typed.get(_ONCE)
+        return {_ONCE: key or self.request.state["new_id"]()}
 
     def once_headers(self) -> dict[str, str]:
         key = self.typed.get(_ONCE)
         return {IDEMPOTENCY_KEY: key} if key else {}
 
-    def pager(self, listed: Page[Any]) -> Node:
+    def pager(self, page: Page[Any]) -> Node:
         """Links to the page before and after, where there are any."""
-        both = (("Previous page", listed.previous_cursor), ("Next page", listed.next_cursor))
-        links = [a(href=self.with_query(cursor=cursor))[text] for text, cursor in both if cursor]
+        cursors = (("Previous page", page.previous_cursor), ("Next page", page.next_cursor))
+        links = [a(href=self.with_query(cursor=cursor))[text] for text, cursor in cursors if cursor]
         return bool(links) and nav(".pages", aria_label="Pages of the list")[*links]
 
 
@@ -116,36 +116,36 @@ PageHandler = Callable[[View], Awaitable[Shown]]
 
 
 def form_for(
-    verb: Callable[..., Awaitable[Any]], shown: PageHandler, sent: PageHandler
+    verb: Callable[..., Awaitable[Any]], get: PageHandler, post: PageHandler
 ) -> Mapping[str, PageHandler]:
     """The form of a verb: whoever may not call it is told so before he fills it in."""
 
-    async def shown_to_those(view: View) -> Shown:
+    async def get_if_allowed(view: View) -> Shown:
         view.api.check(verb)
-        return await shown(view)
+        return await get(view)
 
-    return {"GET": shown_to_those, "POST": sent}
+    return {"GET": get_if_allowed, "POST": post}
 
 
-def show(view: View, shown: Shown) -> Response:
-    if isinstance(shown, Response):
-        shown.headers.update(HEADERS)
-        return shown
-    if not isinstance(shown, ConsolePage):
-        return HTMLResponse(str(shown), headers=HEADERS)
+def show(view: View, page: Shown) -> Response:
+    if isinstance(page, Response):
+        page.headers.update(HEADERS)
+        return page
+    if not isinstance(page, ConsolePage):
+        return HTMLResponse(str(page), headers=HEADERS)
     return HTMLResponse(
         str(
             page_frame(
-                shown.name,
-                shown.content,
+                page.name,
+                page.content,
                 at=view.path,
                 actor=view.session.actor,
                 places=places_open_to(view.api.may),
                 csrf=view.session.csrf,
-                notice=shown.notice,
+                notice=page.notice,
             )
         ),
-        status_code=shown.status,
+        status_code=page.status,
         headers=HEADERS,
     )
 
@@ -178,8 +178,8 @@ async def typed_fields(request: Request[Any]) -> dict[str, str]:
     except ValueError:
         raise InvalidRequest("The form could not be read: it is not UTF-8, or too long.") from None
     typed: dict[str, str] = {}
-    for name, sent in pairs:
+    for name, value in pairs:
         # As browsers send the lines of a text.
-        text = sent.replace("\r\n", "\n")
+        text = value.replace("\r\n", "\n")
         typed[name] = f"{typed[name]}\n{text}" if name in typed else text
     return typed

@@ -29,17 +29,17 @@ def _lines(value: Any) -> list[str]:
         case None:
             return []
         case Mapping():
-            return [f"{term_name(name)}: {_said(each)}" for name, each in value.items()]
+            return [f"{term_name(name)}: {_text_of(each)}" for name, each in value.items()]
         case Sequence() if not isinstance(value, str):
             return [", ".join(_lines({k: v for k, v in tier.items() if v})) for tier in value]
         case _:
-            return [_said(value)]
+            return [_text_of(value)]
 
 
-def _said(value: Any) -> str:
+def _text_of(value: Any) -> str:
     """A number as it was given, without an exponent."""
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return " and ".join(map(_said, value))
+        return " and ".join(map(_text_of, value))
     if isinstance(value, Mapping):
-        return " ".join(f"{name} {_said(each)}" for name, each in value.items())
+        return " ".join(f"{name} {_text_of(each)}" for name, each in value.items())
     return f"{value:f}" if hasattr(value, "as_tuple") else str(value)

@@ -47,19 +47,19 @@ def sign_in_page(
     *,
     then: str,
     typed: Mapping[str, str] | None = None,
-    said: Node = None,
+    notice: Node = None,
     status: int = HTTPStatus.OK,
 ) -> Response:
     """`typed` is what a form held when its session had ended: it is kept through the sign-in.
 
     None is not a form; one without fields, such as a button, is a form too.
     """
-    kept = {name: text for name, text in (typed or {}).items() if name not in _NOT_TYPED}
+    fields = {name: text for name, text in (typed or {}).items() if name not in _NOT_TYPED}
     sign_on = f"/console/sign-on?{urlencode({'then': then})}"
     has_issuer = request.state["sign_on"].code_flow is not None
     content = form(".fields", method="post", action=_PATH)[
         field_input(type="hidden", name="then", value=then),
-        typed is not None and field_input(type="hidden", name="typed", value=urlencode(kept)),
+        typed is not None and field_input(type="hidden", name="typed", value=urlencode(fields)),
         label(for_="admin_key")["Admin key"],
         field_input(
             "#admin_key", name="admin_key", type="password", required=True, autofocus=True,
@@ -72,20 +72,20 @@ def sign_in_page(
         button(".primary", type="submit")["Sign in"],
         has_issuer and p[a(".button", href=sign_on)["Sign in with SSO"]],
     ]  # fmt: skip
-    shown = page_frame("Sign in", content, at=_PATH, actor=None, notice=said)
-    return HTMLResponse(str(shown), status_code=status, headers=HEADERS)
+    page = page_frame("Sign in", content, at=_PATH, actor=None, notice=notice)
+    return HTMLResponse(str(page), status_code=status, headers=HEADERS)
 
 
 async def _sign_in(request: Request[State], wrong_keys: WrongKeys) -> Response:
     state = request.state
     then = HOME
-    kept: Mapping[str, str] | None = None
+    fields: Mapping[str, str] | None = None
     try:
         if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             raise Forbidden("Sign in on this page itself; another site sent this form.")
         typed = await typed_fields(request)
         then = then_of(typed.get("then", HOME))
-        kept = dict(parse_qsl(typed["typed"])) if "typed" in typed else None
+        fields = dict(parse_qsl(typed["typed"])) if "typed" in typed else None
         key = typed.get("admin_key", "").strip()
         actor = await state["sign_in"].of_key(key)
     except Unauthenticated as error:
@@ -97,34 +97,36 @@ async def _sign_in(request: Request[State], wrong_keys: WrongKeys) -> Response:
                 retry_after_s=throttle.wait_s,
             )
         return sign_in_page(
-            request, then=then, typed=kept, said=refused.message, status=refused.status
+            request, then=then, typed=fields, notice=refused.message, status=refused.status
         )
     except AppError as error:
-        return sign_in_page(request, then=then, typed=kept, said=error.message, status=error.status)
+        return sign_in_page(
+            request, then=then, typed=fields, notice=error.message, status=error.status
+        )
     sessions = Sessions(state["redis"])
-    earlier = request.cookies.get(COOKIE)
+    earlier_cookie = request.cookies.get(COOKIE)
     cookie, session = await sessions.begin(actor, secret_hash(key), state["now"]())
-    if earlier is not None:
+    if earlier_cookie is not None:
         # Whoever signs in again leaves no session behind, but one whose node is away.
         with suppress(RedisError, OSError):
-            await sessions.end(earlier)
-    response = go_to(then) if kept is None else _send_again(then, kept, session)
+            await sessions.end(earlier_cookie)
+    response = go_to(then) if fields is None else _send_again(then, fields, session)
     response.headers.update(HEADERS)
     set_cookie(request, response, cookie)
     return response
 
 
-def _send_again(then: str, kept: Mapping[str, str], session: Session) -> Response:
+def _send_again(then: str, fields: Mapping[str, str], session: Session) -> Response:
     """The form of the session that ended, to be sent by a click: nobody else may send it."""
     content = form(".fields", method="post", action=then)[
         p["You are signed in again. Nothing was done yet with what you sent to ", code[then], "."],
-        kept and dl(".facts")[([dt[name], dd[text]] for name, text in kept.items())],
+        fields and dl(".facts")[([dt[name], dd[text]] for name, text in fields.items())],
         field_input(type="hidden", name="csrf", value=session.csrf),
-        (field_input(type="hidden", name=name, value=text) for name, text in kept.items()),
+        (field_input(type="hidden", name=name, value=text) for name, text in fields.items()),
         button(".primary", type="submit")["Send it"],
     ]
-    shown = page_frame("What you typed", content, at=then, actor=session.actor, csrf=session.csrf)
-    return HTMLResponse(str(shown), headers=HEADERS)
+    page = page_frame("What you typed", content, at=then, actor=session.actor, csrf=session.csrf)
+    return HTMLResponse(str(page), headers=HEADERS)
 
 
 async def _sign_out(request: Request[State]) -> Response:

@@ -35,7 +35,7 @@ _PATIENCE = timedelta(minutes=10)
 _NONCE_BYTES = 12
 
 
-class _Begun(msgspec.Struct, frozen=True):
+class _SignOn(msgspec.Struct, frozen=True):
     pending: Pending
     then: str
     ends_at: datetime
@@ -47,20 +47,20 @@ class _CookieCipher:
     def __init__(self, root_key: Secret) -> None:
         self._aead = AESGCM(hmac.digest(root_key.reveal().encode(), b"console sign-on", "sha256"))
 
-    def encrypted(self, begun: _Begun) -> str:
+    def encrypted(self, sign_on: _SignOn) -> str:
         nonce = os.urandom(_NONCE_BYTES)
-        content = self._aead.encrypt(nonce, msgspec.json.encode(begun), None)
+        content = self._aead.encrypt(nonce, msgspec.json.encode(sign_on), None)
         return urlsafe_b64encode(nonce + content).decode()
 
-    def decrypted(self, cookie: str, now: datetime) -> _Begun | None:
+    def decrypted(self, cookie: str, now: datetime) -> _SignOn | None:
         """None for what this service did not encrypt, or encrypted too long ago."""
         try:
             raw = urlsafe_b64decode(cookie.encode("ascii"))
-            opened = self._aead.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], None)
+            content = self._aead.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], None)
         except (ValueError, InvalidTag):
             return None
-        begun = msgspec.json.decode(opened, type=_Begun)
-        return begun if now < begun.ends_at else None
+        sign_on = msgspec.json.decode(content, type=_SignOn)
+        return sign_on if now < sign_on.ends_at else None
 
 
 def sign_on_routes() -> list[Route]:
@@ -70,11 +70,11 @@ def sign_on_routes() -> list[Route]:
 async def _begin(request: Request[State]) -> Response:
     address, pending = await _flow(request).begin(_address_of(request, _BACK))
     then = then_of(request.query_params.get("then", HOME))
-    begun = _Begun(pending, then, request.state["now"]() + _PATIENCE)
+    sign_on = _SignOn(pending, then, request.state["now"]() + _PATIENCE)
     response = RedirectResponse(address, headers=HEADERS)
     # The issuer's redirect back is another site's: a strict cookie would not come with it.
     response.set_cookie(
-        _COOKIE, _cipher(request).encrypted(begun), path=PATH, httponly=True, samesite="lax",
+        _COOKIE, _cipher(request).encrypted(sign_on), path=PATH, httponly=True, samesite="lax",
         secure=is_over_tls(request), max_age=int(_PATIENCE.total_seconds()),
     )  # fmt: skip
     return response
@@ -82,20 +82,20 @@ async def _begin(request: Request[State]) -> Response:
 
 async def _finish(request: Request[State]) -> Response:
     flow, state = _flow(request), request.state
-    begun = _cipher(request).decrypted(request.cookies.get(_COOKIE, ""), state["now"]())
-    if begun is None:
+    sign_on = _cipher(request).decrypted(request.cookies.get(_COOKIE, ""), state["now"]())
+    if sign_on is None:
         raise Unauthenticated(
             "This sign-on was not begun in this browser, or was begun more than ten minutes ago. "
             "Begin again."
         )
-    actor = await flow.finish(begun.pending, urlsplit(str(request.url)).query)
+    actor = await flow.finish(sign_on.pending, urlsplit(str(request.url)).query)
     cookie, _ = await Sessions(state["redis"]).begin(actor, BY_ISSUER, state["now"]())
     content = [
-        meta(http_equiv="refresh", content=f"0; url={begun.then}"),
-        p["You are signed in as ", actor.name, ". ", a(href=begun.then)["Go on"]],
+        meta(http_equiv="refresh", content=f"0; url={sign_on.then}"),
+        p["You are signed in as ", actor.name, ". ", a(href=sign_on.then)["Go on"]],
     ]
-    shown = page_frame("Signed in", content, at=_BACK, actor=None)
-    response = HTMLResponse(str(shown), headers=HEADERS)
+    page = page_frame("Signed in", content, at=_BACK, actor=None)
+    response = HTMLResponse(str(page), headers=HEADERS)
     response.delete_cookie(_COOKIE, path=PATH)
     set_cookie(request, response, cookie)
     return response

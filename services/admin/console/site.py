@@ -73,12 +73,12 @@ def console_routes(
 ) -> list[BaseRoute]:
     """Pages call the endpoints with what is around them; guesses at keys are counted together."""
     by_handler = {endpoint.handler: endpoint for endpoint in endpoints}
-    served = served_within(around)
+    serve = served_within(around)
 
     def route(path: str, handlers: Mapping[str, PageHandler]) -> Route:
         async def dispatch(request: Request[State]) -> Response:
             handler = handlers["GET" if request.method == "HEAD" else request.method]
-            return await _dispatch(request, handler, by_handler, served)
+            return await _dispatch(request, handler, by_handler, serve)
 
         return Route(path, dispatch, methods=list(handlers))
 
@@ -101,7 +101,7 @@ def _with_errors(route: Route) -> Route:
             return error_page(request, None, error)
         except (PyMongoError, RedisError, OSError) as error:
             log.error("console.unavailable", error=error)
-            return error_page(request, None, _away(error))
+            return error_page(request, None, _unavailable(error))
 
     return Route(route.path, served, methods=list(route.methods or ()))
 
@@ -110,7 +110,7 @@ async def _dispatch(
     request: Request[State],
     handler: PageHandler,
     endpoints: Mapping[Callable[..., Any], Endpoint],
-    served: Next,
+    serve: Next,
 ) -> Response:
     session: Session | None = None
     may: May | None = None
@@ -122,7 +122,7 @@ async def _dispatch(
         session = await current_session(request)
         if session is None:
             return _to_sign_in(request, typed)
-        api = Verbs(request, session.actor, served, endpoints)
+        api = Verbs(request, session.actor, serve, endpoints)
         may = api.may
         _check_token(request, session, typed)
         typed.pop("csrf", None)
@@ -134,7 +134,7 @@ async def _dispatch(
         return error_page(request, session, too_many_groups(error), may)
     except (PyMongoError, RedisError, OSError) as error:
         log.error("console.unavailable", error=error)
-        return error_page(request, session, _away(error), may, typed)
+        return error_page(request, session, _unavailable(error), may, typed)
     except Exception as error:
         log.error("console.failed", error=error, exc_info=error)
         return error_page(request, session, AppError(_FAILED), may)
@@ -183,12 +183,12 @@ def _to_sign_in(request: Request[State], typed: Mapping[str, str]) -> Response:
             status_code=HTTPStatus.NO_CONTENT, headers={**HEADERS, "hx-refresh": "true"}
         )
     if request.method == "POST":
-        return sign_in_page(request, then=address_of(request), typed=typed, said=ENDED)
+        return sign_in_page(request, then=address_of(request), typed=typed, notice=ENDED)
     query = f"?{request.url.query}" if request.url.query else ""
     return go_to(f"/console/sign-in?then={quote(address_of(request) + query, safe='')}")
 
 
-def _away(error: Exception) -> Unavailable:
+def _unavailable(error: Exception) -> Unavailable:
     if isinstance(error, PyMongoError):
         return Unavailable(
             "MongoDB does not answer. If you sent a form, it may or may not have been applied. "
@@ -220,11 +220,11 @@ def error_page(
             and li[a(href=address_of(request))["Load this page again"]],
             li[a(href="/console")["Overview"]],
         ],
-        _again(request, session, error, typed),
+        _resend_form(request, session, error, typed),
         request_id and p(".faint")[f"Request {request_id}"],
     ]
     name = _NAMES.get(error.status, "It failed")
-    shown = page_frame(
+    page = page_frame(
         name,
         content,
         at=request.url.path,
@@ -232,10 +232,10 @@ def error_page(
         places=() if may is None else places_open_to(may),
         csrf="" if session is None else session.csrf,
     )
-    return HTMLResponse(str(shown), status_code=error.status, headers=HEADERS)
+    return HTMLResponse(str(page), status_code=error.status, headers=HEADERS)
 
 
-def _again(
+def _resend_form(
     request: Request[Any], session: Session | None, error: AppError, typed: Mapping[str, str]
 ) -> Node:
     """The typed text is kept, so that it is not lost while a server is away."""

@@ -29,12 +29,12 @@ class Verbs:
         self,
         request: Request[State],
         actor: Actor,
-        served: Next,
+        serve: Next,
         endpoints: Mapping[Callable[..., Any], Endpoint],
     ) -> None:
         self._request = request
         self._actor = actor
-        self._served = served
+        self._next = serve
         self._endpoints = endpoints
 
     async def call(
@@ -61,15 +61,15 @@ class Verbs:
     ) -> Answer[T]:
         """With its headers, such as the ETag. Raises AppError."""
         content = b"" if body is None else encode_json(body)
-        served = await self._serve(handler, query, content, headers, path)
-        if isinstance(served, Response):
+        result = await self._serve(handler, query, content, headers, path)
+        if isinstance(result, Response):
             # A request with an Idempotency-Key is answered as it was kept.
-            answered = self._endpoints[handler].answer
+            answer_type = self._endpoints[handler].answer
             # Structs that are not told apart: their members will do.
-            kind = Any if answered is None or isinstance(answered, UnionType) else answered
-            kept = msgspec.json.decode(served.body, type=kind)
-            served = Answer(kept, headers=dict(served.headers))
-        return cast("Answer[T]", served)
+            kind = Any if answer_type is None or isinstance(answer_type, UnionType) else answer_type
+            decoded = msgspec.json.decode(result.body, type=kind)
+            result = Answer(decoded, headers=dict(result.headers))
+        return cast("Answer[T]", result)
 
     async def file(
         self, handler: Callable[..., Any], *, query: Query | None = None, **path: str
@@ -87,7 +87,7 @@ class Verbs:
     ) -> Served:
         endpoint = self._endpoints[handler]
         request = self._as(endpoint, query or {}, headers or {}, path)
-        return await self._served(EndpointCall(endpoint=endpoint, request=request, content=content))
+        return await self._next(EndpointCall(endpoint=endpoint, request=request, content=content))
 
     def may(self, handler: Callable[..., Any]) -> bool:
         """Whether the actor's role and scope allow the verb; others are not offered."""
@@ -108,14 +108,14 @@ class Verbs:
     def _as(
         self, endpoint: Endpoint, query: Query, headers: Headers, path: Mapping[str, str]
     ) -> Request[State]:
-        given = {name: value for name, value in query.items() if value not in (None, "")}
+        parameters = {name: value for name, value in query.items() if value not in (None, "")}
         fields = {"content-type": "application/json", **headers}
         scope = {
             **self._request.scope,
             "method": endpoint.method,
             "path": endpoint.path,
             "path_params": path,
-            "query_string": urlencode(given).encode(),
+            "query_string": urlencode(parameters).encode(),
             "headers": [(name.encode(), value.encode()) for name, value in fields.items()],
             "actor": self._actor,
         }

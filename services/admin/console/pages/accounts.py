@@ -42,12 +42,12 @@ _SORT = (
 
 
 async def list_page(view: View) -> Shown:
-    listed = await view.api.call(accounts.list_accounts, query=view.query)
+    page = await view.api.call(accounts.list_accounts, query=view.query)
     columns = (
         Column("Account"), Column("Name"), Column("Status"), Column("Spent in all", "number"),
         Column("Held", "number"), Column("Budget"), Column("Left", "number"),
     )  # fmt: skip
-    rows = [_row(account) for account in listed.data]
+    rows = [_row(account) for account in page.data]
     empty = div[
         p["No account matches. An account is what a budget belongs to; keys belong to accounts."],
         _new_link(view),
@@ -58,7 +58,7 @@ async def list_page(view: View) -> Shown:
             "All accounts",
             filters(view, {"q": "Search"}, {"status": ("Status", AccountStatus), "sort": _SORT}),
             rows_table("Accounts", columns, rows, empty=empty),
-            view.pager(listed),
+            view.pager(page),
             actions=_new_link(view),
         ),
     )
@@ -102,7 +102,7 @@ async def show_page(view: View) -> Shown:
                 panel(
                     "Account",
                     _facts(view, account),
-                    actions=_deeds(view, user_id),
+                    actions=_actions(view, user_id),
                 ),
                 panel("Budgets", *_budgets(view, account)),
             ],
@@ -126,13 +126,13 @@ async def show_page(view: View) -> Shown:
     )
 
 
-def _deeds(view: View, user_id: str) -> Node:
-    named = segment(user_id)
+def _actions(view: View, user_id: str) -> Node:
+    quoted_id = segment(user_id)
     return [
         view.api.may(accounts.change_account)
-        and a(".button", href=f"/console/edit/account/{named}")["Change"],
+        and a(".button", href=f"/console/edit/account/{quoted_id}")["Change"],
         view.api.may(corrections.create_correction)
-        and a(".button", href=f"/console/new/correction?user_id={named}")["Credit"],
+        and a(".button", href=f"/console/new/correction?user_id={quoted_id}")["Credit"],
     ]
 
 

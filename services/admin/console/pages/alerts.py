@@ -34,7 +34,7 @@ _EMPTY = "No alert matches. Budgets, prices, keys, deployments and the ledger gi
 
 
 async def list_page(view: View) -> Shown:
-    told, its_receivers = await asyncio.gather(
+    page, its_receivers = await asyncio.gather(
         view.api.call(deliveries.list_alerts, query=view.query), _receivers(view)
     )
     return ConsolePage(
@@ -44,8 +44,8 @@ async def list_page(view: View) -> Shown:
             panel(
                 "What they were told",
                 filters(view, _TEXTS, _CHOICES),
-                alerts_table(view, told.data, empty=_EMPTY),
-                view.pager(told),
+                alerts_table(view, page.data, empty=_EMPTY),
+                view.pager(page),
             ),
         ],
     )
@@ -54,11 +54,11 @@ async def list_page(view: View) -> Shown:
 async def _receivers(view: View) -> Node:
     if not view.api.may(receivers.list_receivers):
         return None
-    listed = await view.api.call(receivers.list_receivers, query={"limit": 200})
+    page = await view.api.call(receivers.list_receivers, query={"limit": 200})
     new = a(".button.primary", href="/console/new/receiver")["New receiver"]
     return panel(
         "Receivers",
-        receivers_table(listed.data),
+        receivers_table(page.data),
         actions=view.api.may(receivers.create_receiver) and new,
     )
 

@@ -36,13 +36,13 @@ _COLUMNS = (
 
 
 async def list_page(view: View) -> Shown:
-    listed = await view.api.call(audit.list_audit, query=view.query)
-    rows = [_row(view, each) for each in listed.data]
+    page = await view.api.call(audit.list_audit, query=view.query)
+    rows = [_row(view, each) for each in page.data]
     table = rows_table("Writes", _COLUMNS, rows, empty=p["No write matches."])
     file = link(f"/console/audit/export?{view.with_query().partition('?')[2]}", "Download")
     return ConsolePage(
         name="Audit",
-        content=panel("Writes", filters(view, _FILTERS), table, view.pager(listed), actions=file),
+        content=panel("Writes", filters(view, _FILTERS), table, view.pager(page), actions=file),
     )
 
 

@@ -25,9 +25,9 @@ _COLUMNS = (Column("Account"), Column("Left", "number"), Column("Of", "number"),
 def later_part(user_id: str | None) -> Node:
     """Stands in the overview for the first of them, of an account or of all."""
     # A failure leaves the link, whose page states the reason.
-    kept = {"hx-status:4xx": "swap:none", "hx-status:5xx": "swap:none"}
-    asked = div(kept, hx_get=_address(_FIRST, user_id), hx_trigger="load", hx_swap="outerHTML")
-    return asked[p[link(_address(_PATH, user_id), "See which budgets will run out")]]
+    attributes = {"hx-status:4xx": "swap:none", "hx-status:5xx": "swap:none"}
+    part = div(attributes, hx_get=_address(_FIRST, user_id), hx_trigger="load", hx_swap="outerHTML")
+    return part[p[link(_address(_PATH, user_id), "See which budgets will run out")]]
 
 
 def _address(path: str, user_id: str | None) -> str:
@@ -39,24 +39,24 @@ async def show_first(view: View) -> Shown:
     found = await _found(view, limit=_TOP)
     rest = link(_address(_PATH, view.query.get("user_id")), "the page of budgets at risk")
     if found.next_cursor is None:
-        said: Node = "Every budget lasts its period."
+        note: Node = "Every budget lasts its period."
     elif found.data:
-        said = ["These come first; ", rest, " has all."]
+        note = ["These come first; ", rest, " has all."]
     else:
-        said = ["Of the first accounts every budget lasts; ", rest, " goes on with the others."]
+        note = ["Of the first accounts every budget lasts; ", rest, " goes on with the others."]
     more = found.next_cursor is not None and bool(found.data)
-    return div[_table(view, found.data, said), more and p[said]]
+    return div[_table(view, found.data, note), more and p[note]]
 
 
 async def show_page(view: View) -> Shown:
     found = await _found(view, cursor=view.query.get("cursor"))
-    said = "Every budget lasts its period."
+    note = "Every budget lasts its period."
     if found.next_cursor is not None:
-        said = "Of these accounts every budget lasts; the next page goes on with the others."
+        note = "Of these accounts every budget lasts; the next page goes on with the others."
     elif "cursor" in view.query:
-        said = "Of these accounts, which are the last, every budget lasts."
+        note = "Of these accounts, which are the last, every budget lasts."
     return ConsolePage(
-        name=NAME, content=[panel("Accounts", _table(view, found.data, said), view.pager(found))]
+        name=NAME, content=[panel("Accounts", _table(view, found.data, note), view.pager(found))]
     )
 
 
@@ -64,11 +64,11 @@ async def _found(
     view: View, *, limit: int | None = None, cursor: str | None = None
 ) -> Page[OwnedBudget]:
     # Whoever has several accounts in scope looks at one of them.
-    of = {"user_id": view.query.get("user_id"), "limit": limit, "cursor": cursor}
-    return await view.api.call(budget_outlooks.list_budgets, query={"at_risk": "true", **of})
+    query = {"user_id": view.query.get("user_id"), "limit": limit, "cursor": cursor}
+    return await view.api.call(budget_outlooks.list_budgets, query={"at_risk": "true", **query})
 
 
-def _table(view: View, budgets: Sequence[OwnedBudget], none: Node) -> Node:
+def _table(view: View, budgets: Sequence[OwnedBudget], note: Node) -> Node:
     rows: list[list[Node]] = [
         [
             link(f"/console/accounts/{segment(each.user_id)}", each.user_id),
@@ -78,7 +78,7 @@ def _table(view: View, budgets: Sequence[OwnedBudget], none: Node) -> Node:
         ]
         for each in budgets
     ]
-    return rows_table(NAME, _COLUMNS, rows, empty=p[none])
+    return rows_table(NAME, _COLUMNS, rows, empty=p[note])
 
 
 PAGES: Mapping[str, Mapping[str, PageHandler]] = {

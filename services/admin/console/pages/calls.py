@@ -48,15 +48,15 @@ _TAIL = "/console/calls/tail"
 
 
 async def list_page(view: View) -> Shown:
-    listed = await view.api.call(usage.list_usage, query=view.query)
+    page = await view.api.call(usage.list_usage, query=view.query)
     return ConsolePage(
         name="Calls",
         content=[
             panel(
                 "Entries",
                 filters(view, _TEXTS, _CHOICES),
-                _live(view, listed.data),
-                view.pager(listed),
+                _live(view, page.data),
+                view.pager(page),
                 actions=[_tail_note(view), " ", _download(view)],
             ),
         ],
@@ -91,12 +91,12 @@ async def export(view: View) -> Shown:
 async def tail(view: View) -> Shown:
     """Nothing while the newest call is the one that the page has."""
     query = dict(view.query)
-    seen = query.pop("seen", "")
+    seen_id = query.pop("seen", "")
     newest = await view.api.call(usage.list_usage, query={**query, "limit": 1})
-    if [entry.entry_id for entry in newest.data] == ([seen] if seen else []):
+    if [entry.entry_id for entry in newest.data] == ([seen_id] if seen_id else []):
         return Response(status_code=HTTPStatus.NO_CONTENT)
-    listed = await view.api.call(usage.list_usage, query=query)
-    return div[_live(view, listed.data)]
+    page = await view.api.call(usage.list_usage, query=query)
+    return div[_live(view, page.data)]
 
 
 async def show_page(view: View) -> Shown:
@@ -119,8 +119,8 @@ async def show_page(view: View) -> Shown:
 def _correct(view: View, entry: ExplainedEntryView) -> Node:
     if entry.kind != "call" or not view.api.may(corrections.create_correction):
         return None
-    named = urlencode({"user_id": entry.user_id, "entry_id": entry.entry_id})
-    return a(".button", href=f"/console/new/correction?{named}")["Correct"]
+    query = urlencode({"user_id": entry.user_id, "entry_id": entry.entry_id})
+    return a(".button", href=f"/console/new/correction?{query}")["Correct"]
 
 
 def _facts(view: View, entry: ExplainedEntryView) -> Node:

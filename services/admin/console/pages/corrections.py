@@ -40,14 +40,14 @@ _FIELDS = (
 
 
 async def new_page(view: View, error: AppError | None = None) -> Shown:
-    named = {name: view.query.get(name, "") for name in ("user_id", "entry_id")}
+    defaults = {name: view.query.get(name, "") for name in ("user_id", "entry_id")}
     form = form_of(
         "/console/new/correction", view.session.csrf, _FIELDS, submit="Post the correction",
-        typed=view.typed or named, error=error, hidden=view.once(error),
+        typed=view.typed or defaults, error=error, hidden=view.once(error),
     )  # fmt: skip
-    said = p["A correction is a separate entry. Entries are never changed or removed."]
+    note = p["A correction is a separate entry. Entries are never changed or removed."]
     return ConsolePage(
-        name="New correction", content=panel("Entry", said, form), status=error_status(error)
+        name="New correction", content=panel("Entry", note, form), status=error_status(error)
     )
 
 

@@ -49,36 +49,36 @@ async def new_page(view: View, error: AppError | None = None) -> Shown:
 
 async def create(view: View) -> Shown:
     try:
-        made = await view.api.call(
+        key = await view.api.call(
             keys.create_key, body=_body(_NEW, view.typed), headers=view.once_headers()
         )
     except (ValidationFailed, Conflict, NotFound) as error:
         return await new_page(view, error)
-    return _secret_page(view, made, "The key is made")
+    return _secret_page(view, key, "The key is made")
 
 
-def _secret_page(view: View, made: NewKeyView, said: str) -> ConsolePage:
+def _secret_page(view: View, key: NewKeyView, result: str) -> ConsolePage:
     gateway = view.request.state["settings"].gateway_url
     command = (
         f"curl {gateway}/v1/chat/completions \\\n"
-        f"  -H 'Authorization: Bearer {made.api_key}' \\\n"
+        f"  -H 'Authorization: Bearer {key.api_key}' \\\n"
         "  -H 'Content-Type: application/json' \\\n"
         """  -d '{"model": "gpt-4.1-mini", "messages": [{"role": "user", "content": "Hello"}]}'"""
     )
     return ConsolePage(
-        name=made.name or "Key",
-        notice=f"{said}. Its secret is shown now and never again: copy it to where it is needed.",
+        name=key.name or "Key",
+        notice=f"{result}. Its secret is shown now and never again: copy it to where it is needed.",
         content=[
             panel(
                 "Secret",
-                secret_text(made.api_key),
+                secret_text(key.api_key),
             ),
             panel(
                 "Try it",
                 pre("#command", tabindex="0")[command],
                 p[button(type="button", data_copy="command")["Copy the command"]],
             ),
-            p[link(f"/console/keys/{segment(made.key_id)}", "I have it: go on to the key")],
+            p[link(f"/console/keys/{segment(key.key_id)}", "I have it: go on to the key")],
         ],
     )
 
@@ -146,21 +146,21 @@ async def rotate_page(view: View, error: AppError | None = None) -> Shown:
         view.path, view.session.csrf, _GRACE, submit="Make a new secret",
         typed=view.typed or {"grace_s": "86400"}, error=error, hidden=view.once(error),
     )  # fmt: skip
-    said = p["The key keeps its id, limits, budgets and history; only its secret changes."]
+    note = p["The key keeps its id, limits, budgets and history; only its secret changes."]
     return ConsolePage(
-        name="Rotate the key", content=panel("Rotate", said, form), status=error_status(error)
+        name="Rotate the key", content=panel("Rotate", note, form), status=error_status(error)
     )
 
 
 async def rotate(view: View) -> Shown:
     try:
-        made = await view.api.call(
+        key = await view.api.call(
             rotations.rotate_key, body=form_body(_GRACE, view.typed),
             headers=view.once_headers(), api_key=view.request.path_params["key_id"],
         )  # fmt: skip
     except (ValidationFailed, Conflict) as error:
         return await rotate_page(view, error)
-    return _secret_page(view, made, "The key has a new secret")
+    return _secret_page(view, key, "The key has a new secret")
 
 
 PAGES: Mapping[str, Mapping[str, PageHandler]] = {

@@ -29,7 +29,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def keys_table(view: View, shown: Sequence[KeyView]) -> Node:
+def keys_table(view: View, views: Sequence[KeyView]) -> Node:
     rows = [
         [
             link(f"/console/keys/{segment(key.key_id)}", code[f"{key.prefix}..."]),
@@ -39,21 +39,21 @@ def keys_table(view: View, shown: Sequence[KeyView]) -> Node:
             when(key.expires_at, view.zone) if key.expires_at else "never",
             when(key.created_at, view.zone),
         ]
-        for key in shown
+        for key in views
     ]
     return rows_table("Keys", _COLUMNS, rows, empty=p["No key yet: nobody can call with it."])
 
 
 async def list_page(view: View) -> Shown:
-    listed = await view.api.call(keys.list_keys, query=view.query)
+    page = await view.api.call(keys.list_keys, query=view.query)
     new = view.api.may(keys.create_key) and a(".button.primary", href="/console/new/key")["New key"]
     return ConsolePage(
         name="Keys",
         content=panel(
             "All keys",
             filters(view, _FILTERS, {"status": ("Status", ShownStatus)}),
-            keys_table(view, listed.data),
-            view.pager(listed),
+            keys_table(view, page.data),
+            view.pager(page),
             actions=new,
         ),
     )

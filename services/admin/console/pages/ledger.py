@@ -69,7 +69,7 @@ async def show_page(view: View) -> Shown:
 
 
 def _tiles(view: View, health: LedgerHealthView) -> Node:
-    queue, spools, proved = health.queue, health.spools, health.proof.last_success_at
+    queue, spools, proved_at = health.queue, health.spools, health.proof.last_success_at
     lag = "not known" if queue is None else "nothing waits"
     if queue is not None and queue.shards_away:
         lag = f"not counted: {counted(queue.shards_away, 'shard', 'shards')} away"
@@ -93,8 +93,8 @@ def _tiles(view: View, health: LedgerHealthView) -> Node:
             "Books",
             proof_badge(health.proof.ok),
             "not proved yet"
-            if proved is None
-            else f"all accounts proved {lasted(view.now - proved)} ago",
+            if proved_at is None
+            else f"all accounts proved {lasted(view.now - proved_at)} ago",
         ),
     ]
 
@@ -107,9 +107,9 @@ def _waiting(view: View, health: LedgerHealthView) -> list[Node]:
             p["How long the queue is and what gateways spool is not known until it does. Usage of "
               "calls that end meanwhile is on the gateways' disks; entries are as they were."],
         ]  # fmt: skip
-    said = p["No job waits: what reached the queue is posted, or is a dead letter."]
+    note = p["No job waits: what reached the queue is posted, or is a dead letter."]
     if queue.oldest_at is not None:
-        said = p[
+        note = p[
             f"{counted(queue.jobs, 'job', 'jobs')} wait or run; the oldest came ",
             when(queue.oldest_at, view.zone, seconds=True),
             ". If they grow older, look whether a ledger worker runs, and whether MongoDB is slow.",
@@ -119,12 +119,12 @@ def _waiting(view: View, health: LedgerHealthView) -> list[Node]:
         shards = counted(queue.shards_away, "shard does", "shards do")
         away = p[badge(f"{shards} not answer", "bad"), " What waits there is not counted."]
     if health.spools is None:
-        return [away, said, p["What gateways spool is not known: the master that has it is away."]]
+        return [away, note, p["What gateways spool is not known: the master that has it is away."]]
     table = rows_table(
         "Spools", _SPOOLS, [_spool(view, each) for each in health.spools],
         empty=p["No gateway reports usage waiting on its disk: Redis has taken all of it."],
     )  # fmt: skip
-    return [away, said, table]
+    return [away, note, table]
 
 
 def _spool(view: View, each: SpoolView) -> list[Node]:
@@ -146,7 +146,7 @@ async def _proof(view: View, health: LedgerHealthView) -> list[Node]:
         _rounds(view, health),
         p[link(f"{_AT}?prove=new", "Prove it now"), " from the checkpoints on, or ",
           link(f"{_AT}?prove=all", "read every entry again"), "."],
-        await _proved_now(view),
+        await _proof_result(view),
     ]  # fmt: skip
 
 
@@ -166,13 +166,13 @@ def _rounds(view: View, health: LedgerHealthView) -> Node:
     )
 
 
-async def _proved_now(view: View) -> Node:
-    wanted = view.query.get("prove")
-    if wanted not in ("new", "all"):
+async def _proof_result(view: View) -> Node:
+    extent = view.query.get("prove")
+    if extent not in ("new", "all"):
         return None
     found = await view.api.call(
         proof.verify_ledger,
-        query={"full": str(wanted == "all").lower(), "cursor": view.query.get("proved")},
+        query={"full": str(extent == "all").lower(), "cursor": view.query.get("proved")},
     )
     pairs: list[tuple[str, Node]] = [
         ("Result", badge("it agrees", "good") if found.ok else badge("it differs", "bad")),
@@ -270,8 +270,8 @@ async def _audit(view: View) -> list[Node]:
     if not view.api.may(verify_audit):
         return []
     if "audit" not in view.query:
-        said = link(f"{_AT}?audit=verify", "Check that no record was changed or removed")
-        return [p["Each record holds the hash of the one before it. ", said, "."]]
+        check = link(f"{_AT}?audit=verify", "Check that no record was changed or removed")
+        return [p["Each record holds the hash of the one before it. ", check, "."]]
     found = await view.api.call(verify_audit, query={"cursor": view.query.get("checked")})
     more = found.next_cursor and view.with_query(checked=found.next_cursor)
     return [
@@ -295,8 +295,8 @@ async def replay(view: View) -> Shown:
     """One letter, where the form names it; else all."""
     letter_id = view.typed.get("letter_id")
     body: dict[str, Any] = {"ids": [letter_id]} if letter_id else {"all": True}
-    done = await view.api.call(dead_letters.replay_letters, body=body)
-    return go_to(f"{_AT}?state=replayed" if done.replayed else _AT)
+    answer = await view.api.call(dead_letters.replay_letters, body=body)
+    return go_to(f"{_AT}?state=replayed" if answer.replayed else _AT)
 
 
 PAGES: Mapping[str, Mapping[str, PageHandler]] = {

@@ -33,7 +33,7 @@ _ANSWER_MODELS: Mapping[AnswerModel, str] = {
 
 
 async def list_page(view: View) -> Shown:
-    listed = await view.api.call(models.list_models, query=view.query)
+    page = await view.api.call(models.list_models, query=view.query)
     columns = (
         Column("Model"),
         Column("Deployments", "long"),
@@ -45,10 +45,10 @@ async def list_page(view: View) -> Shown:
             [div(".line")[each.model, " ", _health(view, each)] for each in route.deployments],
             ", ".join(route.fallbacks) or NOTHING,
         ]
-        for route in listed.data
+        for route in page.data
     ]
-    none = "No route yet: models are called by provider/model, or by a name that has a price."
-    empty = p["No route matches." if view.query.get("q") else none]
+    advice = "No route yet: models are called by provider/model, or by a name that has a price."
+    empty = p["No route matches." if view.query.get("q") else advice]
     new = (
         view.api.may(models.create_model)
         and a(".button.primary", href="/console/new/route")["New route"]
@@ -59,7 +59,7 @@ async def list_page(view: View) -> Shown:
             "Routes",
             filters(view, {"q": "Search"}),
             rows_table("Routes", columns, rows, empty=empty),
-            view.pager(listed),
+            view.pager(page),
             actions=new,
         ),
     )
@@ -119,14 +119,14 @@ def _health(view: View, each: DeploymentView) -> Node:
 def _row(view: View, each: DeploymentView) -> list[Node]:
     return [
         each.model, _health(view, each), count_text(each.priority), count_text(each.weight),
-        [div[said] for said in _else(each)] or NOTHING, mono(each.deployment_id),
+        [div[text] for text in _other_settings(each)] or NOTHING, mono(each.deployment_id),
     ]  # fmt: skip
 
 
-def _else(each: DeploymentView) -> list[str]:
+def _other_settings(each: DeploymentView) -> list[str]:
     """The deployment's settings that differ from the defaults."""
     times = msgspec.structs.asdict(each.timeouts)
-    said = {
+    settings = {
         "at": each.api_base,
         "with": each.credential,
         "speaks": ", ".join(each.formats or ()),
@@ -139,7 +139,7 @@ def _else(each: DeploymentView) -> list[str]:
         "parameters it does not take are": "left out" if each.drop_params else None,
         "profile": each.profile and msgspec.json.encode(each.profile).decode(),
     }
-    return [f"{name} {value}" for name, value in said.items() if value]
+    return [f"{name} {value}" for name, value in settings.items() if value]
 
 
 def _test_one(view: View, route: RouteView, each: DeploymentView) -> Node:

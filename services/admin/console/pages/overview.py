@@ -102,10 +102,10 @@ def _period_links(view: View, chosen: str) -> Node:
 
 
 def _tiles(total: SumsView, before: SumsView | None) -> Node:
-    def tile(name: str, of: Callable[[SumsView], int], note: str = "") -> Node:
-        was = "" if before is None else f"{count_text(of(before))} before"
+    def tile(name: str, count_of: Callable[[SumsView], int], note: str = "") -> Node:
+        was = "" if before is None else f"{count_text(count_of(before))} before"
         return figure_tile(
-            name, count_text(of(total)), ", ".join(each for each in (note, was) if each)
+            name, count_text(count_of(total)), ", ".join(each for each in (note, was) if each)
         )
 
     def failed(sums: SumsView) -> int:
@@ -135,10 +135,10 @@ def _change(total: SumsView, before: SumsView | None) -> str | None:
 
 
 def _top(
-    name: str, rows: Sequence[GroupView], total: SumsView, shown: Callable[[GroupView], Node]
+    name: str, rows: Sequence[GroupView], total: SumsView, label: Callable[[GroupView], Node]
 ) -> Node:
     table = [
-        [shown(row), usd(row.cost_usd), count_text(row.calls), share(row.cost_usd, total.cost_usd)]
+        [label(row), usd(row.cost_usd), count_text(row.calls), share(row.cost_usd, total.cost_usd)]
         for row in rows
     ]
     empty = p["No call in this period."]
@@ -150,11 +150,11 @@ async def _accounts(view: View, period: Query) -> list[Node]:
     by_account = await view.api.call(
         usage_sums.show_summary, query={**period, "group_by": "account", "limit": _TOP}
     )
-    shown = panel("Accounts", _top("Account", by_account.data, by_account.total, _account))
+    accounts_panel = panel("Accounts", _top("Account", by_account.data, by_account.total, _account))
     if not by_account.data:
-        return [shown]
+        return [accounts_panel]
     dearest = str(by_account.data[0].user_id)
-    return [shown, await _keys(view, period, dearest, by_account.total)]
+    return [accounts_panel, await _keys(view, period, dearest, by_account.total)]
 
 
 def _account(row: GroupView) -> Node:
@@ -168,7 +168,7 @@ def _model(row: GroupView) -> Node:
 
 async def _keys(view: View, period: Query, user_id: str, total: SumsView) -> Node:
     """Those of one account: a sum by key over all of them reads the rows of every key."""
-    by_key, listed = await asyncio.gather(
+    by_key, page = await asyncio.gather(
         view.api.call(
             usage_sums.show_summary,
             query={**period, "user_id": user_id, "group_by": "key", "limit": _TOP},
@@ -177,9 +177,9 @@ async def _keys(view: View, period: Query, user_id: str, total: SumsView) -> Nod
             keys.list_keys, query={"user_id": user_id, "sort": "-key_id", "limit": _NAMED}
         ),
     )
-    names = {key.key_id: key.name for key in listed.data}
-    shown = _top("Key", by_key.data, total, lambda row: _key(row, names))
-    return panel(f"Keys of {user_id}", shown)
+    names = {key.key_id: key.name for key in page.data}
+    table = _top("Key", by_key.data, total, lambda row: _key(row, names))
+    return panel(f"Keys of {user_id}", table)
 
 
 def _key(row: GroupView, names: Mapping[str, str]) -> Node:
@@ -194,18 +194,18 @@ async def _ledger(view: View) -> Node:
         return None
     health = await view.api.call(ledger_health.show_ledger_health, query={"counts": "false"})
     letters, queue = health.dead_letters, health.queue
-    waiting: Node = "not known: Redis does not answer"
+    queue_text: Node = "not known: Redis does not answer"
     if queue is not None:
-        waiting = "nothing"
+        queue_text = "nothing"
         if queue.oldest_at is not None:
             jobs = counted(queue.jobs, "job", "jobs")
-            waiting = f"{jobs}, the oldest for {lasted(view.now - queue.oldest_at)}"
+            queue_text = f"{jobs}, the oldest for {lasted(view.now - queue.oldest_at)}"
         if queue.shards_away:
             shards = counted(queue.shards_away, "shard", "shards")
-            waiting = f"{waiting}; {shards} of Redis away"
+            queue_text = f"{queue_text}; {shards} of Redis away"
     pairs: list[tuple[str, Node]] = [
         ("Books", proof_badge(health.proof.ok)),
-        ("Waits to be posted", waiting),
+        ("Waits to be posted", queue_text),
         (
             "Dead letters",
             badge(count_text(letters), "bad") if letters else "none: every delivery was posted",
@@ -218,19 +218,19 @@ async def _first_steps(view: View, calls: int, account: Query) -> Node:
     """Until the first call: account, key, price, call. `calls` are those that are known of."""
     if calls:
         return None
-    ever = await view.api.call(usage.list_usage, query={"limit": 1, **account})
-    if ever.data:
+    entries = await view.api.call(usage.list_usage, query={"limit": 1, **account})
+    if entries.data:
         return None
-    listed = await view.api.call(accounts.list_accounts, query={"limit": 1})
-    made = await view.api.call(keys.list_keys, query={"limit": 1, **account})
+    account_page = await view.api.call(accounts.list_accounts, query={"limit": 1})
+    key_page = await view.api.call(keys.list_keys, query={"limit": 1, **account})
     steps = (
         (
-            bool(listed.data),
+            bool(account_page.data),
             _step(view, accounts.create_account, "/console/new/account", "Make an account"),
             "that a budget is of",
         ),
         (
-            bool(made.data),
+            bool(key_page.data),
             _step(view, keys.create_key, "/console/new/key", "Make a key"),
             "of the account; its page has a command that works",
         ),

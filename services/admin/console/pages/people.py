@@ -53,7 +53,7 @@ _COLUMNS = (
 
 
 async def list_page(view: View) -> Shown:
-    listed = await view.api.call(people.list_people, query=view.query)
+    page = await view.api.call(people.list_people, query=view.query)
     rows = [
         [
             each.name,
@@ -63,12 +63,12 @@ async def list_page(view: View) -> Shown:
             status_badge(each.status),
             when(each.expires_at, view.zone) if each.expires_at else "never",
             each.created_by,
-            each.status != "revoked" and _deeds(view, each),
+            each.status != "revoked" and _actions(view, each),
         ]
-        for each in listed.data
+        for each in page.data
     ]  # fmt: skip
-    none = "Nobody yet: whoever holds ADMIN_API_KEY is the root."
-    empty = p["Nobody matches." if view.query.get("q") else none]
+    advice = "Nobody yet: whoever holds ADMIN_API_KEY is the root."
+    empty = p["Nobody matches." if view.query.get("q") else advice]
     new = a(".button.primary", href="/console/new/person")["New person"]
     return ConsolePage(
         name="People",
@@ -76,13 +76,13 @@ async def list_page(view: View) -> Shown:
             "Admin keys",
             filters(view, {"q": "Search"}),
             rows_table("People", _COLUMNS, rows, empty=empty),
-            view.pager(listed),
+            view.pager(page),
             actions=view.api.may(people.create_person) and new,
         ),
     )  # fmt: skip
 
 
-def _deeds(view: View, each: PersonView) -> Node:
+def _actions(view: View, each: PersonView) -> Node:
     revoke = confirm_form(
         f"/console/people/{segment(each.person_id)}/revoke", view.session.csrf,
         submit=f"Revoke {each.name}'s key",
@@ -93,26 +93,26 @@ def _deeds(view: View, each: PersonView) -> Node:
 
 
 async def new_page(view: View, error: AppError | None = None) -> Shown:
-    made = form_of(
+    form = form_of(
         "/console/new/person", view.session.csrf, _FIELDS, submit="Make an admin key",
         typed=view.typed, error=error, hidden=view.once(error),
     )  # fmt: skip
     return ConsolePage(
-        name="New person", content=panel("Admin key", made), status=error_status(error)
+        name="New person", content=panel("Admin key", form), status=error_status(error)
     )
 
 
 async def create(view: View) -> Shown:
     try:
-        made = await view.api.call(
+        person = await view.api.call(
             people.create_person, body=form_body(_FIELDS, view.typed), headers=view.once_headers()
         )
     except (ValidationFailed, Conflict, NotFound) as error:
         return await new_page(view, error)
     return ConsolePage(
-        name=made.name,
+        name=person.name,
         notice="The key is made. It is shown now and never again: hand it over safely.",
-        content=panel("Admin key", secret_text(made.admin_key, "key")),
+        content=panel("Admin key", secret_text(person.admin_key, "key")),
     )
 
 

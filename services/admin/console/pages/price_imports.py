@@ -43,19 +43,19 @@ async def show_page(
             path="multiplier", label="Multiplier", kind="amount", help="1.1 marks it up by 10 %."
         ),
     )
-    asked = form_of(
+    form = form_of(
         "/console/prices/import", view.session.csrf, fields, submit="Show what would change",
         typed=view.typed, error=error,
     )  # fmt: skip
-    done = None
+    notice = None
     if answer is not None and not answer.dry_run:
-        done = f"Imported {answer.new + answer.changed} prices as {answer.import_id}."
+        notice = f"Imported {answer.new + answer.changed} prices as {answer.import_id}."
     return ConsolePage(
         name="Import prices",
-        notice=done,
+        notice=notice,
         content=[
             None if answer is None or not answer.dry_run else _difference(view, answer),
-            panel("From LiteLLM's bundled map", asked),
+            panel("From LiteLLM's bundled map", form),
             await _imports(view),
         ],
         status=error_status(error),
@@ -63,14 +63,14 @@ async def show_page(
 
 
 def _difference(view: View, answer: ImportView) -> Node:
-    kept = {name: text for name, text in view.typed.items() if name != "really"}
+    fields = {name: text for name, text in view.typed.items() if name != "really"}
     columns = (Column("Model"), Column("Provider"), Column("Change"), Column("From and to"))
     rows = [[row.model, row.provider, row.change, _terms(row)] for row in answer.changes]
     go = confirm_form(
         "/console/prices/import", view.session.csrf, submit="Import them",
         asks=f"Stores {answer.new} new and {answer.changed} changed prices; from now on they win "
         "over the bundled map. An import can be undone as a whole.",
-        hidden={**kept, "really": "yes"},
+        hidden={**fields, "really": "yes"},
     )  # fmt: skip
     return panel(
         "What would change",
@@ -107,12 +107,12 @@ def _left_out(answer: ImportView) -> Node:
 
 
 async def _imports(view: View) -> Node:
-    listed = await view.api.call(cost_imports.list_imports, query={"limit": 20})
+    page = await view.api.call(cost_imports.list_imports, query={"limit": 20})
     columns = (
         Column("Import"), Column("In force from"), Column("Prices", "number"), Column("State"),
         Column("Do"),
     )  # fmt: skip
-    rows = [[*_import_row(view, each)] for each in listed.data]
+    rows = [[*_import_row(view, each)] for each in page.data]
     empty = p["Nothing was imported: prices are those that were set here, and the bundled map's."]
     return panel("Imports so far", rows_table("Imports", columns, rows, empty=empty))
 

@@ -75,10 +75,10 @@ _QUOTE = (
 
 async def list_page(view: View) -> Shown:
     query = dict(view.query)
-    wanted = {"bundled": "true"} if not query.get("history") else {}
-    listed = await view.api.call(costs.list_costs, query={**wanted, **query})
+    defaults = {"bundled": "true"} if not query.get("history") else {}
+    page = await view.api.call(costs.list_costs, query={**defaults, **query})
     may = view.api.may(costs.create_cost)
-    rows = [_row(view, price) for price in listed.data]
+    rows = [_row(view, price) for price in page.data]
     empty = p["No price matches. A model without a price is refused, so that no call is free."]
     actions = [
         may and a(".button.primary", href="/console/new/price")["Set a price"], " ",
@@ -91,7 +91,7 @@ async def list_page(view: View) -> Shown:
             "In force now",
             filters(view, {"model": "Model", "provider": "Provider"}),
             rows_table("Prices", _COLUMNS, rows, empty=empty),
-            view.pager(listed),
+            view.pager(page),
             actions=div[actions],
         ),
     )
@@ -153,13 +153,13 @@ async def show_page(view: View) -> Shown:
                 ),
                 panel("Rates, USD per million tokens", facts(rates)),
             ],
-            None if price.bundled is None else _beside(price.bundled),
+            None if price.bundled is None else _bundled_panel(price.bundled),
             stored and view.api.may(costs.end_cost) and panel("End", end),
         ],
     )
 
 
-def _beside(bundled: BundledView) -> Node:
+def _bundled_panel(bundled: BundledView) -> Node:
     """The terms in which LiteLLM's map differs."""
     columns = (Column("Term"), Column("In the map"), Column("Here"))
     rows = [
@@ -172,24 +172,24 @@ def _beside(bundled: BundledView) -> Node:
 
 async def new_page(view: View, error: AppError | None = None) -> Shown:
     typed = view.typed or {"model": view.query.get("model", ""), "inherit": "yes"}
-    made = form_of(
+    form = form_of(
         "/console/new/price", view.session.csrf, _NEW, submit="Set the price", typed=typed,
         error=error, hidden=view.once(error),
     )  # fmt: skip
     return ConsolePage(
-        name="Set a price", content=panel("New version", made), status=error_status(error)
+        name="Set a price", content=panel("New version", form), status=error_status(error)
     )
 
 
 async def create(view: View) -> Shown:
     try:
-        made = await view.api.call(
+        price = await view.api.call(
             costs.create_cost, body=form_body(_NEW, view.typed), headers=view.once_headers()
         )
     except (ValidationFailed, Conflict, NotFound) as error:
         return await new_page(view, error)
-    at = f"/console/prices/{segment(made.price_id)}"
-    losses = [each for each in made.replaces if each.takes_away]
+    at = f"/console/prices/{segment(price.price_id)}"
+    losses = [each for each in price.replaces if each.takes_away]
     return _losses(at, losses) if losses else go_to(at)
 
 
@@ -227,13 +227,13 @@ async def end(view: View) -> Shown:
 async def quote_page(
     view: View, error: AppError | None = None, answer: QuoteView | None = None
 ) -> Shown:
-    asked = form_of(
+    form = form_of(
         "/console/prices/quote", view.session.csrf, _QUOTE, submit="What does it cost?",
         typed=view.typed, error=error,
     )  # fmt: skip
     return ConsolePage(
         name="What would it cost?",
-        content=[None if answer is None else _quoted(answer), panel("Usage", asked)],
+        content=[None if answer is None else _quote_panel(answer), panel("Usage", form)],
         status=error_status(error),
     )
 
@@ -254,7 +254,7 @@ async def quote(view: View) -> Shown:
     return await quote_page(view, answer=answer)
 
 
-def _quoted(answer: QuoteView) -> Node:
+def _quote_panel(answer: QuoteView) -> Node:
     return panel(
         "It costs",
         p[usd(answer.cost_usd), f" by {answer.provider}/{answer.model}"],

@@ -73,7 +73,7 @@ _COLUMNS = (
 _LATEST = 10
 
 
-def receivers_table(shown: Sequence[ReceiverView]) -> Node:
+def receivers_table(views: Sequence[ReceiverView]) -> Node:
     rows: list[list[Node]] = [
         [
             link(_path(each.receiver_id), each.name or "no name"),
@@ -82,7 +82,7 @@ def receivers_table(shown: Sequence[ReceiverView]) -> Node:
             ", ".join(each.user_ids) or "all",
             status_badge("active" if each.enabled else "suspended"),
         ]
-        for each in shown
+        for each in views
     ]
     empty = p["No receivers yet. A receiver is a URL that gets alerts as signed webhooks."]
     return rows_table("Receivers", _COLUMNS, rows, empty=empty)
@@ -93,36 +93,36 @@ def _path(receiver_id: str) -> str:
 
 
 async def new_page(view: View, error: AppError | None = None) -> Shown:
-    made = form_of(
+    form = form_of(
         "/console/new/receiver", view.session.csrf, _FIELDS, submit="Make the receiver",
         typed=view.typed, error=error, hidden=view.once(error),
     )  # fmt: skip
     return ConsolePage(
-        name="New receiver", content=panel("Receiver", made), status=error_status(error)
+        name="New receiver", content=panel("Receiver", form), status=error_status(error)
     )
 
 
 async def create(view: View) -> Shown:
     try:
-        made = await view.api.call(
+        receiver = await view.api.call(
             receivers.create_receiver,
             body=form_body(_FIELDS, view.typed),
             headers=view.once_headers(),
         )
     except (ValidationFailed, Conflict, NotFound) as error:
         return await new_page(view, error)
-    return _secret_page(made, "The receiver is made")
+    return _secret_page(receiver, "The receiver is made")
 
 
-def _secret_page(made: NewReceiverView, said: str) -> ConsolePage:
+def _secret_page(receiver: NewReceiverView, result: str) -> ConsolePage:
     return ConsolePage(
-        name=made.name or "Receiver",
-        notice=f"{said}. Its signing secret is shown now and never again.",
+        name=receiver.name or "Receiver",
+        notice=f"{result}. Its signing secret is shown now and never again.",
         content=panel(
             "Signing secret",
-            secret_text(made.secret),
+            secret_text(receiver.secret),
             p["The receiver uses it to verify messages (Standard Webhooks)."],
-            p[link(_path(made.receiver_id), "I have it: go on to the receiver")],
+            p[link(_path(receiver.receiver_id), "I have it: go on to the receiver")],
         ),
     )
 
@@ -130,7 +130,7 @@ def _secret_page(made: NewReceiverView, said: str) -> ConsolePage:
 async def show_page(view: View) -> Shown:
     receiver_id = view.request.path_params["receiver_id"]
     query = {"receiver_id": receiver_id, "limit": _LATEST}
-    shown, told = await asyncio.gather(
+    receiver, alerts = await asyncio.gather(
         view.api.call(receivers.show_receiver, receiver_id=receiver_id),
         view.api.call(deliveries.list_alerts, query=query),
     )
@@ -138,44 +138,45 @@ async def show_page(view: View) -> Shown:
     rotate = a(".button", href=f"{_path(receiver_id)}/rotate")["Rotate the secret"]
     all_of_it = f"/console/alerts?receiver_id={segment(receiver_id)}"
     return ConsolePage(
-        name=shown.name or "Receiver",
+        name=receiver.name or "Receiver",
         content=[
             panel(
                 "Receiver",
-                _facts(view, shown),
+                _facts(view, receiver),
                 actions=view.api.may(receivers.change_receiver) and [edit, rotate],
             ),
             panel(
                 "What it was told",
-                alerts_table(view, told.data, empty="Nothing yet. Send it a test to see one."),
+                alerts_table(view, alerts.data, empty="Nothing yet. Send it a test to see one."),
                 actions=link(all_of_it, "All of it"),
             ),
-            *_deeds(view, shown),
+            *_actions(view, receiver),
         ],
     )
 
 
-def _facts(view: View, shown: ReceiverView) -> Node:
-    old = shown.old_secret_until
+def _facts(view: View, receiver: ReceiverView) -> Node:
+    old = receiver.old_secret_until
     return facts(
         [
-            ("Id", mono(shown.receiver_id)),
-            ("Address", mono(shown.url)),
-            ("State", status_badge("active" if shown.enabled else "suspended")),
-            ("Told of", ", ".join(shown.kinds) or "all kinds"),
-            ("Accounts", ", ".join(shown.user_ids) or "all"),
+            ("Id", mono(receiver.receiver_id)),
+            ("Address", mono(receiver.url)),
+            ("State", status_badge("active" if receiver.enabled else "suspended")),
+            ("Told of", ", ".join(receiver.kinds) or "all kinds"),
+            ("Accounts", ", ".join(receiver.user_ids) or "all"),
             ("Old secret signs until", when(old, view.zone) if old else NOTHING),
-            ("Made", when(shown.created_at, view.zone)),
-            ("Changed", when(shown.updated_at, view.zone)),
+            ("Made", when(receiver.created_at, view.zone)),
+            ("Changed", when(receiver.updated_at, view.zone)),
         ]
     )
 
 
-def _deeds(view: View, shown: ReceiverView) -> list[Node]:
-    at, csrf, name = _path(shown.receiver_id), view.session.csrf, shown.name or shown.url
+def _actions(view: View, receiver: ReceiverView) -> list[Node]:
+    at, csrf, name = _path(receiver.receiver_id), view.session.csrf, receiver.name or receiver.url
     test = confirm_form(
         f"{at}/test", csrf, submit="Send a test",
-        asks=f"Sends one alert of the kind receiver.test to {shown.url}, whatever kinds it gets.",
+        asks=f"Sends one alert of the kind receiver.test to {receiver.url}, whatever kinds it "
+        "gets.",
         hidden=view.once(), danger=False,
     )  # fmt: skip
     remove = confirm_form(
@@ -184,7 +185,7 @@ def _deeds(view: View, shown: ReceiverView) -> list[Node]:
         "is deleted.",
     )  # fmt: skip
     return [
-        shown.enabled and view.api.may(receivers.test_receiver) and panel("Test", test),
+        receiver.enabled and view.api.may(receivers.test_receiver) and panel("Test", test),
         view.api.may(receivers.remove_receiver) and panel("Remove", remove),
     ]
 
@@ -208,14 +209,14 @@ async def change(view: View) -> Shown:
     )  # fmt: skip
 
 
-def _typed(shown: ReceiverView) -> dict[str, str]:
+def _typed(receiver: ReceiverView) -> dict[str, str]:
     return typed_of(
         {
-            "url": shown.url,
-            "name": shown.name,
-            "kinds": shown.kinds,
-            "user_ids": shown.user_ids,
-            "enabled": shown.enabled,
+            "url": receiver.url,
+            "name": receiver.name,
+            "kinds": receiver.kinds,
+            "user_ids": receiver.user_ids,
+            "enabled": receiver.enabled,
         }
     )
 
@@ -239,7 +240,7 @@ async def rotate_page(view: View, error: AppError | None = None) -> Shown:
 
 async def rotate(view: View) -> Shown:
     try:
-        made = await view.api.call(
+        receiver = await view.api.call(
             receivers.rotate_secret,
             body=form_body(_GRACE, view.typed),
             headers=view.once_headers(),
@@ -247,16 +248,16 @@ async def rotate(view: View) -> Shown:
         )
     except ValidationFailed as error:
         return await rotate_page(view, error)
-    return _secret_page(made, "The secret is a new one")
+    return _secret_page(receiver, "The secret is a new one")
 
 
 async def test(view: View) -> Shown:
-    sent = await view.api.call(
+    alert = await view.api.call(
         receivers.test_receiver,
         headers=view.once_headers(),
         receiver_id=view.request.path_params["receiver_id"],
     )
-    return go_to(f"/console/alerts/{segment(sent.alert_id)}")
+    return go_to(f"/console/alerts/{segment(alert.alert_id)}")
 
 
 async def remove(view: View) -> Shown:

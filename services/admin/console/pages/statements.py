@@ -29,7 +29,7 @@ async def show_page(view: View) -> Shown:
     path = {name: view.request.path_params[name] for name in ("user_id", "month")}
     if view.query.get("format") == "csv":
         return await view.api.file(statements.show_statement, query={"format": "csv"}, **path)
-    made = await view.api.call(_as_json, query={"format": "json"}, **path)
+    statement = await view.api.call(_as_json, query={"format": "json"}, **path)
     columns = (
         Column("Key"), Column("Model"), Column("Calls", "number"), Column("Of calls", "number"),
         Column("Corrections", "number"), Column("Credits", "number"), Column("Total", "number"),
@@ -40,19 +40,19 @@ async def show_page(view: View) -> Shown:
             usd(line.calls_usd), usd(line.corrections_usd), usd(line.credits_usd),
             usd(line.total_usd),
         ]
-        for line in made.lines
+        for line in statement.lines
     ]  # fmt: skip
     pairs: list[tuple[str, Node]] = [
-        ("Month", f"{made.month}, {made.time_zone}"),
-        ("It is", "still open" if made.status == "open" else "closed"),
-        ("Spent before", usd(made.opening_usd)),
-        ("In the month", usd(made.total_usd)),
-        ("Spent at its end", usd(made.closing_usd)),
+        ("Month", f"{statement.month}, {statement.time_zone}"),
+        ("It is", "still open" if statement.status == "open" else "closed"),
+        ("Spent before", usd(statement.opening_usd)),
+        ("In the month", usd(statement.total_usd)),
+        ("Spent at its end", usd(statement.closing_usd)),
     ]
     return ConsolePage(
-        name=f"Statement of {made.name}",
+        name=f"Statement of {statement.name}",
         content=[
-            _months(view, made.month),
+            _months(view, statement.month),
             panel("Sum", facts(pairs), actions=link(view.with_query(format="csv"), "As CSV")),
             panel("By key and model", rows_table("Lines", columns, rows, empty=p["No call."])),
         ],
