@@ -69,7 +69,7 @@ async def change_statuses(request: Request[State], body: StatusBody) -> Answer[S
     reading = PageQuery(limit=_MAX_CHANGED, cursor=body.cursor).reading("user_id", "user_id")
     found = await _found(state, body, reading.slice)
     user_ids = [account.user_id for account in found.rows]
-    changed = user_ids if body.dry_run else await _changed(state, body.status, found.rows)
+    changed = user_ids if body.dry_run else await _change(state, body.status, found.rows)
     headers = {}
     if changed and not body.dry_run:
         headers = await state["announcer"].announce("account", changed)
@@ -90,11 +90,11 @@ async def _found(state: State, body: StatusBody, part: Slice) -> Rows[SpendingAc
 
     if body.filter.user_ids is None:
         return await state["accounts"].slice(part, keep=keep, status=body.filter.status)
-    named = await state["accounts"].get_many(body.filter.user_ids)
-    return sliced(filter(keep, named), part, lambda account: by_id(account.user_id))
+    accounts = await state["accounts"].get_many(body.filter.user_ids)
+    return sliced(filter(keep, accounts), part, lambda account: by_id(account.user_id))
 
 
-async def _changed(state: State, status: AccountStatus, accounts: Sequence[Account]) -> list[str]:
+async def _change(state: State, status: AccountStatus, accounts: Sequence[Account]) -> list[str]:
     changed: list[str] = []
     for account in accounts:
         after = await state["accounts"].update(

@@ -91,10 +91,10 @@ class AccountQuery(PageQuery, frozen=True, kw_only=True):
 
     def wants(self, account: Account | AccountName) -> bool:
         if self.status is UNSET:
-            shown = account.status != "archived"
+            has_status = account.status != "archived"
         else:
-            shown = account.status == self.status
-        return shown and found_in(self.q, account.user_id, account.name)
+            has_status = account.status == self.status
+        return has_status and found_in(self.q, account.user_id, account.name)
 
 
 class AccountView(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,20 +141,20 @@ async def create_account(request: Request[State], body: NewAccount) -> Answer[Ac
 
 async def list_accounts(request: Request[State], query: AccountQuery) -> Answer[Page[AccountView]]:
     reading = query.reading("user_id", query.sort)
-    found = await _reached(request, query, reading.slice)
+    found = await _within_reach(request, query, reading.slice)
     return Answer(reading.page(found, await _views(request.state, found.rows)))
 
 
-async def _reached(
+async def _within_reach(
     request: Request[State], query: AccountQuery, part: Slice
 ) -> Rows[SpendingAccount]:
     """The accounts that the query wants and the actor reaches."""
-    accounts, reached = request.state["accounts"], actor_of(request).accounts
-    if reached is None:
+    accounts, user_ids = request.state["accounts"], actor_of(request).accounts
+    if user_ids is None:
         read = accounts.slice if query.q is UNSET else accounts.search
         status = None if query.status is UNSET else query.status
         return await read(part, keep=query.wants, status=status)
-    found = filter(query.wants, await accounts.get_many(reached))
+    found = filter(query.wants, await accounts.get_many(user_ids))
 
     def place_of(account: Account) -> RowPlace:
         return RowPlace(
@@ -179,14 +179,14 @@ async def change_account(request: Request[State], body: AccountChanges) -> Answe
     async def change(before: Account) -> Account | None:
         if changes.get("time_zone", before.time_zone) != before.time_zone:
             await check_zone(state, before, changes["time_zone"])
-        fields = {**_stored(before, changes), "revision": state["new_id"]()}
+        fields = {**_stored_fields(before, changes), "revision": state["new_id"]()}
         return await state["accounts"].update(user_id, fields, now, revision=before.revision)
 
     account = await changed(request, lambda: find_account(state, user_id), change)
     return await _answer(state, account)
 
 
-def _stored(before: Account, changes: Mapping[str, Any]) -> dict[str, Any]:
+def _stored_fields(before: Account, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The changed fields in their stored form. Raises ValidationFailed."""
     fields = dict(changes)
     if "budget" in fields:

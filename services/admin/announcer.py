@@ -33,9 +33,9 @@ class Announcer:
         `as_one` is for many prices, since gateways clear all prices for each announcement.
         """
         try:
-            told = [Invalidation(kind=kind, id=object_id) for object_id in ids]
-            for start in range(0, len(told), _AT_ONCE):
-                await self._publish(told[start : start + _AT_ONCE], as_one=as_one)
+            invalidations = [Invalidation(kind=kind, id=object_id) for object_id in ids]
+            for start in range(0, len(invalidations), _AT_ONCE):
+                await self._publish(invalidations[start : start + _AT_ONCE], as_one=as_one)
         except (RedisError, OSError) as error:
             self._metrics.delayed(kind)
             log.warning("invalidation.delayed", kind=kind, error=error)

@@ -65,24 +65,24 @@ async def _found(state: State, query: BudgetQuery, part: Slice) -> Rows[Sequence
     first: RowPlace | None = None
     last, looked_at = part.start, 0
     while looked_at < _LOOKED_AT:
-        read = msgspec.structs.replace(part, start=last, limit=_READ_AT_ONCE[query.at_risk])
+        next_slice = msgspec.structs.replace(part, start=last, limit=_READ_AT_ONCE[query.at_risk])
         if looked_at:
-            read = msgspec.structs.replace(read, inclusive=False)
-        owners, candidates = await _owners(state, query, read)
+            next_slice = msgspec.structs.replace(next_slice, inclusive=False)
+        owners, candidates = await _owners(state, query, next_slice)
         budgets = await _budgets(state, candidates)
         for owner_id in owners:
-            shown = [
+            row = [
                 budget
                 for budget in budgets.get(owner_id, ())
                 if not query.at_risk or _is_at_risk(budget)
             ]
-            if shown and len(rows) == part.limit:
+            if row and len(rows) == part.limit:
                 return Rows(rows=rows, first=first, rest=last)
             last, looked_at = by_id(owner_id), looked_at + 1
-            if shown:
-                rows.append(shown)
+            if row:
+                rows.append(row)
                 first = first or last
-        if len(owners) < read.limit:
+        if len(owners) < next_slice.limit:
             return Rows(rows=rows, first=first, rest=None)
     return Rows(rows=rows, first=first, rest=last)
 
@@ -105,8 +105,8 @@ async def _owners(
     now = state["now"]()
     accounts = await state["accounts"].with_budgets(part, present_periods(now))
     owners = [account.user_id for account, _ in accounts]
-    shown = await accounts_at_risk(state, accounts, now) if query.at_risk else owners
-    return owners, await state["accounts"].get_many(shown) if shown else []
+    user_ids = await accounts_at_risk(state, accounts, now) if query.at_risk else owners
+    return owners, await state["accounts"].get_many(user_ids) if user_ids else []
 
 
 async def _budgets(state: State, owners: Sequence[OutlookOwner]) -> dict[str, list[OwnedBudget]]:
@@ -115,10 +115,10 @@ async def _budgets(state: State, owners: Sequence[OutlookOwner]) -> dict[str, li
     keys = [owner for owner in owners if isinstance(owner, ApiKey)]
     of_accounts = await spend_of_accounts(state, accounts) if accounts else []
     of_keys = await spend_of_keys(state, keys, totals=False) if keys else []
-    shown = [spend.budgets for spend in of_accounts] + [spend.budgets for spend in of_keys]
+    budget_spends = [spend.budgets for spend in of_accounts] + [spend.budgets for spend in of_keys]
     return {
         _id_of(owner): [_owned(owner, *pair) for pair in zip(owner.budgets, budgets, strict=True)]
-        for owner, budgets in zip(owners, shown, strict=True)
+        for owner, budgets in zip(owners, budget_spends, strict=True)
     }
 
 

@@ -48,13 +48,13 @@ def forecast_of(budget: Budget, owner: BudgetOwner, spent_nusd: int) -> Forecast
 
 def budget_spend(budget: Budget, owner: BudgetOwner, spent_nusd: int) -> BudgetSpend:
     held_nusd, present = owner.held_nusd, owner.present
-    left = None if held_nusd is None else budget.limit_nusd - spent_nusd - held_nusd
+    remaining_nusd = None if held_nusd is None else budget.limit_nusd - spent_nusd - held_nusd
     found = forecast_of(budget, owner, spent_nusd)
     return BudgetSpend(
         period=present.keys[budget.period],
         spent_usd=nusd_to_usd(spent_nusd),
         limit_usd=nusd_to_usd(budget.limit_nusd),
-        remaining_usd=usd_or_none(left),
+        remaining_usd=usd_or_none(remaining_nusd),
         ends_at=present.ends[budget.period],
         outlook=found.outlook,
         expected_usd=usd_or_none(found.expected_nusd),

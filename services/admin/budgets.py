@@ -106,7 +106,7 @@ def merged_limits(limits: Limits, changes: LimitsChanges | None) -> Limits:
     """None removes all of them."""
     if changes is None:
         return Limits()
-    return msgspec.structs.replace(limits, **_given(changes))
+    return msgspec.structs.replace(limits, **_given_fields(changes))
 
 
 def merged_budget(budgets: Sequence[Budget], changes: BudgetChanges | None) -> tuple[Budget, ...]:
@@ -114,14 +114,14 @@ def merged_budget(budgets: Sequence[Budget], changes: BudgetChanges | None) -> t
     if changes is None:
         return ()
     fields = msgspec.structs.asdict(budget_view(budgets[0])) if len(budgets) == 1 else {}
-    fields |= _given(changes)
+    fields |= _given_fields(changes)
     missing = [name for name in ("limit_usd", "period") if name not in fields]
     if missing:
         raise ValidationFailed([FieldError(f"budget.{name}", "is required") for name in missing])
     return (budget_of(BudgetBody(**fields)),)
 
 
-def _given(changes: msgspec.Struct) -> dict[str, Any]:
+def _given_fields(changes: msgspec.Struct) -> dict[str, Any]:
     fields = msgspec.structs.asdict(changes)
     return {name: value for name, value in fields.items() if value is not UNSET}
 

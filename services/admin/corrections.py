@@ -73,7 +73,7 @@ async def create_correction(
     """201 with the entry, or 202 if the worker has not posted it yet."""
     state = request.state
     now = state["now"]()
-    wanted = CorrectionOrder(
+    new_order = CorrectionOrder(
         entry_id=state["new_id"](),
         user_id=body.user_id,
         kind=body.kind,
@@ -85,19 +85,19 @@ async def create_correction(
     )
     order = await state["correction_orders"].get(body.idempotency_key)
     if order is None:
-        await _check(state, wanted, actor_of(request))
-        order = await state["correction_orders"].keep(body.idempotency_key, wanted)
+        await _check(state, new_order, actor_of(request))
+        order = await state["correction_orders"].keep(body.idempotency_key, new_order)
     first = {"entry_id": order.entry_id, "at": order.at, "made_by": order.made_by}
-    if order != msgspec.structs.replace(wanted, **first):
+    if order != msgspec.structs.replace(new_order, **first):
         message = "This idempotency_key belongs to another correction."
         raise Conflict(message, param="idempotency_key")
-    entry = await _posted(state, order)
+    entry = await _posted_entry(state, order)
     if entry is None:
         return Answer(QueuedView(entry_id=order.entry_id), status=202)
     return Answer(entry_view(entry), status=201)
 
 
-async def _posted(state: State, order: CorrectionOrder) -> LedgerEntry | None:
+async def _posted_entry(state: State, order: CorrectionOrder) -> LedgerEntry | None:
     """Orders the entry unless it exists. Returns None if the worker does not post it in time."""
     entry = await state["entries"].get(order.entry_id)
     if entry is not None:

@@ -131,7 +131,7 @@ def version_of(
     terms: dict[str, Any] = {}
     for field, term in _TERMS.items():
         if (value := getattr(body, field)) is not UNSET:
-            terms[term] = _stored(value)
+            terms[term] = _stored_value(value)
         elif base is not None and (field != "aliases" or base.model == body.model):
             terms[term] = getattr(base, term)
     return PriceVersion(
@@ -146,14 +146,14 @@ def version_of(
     )
 
 
-def _stored(value: Any) -> Any:
+def _stored_value(value: Any) -> Any:
     match value:
         case Decimal():
             return plain_amount(value)
         case dict():
-            return {name: _stored(inner) for name, inner in value.items()}
+            return {name: _stored_value(inner) for name, inner in value.items()}
         case tuple():
-            return tuple(map(_stored, value))
+            return tuple(map(_stored_value, value))
         case TierBody():
             return Tier(
                 rates=_rates(value),
@@ -166,8 +166,8 @@ def _stored(value: Any) -> Any:
 
 
 def _rates(body: TierBody) -> Rates:
-    given = {rate: _plain(getattr(body, field)) for field, rate in _RATES.items()}
-    return msgspec.convert(given, Rates)
+    rates = {rate: _plain(getattr(body, field)) for field, rate in _RATES.items()}
+    return msgspec.convert(rates, Rates)
 
 
 def _plain(rate: Decimal | None) -> Decimal | None:

@@ -128,26 +128,26 @@ def _compare(
     price_map: PriceMap, stored: StoredPrices, body: CompareBody, at: datetime
 ) -> tuple[int, list[_Differing]]:
     """How many models both know, and those that differ, in the order of their names."""
-    others = None if body.genai_prices is None else _document(body.genai_prices)
+    other_list = None if body.genai_prices is None else _document(body.genai_prices)
     compared, found = 0, list[_Differing]()
     for name, row in _rows(price_map, body):
         price = stored.price_of(row, at)
-        if others is None:
+        if other_list is None:
             if price is None:
                 continue
             other = row.price
-            told: dict[str, Change] | tuple[RateDifference, ...] = changes_of(
+            differing_terms: dict[str, Change] | tuple[RateDifference, ...] = changes_of(
                 differences(other, price)
             )
         else:
             price = row.price if price is None else price
-            theirs = others.price_of(row.provider, routed_name(row), at)
+            theirs = other_list.price_of(row.provider, routed_name(row), at)
             if theirs is None:
                 continue
-            other, told = theirs, _rate_differences(price, theirs)
+            other, differing_terms = theirs, _rate_differences(price, theirs)
         compared += 1
-        if told:
-            found.append(_Differing(name, price, other.price_id, told))
+        if differing_terms:
+            found.append(_Differing(name, price, other.price_id, differing_terms))
     return compared, found
 
 
@@ -168,22 +168,22 @@ def _document(providers: Sequence[msgspec.Raw]) -> GenaiPrices:
 
 def _rate_differences(ours: PriceVersion, theirs: PriceVersion) -> tuple[RateDifference, ...]:
     """The cost of a token of each class in both lists, below and above thresholds."""
-    told: list[RateDifference] = []
+    found: list[RateDifference] = []
     thresholds = {0, *_thresholds(ours), *_thresholds(theirs)}
     for above in sorted(thresholds):
-        own, others = _rates_above(ours, above), _rates_above(theirs, above)
+        our_rates, their_rates = _rates_above(ours, above), _rates_above(theirs, above)
         for field, name in _CLASSES.items():
-            if not any(_lists(rates, name) for rates in (own, others)):
+            if not any(_lists(rates, name) for rates in (our_rates, their_rates)):
                 continue
-            pair = _charged(own, name, ours), plain_amount(rate_of(others, name))
+            pair = _charged_rate(our_rates, name, ours), plain_amount(rate_of(their_rates, name))
             if pair[0] != pair[1]:
-                told.append(
+                found.append(
                     RateDifference(
                         above_input_tokens=above, rate=field, ours=pair[0], theirs=pair[1]
                     )
                 )
     if None not in (ours.web_search, theirs.web_search) and ours.web_search != theirs.web_search:
-        told.append(
+        found.append(
             RateDifference(
                 above_input_tokens=0,
                 rate="web_search_cost",
@@ -191,7 +191,7 @@ def _rate_differences(ours: PriceVersion, theirs: PriceVersion) -> tuple[RateDif
                 theirs=theirs.web_search,
             )
         )
-    return tuple(told)
+    return tuple(found)
 
 
 def _lists(rates: Rates, name: str) -> bool:
@@ -199,7 +199,7 @@ def _lists(rates: Rates, name: str) -> bool:
     return getattr(rates, name.removesuffix("_text")) is not None
 
 
-def _charged(rates: Rates, name: str, price: PriceVersion) -> Decimal:
+def _charged_rate(rates: Rates, name: str, price: PriceVersion) -> Decimal:
     return plain_amount(EXACT.multiply(rate_of(rates, name), price.multiplier))
 
 

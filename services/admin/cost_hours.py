@@ -61,13 +61,13 @@ def hours_view(hours: Hours) -> dict[str, Any]:
     }
 
 
-def overlap(some: Iterable[HoursBody], others: Iterable[HoursBody]) -> bool:
+def overlap(hours: Iterable[HoursBody], others: Iterable[HoursBody]) -> bool:
     """Whether a moment lies in both."""
     others = list(others)
     return any(
         set(one.weekdays) & set(other.weekdays)
         and max(one.begin, other.begin) < min(one.end, other.end)
-        for one in some
+        for one in hours
         for other in others
     )
 

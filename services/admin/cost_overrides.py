@@ -34,13 +34,13 @@ class Underlay(msgspec.Struct, frozen=True):
     async def of(cls, state: State, provider: str, names: Iterable[str]) -> "Underlay":
         """`provider` "*" reads what every provider's calls may be priced by."""
         price_map = state["price_map"]
-        wanted: set[str] = set()
+        price_names: set[str] = set()
         for name in names:
-            wanted.add(name)
+            price_names.add(name)
             for routed in _routed(name, provider, (), price_map):
-                wanted.update(model_names(*routed))
+                price_names.update(model_names(*routed))
         prices = state["prices"]
-        return cls([*await prices.versions_of(wanted), *await prices.patterns()], price_map)
+        return cls([*await prices.versions_of(price_names), *await prices.patterns()], price_map)
 
     def price_of(self, routed: _Routed, at: datetime) -> PriceVersion | None:
         """As a call to that provider would be priced."""
@@ -100,12 +100,12 @@ def taken_away(before: PriceVersion, version: PriceVersion, routed: _Routed) -> 
     for name, value in old.items():
         silent = _SILENT.get(name)
         if isinstance(value, dict):
-            left = {
+            missing = {
                 key: each
                 for key, each in value.items()
                 if key not in new[name] and charged[name].get(key) != each
             }
-            lost |= {name: left} if left else {}
+            lost |= {name: missing} if missing else {}
         elif isinstance(value, list):
             kept = [_condition(tier) for tier in new[name]]
             gone = [condition for tier in value if (condition := _condition(tier)) not in kept]

@@ -63,10 +63,10 @@ class CostQuery(PageQuery, frozen=True, kw_only=True):
     at: Time | UnsetType = UNSET
     sort: CostOrder | UnsetType = UNSET
 
-    def order(self, field: str, usual: str | None = None) -> str:
+    def order(self, field: str, default: str | None = None) -> str:
         """Raises ValidationFailed for the order of another list."""
         if self.sort is UNSET:
-            return usual or field
+            return default or field
         if self.sort.removeprefix("-") != field:
             message = f"must be {field} or -{field} with these parameters"
             raise ValidationFailed([FieldError("sort", message)])
@@ -75,8 +75,8 @@ class CostQuery(PageQuery, frozen=True, kw_only=True):
     @property
     def filter(self) -> PriceFilter:
         names = ("source", "provider", "pattern", "import_id")
-        given = {name: getattr(self, name) for name in names}
-        return PriceFilter(**{name: value for name, value in given.items() if value is not UNSET})
+        values = {name: getattr(self, name) for name in names}
+        return PriceFilter(**{name: value for name, value in values.items() if value is not UNSET})
 
 
 class EndQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,7 +152,7 @@ async def show_cost(request: Request[State]) -> Answer[ShownCostView]:
     row = mapped(state["price_map"], version.model)
     versions = await _versions(state, version.model, row)
     in_force = version.price_id in _in_force(versions, row, version.model, now)
-    view = shown_cost_view(version, _beside(version, row), in_force=in_force)
+    view = shown_cost_view(version, _bundled_view(version, row), in_force=in_force)
     return Answer(view, headers=etag_of(version))
 
 
@@ -183,14 +183,14 @@ async def _of_models(state: State, query: CostQuery, at: datetime) -> Answer[Pag
         page = msgspec.structs.replace(page, rest=models.rest)
     names = {name for model in page.rows for name in _names(model, rows.get(model))}
     versions = await prices.versions_of(names) if names else []
-    named = set(page.rows)
+    page_models = set(page.rows)
     found = [
         version
-        for version in versions_in_force([v for v in versions if v.model in named], at)
+        for version in versions_in_force([v for v in versions if v.model in page_models], at)
         if query.filter.matches(version)
     ]
     patterns = await prices.patterns() if rows else []
-    for model in named.intersection(rows):
+    for model in page_models.intersection(rows):
         row = rows[model]
         if find_price([*versions, *patterns], row.provider, routed_name(row), at) is None:
             found.append(row.price)
@@ -226,7 +226,7 @@ async def _versions(state: State, model: str, row: MapModel | None) -> list[Pric
     return await state["prices"].versions_of(_names(model, row))
 
 
-def _beside(version: PriceVersion, row: MapModel | None) -> BundledView | None:
+def _bundled_view(version: PriceVersion, row: MapModel | None) -> BundledView | None:
     if row is None or version.provider not in ("*", row.provider):
         return None
     changes = changes_of(differences(row.price, version))

@@ -40,7 +40,7 @@ def set_creation(request: Request[Any], creation: Creation) -> None:
 
 def creation_of(request: Request[State]) -> Creation:
     """For the one object that the request makes."""
-    given = request.scope.get(_SCOPE)
-    if isinstance(given, Creation):
-        return given
+    creation = request.scope.get(_SCOPE)
+    if isinstance(creation, Creation):
+        return creation
     return Creation(request.state["new_id"](), request.state["entropy"](SECRET_BYTES))

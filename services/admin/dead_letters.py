@@ -109,8 +109,8 @@ async def replay_letters(request: Request[State], body: ReplayBody) -> Answer[Re
             "Redis does not answer. Some letters may be on the queue already; repeat the request."
         )
         raise Unavailable(message, retry_after_s=2) from error
-    left = await letters.count()
-    return Answer(ReplayView(replayed=replayed, cut_off=cut_off, remaining=left))
+    remaining = await letters.count()
+    return Answer(ReplayView(replayed=replayed, cut_off=cut_off, remaining=remaining))
 
 
 def _view(letter: DeadLetter) -> LetterView:

@@ -126,7 +126,7 @@ class Endpoint(msgspec.Struct, frozen=True, dict=True):
 def route_of(path: str, endpoints: Sequence[Endpoint], around: Sequence[Around] = ()) -> Route:
     """One route for all methods of a path, so that a 405 lists all of them."""
     by_method = {endpoint.method: endpoint for endpoint in endpoints}
-    served = served_within(around)
+    serve = served_within(around)
 
     async def dispatch(request: Request[State]) -> Response:
         endpoint = by_method["GET" if request.method == "HEAD" else request.method]  # type: ignore[index]
@@ -134,35 +134,35 @@ def route_of(path: str, endpoints: Sequence[Endpoint], around: Sequence[Around] 
         if endpoint.body is not None:
             content = await read_json_body(request, endpoint.max_body_bytes)
         call = EndpointCall(endpoint=endpoint, request=request, content=content)
-        return response_of(endpoint, await served(call))
+        return response_of(endpoint, await serve(call))
 
     return Route(path, dispatch, methods=list(by_method))
 
 
 def served_within(around: Sequence[Around]) -> Next:
     """Serves a call through its layers, the first outermost."""
-    served: Next = _called
+    serve: Next = _call_handler
     for each in reversed(around):
-        served = _within(each, served)
-    return served
+        serve = _within(each, serve)
+    return serve
 
 
 def _within(around: Around, inner: Next) -> Next:
     return lambda call: around(call, inner)
 
 
-async def _called(call: EndpointCall) -> Served:
+async def _call_handler(call: EndpointCall) -> Served:
     """Decodes the query and the body, and hands them to the handler. Raises AppError."""
     endpoint, request = call.endpoint, call.request
-    given: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     if endpoint.role is not None:
         now = request.state["now"]()
         query = decode_query(request, endpoint.query, now)
         if endpoint.query is not NoQuery:
-            given["query"] = query
+            arguments["query"] = query
         if endpoint.body is not None:
-            given["body"] = decode_struct(call.content, endpoint.body, now)
-    return await endpoint.handler(request, **given)
+            arguments["body"] = decode_struct(call.content, endpoint.body, now)
+    return await endpoint.handler(request, **arguments)
 
 
 def response_of(endpoint: Endpoint, answer: Served) -> Response:

@@ -74,13 +74,13 @@ class GenaiPrices:
 
     def price_of(self, provider: str, model: str, at: datetime) -> PriceVersion | None:
         """By our name of the provider; None where it is not known, or has no price of tokens."""
-        theirs = PROVIDERS.get(provider)
-        if theirs is None:
+        provider_id = PROVIDERS.get(provider)
+        if provider_id is None:
             return None
         name = model.lower()
-        found = self._by_name.get((theirs, name))
+        found = self._by_name.get((provider_id, name))
         if found is None:
-            models = self._models.get(theirs, ())
+            models = self._models.get(provider_id, ())
             found = next((each for each in models if _matches(each.match, name)), None)
         prices = None if found is None else _in_force(found.prices, at)
         return None if found is None or prices is None else _version(found.id, provider, prices, at)

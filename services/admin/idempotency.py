@@ -71,14 +71,14 @@ class Idempotency:
             return await following(call)
         made_by = _made_by(call)
         vaults = [Vault(hmac.digest(root, made_by, "sha256")) for root in self._root_keys]
-        kept = await _begun(call, made_by, vaults)
-        if kept.answer is not None:
-            return _replayed(kept.answer, vaults)
-        set_creation(call.request, repeatable(vaults[0].key, kept.seed, kept.began_at))
-        return await _attempted(call, following, kept, vaults[0])
+        request = await _begin(call, made_by, vaults)
+        if request.answer is not None:
+            return _replay(request.answer, vaults)
+        set_creation(call.request, repeatable(vaults[0].key, request.seed, request.began_at))
+        return await _attempt(call, following, request, vaults[0])
 
 
-async def _begun(call: EndpointCall, made_by: bytes, vaults: Sequence[Vault]) -> IdempotentRequest:
+async def _begin(call: EndpointCall, made_by: bytes, vaults: Sequence[Vault]) -> IdempotentRequest:
     """The request, with its answer or for this attempt to make. Raises AppError."""
     requests, now = call.request.state["idempotent_requests"], call.request.state["now"]()
     digests = [vault.digest(_parameters(call)) for vault in vaults]
@@ -97,7 +97,7 @@ async def _begun(call: EndpointCall, made_by: bytes, vaults: Sequence[Vault]) ->
         before = await requests.get(new.request_hash)
         if before is None:
             continue
-        following = new
+        after = new
         if before.ends_at > now:
             if before.digest not in digests:
                 message = (
@@ -108,11 +108,11 @@ async def _begun(call: EndpointCall, made_by: bytes, vaults: Sequence[Vault]) ->
             if before.answer is not None:
                 return before
             _check_lease(before, now)
-            following = msgspec.structs.replace(
+            after = msgspec.structs.replace(
                 before, attempt=new.attempt, lease_until=new.lease_until
             )
-        if await requests.replace(before, following):
-            return following
+        if await requests.replace(before, after):
+            return after
     raise _under_way(1)
 
 
@@ -131,12 +131,12 @@ def _under_way(lease_s: int) -> RequestUnderWay:
     )
 
 
-async def _attempted(
+async def _attempt(
     call: EndpointCall, following: Next, request: IdempotentRequest, vault: Vault
 ) -> Served:
     requests, now = call.request.state["idempotent_requests"], call.request.state["now"]
     try:
-        served = await following(call)
+        result = await following(call)
     except AppError as error:
         if error.status < _SERVER_FAULT:
             await requests.release(request)
@@ -147,10 +147,10 @@ async def _attempted(
         # It may or may not have been applied: the next attempt makes it again, with the same ids.
         await requests.replace(request, msgspec.structs.replace(request, lease_until=now()))
         raise
-    response = response_of(call.endpoint, served)
+    response = response_of(call.endpoint, result)
     if isinstance(response, StreamingResponse):
         await requests.release(request)
-        return served
+        return result
     answer = KeptAnswer(
         status=response.status_code,
         headers={name: text for name, text in response.headers.items() if name not in _NOT_KEPT},
@@ -166,7 +166,7 @@ async def _attempted(
     return response
 
 
-def _replayed(answer: KeptAnswer, vaults: Sequence[Vault]) -> Response:
+def _replay(answer: KeptAnswer, vaults: Sequence[Vault]) -> Response:
     """Raises Conflict if the stored answer cannot be read again."""
     for vault in vaults if answer.body is not None else ():
         try:
@@ -198,5 +198,5 @@ def _parameters(call: EndpointCall) -> bytes:
     # An If-Match is one as well: it decides what the request may change.
     matched = ",".join(call.request.headers.getlist("if-match")).encode()
     # Whoever reaches other accounts meanwhile is not told of those that he reached.
-    reached = msgspec.json.encode(actor_of(call.request).accounts)
-    return b"\0".join((target, matched, reached, call.content))
+    accounts = msgspec.json.encode(actor_of(call.request).accounts)
+    return b"\0".join((target, matched, accounts, call.content))

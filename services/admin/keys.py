@@ -77,7 +77,7 @@ async def create_key(request: Request[State], body: NewKey) -> Answer[NewKeyView
         await _check_unused(request, key)
     if not await state["keys"].insert(key):
         await _check_unused(request, key)
-        key = await _made_before(state, key)
+        key = await _earlier_key(state, key)
     # A gateway may have cached the hash as unknown.
     headers = await announce_key(state, key)
     view = await view_with_secret(state, key, secret.text)
@@ -100,21 +100,21 @@ async def _check_unused(request: Request[State], key: ApiKey) -> None:
     other = await request.state["keys"].get_by_hash(key.secret_hash)
     if other is None or other.key_id == key.key_id:
         return
-    named = f" '{other.key_id}'" if actor_of(request).reaches(other.user_id) else ""
-    raise Conflict(f"The key{named} has this secret, or had it.", param="key_sha256")
+    detail = f" '{other.key_id}'" if actor_of(request).reaches(other.user_id) else ""
+    raise Conflict(f"The key{detail} has this secret, or had it.", param="key_sha256")
 
 
-async def _made_before(state: State, key: ApiKey) -> ApiKey:
+async def _earlier_key(state: State, key: ApiKey) -> ApiKey:
     """The key that an earlier attempt of this request made. Raises Conflict."""
-    made = await state["keys"].get(key.key_id)
-    if made is None or not has_secret(made, key.secret_hash):
+    earlier = await state["keys"].get(key.key_id)
+    if earlier is None or not has_secret(earlier, key.secret_hash):
         message = (
             f"This request made the key '{key.key_id}' before, and its secret cannot be shown: "
             "ADMIN_API_KEY is another one since then. POST /admin/keys/{api_key}/rotate gives it "
             "another secret."
         )
         raise Conflict(message)
-    return made
+    return earlier
 
 
 async def list_keys(request: Request[State], query: KeyQuery) -> Answer[Page[KeyView]]:
@@ -131,8 +131,8 @@ async def list_keys(request: Request[State], query: KeyQuery) -> Answer[Page[Key
         )
     else:
         alike = await state["keys"].with_prefix(query.prefix)
-        wanted = [key for key in alike if query.wants(key, now)]
-        found = sliced(wanted, reading.slice, lambda key: by_id(key.key_id))
+        matching = [key for key in alike if query.wants(key, now)]
+        found = sliced(matching, reading.slice, lambda key: by_id(key.key_id))
     views = await views_of_keys(state, found.rows, totals=False)
     return Answer(reading.page(found, views))
 
@@ -179,11 +179,11 @@ async def _update(request: Request[State], changes: dict[str, Any]) -> Answer[Ke
 
 async def find_key(request: Request[State]) -> ApiKey:
     """By its id, its secret or the secret's SHA-256. No message or log may repeat these two."""
-    named: str = request.path_params["api_key"]
+    identifier: str = request.path_params["api_key"]
     keys = request.state["keys"]
-    key = await keys.get(named) or await keys.get_by_hash(secret_hash(named))
-    if key is None and is_sha256(named):
-        key = await keys.get_by_hash(named.lower())
+    key = await keys.get(identifier) or await keys.get_by_hash(secret_hash(identifier))
+    if key is None and is_sha256(identifier):
+        key = await keys.get_by_hash(identifier.lower())
     if key is None:
         raise unknown_key()
     return key
@@ -201,8 +201,8 @@ async def announce_key(state: State, *copies: ApiKey) -> dict[str, str]:
 
 
 async def view_with_secret(state: State, key: ApiKey, secret: str | None) -> NewKeyView:
-    (shown,) = await views_of_keys(state, [key])
-    return NewKeyView(**msgspec.structs.asdict(shown), api_key=secret)
+    (view,) = await views_of_keys(state, [key])
+    return NewKeyView(**msgspec.structs.asdict(view), api_key=secret)
 
 
 async def views_of_keys(

@@ -104,11 +104,13 @@ async def show_ledger_health(
 
 async def _queue(state: State) -> QueueView | None:
     try:
-        told = await queue_state(state["redis"])
+        queue = await queue_state(state["redis"])
     except (RedisError, OSError) as error:
         log.warning("queue.unavailable", error=error)
         return None
-    return QueueView(jobs=told.jobs, oldest_at=_time(told.oldest_ms), shards_away=told.shards_away)
+    return QueueView(
+        jobs=queue.jobs, oldest_at=_time(queue.oldest_ms), shards_away=queue.shards_away
+    )
 
 
 async def _spools(state: State) -> tuple[SpoolView, ...] | None:

@@ -55,7 +55,7 @@ class RouteQuery(PageQuery, frozen=True, kw_only=True):
 async def create_model(request: Request[State], body: NewRoute) -> Answer[RouteView]:
     state = request.state
     fields = {name: getattr(body, name) for name in NewRoute.__struct_fields__}
-    fields["deployments"] = _built(state, body.deployments, known=())
+    fields["deployments"] = _build(state, body.deployments, known=())
     route = Route(**fields, revision=creation_of(request).new_id)
     _check(route)
     await check_references(state, route, None)
@@ -90,7 +90,7 @@ async def change_model(request: Request[State], body: RouteChanges) -> Answer[Ro
         fields = {**changes, "revision": state["new_id"]()}
         if "deployments" in changes:
             known = [deployment.deployment_id for deployment in before.deployments]
-            fields["deployments"] = _built(state, changes["deployments"], known=known)
+            fields["deployments"] = _build(state, changes["deployments"], known=known)
         after = msgspec.structs.replace(before, **fields)
         _check(after)
         await check_references(state, after, before)
@@ -127,7 +127,7 @@ def _unknown_route(model: str) -> NotFound:
     return NotFound(f"There is no route for the model '{model[:128]}'.", param="name")
 
 
-def _built(
+def _build(
     state: State, bodies: Sequence[DeploymentBody], *, known: Sequence[str]
 ) -> tuple[Deployment, ...]:
     """Assigns an id to each deployment without one. Raises ValidationFailed."""

@@ -178,11 +178,11 @@ class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
 
         mark = place_by(kind, self.cursor, read)
         backwards = mark is not None and mark.backwards
-        wanted = Slice(
+        page_slice = Slice(
             limit=self.limit,
             field="_id" if field == id_field else field,
             descending=sort.startswith("-") != backwards,
             start=None if mark is None else mark.place,
             inclusive=mark is not None and mark.inclusive,
         )
-        return Reading(kind=kind, slice=wanted, backwards=backwards)
+        return Reading(kind=kind, slice=page_slice, backwards=backwards)

@@ -126,12 +126,12 @@ async def _found(
     found: list[_Reported] = []
     differing: list[_Reported] = []
     first: RowPlace | None = None
-    last, read = part.start, 0
-    while read < _MAX_READ:
-        some = msgspec.structs.replace(part, start=last, limit=_PAGE)
-        if read:
-            some = msgspec.structs.replace(some, inclusive=False)
-        entries = await state["entries"].select(selector, some)
+    last, entries_read = part.start, 0
+    while entries_read < _MAX_READ:
+        next_slice = msgspec.structs.replace(part, start=last, limit=_PAGE)
+        if entries_read:
+            next_slice = msgspec.structs.replace(next_slice, inclusive=False)
+        entries = await state["entries"].select(selector, next_slice)
         reported = {each.entry.entry_id: each for each in await _reported(state, entries)}
         for entry in entries:
             each = reported.get(entry.entry_id)
@@ -139,7 +139,7 @@ async def _found(
             if differs and len(differing) == part.limit:
                 # It is the next page's.
                 return found, Rows(rows=differing, first=first, rest=last)
-            last, read = by_id(entry.entry_id), read + 1
+            last, entries_read = by_id(entry.entry_id), entries_read + 1
             if each is not None:
                 found.append(each)
                 if differs:
@@ -166,15 +166,15 @@ def _selector(query: DifferencesQuery, now: datetime) -> EntrySelector:
 
 async def _reported(state: State, entries: Sequence[LedgerEntry]) -> list[_Reported]:
     """Those of the entries whose provider told a cost."""
-    told = [
+    pairs = [
         (entry, entry.usage.provider_cost_usd)
         for entry in entries
         if entry.usage is not None and entry.usage.provider_cost_usd is not None
     ]
-    if not told:
+    if not pairs:
         return []
-    lines = {entry.entry_id: entry.lines for entry, _ in told}
-    for correction in await state["entries"].corrections_of([entry for entry, _ in told]):
+    lines = {entry.entry_id: entry.lines for entry, _ in pairs}
+    for correction in await state["entries"].corrections_of([entry for entry, _ in pairs]):
         if correction.kind == "reprice" and correction.corrects is not None:
             lines[correction.corrects] = correction.lines
     return [
@@ -182,7 +182,7 @@ async def _reported(state: State, entries: Sequence[LedgerEntry]) -> list[_Repor
         _Reported(
             entry, usd.quantize(_FINEST_USD, context=_ROUNDING), _sum_of(lines[entry.entry_id])
         )
-        for entry, usd in told
+        for entry, usd in pairs
     ]
 
 

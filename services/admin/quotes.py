@@ -69,7 +69,7 @@ class QuoteBody(msgspec.Struct, frozen=True, kw_only=True):
     account_multiplier: Multiplier | None = None
 
 
-class _Served(msgspec.Struct, frozen=True, kw_only=True):
+class _Target(msgspec.Struct, frozen=True, kw_only=True):
     """A model that would serve the call; `deployment_id` where a route names it.
 
     The others are as in a deployment, where the model costs other than it does elsewhere.
@@ -141,21 +141,21 @@ async def quote(request: Request[State], body: QuoteBody) -> Answer[QuoteView]:
     usage = read_reported_usage(body.usage, body.format, body.service_tier, now)
     at = now if body.at is None else body.at
     multiplier = await _multiplier(state, body)
-    served = await _served(state, body)
+    targets = await _targets(state, body)
     models = [
         [(s.provider, name) for name in {s.price_name, *models_of(usage, s.model, s.priced_as)}]
-        for s in served
+        for s in targets
     ]
     price_at = await state["price_book"].of_models(chain.from_iterable(models))
     quotes = [
         _quote(each, usage, prices_at(price_at, names, at), multiplier, at)
-        for each, names in zip(served, models, strict=True)
+        for each, names in zip(targets, models, strict=True)
     ]
     found = next((each for each in quotes if each is not None), None)
     if found is None:
-        provider, model = served[0].provider, served[0].model
-        named = model if provider == "*" else f"{provider}/{model}"
-        raise NotFound(f"'{named}' has no price at that time.", param="model")
+        provider, model = targets[0].provider, targets[0].model
+        label = model if provider == "*" else f"{provider}/{model}"
+        raise NotFound(f"'{label}' has no price at that time.", param="model")
     deployments = tuple(
         DeploymentQuote(
             deployment_id=each.deployment_id,
@@ -163,7 +163,7 @@ async def quote(request: Request[State], body: QuoteBody) -> Answer[QuoteView]:
             model=each.model,
             cost_usd=None if costs is None else costs.cost_usd,
         )
-        for each, costs in zip(served, quotes, strict=True)
+        for each, costs in zip(targets, quotes, strict=True)
         if each.deployment_id is not None
     )
     return Answer(msgspec.structs.replace(found, deployments=deployments))
@@ -178,16 +178,16 @@ async def _multiplier(state: State, body: QuoteBody) -> Decimal:
     return (await find_account(state, body.user_id)).price_multiplier
 
 
-async def _served(state: State, body: QuoteBody) -> list[_Served]:
+async def _targets(state: State, body: QuoteBody) -> list[_Target]:
     """In the order in which they are tried; among equals the likelier first."""
     if body.provider is not None:
         name = body.model.removeprefix(f"{body.provider}/")
-        return [_Served(provider=body.provider, model=name)]
+        return [_Target(provider=body.provider, model=name)]
     route = await state["routes"].get(body.model)
     if route is not None:
         deployments = sorted(route.deployments, key=lambda each: (each.priority, -each.weight))
         return [
-            _Served(
+            _Target(
                 provider=provider,
                 model=model,
                 deployment_id=each.deployment_id,
@@ -201,34 +201,34 @@ async def _served(state: State, body: QuoteBody) -> list[_Served]:
     row = mapped(state["price_map"], body.model)
     if row is not None:
         name = body.model.removeprefix(f"{row.provider}/")
-        return [_Served(provider=row.provider, model=name)]
+        return [_Target(provider=row.provider, model=name)]
     provider, slash, model = body.model.partition("/")
-    return [_Served(provider=provider, model=model) if slash else _bare(body.model)]
+    return [_Target(provider=provider, model=model) if slash else _bare(body.model)]
 
 
-def _bare(model: str) -> _Served:
-    return _Served(provider="openai" if model.startswith("ft:") else "*", model=model)
+def _bare(model: str) -> _Target:
+    return _Target(provider="openai" if model.startswith("ft:") else "*", model=model)
 
 
 def _quote(
-    served: _Served,
+    target: _Target,
     usage: TokenUsage,
     prices: Prices,
     multiplier: Decimal,
     at: datetime,
 ) -> QuoteView | None:
     """None without a price; other models that ran and have none are `unpriced`."""
-    told = usage_view(usage)
-    price = prices.get((served.provider, served.price_name))
+    reported = usage_view(usage)
+    price = prices.get((target.provider, target.price_name))
     if price is None:
         return None
-    if usage.inference_geo is None and served.region is not None:
-        usage = msgspec.structs.replace(usage, inference_geo=served.region)
+    if usage.inference_geo is None and target.region is not None:
+        usage = msgspec.structs.replace(usage, inference_geo=target.region)
     called = Called(
-        provider=served.provider,
-        model=served.model,
-        priced_as=served.priced_as,
-        multiplier=EXACT.multiply(multiplier, served.multiplier),
+        provider=target.provider,
+        model=target.model,
+        priced_as=target.priced_as,
+        multiplier=EXACT.multiply(multiplier, target.multiplier),
         at=at,
     )
     priced = bounded_cost(usage, called, prices)
@@ -237,10 +237,10 @@ def _quote(
     cost = priced.cost
     tier = tier_for(price, usage, at=at)
     return QuoteView(
-        provider=served.provider,
-        model=served.model,
-        deployment_id=served.deployment_id,
-        priced_as=served.priced_as,
+        provider=target.provider,
+        model=target.model,
+        deployment_id=target.deployment_id,
+        priced_as=target.priced_as,
         at=at,
         cost_usd=nusd_to_usd(cost.cost_nusd),
         lines=tuple(map(line_view, cost.lines)),
@@ -248,7 +248,7 @@ def _quote(
         notes=tuple(_note_view(note, usage) for note in cost.notes),
         multiplier=cost.multiplier,
         account_multiplier=multiplier,
-        deployment_multiplier=served.multiplier,
+        deployment_multiplier=target.multiplier,
         rates=QuotedRates(
             service_tier=None if tier is None else tier.service_tier,
             above_input_tokens=0 if tier is None else tier.above_input_tokens,
@@ -256,11 +256,11 @@ def _quote(
         ),
         surcharges=surcharges_for(price, usage),
         price=cost_view(price),
-        usage=told,
+        usage=reported,
     )
 
 
 def _note_view(note: PriceNote, usage: TokenUsage) -> NoteView:
-    named = _NOTED.get(note)
-    value = None if named is None else getattr(usage, named)
+    field = _NOTED.get(note)
+    value = None if field is None else getattr(usage, field)
     return NoteView(note=note, value=value, message=_MESSAGES[note])

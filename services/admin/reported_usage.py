@@ -91,16 +91,16 @@ def read_reported_usage(
 
     `service_tier` is what an answer of OpenAI's says beside its usage. Raises ValidationFailed.
     """
-    wanted = _format_of(members.keys()) if usage_format is None else usage_format
-    if wanted is None:
+    convention = _format_of(members.keys()) if usage_format is None else usage_format
+    if convention is None:
         body = msgspec.structs.asdict(read_fields(members, UsageBody, now, f"{_FIELD}."))
         runs = tuple(ModelRun(**msgspec.structs.asdict(run)) for run in body["runs"])
         usage = TokenUsage(**body | {"runs": runs})
     else:
         report = decode_report(msgspec.json.encode(members))
-        usage = _READERS[wanted](report or {})
+        usage = _READERS[convention](report or {})
         if not (total_input(usage) or total_output(usage) or usage.runs):
-            message = f"has no count of the format {wanted} that can be read, or none above 0"
+            message = f"has no count of the format {convention} that can be read, or none above 0"
             raise ValidationFailed([FieldError(_FIELD, message)])
     if service_tier is None:
         return usage

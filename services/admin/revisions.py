@@ -25,18 +25,18 @@ class Revised(Protocol):
 R = TypeVar("R", bound=Revised)
 
 
-def etag_of(of: Revised) -> dict[str, str]:
+def etag_of(revised: Revised) -> dict[str, str]:
     """The header."""
-    return {"etag": f'"{of.revision or _NONE}"'}
+    return {"etag": f'"{revised.revision or _NONE}"'}
 
 
-def check_match(request: Request[State], of: Revised) -> None:
+def check_match(request: Request[State], revised: Revised) -> None:
     """Raises PreconditionFailed where `If-Match` names other revisions. Weak ones never match."""
     # Several fields of the name are one list.
-    wanted = ",".join(request.headers.getlist("if-match"))
-    if not wanted or wanted.strip() == "*":
+    etags = ",".join(request.headers.getlist("if-match"))
+    if not etags or etags.strip() == "*":
         return
-    if etag_of(of)["etag"] not in [tag.strip() for tag in wanted.split(",")]:
+    if etag_of(revised)["etag"] not in [tag.strip() for tag in etags.split(",")]:
         raise PreconditionFailed(
             "It has changed since the answer whose ETag is in If-Match. Read it again and repeat "
             "the change with its new ETag."

@@ -39,10 +39,10 @@ async def rotate_key(request: Request[State], body: RotationBody) -> Answer[NewK
     now = state["now"]()
     secret = new_secret(creation_of(request).entropy)
     until = to_utc_ms(now + timedelta(seconds=body.grace_s))
-    seen: list[ApiKey] = []
+    keys_before: list[ApiKey] = []
 
     async def change(before: ApiKey) -> ApiKey | None:
-        seen.append(before)
+        keys_before.append(before)
         if has_secret(before, secret_hash(secret)):
             # An earlier attempt of this request set it before its process died.
             return before
@@ -69,6 +69,6 @@ async def rotate_key(request: Request[State], body: RotationBody) -> Answer[NewK
         return await state["keys"].update(before.key_id, fields, now, revision=before.revision)
 
     key = await changed(request, lambda: find_key(request), change)
-    headers = await announce_key(state, seen[-1], key)
+    headers = await announce_key(state, keys_before[-1], key)
     view = await view_with_secret(state, key, secret)
     return Answer(view, headers=etag_of(key) | headers)

@@ -29,12 +29,12 @@ async def _deployment_problems(
     new = [
         (place, each)
         for place, each in enumerate(route.deployments)
-        if each.deployment_id not in known or _named(known[each.deployment_id]) != _named(each)
+        if each.deployment_id not in known or _names(known[each.deployment_id]) != _names(each)
     ]
-    price_at = await state["price_book"].of_models([_priced(each) for _, each in new])
+    price_at = await state["price_book"].of_models([_price_key(each) for _, each in new])
     problems: list[FieldError] = []
     for place, each in new:
-        provider, model = _priced(each)
+        provider, model = _price_key(each)
         if not _is_known(state, provider, each):
             message = (
                 f"names the provider '{provider}', which is not known: an endpoint of your own "
@@ -51,7 +51,7 @@ async def _deployment_problems(
     return problems
 
 
-def _named(deployment: Deployment) -> tuple[object, ...]:
+def _names(deployment: Deployment) -> tuple[object, ...]:
     return (
         deployment.model,
         deployment.priced_as,
@@ -60,7 +60,7 @@ def _named(deployment: Deployment) -> tuple[object, ...]:
     )
 
 
-def _priced(deployment: Deployment) -> tuple[str, str]:
+def _price_key(deployment: Deployment) -> tuple[str, str]:
     provider, _, model = deployment.model.partition("/")
     return provider, deployment.priced_as or model
 

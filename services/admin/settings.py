@@ -60,8 +60,8 @@ class Settings(SignOnSettings, frozen=True, kw_only=True):
     @property
     def root_keys(self) -> tuple[Secret, ...]:
         """Either key is valid."""
-        following = self.admin_api_key_next
-        return (self.admin_api_key,) if following is None else (self.admin_api_key, following)
+        next_key = self.admin_api_key_next
+        return (self.admin_api_key,) if next_key is None else (self.admin_api_key, next_key)
 
 
 def _check_key(variable: str, key: Secret) -> None:

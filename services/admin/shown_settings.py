@@ -30,7 +30,7 @@ def settings_view(settings: Settings) -> SettingsView:
     rows = [
         SettingView(
             name=field.name.upper(),
-            value=_shown(getattr(settings, field.name)),
+            value=_shown_value(getattr(settings, field.name)),
             is_default=field.default is not NODEFAULT
             and getattr(settings, field.name) == field.default,
         )
@@ -39,7 +39,7 @@ def settings_view(settings: Settings) -> SettingsView:
     return SettingsView(data=tuple(rows))
 
 
-def _shown(value: Any) -> str | None:
+def _shown_value(value: Any) -> str | None:
     if isinstance(value, Secret):
         return _MASK
     return None if value is None else str(value)

@@ -60,7 +60,7 @@ class KeySpend(msgspec.Struct, frozen=True, kw_only=True):
 async def spend_of_accounts(state: State, accounts: Sequence[Account]) -> list[Spend]:
     """In the accounts' order. What they spent is read of those that were read without it."""
     presents = presents_of((account.time_zone for account in accounts), state["now"]())
-    held = await _held(state, [(account.user_id, None) for account in accounts])
+    held = await _holds(state, [(account.user_id, None) for account in accounts])
     limited = [account for account in accounts if account.budgets]
     users = [account.user_id for account in limited]
     periods = _all_periods(limited, presents)
@@ -109,7 +109,7 @@ async def spend_of_keys(
 
     held = dict[str, int | None]()
     if budgeted:
-        amounts = await _held(state, [(key.user_id, key.key_id) for key in budgeted])
+        amounts = await _holds(state, [(key.user_id, key.key_id) for key in budgeted])
         held = {key.key_id: nusd for key, nusd in zip(budgeted, amounts, strict=True)}
     periods = {
         KeyPeriod(key.user_id, key.key_id, days)
@@ -121,7 +121,7 @@ async def spend_of_keys(
     def spent_of(key: ApiKey, days: tuple[str, str] | None) -> int:
         return spent[KeyPeriod(key.user_id, key.key_id, days)].nusd
 
-    def of(key: ApiKey) -> KeySpend:
+    def spend_of(key: ApiKey) -> KeySpend:
         present = present_of(key)
         owner = BudgetOwner(
             present=present,
@@ -139,7 +139,7 @@ async def spend_of_keys(
             held_usd=usd_or_none(owner.held_nusd),
         )
 
-    return [of(key) for key in keys]
+    return [spend_of(key) for key in keys]
 
 
 def _days_of_key(key: ApiKey, present: Present) -> list[tuple[str, str] | None]:
@@ -168,7 +168,7 @@ def _spent_of_budgets(
     ]
 
 
-async def _held(state: State, owners: Sequence[tuple[str, str | None]]) -> Sequence[int | None]:
+async def _holds(state: State, owners: Sequence[tuple[str, str | None]]) -> Sequence[int | None]:
     try:
         return await state["holds"].held_of_many(owners)
     except (RedisError, OSError) as error:

@@ -78,11 +78,11 @@ async def rollup_filter(state: State, query: SumsQuery, by: Sequence[Grouping]) 
         provider=query.provider,
         client_user=query.client_user,
         status=query.status,
-        tag=_rolled_up(state, query.tag, by),
+        tag=_rollup_tag(state, query.tag, by),
     )
 
 
-def _rolled_up(state: State, tag: str | None, by: Sequence[Grouping]) -> tuple[str, str] | None:
+def _rollup_tag(state: State, tag: str | None, by: Sequence[Grouping]) -> tuple[str, str] | None:
     """The tag to filter by, with its name. Raises ValidationFailed if there are no sums of it."""
     known = state["rollup_tags"]
     problem = f"is not a tag of ROLLUP_TAGS ({', '.join(known) or 'which is empty'})"

@@ -46,14 +46,14 @@ async def show_series(request: Request[State], query: SeriesQuery) -> Answer[Ser
     """Cost and calls of every interval, those without any included."""
     state, time = request.state, "hour" if query.interval == "hour" else "day"
     by = () if query.group_by is None else (query.group_by,)
-    wanted = await rollup_filter(state, query, (*by, time))
-    found = await _found(state["rollups"], wanted, by, time, query.limit)
-    points = partial(_points, query.interval, wanted)
+    sums_filter = await rollup_filter(state, query, (*by, time))
+    found = await _found(state["rollups"], sums_filter, by, time, query.limit)
+    points = partial(_points, query.interval, sums_filter)
     return Answer(
         SeriesView(
-            since=wanted.since,
-            until=wanted.until,
-            zone=wanted.zone,
+            since=sums_filter.since,
+            until=sums_filter.until,
+            zone=sums_filter.zone,
             interval=query.interval,
             group_by=query.group_by,
             data=tuple(
@@ -73,21 +73,25 @@ class _Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def _found(
-    rollups: RollupReader, wanted: RollupFilter, by: Sequence[Grouping], time: Grouping, limit: int
+    rollups: RollupReader,
+    sums_filter: RollupFilter,
+    by: Sequence[Grouping],
+    time: Grouping,
+    limit: int,
 ) -> _Found:
-    if by and (wanted.user_id is not None or by[0] in _FEW):
+    if by and (sums_filter.user_id is not None or by[0] in _FEW):
         # One question has all groups.
-        rows = await rollups.sums(wanted, (*by, time), limit=_MAX_ROWS + 1, brief=True)
+        rows = await rollups.sums(sums_filter, (*by, time), limit=_MAX_ROWS + 1, brief=True)
         if len(rows) <= _MAX_ROWS:
             return _Found(groups=_dearest(rows, limit), total=rows)
     groups: dict[str, list[Sums]] = {}
     if by:
-        dearest = await rollups.sums(wanted, by, limit=limit, brief=True)
+        dearest = await rollups.sums(sums_filter, by, limit=limit, brief=True)
         groups = {row.group[0]: [] for row in dearest}
-        among = msgspec.structs.replace(wanted, among=(by[0], tuple(groups)))
-        for row in await rollups.sums(among, (*by, time), limit=_MAX_ROWS, brief=True):
+        group_filter = msgspec.structs.replace(sums_filter, among=(by[0], tuple(groups)))
+        for row in await rollups.sums(group_filter, (*by, time), limit=_MAX_ROWS, brief=True):
             groups[row.group[0]].append(row)
-    total = await rollups.sums(wanted, (time,), limit=_MAX_ROWS, brief=True)
+    total = await rollups.sums(sums_filter, (time,), limit=_MAX_ROWS, brief=True)
     return _Found(groups=groups, total=total)
 
 
@@ -104,7 +108,7 @@ def _dearest(rows: Iterable[Sums], limit: int) -> dict[str, list[Sums]]:
 
 
 def _points(
-    interval: Interval, wanted: RollupFilter, rows: Iterable[Sums]
+    interval: Interval, sums_filter: RollupFilter, rows: Iterable[Sums]
 ) -> tuple[PointView, ...]:
     """`start` is the interval's first day, also where `since` lies within it."""
     cost_nusd, calls = Counter[str](), Counter[str]()
@@ -112,7 +116,7 @@ def _points(
         cost_nusd[row.group[-1]] += row.cost_nusd
         calls[row.group[-1]] += row.calls
     of_points: dict[str, list[str]] = {}
-    for time, start in _times(interval, wanted):
+    for time, start in _times(interval, sums_filter):
         of_points.setdefault(start, []).append(time)
     return tuple(
         PointView(
@@ -124,21 +128,22 @@ def _points(
     )
 
 
-def _times(interval: Interval, wanted: RollupFilter) -> Iterator[tuple[str, str]]:
+def _times(interval: Interval, sums_filter: RollupFilter) -> Iterator[tuple[str, str]]:
     """Every day or hour, as rollups name it, with the start of its interval."""
     if interval == "hour":
-        for hour in _hours(wanted, zone_of(wanted.zone or "UTC")):
+        for hour in _hours(sums_filter, zone_of(sums_filter.zone or "UTC")):
             yield hour.strftime("%Y-%m-%dT%H:00%z"), hour.replace(minute=0).isoformat()
         return
-    for number in range((wanted.until - wanted.since).days):
-        day = wanted.since + timedelta(days=number)
+    for number in range((sums_filter.until - sums_filter.since).days):
+        day = sums_filter.since + timedelta(days=number)
         yield day.isoformat(), _start(interval, day).isoformat()
 
 
-def _hours(wanted: RollupFilter, zone: tzinfo) -> Iterator[datetime]:
+def _hours(sums_filter: RollupFilter, zone: tzinfo) -> Iterator[datetime]:
     """Of the zone's clock, those that come twice too."""
     midnights = (
-        datetime(day.year, day.month, day.day, tzinfo=zone) for day in (wanted.since, wanted.until)
+        datetime(day.year, day.month, day.day, tzinfo=zone)
+        for day in (sums_filter.since, sums_filter.until)
     )
     at, end = (midnight.astimezone(UTC) for midnight in midnights)
     while at < end:

@@ -57,23 +57,25 @@ async def read_json_body(request: Request[Any], max_bytes: int) -> bytes:
     return await read_body(request, max_bytes)
 
 
-def decode_struct(content: bytes, wanted: type[S], now: datetime) -> S:
+def decode_struct(content: bytes, struct_type: type[S], now: datetime) -> S:
     """Decodes a JSON body; a missing one is an empty object. Raises AppError."""
-    return _read_json(content or b"{}", wanted, now)
+    return _read_json(content or b"{}", struct_type, now)
 
 
-def read_fields(values: Mapping[str, msgspec.Raw], wanted: type[S], now: datetime, path: str) -> S:
+def read_fields(
+    values: Mapping[str, msgspec.Raw], struct_type: type[S], now: datetime, path: str
+) -> S:
     """Decodes members of a body that was read; `path` leads to them. Raises ValidationFailed."""
     return _Reader(now, lambda raw, kind: msgspec.json.decode(raw, type=kind)).read(
-        values, wanted, path
+        values, struct_type, path
     )
 
 
-def _read_json(body: bytes, wanted: type[S], now: datetime) -> S:
+def _read_json(body: bytes, struct_type: type[S], now: datetime) -> S:
     try:
         values = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         reader = _Reader(now, lambda raw, kind: msgspec.json.decode(raw, type=kind))
-        return reader.read(values, wanted)
+        return reader.read(values, struct_type)
     except msgspec.ValidationError as error:
         raise ValidationFailed([FieldError("body", str(error))]) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -96,7 +98,7 @@ def check_span(
     raise ValidationFailed([FieldError(field, f"must be later than since{bound}")])
 
 
-def decode_query(request: Request[Any], wanted: type[S], now: datetime) -> S:
+def decode_query(request: Request[Any], struct_type: type[S], now: datetime) -> S:
     """The query parameters. Raises ValidationFailed."""
     reader = _Reader(now, _of_text)
     values: dict[str, Any] = {}
@@ -104,15 +106,15 @@ def decode_query(request: Request[Any], wanted: type[S], now: datetime) -> S:
         if name in values:
             reader.problems.append(FieldError(name, "is given more than once"))
         values[name] = text
-    return reader.read(values, wanted)
+    return reader.read(values, struct_type)
 
 
 async def read_body(
     request: Request[Any], max_bytes: int, media_type: str = "application/json"
 ) -> bytes:
     """Raises AppError."""
-    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if given != media_type:
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != media_type:
         raise UnsupportedMediaType(f"Send the body with `content-type: {media_type}`.")
     coding = request.headers.get("content-encoding", "identity").strip().lower()
     if coding != "identity":
@@ -142,23 +144,23 @@ class _Reader:
         self._now = now
         self._leaf = leaf
 
-    def read(self, values: Mapping[str, Any], wanted: type[S], path: str = "") -> S:
-        struct = self._struct(values, wanted, path)
+    def read(self, values: Mapping[str, Any], struct_type: type[S], path: str = "") -> S:
+        struct = self._struct(values, struct_type, path)
         if struct is None or self.problems:
             raise ValidationFailed(self.problems[:_MAX_PROBLEMS])
         return struct
 
-    def _struct(self, values: Mapping[str, Any], wanted: type[S], path: str) -> S | None:
-        fields = {field.encode_name: field for field in msgspec.structs.fields(wanted)}
+    def _struct(self, values: Mapping[str, Any], struct_type: type[S], path: str) -> S | None:
+        fields = {field.encode_name: field for field in msgspec.structs.fields(struct_type)}
         self._refuse([name for name in values if name not in fields], list(fields), path)
-        read: dict[str, Any] = {}
+        decoded: dict[str, Any] = {}
         before = len(self.problems)
         for name, field in fields.items():
             if name in values:
-                read[field.name] = self._value(values[name], field.type, path + name)
+                decoded[field.name] = self._value(values[name], field.type, path + name)
             elif field.required:
                 self._problem(path + name, "is required")
-        return None if len(self.problems) > before else wanted(**read)
+        return None if len(self.problems) > before else struct_type(**decoded)
 
     def _value(self, raw: Any, annotation: Any, path: str) -> Any:
         value = self._decoded(raw, annotation, path)
@@ -185,22 +187,22 @@ class _Reader:
         except msgspec.ValidationError as error:
             place = _PLACE.search(str(error))
             allowed = _allowed(annotation)
-            message = _told(_PLACE.sub("", str(error)), annotation, allowed)
+            message = _full_message(_PLACE.sub("", str(error)), annotation, allowed)
             message = f"{message} at `{path}{place[1]}`" if place else message
             self.problems.append(FieldError(path, message, allowed=allowed))
             return None
 
     def _structs(
-        self, items: list[msgspec.Raw], wanted: type[S], path: str
+        self, items: list[msgspec.Raw], struct_type: type[S], path: str
     ) -> tuple[S | None, ...] | None:
         if len(items) > _MAX_NESTED:
             self._problem(path, f"has more than {_MAX_NESTED} items")
             return None
         before = len(self.problems)
-        read = tuple(
-            self._decoded(item, wanted, f"{path}[{place}]") for place, item in enumerate(items)
+        structs = tuple(
+            self._decoded(item, struct_type, f"{path}[{place}]") for place, item in enumerate(items)
         )
-        return None if len(self.problems) > before else read
+        return None if len(self.problems) > before else structs
 
     def _refuse(self, unknown: Sequence[str], known: Sequence[str], path: str) -> None:
         """The first of the unknown fields lists the known ones."""
@@ -229,7 +231,7 @@ def _allowed(annotation: Any) -> list[str]:
     return [str(value) for literal in literals for value in typing.get_args(literal)]
 
 
-def _told(message: str, annotation: Any, allowed: Sequence[str]) -> str:
+def _full_message(message: str, annotation: Any, allowed: Sequence[str]) -> str:
     """msgspec's message, with the valid values if it lacks them."""
     if message.startswith("Invalid enum value") and allowed:
         return f"{message}: must be one of {', '.join(allowed)}"

@@ -26,7 +26,7 @@ async def check_zone(state: State, account: Account, name: str) -> None:
     moved = [period for period in _PERIODS if not _agree(period, now, before, after)]
     if not moved:
         return
-    budgeted = await _budgeted(state, account)
+    budgeted = await _budgeted_periods(state, account)
     moved = [period for period in moved if period in budgeted]
     spent = await state["ledger"].spend_of(
         account.user_id, [period_key(period, now, before) for period in moved]
@@ -49,7 +49,7 @@ async def check_zone(state: State, account: Account, name: str) -> None:
     )
 
 
-async def _budgeted(state: State, account: Account) -> set[BudgetPeriod]:
+async def _budgeted_periods(state: State, account: Account) -> set[BudgetPeriod]:
     """The periods of the account's budgets and of its keys'."""
 
     def has_budgets(key: ApiKey) -> bool:

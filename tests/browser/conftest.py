@@ -56,11 +56,11 @@ def page(chromium: Browser, stack: LocalStack) -> Iterator[Page]:
     """Nobody has signed in yet. A message on the browser's console fails the test."""
     with chromium.new_context(base_url=stack.url("admin"), timezone_id="Europe/Berlin") as context:
         page = context.new_page()
-        said: list[str] = []
-        page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: said.append(f"error: {error}"))
+        messages: list[str] = []
+        page.on("console", lambda message: messages.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: messages.append(f"error: {error}"))
         yield page
-        assert [each for each in said if each.startswith(("error", "warning"))] == []
+        assert [each for each in messages if each.startswith(("error", "warning"))] == []
 
 
 def sign_in(page: Page, key: str) -> None:

@@ -88,11 +88,11 @@ def entry(
     )  # fmt: skip
 
 
-async def post(mongo_uri: str, made: list[LedgerEntry]) -> None:
+async def post(mongo_uri: str, ledger_entries: list[LedgerEntry]) -> None:
     async with open_database(mongo_uri) as database:
         ledger = LedgerStore(database)
-        for start in range(0, len(made), 50):
-            await ledger.post(made[start : start + 50])
+        for start in range(0, len(ledger_entries), 50):
+            await ledger.post(ledger_entries[start : start + 50])
 
 
 def main(directory: Path) -> None:
@@ -109,9 +109,9 @@ def main(directory: Path) -> None:
                 key = admin.expect("POST", "/admin/keys", {"user_id": team, "name": f"{team} bot"})
                 keys[team] = str(key["key_id"])
             admin.expect("POST", "/admin/models", ROUTE)
-            made = entries(keys)
-            asyncio.run(post(stack.info.mongo_uri, made))
-            retried = max((each for each in made if each.failed_attempts), key=_started)
+            ledger_entries = entries(keys)
+            asyncio.run(post(stack.info.mongo_uri, ledger_entries))
+            retried = max((each for each in ledger_entries if each.failed_attempts), key=_started)
             take(stack, directory, retried.entry_id)
         finally:
             stack.stop()

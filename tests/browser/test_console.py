@@ -83,8 +83,8 @@ def test_the_first_hour(page: Page, stack: LocalStack, admin: StackClient) -> No
     row.get_by_role("link").first.click()
     expect(page.get_by_text("Queue and posting")).to_be_visible()
     page.goto("/console/accounts/team-search")
-    shown = page.locator("svg.chart rect[height]:not([height='0.00'])")
-    expect(shown).to_have_count(1)
+    bars = page.locator("svg.chart rect[height]:not([height='0.00'])")
+    expect(bars).to_have_count(1)
 
     # A lower budget refuses the next call, and the console says why.
     page.goto("/console/edit/account/team-search")
@@ -240,14 +240,14 @@ def test_the_keyboard_reaches_everything(page: Page, stack: LocalStack) -> None:
 
 @pytest.fixture(scope="module", params=sorted(_SIZES))
 def size(request: pytest.FixtureRequest) -> str:
-    chosen: str = request.param
-    return chosen
+    value: str = request.param
+    return value
 
 
 @pytest.fixture(scope="module", params=["light", "dark"])
 def theme(request: pytest.FixtureRequest) -> str:
-    chosen: str = request.param
-    return chosen
+    value: str = request.param
+    return value
 
 
 @pytest.fixture(scope="module")

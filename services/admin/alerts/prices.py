@@ -29,22 +29,22 @@ async def tell_price(state: State, version: PriceVersion, *, ended: bool = False
 
 
 async def tell_import(
-    state: State, of: PriceVersion | PriceImport, versions: int, *, undone: bool = False
+    state: State, origin: PriceVersion | PriceImport, versions: int, *, undone: bool = False
 ) -> None:
-    """`of` is the import, or one of its `versions`."""
+    """`origin` is the import, or one of its `versions`."""
     await _tell(
         state,
-        f"{of.import_id}|{undone}",
+        f"{origin.import_id}|{undone}",
         PriceChanged(
             change="import_undone" if undone else "imported",
             price_id=None,
-            import_id=of.import_id,
+            import_id=origin.import_id,
             model=None,
             provider=None,
             versions=versions,
-            effective_from=of.effective_from,
+            effective_from=origin.effective_from,
             effective_until=None,
-            made_by=of.made_by,
+            made_by=origin.made_by,
         ),
     )
 

@@ -234,5 +234,5 @@ def _view(receiver: Receiver, now: datetime) -> ReceiverView:
 
 
 def _with_secret(receiver: Receiver, now: datetime) -> NewReceiverView:
-    shown = msgspec.structs.asdict(_view(receiver, now))
-    return NewReceiverView(**shown, secret=receiver.secret)
+    fields = msgspec.structs.asdict(_view(receiver, now))
+    return NewReceiverView(**fields, secret=receiver.secret)

@@ -46,11 +46,11 @@ class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
         if self.since is not UNSET and self.until is not UNSET:
             check_span(self.since, self.until)
         names = ("actor", "action", "kind", "object", "request_id")
-        wanted = {name: getattr(self, name) for name in names}
-        query = {name: value for name, value in wanted.items() if value is not UNSET}
+        values = {name: getattr(self, name) for name in names}
+        query = {name: value for name, value in values.items() if value is not UNSET}
         times = {"$gte": self.since, "$lt": self.until}
-        given = {name: to_utc_ms(at) for name, at in times.items() if at is not UNSET}
-        return {**query, "at": given} if given else query
+        bounds = {name: to_utc_ms(at) for name, at in times.items() if at is not UNSET}
+        return {**query, "at": bounds} if bounds else query
 
 
 class AuditQuery(AuditFilter, frozen=True, kw_only=True):
@@ -84,8 +84,8 @@ class AuditView(msgspec.Struct, frozen=True, kw_only=True):
 
 async def list_audit(request: Request[State], query: AuditQuery) -> Answer[Page[AuditView]]:
     """The newest first."""
-    asked = PageQuery(limit=query.limit, cursor=query.cursor)
-    reading = asked.reading("seq", "-seq", _seq_of)
+    page_query = PageQuery(limit=query.limit, cursor=query.cursor)
+    reading = page_query.reading("seq", "-seq", _seq_of)
     found = await _read(request.state, query.query(), reading.slice)
     return Answer(reading.page(found, [_view(row) for row in found.rows]))
 
@@ -100,10 +100,10 @@ async def _read(state: State, query: dict[str, Any], part: Slice) -> Rows[AuditR
             found = await log.newest(query, before=at, limit=_BATCH)
         else:
             found = await log.after(at or 0, limit=_BATCH, query=query)
-        shown = await _shown(state, found)
+        records = await _without_settled(state, found)
         room = part.limit - len(rows)
-        rows += shown[:room]
-        if len(shown) > room:
+        rows += records[:room]
+        if len(records) > room:
             return _rows(rows, rows[-1].seq)
         if len(found) < _BATCH:
             return _rows(rows, None)
@@ -140,7 +140,7 @@ async def _lines(state: State, query: dict[str, Any]) -> AsyncIterator[bytes]:
         seq = records[-1].seq
 
 
-async def _shown(state: State, found: Sequence[AuditRecord]) -> list[AuditRecord]:
+async def _without_settled(state: State, found: Sequence[AuditRecord]) -> list[AuditRecord]:
     """Without the intents whose outcome is known."""
     intents = [record.seq for record in found if record.phase == "intent"]
     settled = await state["audit_log"].settled(intents) if intents else set()

@@ -48,12 +48,12 @@ def with_audit(endpoints: Sequence[Endpoint]) -> Around:
         writing = _Writing(call, reader)
         await writing.begin()
         try:
-            served = await following(call)
+            result = await following(call)
         except Exception as error:
             await writing.fail(error)
             raise
-        await writing.succeed(served)
-        return served
+        await writing.succeed(result)
+        return result
 
     return audited
 
@@ -111,12 +111,12 @@ class _Writing:
         scope["audited"] = True
         scope["see_before"] = self._see
 
-    async def succeed(self, served: Served) -> None:
-        if isinstance(served, Response):
-            await self._end(served.status_code, None, None)
+    async def succeed(self, result: Served) -> None:
+        if isinstance(result, Response):
+            await self._end(result.status_code, None, None)
             return
-        status = self._call.endpoint.statuses[0] if served.status is None else served.status
-        await self._end(status, None, served.content)
+        status = self._call.endpoint.statuses[0] if result.status is None else result.status
+        await self._end(status, None, result.content)
 
     async def fail(self, error: Exception) -> None:
         match error:
@@ -157,19 +157,19 @@ class _Writing:
         reading = Request[State](
             {**request.scope, "method": "GET", "query_string": b"", "headers": []}, request.receive
         )
-        given = {} if self._reader.query is NoQuery else {"query": self._reader.query()}
+        arguments = {} if self._reader.query is NoQuery else {"query": self._reader.query()}
         try:
-            served = await self._reader.handler(reading, **given)
+            result = await self._reader.handler(reading, **arguments)
         except (AppError, *UNREADABLE):
             # The write itself reports the problem with its object.
             return None
-        if isinstance(served, Response):
+        if isinstance(result, Response):
             return None
-        self._etag = served.headers.get("etag")
-        named = _id_in(served.content)
-        if named is not None:
-            self._intent = msgspec.structs.replace(self._intent, object=named)
-        return kept_answer(served.content)
+        self._etag = result.headers.get("etag")
+        object_id = _id_in(result.content)
+        if object_id is not None:
+            self._intent = msgspec.structs.replace(self._intent, object=object_id)
+        return kept_answer(result.content)
 
 
 def _record(call: EndpointCall) -> AuditRecord:
@@ -185,24 +185,24 @@ def _record(call: EndpointCall) -> AuditRecord:
         role=actor.role,
         action=endpoint.handler.__name__,
         kind=endpoint.tag,
-        object=_named_by(request),
+        object=_object_of(request),
         address="unknown" if request.client is None else request.client.host,
         request_id=request.scope["request_id"],
     )
 
 
-def _named_by(request: Request[State]) -> str | None:
+def _object_of(request: Request[State]) -> str | None:
     """The object that the path names, which may be a secret."""
-    for parameter, named in request.path_params.items():
+    for parameter, value in request.path_params.items():
         # A key of a client may be named by its secret, which has any form.
-        is_secret = not is_key_id(named) if parameter == "api_key" else _is_admin_secret(named)
+        is_secret = not is_key_id(value) if parameter == "api_key" else _is_admin_secret(value)
         if not is_secret:
-            return str(named)[:_MAX_OBJECT]
+            return str(value)[:_MAX_OBJECT]
     return None
 
 
-def _is_admin_secret(named: object) -> bool:
-    return str(named).startswith(ADMIN_SECRET_PREFIX)
+def _is_admin_secret(value: object) -> bool:
+    return str(value).startswith(ADMIN_SECRET_PREFIX)
 
 
 def _id_in(content: Any) -> str | None:
@@ -212,5 +212,5 @@ def _id_in(content: Any) -> str | None:
     if not isinstance(content, Mapping):
         return None
     names = [name for name in content if name.endswith("_id")] or ["model"]
-    named = content.get(names[0])
-    return named[:_MAX_OBJECT] if isinstance(named, str) else None
+    object_id = content.get(names[0])
+    return object_id[:_MAX_OBJECT] if isinstance(object_id, str) else None

@@ -30,25 +30,25 @@ def kept_body(content: bytes) -> str | None:
     if not content:
         return None
     if len(content) > _MAX_DECODED_BYTES:
-        return _measured(content)
+        return _size_of(content)
     try:
-        return _kept(_decode(content))
+        return _json_text(_decode(content))
     except (*UNREADABLE, RecursionError):
-        return _measured(content)
+        return _size_of(content)
 
 
 def kept_answer(content: Any) -> str:
     """Of a struct of ours."""
     encoded = encode_json(content)
-    return _measured(encoded) if len(encoded) > _MAX_DECODED_BYTES else _kept(_decode(encoded))
+    return _size_of(encoded) if len(encoded) > _MAX_DECODED_BYTES else _json_text(_decode(encoded))
 
 
-def _kept(content: Any) -> str:
+def _json_text(content: Any) -> str:
     encoded = encode_json(_clean(content, 0))
-    return _measured(encoded) if len(encoded) > _MAX_BYTES else encoded.decode()
+    return _size_of(encoded) if len(encoded) > _MAX_BYTES else encoded.decode()
 
 
-def _measured(content: bytes) -> str:
+def _size_of(content: bytes) -> str:
     left_out = {"omitted_bytes": len(content), "sha256": sha256(content).hexdigest()}
     return encode_json(left_out).decode()
 

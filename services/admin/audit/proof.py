@@ -46,7 +46,7 @@ async def verify_audit(request: Request[State], query: AuditProofQuery) -> Answe
         raise ValidationFailed([FieldError("hash", "needs the other: give a head's seq and hash")])
     start = place_by(_KIND, query.cursor, sequence_of) or 0
     # Read before the records: those that come meanwhile are after it.
-    noted = [head for head in (await log.noted_head(), _given_head(query)) if head is not None]
+    heads = [head for head in (await log.noted_head(), _given_head(query)) if head is not None]
     head = EMPTY
     if start:
         before = (await log.get([start])).get(start)
@@ -60,14 +60,14 @@ async def verify_audit(request: Request[State], query: AuditProofQuery) -> Answe
         more = len(records) == _BATCH
         if fault is None:
             hashes = {record.seq: record.hash for record in records if record is not None}
-            fault = _missing(noted, hashes, begins, head, more=more)
+            fault = _missing(heads, hashes, begins, head, more=more)
         if fault is not None or not more:
             return _proof(head, fault, start=start, more=False)
     return _proof(head, None, start=start, more=True)
 
 
 def _missing(
-    noted: Sequence[AuditHead],
+    heads: Sequence[AuditHead],
     hashes: dict[int, str],
     begins: AuditHead,
     head: AuditHead,
@@ -75,7 +75,7 @@ def _missing(
     more: bool,
 ) -> Fault | None:
     """Whether a head that was noted is not in this part of the chain any more."""
-    for known in noted:
+    for known in heads:
         if known.seq <= begins.seq or (more and known.seq > head.seq):
             continue
         if known.seq > head.seq:

@@ -54,7 +54,7 @@ class DoctorView(msgspec.Struct, frozen=True, kw_only=True):
 async def examine(request: Request[State]) -> Answer[DoctorView]:
     """Reads only, calls no provider, and answers 200 whatever it finds."""
     state = request.state
-    looked = await asyncio.gather(
+    results = await asyncio.gather(
         _within("admin", _settings(state)),
         _within("mongodb", _mongo(state)),
         _within("redis", _redis(state)),
@@ -63,7 +63,7 @@ async def examine(request: Request[State]) -> Answer[DoctorView]:
         _within("gateway", _gateway(state)),
         _within("prices", _prices(state)),
     )
-    findings = tuple(finding for part in looked for finding in part)
+    findings = tuple(finding for part in results for finding in part)
     return Answer(
         DoctorView(
             verdict=worst(findings),
@@ -74,11 +74,11 @@ async def examine(request: Request[State]) -> Answer[DoctorView]:
     )
 
 
-async def _within(area: str, looking: Coroutine[Any, Any, list[Finding]]) -> list[Finding]:
+async def _within(area: str, check: Coroutine[Any, Any, list[Finding]]) -> list[Finding]:
     """A server that is away is a finding."""
     try:
         async with asyncio.timeout(_TIMEOUT_S):
-            return await looking
+            return await check
     except _AWAY as error:
         log.warning("doctor.away", area=area, error=error)
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]

@@ -66,11 +66,11 @@ def clock_finding(area: Area, whose: str, ahead_s: float, round_trip_s: float = 
 
     Half of the round trip is uncertain, and not counted as a difference.
     """
-    off = max(0.0, abs(ahead_s) - round_trip_s / 2)
+    skew_s = max(0.0, abs(ahead_s) - round_trip_s / 2)
     reason = f"the clock of {whose} is {abs(ahead_s):.1f} s {'ahead' if ahead_s > 0 else 'behind'}"
     mend = "chronyc makestep (or what keeps the clock of that machine)"
-    if off > _BAD_SKEW_S:
+    if skew_s > _BAD_SKEW_S:
         return area.fail("clock", f"{reason}: holds expire and periods begin wrongly", mend)
-    if off > _SKEW_S:
+    if skew_s > _SKEW_S:
         return area.warn("clock", reason, mend)
-    return area.ok("clock", f"the clock of {whose} agrees within {max(off, 0.1):.1f} s")
+    return area.ok("clock", f"the clock of {whose} agrees within {max(skew_s, 0.1):.1f} s")

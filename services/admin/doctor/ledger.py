@@ -15,8 +15,8 @@ def ledger_findings(health: LedgerHealthView, now: datetime) -> list[Finding]:
     queue, spools = health.queue, health.spools
     if queue is None:
         return [AREA.unknown("queue", "Redis does not answer"), *found]
-    away = AREA.unknown("spool", "the master that has the notes of it does not answer")
-    return [_queue(queue, now), away if spools is None else _spools(spools), *found]
+    unknown = AREA.unknown("spool", "the master that has the notes of it does not answer")
+    return [_queue(queue, now), unknown if spools is None else _spools(spools), *found]
 
 
 def _queue(queue: QueueView, now: datetime) -> Finding:
@@ -25,12 +25,12 @@ def _queue(queue: QueueView, now: datetime) -> Finding:
         return AREA.fail("queue", reason, "see which masters are away, at `redis` above")
     if queue.oldest_at is None:
         return AREA.ok("queue", "empty")
-    waits = max(now - queue.oldest_at, timedelta(0))
-    text = f"{queue.jobs:,} jobs, the oldest for {waits.total_seconds():,.0f} s"
+    wait = max(now - queue.oldest_at, timedelta(0))
+    text = f"{queue.jobs:,} jobs, the oldest for {wait.total_seconds():,.0f} s"
     mend = "see that a worker runs (its log, or its replica below), and start more of them"
-    if waits > _TOO_LATE:
+    if wait > _TOO_LATE:
         return AREA.fail("queue", f"{text}: spend is behind by as much", mend)
-    if waits > _LATE:
+    if wait > _LATE:
         return AREA.warn("queue", text, mend)
     return AREA.ok("queue", text)
 

@@ -80,17 +80,17 @@ def _rights(facts: MongoFacts) -> list[Finding]:
                 "rights", "it requires no password: whoever reaches it may do everything", _ROLES
             )
         ]
-    who = ", ".join(facts.users)
+    users = ", ".join(facts.users)
     if facts.is_administrator:
-        return [AREA.warn("rights", f"{who} may do everything, also change the ledger", _ROLES)]
+        return [AREA.warn("rights", f"{users} may do everything, also change the ledger", _ROLES)]
     if facts.writable is None:
-        return [AREA.unknown("rights", f"the rights of {who} cannot be read")]
+        return [AREA.unknown("rights", f"the rights of {users} cannot be read")]
     if changed := sorted(facts.writable & _LEDGER):
         return [
             AREA.warn(
                 "rights",
-                f"{who} may change {', '.join(changed)}, as only the worker should",
+                f"{users} may change {', '.join(changed)}, as only the worker should",
                 _ROLES,
             )
         ]
-    return [AREA.ok("rights", f"{who} may not change the ledger")]
+    return [AREA.ok("rights", f"{users} may not change the ledger")]

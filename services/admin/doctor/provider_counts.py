@@ -104,8 +104,8 @@ async def _targets(state: State) -> tuple[list[_Target], bool]:
             )
             places.setdefault(place, target)
     today = state["now"]().date()
-    lately = RollupFilter(since=today - _LATELY, until=today + timedelta(days=2))
-    rows = await state["rollups"].sums(lately, ("provider", "model"), limit=_MAX_ASKED, brief=True)
+    recent = RollupFilter(since=today - _LATELY, until=today + timedelta(days=2))
+    rows = await state["rollups"].sums(recent, ("provider", "model"), limit=_MAX_ASKED, brief=True)
     for row in rows:
         provider, model = row.group
         if provider in _FREE:

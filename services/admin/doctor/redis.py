@@ -77,10 +77,10 @@ def _eviction(info: dict[str, Any]) -> Finding:
     policy = info.get("maxmemory_policy", "noeviction")
     evicted = int(info.get("evicted_keys", 0))
     if policy != "noeviction":
-        lost = f"; it has evicted {evicted:,} keys" if evicted else ""
+        note = f"; it has evicted {evicted:,} keys" if evicted else ""
         return AREA.fail(
             "eviction",
-            f"{policy}: at its limit it deletes usage and what limits have counted{lost}",
+            f"{policy}: at its limit it deletes usage and what limits have counted{note}",
             "valkey-cli CONFIG SET maxmemory-policy noeviction, and in its configuration",
         )
     return AREA.ok("eviction", "noeviction")

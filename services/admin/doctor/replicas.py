@@ -25,11 +25,11 @@ def replica_findings(notes: Sequence[ReplicaNote], *, version: str, redis_ms: in
                 )
             )
         for note in own:
-            found += _of(area, note, version, redis_ms)
+            found += _findings_of(area, note, version, redis_ms)
     return found
 
 
-def _of(area: Area, note: ReplicaNote, version: str, redis_ms: int) -> list[Finding]:
+def _findings_of(area: Area, note: ReplicaNote, version: str, redis_ms: int) -> list[Finding]:
     silent_s = (redis_ms - note.noted_ms) / _MS
     if silent_s > _SILENT_S:
         reason = f"has reported nothing for {silent_s:,.0f} s: it was killed, or cannot reach Redis"

@@ -33,13 +33,13 @@ class ParquetEncoder:
         self._schema = pa.schema(
             [(column.name, _TYPES[column.kind]) for column in columns],
         )
-        self._written = io.BytesIO()
-        self._sink = _Sink(self._written)
+        self._buffer = io.BytesIO()
+        self._sink = _Sink(self._buffer)
         self._batches: list[pa.RecordBatch] = []
         self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd")
 
     def begin(self) -> bytes:
-        return self._taken()
+        return self._take()
 
     def rows(self, rows: Sequence[Sequence[Cell]]) -> bytes:
         arrays = [
@@ -49,12 +49,12 @@ class ParquetEncoder:
         self._batches.append(pa.record_batch(arrays, schema=self._schema))
         if sum(batch.num_rows for batch in self._batches) >= self._group_rows:
             self._write_group()
-        return self._taken()
+        return self._take()
 
     def end(self) -> bytes:
         self._write_group()
         self._writer.close()
-        return self._taken()
+        return self._take()
 
     def _write_group(self) -> None:
         if self._batches:
@@ -62,25 +62,25 @@ class ParquetEncoder:
             self._writer.write_table(table, row_group_size=table.num_rows)
             self._batches = []
 
-    def _taken(self) -> bytes:
-        taken = self._written.getvalue()
-        self._written.seek(0)
-        self._written.truncate()
-        return taken
+    def _take(self) -> bytes:
+        content = self._buffer.getvalue()
+        self._buffer.seek(0)
+        self._buffer.truncate()
+        return content
 
 
 class _Sink(io.RawIOBase):
     """Counts all bytes, as the footer needs it, and keeps those that were not taken yet."""
 
-    def __init__(self, kept: io.BytesIO) -> None:
-        self._kept = kept
+    def __init__(self, buffer: io.BytesIO) -> None:
+        self._buffer = buffer
         self._position = 0
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
-        size = self._kept.write(data)
+        size = self._buffer.write(data)
         self._position += size
         return size
 

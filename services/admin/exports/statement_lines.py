@@ -51,9 +51,9 @@ def lines_of(rows: Sequence[Sums], names: Mapping[str, str]) -> list[StatementLi
             key_name=names.get(key_id),
             provider=provider or None,
             model=model or None,
-            **amounts_of(some),
+            **amounts_of(sums),
         )
-        for (key_id, provider, model), some in by_line.items()
+        for (key_id, provider, model), sums in by_line.items()
     ]
     return sorted(lines, key=lambda line: line.total_usd, reverse=True)
 

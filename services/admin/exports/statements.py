@@ -75,12 +75,12 @@ async def show_statement(
     state, month = request.state, request.path_params["month"]
     kind = chosen_format(query.format, request.headers.get("accept", ""), (JSON, CSV))
     account = await find_account(state, request.path_params["user_id"])
-    made = await _made(state, account, _first_day(month, account, state["now"]()))
+    statement = await _statement_of(state, account, _first_day(month, account, state["now"]()))
     if kind is JSON:
-        return Answer(made, headers={"vary": "accept"})
+        return Answer(statement, headers={"vary": "accept"})
     name = f"statement-{re.sub('[^A-Za-z0-9._-]', '_', account.user_id)}-{month}.csv"
     return Response(
-        _csv(made),
+        _csv(statement),
         headers={
             "content-type": kind.content_type,
             "content-disposition": f'attachment; filename="{name}"',
@@ -99,11 +99,11 @@ def _first_day(month: str, account: Account, now: datetime) -> date:
     return first
 
 
-async def _made(state: State, account: Account, first: date) -> Statement:
+async def _statement_of(state: State, account: Account, first: date) -> Statement:
     """Raises InvalidRequest."""
     now, after = state["now"](), (first + timedelta(days=32)).replace(day=1)
-    wanted = RollupFilter(since=first, until=after, user_id=account.user_id)
-    rows = await state["rollups"].sums(wanted, BY, limit=_MAX_ROWS + 1)
+    sums_filter = RollupFilter(since=first, until=after, user_id=account.user_id)
+    rows = await state["rollups"].sums(sums_filter, BY, limit=_MAX_ROWS + 1)
     if len(rows) > _MAX_ROWS:
         raise InvalidRequest(
             f"The statement has more than {_MAX_ROWS} lines. Ask /admin/usage/summary by key or by "
@@ -129,16 +129,16 @@ async def _made(state: State, account: Account, first: date) -> Statement:
     )
 
 
-def _csv(made: Statement) -> bytes:
+def _csv(statement: Statement) -> bytes:
     """The lines, whose `total_usd` add up to the statement's."""
     encoder = CsvEncoder(COLUMNS)
-    head: list[Cell] = [getattr(made, name) for name in _OF_STATEMENT]
+    head: list[Cell] = [getattr(statement, name) for name in _OF_STATEMENT]
     rows: Sequence[Sequence[Cell]] = [
         [
             *head,
             *(getattr(line, name) for name in _OF_LINE),
             *(line.tokens.get(name, 0) for name in TOKENS),
         ]
-        for line in made.lines
+        for line in statement.lines
     ]
     return encoder.begin() + encoder.rows(rows) + encoder.end()

@@ -61,7 +61,7 @@ class ExportResponse(StreamingResponse):
                 if scope["method"] == "HEAD":
                     await Response(headers=self.headers)(scope, receive, send)
                     return
-                self.body_iterator = _from(first, self._pieces)
+                self.body_iterator = _chain(first, self._pieces)
                 await super().__call__(scope, receive, send)
         finally:
             self._slots.release()
@@ -76,7 +76,7 @@ async def _pieces(pages: AsyncIterator[CellRows], encoder: Encoder) -> AsyncGene
     yield piece + encoder.end()
 
 
-async def _from(first: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _chain(first: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """An empty piece is not sent."""
     if first:
         yield first

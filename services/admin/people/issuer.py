@@ -89,12 +89,12 @@ class Issuer:
             log.warning("oidc.issuer_unavailable", error=error)
 
     async def _fetch(self, now: float) -> KnownIssuer:
-        document = await _got(self.url.rstrip("/") + "/.well-known/openid-configuration")
+        document = await _get(self.url.rstrip("/") + "/.well-known/openid-configuration")
         try:
             metadata = msgspec.json.decode(document, type=IssuerMetadata)
             if metadata.issuer != self.url:
                 raise IssuerWrong(f"It says that it is another issuer: {metadata.issuer[:200]!r}")
-            found = msgspec.json.decode(await _got(metadata.jwks_uri), type=_Keys)
+            found = msgspec.json.decode(await _get(metadata.jwks_uri), type=_Keys)
             keys = KeySet([key for row in found.keys[:_MAX_KEYS] for key in _keys_of(row)])
         except UNREADABLE as error:
             raise IssuerWrong(f"Its answer cannot be read: {error}") from error
@@ -108,7 +108,7 @@ def is_secure_url(url: str) -> bool:
     return bool(parts.hostname) and (parts.scheme == "https" or is_own)
 
 
-async def _got(url: str) -> bytes:
+async def _get(url: str) -> bytes:
     """Raises HttpUnreachable and IssuerWrong."""
     if not is_secure_url(url):
         raise IssuerWrong(f"It names an address without TLS: {url[:200]!r}")

@@ -61,7 +61,7 @@ class CodeFlow:
             verifier=generate_token(_RANDOM_CHARS),
             redirect_uri=redirect_uri,
         )
-        asked = {
+        fields = {
             "response_type": "code",
             "client_id": self._client_id,
             "redirect_uri": redirect_uri,
@@ -71,7 +71,7 @@ class CodeFlow:
             "code_challenge": create_s256_code_challenge(pending.verifier),
             "code_challenge_method": "S256",
         }
-        return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{urlencode(asked)}", pending
+        return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{urlencode(fields)}", pending
 
     async def finish(self, pending: Pending, query: str) -> Actor:
         """`query` is what the browser came back with.
@@ -79,17 +79,17 @@ class CodeFlow:
         Raises Unauthenticated, Forbidden and Unavailable.
         """
         try:
-            given = parse_qs(query, max_num_fields=_MAX_FIELDS)
+            fields = parse_qs(query, max_num_fields=_MAX_FIELDS)
         except ValueError:
             raise _failed("the answer has too many fields") from None
-        if not hmac.compare_digest(_one(given, "state").encode(), pending.state.encode()):
+        if not hmac.compare_digest(_one(fields, "state").encode(), pending.state.encode()):
             raise _failed("it was not begun in this browser, or a while ago")
-        issuer = given.get("iss", [self._issuer.url])
+        issuer = fields.get("iss", [self._issuer.url])
         if issuer != [self._issuer.url]:
             raise _failed("it comes from another issuer")
-        code = _one(given, "code")
+        code = _one(fields, "code")
         if not 0 < len(code) <= _MAX_CODE_CHARS:
-            raise _failed(f"the issuer refused it ({_one(given, 'error')[:64] or 'no code'})")
+            raise _failed(f"the issuer refused it ({_one(fields, 'error')[:64] or 'no code'})")
         token = (await self._exchange(pending, code)).get("id_token")
         if not isinstance(token, str):
             raise _failed("the issuer gave no ID token")
@@ -142,8 +142,8 @@ def _usable(endpoint: str) -> str:
     return endpoint
 
 
-def _one(given: Mapping[str, list[str]], name: str) -> str:
-    values = given.get(name, [])
+def _one(fields: Mapping[str, list[str]], name: str) -> str:
+    values = fields.get(name, [])
     return values[0] if len(values) == 1 else ""
 
 

@@ -37,17 +37,17 @@ class Proxy(msgspec.Struct, frozen=True, kw_only=True):
     def actor(self, scope: Scope) -> Actor | None:
         """None where the request names nobody. Raises Unauthenticated and Forbidden."""
         headers = Headers(scope=scope)
-        named = headers.getlist(self.user_header)
-        if not named:
+        values = headers.getlist(self.user_header)
+        if not values:
             return None
-        if not self._sent(scope, headers):
+        if not self._is_from_proxy(scope, headers):
             raise Unauthenticated(
                 f"The header {self.user_header} is the proxy's, and this request is not from it."
             )
         if scope["method"] not in _READS and headers.get("sec-fetch-site") in _FOREIGN:
             raise Forbidden("Another site sent this from your browser, so nothing was done.")
-        name = named[0].strip()
-        if len(named) > 1 or not name or len(name) > _MAX_CHARS or not name.isprintable():
+        name = values[0].strip()
+        if len(values) > 1 or not name or len(name) > _MAX_CHARS or not name.isprintable():
             raise Unauthenticated(f"The header {self.user_header} must name one person.")
         groups = [
             group.strip()
@@ -59,14 +59,14 @@ class Proxy(msgspec.Struct, frozen=True, kw_only=True):
             raise Forbidden("None of your groups has a role here. Ask an owner for a role.")
         return Actor(id=f"proxy:{name}", name=name, role=role)
 
-    def _sent(self, scope: Scope, headers: Headers) -> bool:
+    def _is_from_proxy(self, scope: Scope, headers: Headers) -> bool:
         return self._has_secret(headers.getlist(self.secret_header)) and self._is_near(scope)
 
-    def _has_secret(self, given: Sequence[str]) -> bool:
+    def _has_secret(self, values: Sequence[str]) -> bool:
         if self.secret is None:
             return True
-        wanted = self.secret.reveal().encode()
-        return len(given) == 1 and hmac.compare_digest(given[0].encode("latin-1"), wanted)
+        expected = self.secret.reveal().encode()
+        return len(values) == 1 and hmac.compare_digest(values[0].encode("latin-1"), expected)
 
     def _is_near(self, scope: Scope) -> bool:
         if not self.networks:

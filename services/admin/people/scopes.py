@@ -31,17 +31,17 @@ async def of_path(call: EndpointCall, actor: Actor) -> None:
 async def of_query(call: EndpointCall, actor: Actor) -> None:
     """A list is filtered by the actor's account where it is by none. Raises ValidationFailed."""
     scope = call.request.scope
-    asked = QueryParams(scope["query_string"]).getlist(_FIELD)
-    for user_id in asked:
+    user_ids = QueryParams(scope["query_string"]).getlist(_FIELD)
+    for user_id in user_ids:
         _check(actor, user_id)
     accounts = actor.accounts or ()
-    if asked or call.endpoint.is_write:
+    if user_ids or call.endpoint.is_write:
         return
     if len(accounts) > 1:
         message = f"is required: one of {', '.join(accounts)}, the accounts in your scope"
         raise ValidationFailed([FieldError(_FIELD, message)])
-    given = scope["query_string"]
-    scope["query_string"] = (given + b"&" if given else b"") + urlencode(
+    query = scope["query_string"]
+    scope["query_string"] = (query + b"&" if query else b"") + urlencode(
         {_FIELD: accounts[0]}
     ).encode()
 

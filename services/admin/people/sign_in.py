@@ -46,8 +46,8 @@ class SignIn:
         by_proxy = None if proxy is None else proxy.actor(scope)
         if by_proxy is not None:
             return by_proxy
-        scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
-        credential = given.strip() if scheme.lower() == "bearer" else ""
+        scheme, _, value = Headers(scope=scope).get("authorization", "").partition(" ")
+        credential = value.strip() if scheme.lower() == "bearer" else ""
         if tokens is not None and is_token(credential):
             return await tokens.actor(credential)
         if not credential:

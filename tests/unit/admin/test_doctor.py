@@ -231,7 +231,7 @@ def test_of_replicas() -> None:
 
 
 def test_of_prices() -> None:
-    made = PriceImport(
+    old_import = PriceImport(
         import_id="i",
         versions=3,
         undone=False,
@@ -242,7 +242,7 @@ def test_of_prices() -> None:
     )
     assert verdicts(price_findings(5, NOW, None, NOW)) == {}
     assert verdicts(price_findings(0, None, None, NOW)) == {"bundled map": "warn"}
-    assert verdicts(price_findings(5, NOW - timedelta(days=91), made, NOW)) == {
+    assert verdicts(price_findings(5, NOW - timedelta(days=91), old_import, NOW)) == {
         "bundled map": "warn",
         "imports": "warn",
     }

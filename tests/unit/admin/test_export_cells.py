@@ -73,8 +73,8 @@ def test_a_formula_is_a_text(formula: str) -> None:
 
 @given(TEXTS)
 def test_a_text_cell_is_never_a_formula_and_keeps_its_text(text: str) -> None:
-    written = CsvEncoder(["a", "b"]).rows([[text, Decimal("-1")]])
-    ((cell, number),) = csv.reader(io.StringIO(written.decode(), newline=""))
+    line = CsvEncoder(["a", "b"]).rows([[text, Decimal("-1")]])
+    ((cell, number),) = csv.reader(io.StringIO(line.decode(), newline=""))
     assert not cell.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
     assert cell in (text, f"'{text}")
     assert number == "-1"
@@ -87,8 +87,8 @@ def test_an_amount_is_exact_in_every_format(nusd: int) -> None:
     assert Decimal(csv_cell(usd)) * 10**9 == nusd
     line = NdjsonEncoder(["cost_usd"]).rows([[usd]])
     assert b"E" not in line
-    read = msgspec.json.decode(line, type=dict[str, Decimal])
-    assert read["cost_usd"] * 10**9 == nusd
+    row = msgspec.json.decode(line, type=dict[str, Decimal])
+    assert row["cost_usd"] * 10**9 == nusd
 
 
 def test_a_line_of_json_is_one_line_with_all_columns() -> None:
@@ -181,9 +181,9 @@ def test_parquet_keeps_types_and_amounts() -> None:
     assert pq.ParquetFile(io.BytesIO(whole)).num_row_groups == 3
     assert table.column_names == list(NAMES)
     assert str(table.schema.field("cost_usd").type) == "decimal128(38, 9)"
-    read = table.to_pylist()
-    assert [row["cost_usd"] for row in read] == [row[NAMES.index("cost_usd")] for row in rows]
-    assert [tuple(row["tags"]) for row in read] == [row[NAMES.index("tags")] for row in rows]
-    assert {row["started_at"] for row in read} == {NOW}
+    rows_read = table.to_pylist()
+    assert [row["cost_usd"] for row in rows_read] == [row[NAMES.index("cost_usd")] for row in rows]
+    assert [tuple(row["tags"]) for row in rows_read] == [row[NAMES.index("tags")] for row in rows]
+    assert {row["started_at"] for row in rows_read} == {NOW}
     with pytest.raises(Exception, match=r"(?i)parquet|footer|magic"):
         pq.read_table(io.BytesIO(b"".join(parts)))

@@ -12,19 +12,19 @@ from services.admin.problems import KINDS, problem_of
 _ROOT = Path(__file__).parents[3]
 
 
-def _imported() -> set[type[AppError]]:
+def _imported_errors() -> set[type[AppError]]:
     """The errors that modules of the service name."""
     found: set[type[AppError]] = set()
     for module in (_ROOT / "services/admin").rglob("*.py"):
         for node in ast.parse(module.read_text()).body:
             if isinstance(node, ast.ImportFrom) and node.module == "libs.common.errors":
-                named = [getattr(errors, alias.name) for alias in node.names]
-                found |= {each for each in named if issubclass(each, AppError)}
+                classes = [getattr(errors, alias.name) for alias in node.names]
+                found |= {each for each in classes if issubclass(each, AppError)}
     return found
 
 
 def test_each_error_of_the_service_has_a_kind_of_its_status() -> None:
-    imported = _imported()
+    imported = _imported_errors()
     assert len(imported) > 10
     for error in imported:
         assert KINDS[error.code].status == error.status, error
@@ -45,12 +45,12 @@ def test_the_docs_describe_each_kind(code: str) -> None:
 
 
 def test_a_problem_names_its_request_and_its_fields() -> None:
-    told = problem_of(
+    problem = problem_of(
         ValidationFailed([FieldError("a", "is wrong", allowed=["b", "c"]), FieldError("d", "is")]),
         "01a22732-662f-77f4-acfc-aae6c020bbed",
     )
-    assert told.instance == "urn:uuid:01a22732-662f-77f4-acfc-aae6c020bbed"
-    assert [(each.field, each.detail, each.allowed or ()) for each in told.errors] == [
+    assert problem.instance == "urn:uuid:01a22732-662f-77f4-acfc-aae6c020bbed"
+    assert [(each.field, each.detail, each.allowed or ()) for each in problem.errors] == [
         ("a", "is wrong", ("b", "c")),
         ("d", "is", ()),
     ]
@@ -58,5 +58,5 @@ def test_a_problem_names_its_request_and_its_fields() -> None:
 
 
 def test_an_error_without_a_description_has_the_type_of_the_rfc() -> None:
-    told = problem_of(ModelUnpriced("No price."), None)
-    assert (told.type, told.title, told.status) == ("about:blank", "Bad Request", 400)
+    problem = problem_of(ModelUnpriced("No price."), None)
+    assert (problem.type, problem.title, problem.status) == ("about:blank", "Bad Request", 400)

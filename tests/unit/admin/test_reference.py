@@ -18,18 +18,18 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(encode_json(document_of(describe(ENDPOINTS))))
-    return told
+    content: dict[str, Any] = json.loads(encode_json(document_of(describe(ENDPOINTS))))
+    return content
 
 
-def _schemas(told: Any) -> Iterator[Any]:
-    if isinstance(told, dict):
-        if isinstance(told.get("schema"), dict):
-            yield told["schema"]
-        for each in told.values():
+def _schemas(node: Any) -> Iterator[Any]:
+    if isinstance(node, dict):
+        if isinstance(node.get("schema"), dict):
+            yield node["schema"]
+        for each in node.values():
             yield from _schemas(each)
-    elif isinstance(told, list):
-        for each in told:
+    elif isinstance(node, list):
+        for each in node:
             yield from _schemas(each)
 
 
@@ -44,25 +44,25 @@ def test_every_schema_is_one_and_every_reference_leads_somewhere(document: dict[
     assert components.keys() <= used, "an object that nothing refers to"
 
 
-def _references(told: Any) -> Iterator[str]:
-    if isinstance(told, dict):
-        if isinstance(told.get("$ref"), str):
-            yield told["$ref"]
-        for each in told.values():
+def _references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for each in node.values():
             yield from _references(each)
-    elif isinstance(told, list):
-        for each in told:
+    elif isinstance(node, list):
+        for each in node:
             yield from _references(each)
 
 
 def test_every_endpoint_is_documented_under_a_unique_name(document: dict[str, Any]) -> None:
-    named = [
+    endpoints = [
         (method, path, operation["operationId"])
         for path, operations in document["paths"].items()
         for method, operation in operations.items()
     ]
-    assert len(named) == len(ENDPOINTS)
-    assert len({name for _, _, name in named}) == len(named)
+    assert len(endpoints) == len(ENDPOINTS)
+    assert len({name for _, _, name in endpoints}) == len(endpoints)
 
 
 def test_bodies_are_closed_and_amounts_are_numbers(document: dict[str, Any]) -> None:

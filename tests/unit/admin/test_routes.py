@@ -18,12 +18,12 @@ def check_handler(endpoint: Endpoint) -> None:
     either = typing.get_origin(returned) is typing.Union
     for each in typing.get_args(returned) if either else (returned,):
         assert typing.get_origin(each) is Answer or issubclass(each, Response)
-    first, *given = inspect.signature(endpoint.handler).parameters
+    first, *parameters = inspect.signature(endpoint.handler).parameters
     assert first in ("request", "_")
-    assert set(given) <= {"query", "body"}
-    assert all(issubclass(hints[name], msgspec.Struct) for name in given)
+    assert set(parameters) <= {"query", "body"}
+    assert all(issubclass(hints[name], msgspec.Struct) for name in parameters)
     if endpoint.role is None:
-        assert not given, "without a key nothing is decoded"
+        assert not parameters, "without a key nothing is decoded"
     else:
         assert endpoint.path.startswith("/admin/")
     if endpoint.method == "GET":
