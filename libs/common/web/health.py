@@ -20,10 +20,10 @@ def live() -> Response:
 async def ready(checks: Mapping[str, Check]) -> Response:
     """200 if every check passes, else 503. The body has each check's result."""
     results = await asyncio.gather(*(_result(check) for check in checks.values()))
-    named = dict(zip(checks, results, strict=True))
+    named_results = dict(zip(checks, results, strict=True))
     ok = all(result == "ok" for result in results)
     status = "ok" if ok else "unavailable"
-    return json_response({"status": status, "checks": named}, status=200 if ok else 503)
+    return json_response({"status": status, "checks": named_results}, status=200 if ok else 503)
 
 
 async def _result(check: Check) -> str:

@@ -78,8 +78,8 @@ class HttpClient:
     ) -> HttpAnswer:
         """Sends to a path below the URL, or to the URL itself. Raises HttpUnreachable."""
         target = self._prefix + path if path else self._target
-        sent = (b"content-type", content_type), (b"content-length", b"%d" % len(body))
-        return await self._exchange("POST", target, [*sent, *headers], body)
+        body_headers = (b"content-type", content_type), (b"content-length", b"%d" % len(body))
+        return await self._exchange("POST", target, [*body_headers, *headers], body)
 
     async def _exchange(
         self, method: str, target: str, headers: Sequence[tuple[bytes, bytes]], body: bytes

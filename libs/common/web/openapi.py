@@ -87,8 +87,8 @@ def document_of(service: Service) -> Json:
     }
     for operation in service.operations:
         path = _CONVERTER.sub(r"{\1}", operation.path)
-        described = _described(operation, schemas, components, list(service.keys))
-        document["paths"].setdefault(path, {})[operation.method.lower()] = described
+        operation_object = _operation_object(operation, schemas, components, list(service.keys))
+        document["paths"].setdefault(path, {})[operation.method.lower()] = operation_object
     _close(document, components)
     for operation in service.operations:
         if operation.query is not None:
@@ -100,11 +100,11 @@ def document_of(service: Service) -> Json:
 
 def _by_readable_name(components: Json) -> Json:
     """Raises ValueError for two types of one name, which clients could not tell apart."""
-    named = {_readable(name): component for name, component in components.items()}
-    modules = [name for name in named if "." in name]
-    if modules or len(named) < len(components):
+    renamed = {_readable(name): component for name, component in components.items()}
+    modules = [name for name in renamed if "." in name]
+    if modules or len(renamed) < len(components):
         raise ValueError(f"Types share a name: {modules or sorted(components)}")
-    return named
+    return renamed
 
 
 def _readable(name: str) -> str:
@@ -114,28 +114,28 @@ def _readable(name: str) -> str:
 
 def _types(operations: Iterable[ApiOperation]) -> Iterable[Any]:
     for operation in operations:
-        told = [operation.query, operation.body]
-        told += [each for reply in operation.replies.values() for each in reply.content.values()]
-        for each in told:
+        schemas = [operation.query, operation.body]
+        schemas += [each for reply in operation.replies.values() for each in reply.content.values()]
+        for each in schemas:
             if each is not None and not isinstance(each, dict):
                 yield from _members(each)
 
 
-def _members(of: Any) -> tuple[Any, ...]:
+def _members(declared: Any) -> tuple[Any, ...]:
     """Of a union of structs, which msgspec cannot tell apart."""
-    return typing.get_args(of) if isinstance(of, UnionType) else (of,)
+    return typing.get_args(declared) if isinstance(declared, UnionType) else (declared,)
 
 
-def _described(
+def _operation_object(
     operation: ApiOperation, schemas: Mapping[Any, Json], components: Json, keys: Sequence[str]
 ) -> Json:
-    def schema(of: Schema) -> Json:
-        if isinstance(of, dict):
-            return of
-        members = _members(of)
-        return schemas[of] if len(members) == 1 else {"anyOf": [schemas[m] for m in members]}
+    def schema(declared: Schema) -> Json:
+        if isinstance(declared, dict):
+            return declared
+        members = _members(declared)
+        return schemas[declared] if len(members) == 1 else {"anyOf": [schemas[m] for m in members]}
 
-    told: Json = {
+    operation_object: Json = {
         "operationId": operation.operation_id,
         "summary": operation.summary,
         "tags": [operation.tag],
@@ -145,34 +145,34 @@ def _described(
         },
     }
     if operation.description:
-        told["description"] = inspect.cleandoc(operation.description)
+        operation_object["description"] = inspect.cleandoc(operation.description)
     parameters = [_parameter(each) for each in operation.parameters]
     if operation.query is not None:
         parameters += _query_parameters(components[_name_of(schema(operation.query))])
     if parameters:
-        told["parameters"] = parameters
+        operation_object["parameters"] = parameters
     if operation.body is not None:
         body = schema(operation.body)
         fields = components.get(_name_of(body), body)
-        told["requestBody"] = {
+        operation_object["requestBody"] = {
             "content": {JSON: {"schema": body}},
             "required": bool(fields.get("required")),
         }
-    return told
+    return operation_object
 
 
 def _reply(reply: OperationReply, schema: Any) -> Json:
-    told: Json = {"description": reply.description}
+    response: Json = {"description": reply.description}
     if reply.content:
-        told["content"] = {
+        response["content"] = {
             media: {"schema": schema(content)} for media, content in reply.content.items()
         }
     if reply.headers:
-        told["headers"] = {
+        response["headers"] = {
             name: {"description": text, "schema": {"type": "string"}}
             for name, text in reply.headers.items()
         }
-    return told
+    return response
 
 
 def _parameter(parameter: Parameter) -> Json:
@@ -226,48 +226,48 @@ def _close(document: Json, components: Json) -> None:
             components[name].setdefault("additionalProperties", False)
 
 
-def _references(told: Any) -> Iterable[str]:
-    if isinstance(told, dict):
-        if "$ref" in told:
-            yield _name_of(told)
-        told = list(told.values())
-    if isinstance(told, list):
-        for each in told:
+def _references(node: Any) -> Iterable[str]:
+    if isinstance(node, dict):
+        if "$ref" in node:
+            yield _name_of(node)
+        node = list(node.values())
+    if isinstance(node, list):
+        for each in node:
             yield from _references(each)
 
 
-def _plain(told: Any) -> Any:
+def _plain(node: Any) -> Any:
     """In fewer words, and with amounts as numbers."""
-    if isinstance(told, list):
-        return [_plain(each) for each in told]
-    if not isinstance(told, dict):
-        return told
-    return _plain_schema({name: _plain(value) for name, value in told.items()})
+    if isinstance(node, list):
+        return [_plain(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    return _plain_schema({name: _plain(value) for name, value in node.items()})
 
 
-def _plain_schema(told: Json) -> Json:
+def _plain_schema(schema: Json) -> Json:
     """Also of what is not a schema: then nothing applies."""
-    if isinstance(told.get("$ref"), str):
-        told["$ref"] = _readable(told["$ref"])
-    if told.get("format") == "decimal":
-        del told["format"]
-        told["type"] = "number"
-        if isinstance(told.get("default"), str):
-            told["default"] = msgspec.json.decode(told["default"])
-    if all(isinstance(each, str) for each in told.get("enum") or (0,)):
-        told["type"] = "string"
-    if told.get("type") == "array" or "array" in _alternatives(told):
-        told.setdefault("items", {})
-    if isinstance(told.get("title"), str) and "type" in told:
-        del told["title"]
-    if isinstance(told.get("description"), str):
-        told["description"] = inspect.cleandoc(told["description"])
+    if isinstance(schema.get("$ref"), str):
+        schema["$ref"] = _readable(schema["$ref"])
+    if schema.get("format") == "decimal":
+        del schema["format"]
+        schema["type"] = "number"
+        if isinstance(schema.get("default"), str):
+            schema["default"] = msgspec.json.decode(schema["default"])
+    if all(isinstance(each, str) for each in schema.get("enum") or (0,)):
+        schema["type"] = "string"
+    if schema.get("type") == "array" or "array" in _alternatives(schema):
+        schema.setdefault("items", {})
+    if isinstance(schema.get("title"), str) and "type" in schema:
+        del schema["title"]
+    if isinstance(schema.get("description"), str):
+        schema["description"] = inspect.cleandoc(schema["description"])
     for name, silent in (("required", []), ("default", None)):
-        if name in told and told[name] == silent:
-            del told[name]
-    return told
+        if name in schema and schema[name] == silent:
+            del schema[name]
+    return schema
 
 
-def _alternatives(told: Json) -> list[Any]:
-    kinds = told.get("type")
+def _alternatives(schema: Json) -> list[Any]:
+    kinds = schema.get("type")
     return kinds if isinstance(kinds, list) else []

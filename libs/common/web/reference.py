@@ -157,14 +157,14 @@ def _type(schema: Json) -> str:
         return " or ".join(_type(each) for each in schema["anyOf"])
     if "enum" in schema:
         return " or ".join(f"<code>{escape(str(each))}</code>" for each in schema["enum"])
-    told = escape(str(schema.get("type", "")))
+    text = escape(str(schema.get("type", "")))
     if "items" in schema:
-        told += f" of {_type(schema['items'])}"
+        text += f" of {_type(schema['items'])}"
     elif isinstance(schema.get("additionalProperties"), dict):
-        told += f" of {_type(schema['additionalProperties'])}"
+        text += f" of {_type(schema['additionalProperties'])}"
     bounds = [
         f"{name} {schema[name]}"
         for name in ("format", "pattern", "minimum", "maximum", "maxLength", "maxItems", "default")
         if name in schema
     ]
-    return told + (f" <small>{escape(', '.join(bounds))}</small>" if bounds else "")
+    return text + (f" <small>{escape(', '.join(bounds))}</small>" if bounds else "")

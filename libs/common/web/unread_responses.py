@@ -57,9 +57,9 @@ class ReadingProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def _watch(self, timeouts: int) -> None:
-        waiting = self.transport.get_write_buffer_size()
+        buffered = self.transport.get_write_buffer_size()
         self._unread = self.loop.call_later(
-            self._timeout_s, self._check, waiting - _MIN_PROGRESS_BYTES, timeouts - 1
+            self._timeout_s, self._check, buffered - _MIN_PROGRESS_BYTES, timeouts - 1
         )
 
     def _stop_watching(self) -> None:
@@ -68,12 +68,12 @@ class ReadingProtocol(HttpToolsProtocol):
             self._unread = None
 
     def _check(self, at_most: int, timeouts: int) -> None:
-        waiting = self.transport.get_write_buffer_size()
-        if waiting <= at_most and timeouts > 0:
+        buffered = self.transport.get_write_buffer_size()
+        if buffered <= at_most and timeouts > 0:
             self._watch(timeouts)
             return
         self._unread = None
         UNREAD.inc()
-        log.warning("response.unread", client=self.client, bytes=waiting)
+        log.warning("response.unread", client=self.client, bytes=buffered)
         # `close` would wait until the client has read.
         self.transport.abort()

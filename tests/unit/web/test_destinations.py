@@ -109,7 +109,7 @@ class Resolver(Executor):
     def __init__(self, *addresses: str) -> None:
         self._addresses = addresses
 
-    def submit(self, fn: Any, /, *arguments: Any, **named: Any) -> Future[Any]:
+    def submit(self, fn: Any, /, *arguments: Any, **keywords: Any) -> Future[Any]:
         found: Future[Any] = Future()
         found.set_result([(0, 0, 0, "", (address, 443)) for address in self._addresses])
         return found
@@ -118,5 +118,5 @@ class Resolver(Executor):
 async def test_of_a_names_addresses_only_the_public_ones_are_asked() -> None:
     resolver = Resolver("10.0.0.1", "8.8.8.8", "8.8.8.8", METADATA)
     assert await Destinations((), resolver).addresses("https://hooks.example/") == ["8.8.8.8"]
-    named = await Destinations(["hooks.example"], resolver).addresses("https://hooks.example/")
-    assert named == ["10.0.0.1", "8.8.8.8", METADATA]
+    addresses = await Destinations(["hooks.example"], resolver).addresses("https://hooks.example/")
+    assert addresses == ["10.0.0.1", "8.8.8.8", METADATA]

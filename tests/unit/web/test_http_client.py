@@ -22,17 +22,17 @@ def client_of(url: str, *, timeout_s: float = 10.0) -> HttpClient:
 @asynccontextmanager
 async def answering(*parts: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
     """A server that sends those bytes to whoever asks; its URL, and what it was sent."""
-    seen: list[bytes] = []
+    received: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
-        seen.append(head + await reader.read(2))
+        received.append(head + await reader.read(2))
         for part in parts:
             writer.write(part)
             await writer.drain()
 
     async with accepting(serve) as port:
-        yield f"http://{HOST}:{port}", seen
+        yield f"http://{HOST}:{port}", received
 
 
 @pytest.mark.parametrize(
@@ -48,21 +48,21 @@ async def answering(*parts: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
     ids=["whole", "until the end", "chunked"],
 )
 async def test_an_answer_is_parsed(parts: tuple[bytes, ...]) -> None:
-    async with answering(*parts) as (url, seen):
+    async with answering(*parts) as (url, received):
         answer = await client_of(f"{url}/below/").post("/path", [(b"x-one", b"1")], b"{}")
     assert (answer.status, answer.body) == (200, b"ok")
     assert answer.headers[b"x-request-id"] == b"7"
-    assert seen[0].startswith(b"POST /below/path HTTP/1.1\r\n")
-    head = seen[0].lower()
+    assert received[0].startswith(b"POST /below/path HTTP/1.1\r\n")
+    head = received[0].lower()
     assert b"\r\nhost: " + url.removeprefix("http://").encode() + b"\r\n" in head
     assert b"\r\nx-one: 1\r\n" in head
     assert head.endswith(b"\r\n\r\n{}")
 
 
 async def test_the_url_itself_keeps_its_query() -> None:
-    async with answering(OK + b"content-length: 0\r\n\r\n") as (url, seen):
+    async with answering(OK + b"content-length: 0\r\n\r\n") as (url, received):
         await client_of(f"{url}/hook/?token=7").post("", [], b"{}")
-    assert seen[0].startswith(b"POST /hook/?token=7 HTTP/1.1\r\n")
+    assert received[0].startswith(b"POST /hook/?token=7 HTTP/1.1\r\n")
 
 
 @pytest.mark.parametrize(
@@ -104,15 +104,15 @@ async def test_a_gateway_that_never_answers_times_out() -> None:
 
 
 async def test_user_and_password_of_the_url_are_sent_as_authorization() -> None:
-    async with answering(OK + b"content-length: 0\r\n\r\n") as (url, seen):
+    async with answering(OK + b"content-length: 0\r\n\r\n") as (url, received):
         authority = url.removeprefix("http://")
         await client_of(f"http://an%40ops:a%3Aword@{authority}/hook").post("", [], b"{}")
-    assert b"\r\nhost: " + authority.encode() + b"\r\n" in seen[0].lower()
-    assert b"\r\nauthorization: basic yw5ab3bzome6d29yza==\r\n" in seen[0].lower()
+    assert b"\r\nhost: " + authority.encode() + b"\r\n" in received[0].lower()
+    assert b"\r\nauthorization: basic yw5ab3bzome6d29yza==\r\n" in received[0].lower()
 
 
 async def test_given_addresses_are_asked_in_turn_under_the_name_of_the_host() -> None:
-    async with answering(OK + b"content-length: 0\r\n\r\n") as (url, seen):
+    async with answering(OK + b"content-length: 0\r\n\r\n") as (url, received):
         port = url.rpartition(":")[2]
         client = HttpClient(
             f"http://nowhere.invalid:{port}/",
@@ -123,7 +123,7 @@ async def test_given_addresses_are_asked_in_turn_under_the_name_of_the_host() ->
             addresses=["127.0.0.2", HOST],
         )
         assert (await client.post("", [], b"{}")).status == 200
-    assert f"\r\nhost: nowhere.invalid:{port}\r\n".encode() in seen[0].lower()
+    assert f"\r\nhost: nowhere.invalid:{port}\r\n".encode() in received[0].lower()
 
 
 async def test_the_certificate_is_that_of_the_host_whichever_address_is_asked(

@@ -37,10 +37,10 @@ def test_a_rate_may_have_an_exponent_either_way() -> None:
 
 
 def test_strings_are_unchanged() -> None:
-    said = ["1E-7", 'a "quoted" 1E-7', "back\\slash 1E+3 \\", "\\", "é 8E-7 \x01", ""]
-    content = {"8E-7": said, "at": datetime(2026, 1, 1, tzinfo=UTC), "amount": Decimal("8E-7")}
+    texts = ["1E-7", 'a "quoted" 1E-7', "back\\slash 1E+3 \\", "\\", "é 8E-7 \x01", ""]
+    content = {"8E-7": texts, "at": datetime(2026, 1, 1, tzinfo=UTC), "amount": Decimal("8E-7")}
     encoded = encode_json(content)
-    assert json.loads(encoded)["8E-7"] == said
+    assert json.loads(encoded)["8E-7"] == texts
     as_text = msgspec.json.encode(content)
     assert encoded == as_text.replace(b'"amount":"8E-7"', b'"amount":0.0000008')
 
