@@ -31,11 +31,11 @@ from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.profiles import Profiles
 from services.gateway.upstream.translation.prompt_counts import (
     COUNT_FORMS,
+    call_fields,
     count_body,
     count_in,
     counted_fields,
-    estimated,
-    readable,
+    estimate_tokens,
 )
 from services.gateway.upstream.translation.way_back import translated_answer, translated_stream
 from services.gateway.upstream.verdict import asked_pause_s
@@ -91,29 +91,29 @@ class Forwarder:
                 )
             )
         if target.speaks(call.format.name):
-            sent = _relayed(attempt, key)
-            answer = await self._relay.call(sent)
+            upstream_request = _relayed_request(attempt, key)
+            answer = await self._relay.call(upstream_request)
             if isinstance(answer, Stream) or failure_of_answer(answer) is not None:
                 await _raise_early_failure(call, answer)
-            if not _thinks_as_asked(sent, request):
-                answer = _weakened(answer)
-            return _named(answer, request, target)
+            if not _thinks_as_asked(upstream_request, request):
+                answer = _with_weakened_header(answer)
+            return _with_public_name(answer, request, target)
         if call.format.name not in LANGUAGES or target.translation == "library":
             return await self._library.adapt(call.format.name, request, target, key)
         return await self._translate(attempt, key)
 
     async def _translate(self, attempt: Attempt, key: str | None) -> WholeAnswer | Stream:
         """Through the engine, to what speaks one of its formats, or to LiteLLM's chat."""
-        asked, target = _asked(attempt), attempt.target
+        source, target = _source_of(attempt), attempt.target
         profile = self._profiles.of(target)
-        if sum(map(len, asked.fields.values())) <= _TRANSLATED_AT_ONCE:
-            translation = _translation(asked, target, profile)
+        if sum(map(len, source.fields.values())) <= _TRANSLATED_AT_ONCE:
+            translation = _translation(source, target, profile)
         else:
             # Other calls would have to wait for a large one.
-            translation = await asyncio.to_thread(_translation, asked, target, profile)
+            translation = await asyncio.to_thread(_translation, source, target, profile)
         if profile.library is None:
-            sent = _translated(attempt, translation, key)
-            answer = await self._relay.call(sent)
+            upstream_request = _engine_request(attempt, translation, key)
+            answer = await self._relay.call(upstream_request)
         else:
             # LiteLLM would leave some fields out without a word, and refuse others in its own.
             unknown = await self._library.unknown(target, key, translation.fields)
@@ -129,32 +129,32 @@ class Forwarder:
         client = attempt.call.format.name
         request, target = attempt.request, attempt.target
         if target.speaks(client):
-            answer = await self._relay.call(_relayed(attempt, self._key_of(target)))
+            answer = await self._relay.call(_relayed_request(attempt, self._key_of(target)))
             if isinstance(answer, Stream) or answer.status not in _NOT_THERE:
                 return answer
-        asked = _asked(attempt)
-        asked = msgspec.structs.replace(asked, fields=readable(client, request.fields))
-        counting = [name for name in closest(client, tuple(target.paths)) if name in COUNT_FORMS]
-        if not counting or target.speaks(client):
-            LANGUAGES[client].read_request(asked.fields)
-            tokens = await estimated(self._tokenizer, request.fields)
+        source = _source_of(attempt)
+        source = msgspec.structs.replace(source, fields=call_fields(client, request.fields))
+        formats = [name for name in closest(client, tuple(target.paths)) if name in COUNT_FORMS]
+        if not formats or target.speaks(client):
+            LANGUAGES[client].read_request(source.fields)
+            tokens = await estimate_tokens(self._tokenizer, request.fields)
             return WholeAnswer(status=200, headers=JSON_HEADERS, body=count_body(client, tokens))
         profile = self._profiles.of(target)
-        translation = translate(asked, target.model, profile, counting, drops=True)
-        sent = _translated(attempt, translation, self._key_of(target))
-        sent = msgspec.structs.replace(
-            sent,
+        translation = translate(source, target.model, profile, formats, drops=True)
+        upstream_request = _engine_request(attempt, translation, self._key_of(target))
+        upstream_request = msgspec.structs.replace(
+            upstream_request,
             fields=counted_fields(translation.format, translation.fields),
             resource=COUNT_FORMS[translation.format].path,
         )
-        answer = await self._relay.call(sent)
+        answer = await self._relay.call(upstream_request)
         if isinstance(answer, Stream) or answer.status in _NOT_THERE:
             if isinstance(answer, Stream):
                 await answer.close()
-            tokens = await estimated(self._tokenizer, request.fields)
+            tokens = await estimate_tokens(self._tokenizer, request.fields)
         elif answer.status != 200:
             failure = translation.target.read_error(answer.status, answer.body)
-            raise error_of(failure, asked_pause_s(answer.headers, asked.created))
+            raise error_of(failure, asked_pause_s(answer.headers, source.created))
         else:
             tokens = count_in(answer.body)
         return WholeAnswer(status=200, headers=JSON_HEADERS, body=count_body(client, tokens))
@@ -173,7 +173,7 @@ class Forwarder:
         return None
 
 
-def _relayed(attempt: Attempt, key: str | None) -> RelayedRequest:
+def _relayed_request(attempt: Attempt, key: str | None) -> RelayedRequest:
     call, target = attempt.call, attempt.target
     return RelayedRequest(
         target=target,
@@ -192,22 +192,22 @@ def _relayed(attempt: Attempt, key: str | None) -> RelayedRequest:
     )
 
 
-def _thinks_as_asked(sent: RelayedRequest, request: CallRequest) -> bool:
-    return (sent.fields or {}).get("thinking") is request.fields.get("thinking")
+def _thinks_as_asked(upstream_request: RelayedRequest, request: CallRequest) -> bool:
+    return (upstream_request.fields or {}).get("thinking") is request.fields.get("thinking")
 
 
-def _weakened(answer: WholeAnswer | Stream) -> WholeAnswer | Stream:
+def _with_weakened_header(answer: WholeAnswer | Stream) -> WholeAnswer | Stream:
     """Says that the model was not let think, amid tools that another provider's had called."""
     headers = [*answer.headers, *changed_headers((), ("thinking",))]
     return msgspec.structs.replace(answer, headers=headers)
 
 
-def _translation(asked: Asked, target: Target, profile: Profile) -> Translation:
-    formats = closest(asked.client, profile.formats)
-    return translate(asked, target.model, profile, formats, drops=target.drop_params)
+def _translation(source: Asked, target: Target, profile: Profile) -> Translation:
+    formats = closest(source.client, profile.formats)
+    return translate(source, target.model, profile, formats, drops=target.drop_params)
 
 
-def _translated(attempt: Attempt, translation: Translation, key: str | None) -> RelayedRequest:
+def _engine_request(attempt: Attempt, translation: Translation, key: str | None) -> RelayedRequest:
     """None of the client's own headers goes with it."""
     return RelayedRequest(
         target=attempt.target,
@@ -220,7 +220,7 @@ def _translated(attempt: Attempt, translation: Translation, key: str | None) -> 
     )
 
 
-def _asked(attempt: Attempt) -> Asked:
+def _source_of(attempt: Attempt) -> Asked:
     call, request, target = attempt.call, attempt.request, attempt.target
     return Asked(
         client=call.format.name,
@@ -231,7 +231,7 @@ def _asked(attempt: Attempt) -> Asked:
     )
 
 
-def _named(
+def _with_public_name(
     answer: WholeAnswer | Stream, request: CallRequest, target: Target
 ) -> WholeAnswer | Stream:
     """A route's public name is what its answers tell, unless the route says otherwise."""

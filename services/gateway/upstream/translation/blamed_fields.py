@@ -30,24 +30,24 @@ def blamed_field(translation: Translation, param: str | None) -> str | None:
 
 def _option(translation: Translation, steps: list[str]) -> str | None:
     """By the longest beginning that the target's format has a field for."""
-    meant = {
-        sent: field for field, sent in reversed(tuple(translation.target.paths.fields.items()))
+    fields = {
+        word: field for field, word in reversed(tuple(translation.target.paths.fields.items()))
     }
-    known = translation.report.paths.fields
+    client_names = translation.report.paths.fields
     for length in range(len(steps), 0, -1):
-        field = meant.get(".".join(steps[:length]))
+        field = fields.get(".".join(steps[:length]))
         if field is not None:
             # The turn is not known, and naming all of them would not help.
             is_vague = field == "turns" and len(steps) > length
-            return None if is_vague else known.get(field)
+            return None if is_vague else client_names.get(field)
     return None
 
 
 def _tool(translation: Translation, step: str) -> str | None:
     """Where a choice left some out, their places are not the client's."""
-    tools, sent = translation.sent.tools, translation.fields.get("tools", ())
+    tools, sent_tools = translation.sent.tools, translation.fields.get("tools", ())
     index = _index(step, tools)
-    if index is None or len(tools) != len(sent) or not tools[index].at:
+    if index is None or len(tools) != len(sent_tools) or not tools[index].at:
         return None
     return translation.report.paths.tool(tools[index].at)
 
@@ -58,26 +58,26 @@ def _turn(translation: Translation, steps: list[str]) -> str | None:
     turns = translation.sent.turns
     while inside < len(turns) and turns[inside].role in _SYSTEM_ROLES:
         inside += 1
-    turns, sent = turns[inside:], translation.fields["messages"]
+    turns, sent_messages = turns[inside:], translation.fields["messages"]
     index = _index(steps[0], turns)
     if (
         index is None
-        or len(turns) != len(sent)
+        or len(turns) != len(sent_messages)
         or any(turn.role in _SYSTEM_ROLES for turn in turns)
     ):
         return None
     at: At | None = turns[index].at
     if steps[1:2] == ["content"] and len(steps) > 2:
-        at = _part(turns[index], len(sent[index]["content"]), steps[2])
+        at = _part(turns[index], len(sent_messages[index]["content"]), steps[2])
     return translation.report.paths.of(at) if at else None
 
 
-def _part(turn: Turn, sent: int, step: str) -> At | None:
+def _part(turn: Turn, sent_count: int, step: str) -> At | None:
     """Tool results are sent first in their turn, so their places differ."""
     parts = sorted(turn.parts, key=lambda part: type(part) is not Result)
     index = _index(step, parts)
-    return None if index is None or len(parts) != sent else parts[index].at or turn.at
+    return None if index is None or len(parts) != sent_count else parts[index].at or turn.at
 
 
-def _index(step: str, of: Sequence[object]) -> int | None:
-    return int(step) if step.isascii() and step.isdigit() and int(step) < len(of) else None
+def _index(step: str, items: Sequence[object]) -> int | None:
+    return int(step) if step.isascii() and step.isdigit() and int(step) < len(items) else None

@@ -71,31 +71,31 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises UnsupportedField by the client's name, unless the route drops such fields.
         """
-        meant = {sent: field for field, sent in reversed(tuple(self.target.paths.fields.items()))}
-        left = dict(self.fields)
+        fields = {word: field for field, word in reversed(tuple(self.target.paths.fields.items()))}
+        remaining = dict(self.fields)
         for name in names:
-            self.report.unsupported(self.report.paths.field(meant.get(name, name)))
-            left.pop(name, None)
-        return left
+            self.report.unsupported(self.report.paths.field(fields.get(name, name)))
+            remaining.pop(name, None)
+        return remaining
 
 
 def translate(
-    asked: Asked, model: str, profile: Profile, formats: Sequence[ClientFormat], *, drops: bool
+    source: Asked, model: str, profile: Profile, formats: Sequence[ClientFormat], *, drops: bool
 ) -> Translation:
     """In the first of the target's `formats` that carries all of the call.
 
     Raises InvalidRequest for the client's own mistakes, and UnsupportedField, which names what
     none of the formats can carry.
     """
-    client = LANGUAGES[asked.client]
-    request = client.read_request(asked.fields)
-    refused: UnsupportedField | None = None
+    client = LANGUAGES[source.client]
+    request = client.read_request(source.fields)
+    refusal: UnsupportedField | None = None
     best: tuple[Translation, int] | None = None
     for name in formats:
         try:
-            found, dropped = _translated(asked, request, LANGUAGES[name], model, profile, drops)
+            found, dropped = _translate(source, request, LANGUAGES[name], model, profile, drops)
         except UnsupportedField as error:
-            refused = refused or error
+            refusal = refusal or error
             continue
         if not dropped:
             return found
@@ -103,32 +103,32 @@ def translate(
             best = found, dropped
     if best is not None:
         return best[0]
-    raise refused or UnsupportedField(
+    raise refusal or UnsupportedField(
         "model: the model's provider speaks no format that this call can be translated to.",
         param="model",
     )
 
 
 @cache
-def closest(client: ClientFormat, spoken: tuple[ClientFormat, ...]) -> tuple[ClientFormat, ...]:
+def closest(client: ClientFormat, formats: tuple[ClientFormat, ...]) -> tuple[ClientFormat, ...]:
     """Those formats that a call can be translated to, the closest first."""
     language = LANGUAGES.get(client)
-    return () if language is None else tuple(name for name in language.closest if name in spoken)
+    return () if language is None else tuple(name for name in language.closest if name in formats)
 
 
-def _translated(
-    asked: Asked, request: Request, target: Language, model: str, profile: Profile, drops: bool
+def _translate(
+    source: Asked, request: Request, target: Language, model: str, profile: Profile, drops: bool
 ) -> tuple[Translation, int]:
-    client = LANGUAGES[asked.client]
-    report = Report(client.paths.of_body(asked.fields), drops=drops)
+    client = LANGUAGES[source.client]
+    report = Report(client.paths.of_body(source.fields), drops=drops)
     names = tool_names(request, profile.max_name_chars, client.paths)
     sent = mend(request, profile, report, target.name)
     fields = target.write_request(sent, model, profile, report)
     context = AnswerContext(
         request=request,
-        fields=asked.fields,
-        model=asked.model,
-        created=asked.created,
+        fields=source.fields,
+        model=source.model,
+        created=source.created,
         family=profile.family,
         names=names,
         parts=target.parts,
@@ -140,6 +140,6 @@ def _translated(
         fields=fields,
         context=context,
         report=report,
-        call_id=asked.call_id,
+        call_id=source.call_id,
     )
     return translation, len(report.dropped_params)

@@ -42,25 +42,25 @@ def without_foreign_signatures(
     raw = None if history is None else fields.get(history.field)
     if history is None or raw is None:
         return fields
-    said = bytes(raw)
-    if history.hint not in said:
+    data = bytes(raw)
+    if history.hint not in data:
         return fields
-    if not (_has_one(said, history.places) and _has_one(said, history.signs)):
+    if not (_has_one(data, history.places) and _has_one(data, history.signs)):
         return fields
     try:
-        turns = msgspec.json.decode(said)
+        turns = msgspec.json.decode(data)
     except UNREADABLE:
         return fields
     if not isinstance(turns, list):
         return fields
     may_be_claude = provider == "openai" and is_elsewhere
-    kept = history.clean(turns, provider, may_be_claude)
-    if kept == turns:
+    clean_turns = history.clean(turns, provider, may_be_claude)
+    if clean_turns == turns:
         return fields
-    cleaned = {**fields, history.field: kept}
-    if history.has_budgets and _wants_thinking_amid_tools(fields, kept):
-        cleaned["thinking"] = _OFF
-    return cleaned
+    clean_fields = {**fields, history.field: clean_turns}
+    if history.has_budgets and _wants_thinking_amid_tools(fields, clean_turns):
+        clean_fields["thinking"] = _OFF
+    return clean_fields
 
 
 def _wants_thinking_amid_tools(fields: Mapping[str, Any], turns: list[Any]) -> bool:
@@ -82,9 +82,9 @@ def _wants_thinking_amid_tools(fields: Mapping[str, Any], turns: list[Any]) -> b
     return False
 
 
-def _has_one(said: bytes, signs: tuple[bytes, ...]) -> bool:
+def _has_one(data: bytes, signs: tuple[bytes, ...]) -> bool:
     for sign in signs:  # noqa: SIM110 - a generator would cost as much as a search
-        if sign in said:
+        if sign in data:
             return True
     return False
 
@@ -108,7 +108,7 @@ def _clean_message(turn: dict[str, Any]) -> dict[str, Any]:
     content = turn.get("content")
     if turn.get("role") != "assistant" or not isinstance(content, list):
         return turn
-    kept = [_uncited(block) for block in content if not _is_foreign_block(block)]
+    kept = [_without_foreign_citations(block) for block in content if not _is_foreign_block(block)]
     return {**turn, "content": kept}
 
 
@@ -128,7 +128,7 @@ def _is_foreign_block(block: Any) -> bool:
     return False
 
 
-def _uncited(block: Any) -> Any:
+def _without_foreign_citations(block: Any) -> Any:
     """Without what the search of another family's provider is quoted by."""
     citations = block.get("citations") if isinstance(block, dict) else None
     if not isinstance(citations, list) or not any(map(_is_foreign_citation, citations)):
@@ -153,19 +153,19 @@ def _clean_chat(turns: list[Any], provider: str, may_be_claude: bool) -> list[An
 
 def _clean_turn(turn: dict[str, Any], *, provider: str, may_be_claude: bool) -> dict[str, Any]:
     blocks, calls = turn.get("thinking_blocks"), turn.get("tool_calls")
-    changed = dict(turn)
+    clean_turn = dict(turn)
     if isinstance(blocks, list):
         kept = [block for block in blocks if may_be_claude and not _is_foreign_block(block)]
         if kept:
-            changed["thinking_blocks"] = kept
+            clean_turn["thinking_blocks"] = kept
         else:
-            del changed["thinking_blocks"]
+            del clean_turn["thinking_blocks"]
     if isinstance(calls, list) and provider not in _GOOGLE:
-        changed["tool_calls"] = [_unsigned(call) for call in calls]
-    return changed
+        clean_turn["tool_calls"] = [_without_signature(call) for call in calls]
+    return clean_turn
 
 
-def _unsigned(call: Any) -> Any:
+def _without_signature(call: Any) -> Any:
     """Without Gemini's signature, which only Google's own endpoint has a word for."""
     extra = call.get("extra_content") if isinstance(call, dict) else None
     if not isinstance(extra, dict) or "google" not in extra:

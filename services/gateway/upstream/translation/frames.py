@@ -51,35 +51,35 @@ class FrameDecoder(Generic[T]):
         if not data:
             return None
         try:
-            return self._decoder.decode(self._joined(data))
+            return self._decoder.decode(self._join(data))
         except UNREADABLE as error:
             words = "The provider's stream has an event that cannot be read."
             raise UpstreamFailed(words) from error
 
-    def _joined(self, data: bytes) -> bytes:
+    def _join(self, data: bytes) -> bytes:
         """What stays half a character becomes U+FFFD."""
-        waiting, self._half = self._half, b""
+        half, self._half = self._half, b""
         is_joined = False
 
-        def joined(found: re.Match[bytes]) -> bytes:
+        def join(escape: re.Match[bytes]) -> bytes:
             nonlocal is_joined
-            if found["first"]:
-                if not found["last"]:
+            if escape["first"]:
+                if not escape["last"]:
                     return _ALONE
-                self._half = b"\\" + found["first"]
+                self._half = b"\\" + escape["first"]
                 return b'"'
-            if found["second"]:
-                if is_joined or not waiting:
+            if escape["second"]:
+                if is_joined or not half:
                     return _ALONE
                 is_joined = True
-                return waiting + found[0]
-            return found[0]
+                return half + escape[0]
+            return escape[0]
 
-        event = _ESCAPE.sub(joined, data)
-        if not waiting or is_joined:
+        event = _ESCAPE.sub(join, data)
+        if not half or is_joined:
             return event
         text = _TEXT.search(event)
         if text is None:
-            self._half = self._half or waiting
+            self._half = self._half or half
             return event
         return event[: text.end()] + _ALONE + event[text.end() :]

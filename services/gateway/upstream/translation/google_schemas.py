@@ -13,7 +13,7 @@ import msgspec
 from libs.common.decode_errors import UNREADABLE
 
 MAX_LEVELS = 64
-_MAX_KEPT = 1_024
+_MAX_CACHED = 1_024
 _ANY: list[dict[str, Any]] = [
     {"type": "string"},
     {"type": "number"},
@@ -43,7 +43,7 @@ _TYPED = ("type", "anyOf", "$ref", "enum")
 _encode = msgspec.json.encode
 
 # Clients send the same tools with each call.
-_kept: dict[bytes, msgspec.Raw | None] = {}
+_cache: dict[bytes, msgspec.Raw | None] = {}
 
 
 class TooDeep(Exception):
@@ -54,14 +54,14 @@ def adapted_schema(schema: msgspec.Raw) -> msgspec.Raw | None:
     """None where nothing of it had to be said otherwise. Raises TooDeep."""
     data = bytes(schema)
     key = sha256(data).digest()
-    if key not in _kept:
-        if len(_kept) >= _MAX_KEPT:
-            _kept.clear()
-        _kept[key] = _adapted(data)
-    return _kept[key]
+    if key not in _cache:
+        if len(_cache) >= _MAX_CACHED:
+            _cache.clear()
+        _cache[key] = _adapt(data)
+    return _cache[key]
 
 
-def _adapted(data: bytes) -> msgspec.Raw | None:
+def _adapt(data: bytes) -> msgspec.Raw | None:
     try:
         root = msgspec.json.decode(data, type=dict[str, Any])
     except UNREADABLE:
@@ -114,12 +114,12 @@ class _Walk:
 
     def _merge_all(self, node: dict[str, Any]) -> None:
         """What all of several schemas ask for, as one."""
-        several = node.pop("allOf", None)
-        if not isinstance(several, list):
+        schemas = node.pop("allOf", None)
+        if not isinstance(schemas, list):
             return
         self.has_changed = True
-        for each in several:
-            other = self._resolved(each) if len(several) > 1 or len(node) > 1 else each
+        for each in schemas:
+            other = self._resolve(each) if len(schemas) > 1 or len(node) > 1 else each
             if not isinstance(other, dict):
                 continue
             for name, value in other.items():
@@ -130,14 +130,14 @@ class _Walk:
                 else:
                     node.setdefault(name, value)
 
-    def _resolved(self, schema: Any) -> Any:
+    def _resolve(self, schema: Any) -> Any:
         reference = schema.get("$ref") if isinstance(schema, dict) else None
         if not isinstance(reference, str) or not reference.startswith("#/"):
             return schema
-        found: Any = self._root
+        node: Any = self._root
         for name in reference[2:].split("/"):
-            found = found.get(name) if isinstance(found, dict) else None
-        return found
+            node = node.get(name) if isinstance(node, dict) else None
+        return node
 
     def _name_any(self, node: dict[str, Any]) -> None:
         if "oneOf" in node:
@@ -155,22 +155,22 @@ class _Walk:
         values = node.get("enum")
         if not isinstance(values, list):
             return
-        named = [value for value in values if value is not None]
-        if named and all(isinstance(value, str) for value in named):
-            if node.get("type") == "string" and len(named) == len(values):
+        non_null = [value for value in values if value is not None]
+        if non_null and all(isinstance(value, str) for value in non_null):
+            if node.get("type") == "string" and len(non_null) == len(values):
                 return
             self.has_changed = True
-            node |= {"type": "string", "enum": named}
-            if len(named) < len(values):
+            node |= {"type": "string", "enum": non_null}
+            if len(non_null) < len(values):
                 node["nullable"] = True
             return
         self.has_changed = True
         del node["enum"]
-        kinds = {_TYPES.get(type(value)) for value in named}
+        kinds = {_TYPES.get(type(value)) for value in non_null}
         if "type" not in node and len(kinds) == 1 and None not in kinds:
             node["type"] = kinds.pop()
-        told = ", ".join(_encode(value).decode() for value in values)
-        _describe(node, f"One of: {told}." if len(values) > 1 else f"Always {told}.")
+        text = ", ".join(_encode(value).decode() for value in values)
+        _describe(node, f"One of: {text}." if len(values) > 1 else f"Always {text}.")
 
     def _bound(self, node: dict[str, Any]) -> None:
         """Bounds that the values themselves do not reach; of integers, the next number."""
@@ -192,11 +192,11 @@ class _Walk:
             if name in node:
                 self.has_changed = True
                 _describe(node, f"{name}: {_encode(node.pop(name)).decode()}.")
-        others = node.get("additionalProperties")
-        if isinstance(others, dict):
+        member_schema = node.get("additionalProperties")
+        if isinstance(member_schema, dict):
             self.has_changed = True
             del node["additionalProperties"]
-            _describe(node, f"Members of any name, each of: {_encode(others).decode()}.")
+            _describe(node, f"Members of any name, each of: {_encode(member_schema).decode()}.")
 
     def _give_type(self, node: dict[str, Any]) -> None:
         self.has_changed = True
@@ -209,5 +209,5 @@ class _Walk:
 
 
 def _describe(node: dict[str, Any], line: str) -> None:
-    told = node.get("description")
-    node["description"] = f"{told} {line}" if isinstance(told, str) and told else line
+    text = node.get("description")
+    node["description"] = f"{text} {line}" if isinstance(text, str) and text else line

@@ -52,11 +52,11 @@ def tool_names(request: Request, max_chars: int, paths: Paths) -> ToolNames:
 
 def sent_name(name: str, namespace: str | None, max_chars: int) -> str:
     """A tool's name as a target takes it; the same name is always sent as the same."""
-    whole = name if namespace is None else f"{namespace}{NAMESPACE_MARK}{name}"
-    if len(whole) <= max_chars and _is_plain(whole):
-        return whole
-    digest = sha256(whole.encode()).hexdigest()[:_DIGEST_CHARS]
-    return f"{_FOREIGN.sub('_', whole)[:_KEPT_CHARS]}_{digest}"
+    full_name = name if namespace is None else f"{namespace}{NAMESPACE_MARK}{name}"
+    if len(full_name) <= max_chars and _is_plain(full_name):
+        return full_name
+    digest = sha256(full_name.encode()).hexdigest()[:_DIGEST_CHARS]
+    return f"{_FOREIGN.sub('_', full_name)[:_KEPT_CHARS]}_{digest}"
 
 
 def _is_plain(name: str) -> bool:

@@ -13,7 +13,7 @@ from services.gateway.calls.target import Target
 from services.gateway.formats import FORMATS, RESPONSES
 from services.gateway.upstream.translation.profile import Profile
 
-_MAX_KEPT = 10_000
+_MAX_CACHED = 10_000
 _LEVELS: tuple[EffortLevel, ...] = get_args(EffortLevel)
 # The one that carries most comes first; no client is translated to its own.
 _PREFERRED: tuple[ClientFormat, ...] = ("responses", "chat", "messages")
@@ -30,12 +30,12 @@ class Profiles:
 
     def __init__(self, price_map: PriceMap) -> None:
         self._price_map = price_map
-        self._kept: dict[str, tuple[Target, Profile]] = {}
+        self._cache: dict[str, tuple[Target, Profile]] = {}
 
     def of(self, target: Target) -> Profile:
-        kept = self._kept.get(target.deployment_id)
-        if kept is not None and kept[0] is target:
-            return kept[1]
+        cached = self._cache.get(target.deployment_id)
+        if cached is not None and cached[0] is target:
+            return cached[1]
         row = self._price_map.abilities(target.provider, _base_model(target.model))
         defaults = target.defaults
         if row is None and target.defaults_elsewhere is not None:
@@ -48,11 +48,11 @@ class Profiles:
             row,
             defaults,
             target.profile,
-            library=None if _spoken(target) else target.provider,
+            library=None if _spoken_formats(target) else target.provider,
         )
-        if len(self._kept) >= _MAX_KEPT:
-            self._kept.clear()
-        self._kept[target.deployment_id] = (target, profile)
+        if len(self._cache) >= _MAX_CACHED:
+            self._cache.clear()
+        self._cache[target.deployment_id] = (target, profile)
         return profile
 
     def searches(self, target: Target) -> bool:
@@ -74,20 +74,20 @@ def profile_of(
     library: str | None = None,
 ) -> Profile:
     """`row` is the model's in the map; `changes` are the route's, and have the last word."""
-    said = _said(defaults)
+    fields = _set_fields(defaults)
     if row is not None:
-        said |= _of_row(provider, model, str(said.get("family", "other")), row)
+        fields |= _of_row(provider, model, str(fields.get("family", "other")), row)
     if row is not None and library is not None:
-        said |= _of_library_row(_said(defaults), row)
+        fields |= _of_library_row(_set_fields(defaults), row)
     if changes is not None:
-        said |= _said(changes)
-    if library is not None and said.get("family") != "anthropic":
+        fields |= _set_fields(changes)
+    if library is not None and fields.get("family") != "anthropic":
         # For Gemini LiteLLM would make a cache at every mark, by calls of its own.
-        said["takes_cache_marks"] = False
-    if said.get("family") == "openai" and "takes_search" not in said:
+        fields["takes_cache_marks"] = False
+    if fields.get("family") == "openai" and "takes_search" not in fields:
         # In chat only models that do nothing else search.
-        said["takes_search"] = "responses" in formats or "search" in model
-    return Profile(formats=formats, library=library, **said)
+        fields["takes_search"] = "responses" in formats or "search" in model
+    return Profile(formats=formats, library=library, **fields)
 
 
 def _base_model(model: str) -> str:
@@ -97,15 +97,15 @@ def _base_model(model: str) -> str:
 
 def _formats(target: Target, row: Mapping[str, Any] | None) -> tuple[ClientFormat, ...]:
     """Those that the target speaks and the map does not exclude; LiteLLM is asked in chat."""
-    spoken = _spoken(target)
+    formats = _spoken_formats(target)
     endpoints = row and (row.get("supported_endpoints") or _by_mode(row))
     if isinstance(endpoints, list):
-        served = tuple(name for name in spoken if FORMATS[name].path in endpoints)
-        spoken = served or spoken
-    return spoken or ("chat",)
+        listed = tuple(name for name in formats if FORMATS[name].path in endpoints)
+        formats = listed or formats
+    return formats or ("chat",)
 
 
-def _spoken(target: Target) -> tuple[ClientFormat, ...]:
+def _spoken_formats(target: Target) -> tuple[ClientFormat, ...]:
     return tuple(name for name in _PREFERRED if name in target.paths)
 
 
@@ -113,7 +113,7 @@ def _by_mode(row: Mapping[str, Any]) -> list[str] | None:
     return [RESPONSES.path] if row.get("mode") == "responses" else None
 
 
-def _said(fields: ProfileFields) -> dict[str, Any]:
+def _set_fields(fields: ProfileFields) -> dict[str, Any]:
     return {
         name: value for name, value in msgspec.structs.asdict(fields).items() if value is not None
     }
@@ -125,7 +125,7 @@ def _of_row(provider: str, model: str, family: str, row: Mapping[str, Any]) -> d
         return value if isinstance(value, bool) else None
 
     sees = flag("vision") is True
-    said: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "sees": sees,
         "hears": flag("audio_input") is True,
         "reads_pdf": flag("pdf_input") is True or (sees and family in ("anthropic", "openai")),
@@ -133,39 +133,39 @@ def _of_row(provider: str, model: str, family: str, row: Mapping[str, Any]) -> d
         "takes_forced_tools": flag("forced_tool_use") is not False,
         "default_effort": _level(row.get("default_reasoning_effort")),
     }
-    most = row.get("max_output_tokens")
-    if isinstance(most, int) and most > 0:
-        said["max_output"] = most
+    max_output = row.get("max_output_tokens")
+    if isinstance(max_output, int) and max_output > 0:
+        fields["max_output"] = max_output
     prefill = flag("assistant_prefill")
     if prefill is not None:
-        said["takes_prefill"] = prefill
+        fields["takes_prefill"] = prefill
     if family == "anthropic":
-        return said | _of_claude(row, flag)
-    said["efforts"] = _efforts(row, flag)
-    said["takes_strict"] = flag("response_schema") is not False
+        return fields | _of_claude(row, flag)
+    fields["efforts"] = _efforts(row, flag)
+    fields["takes_strict"] = flag("response_schema") is not False
     if family == "openai":
-        thinks = bool(said["efforts"])
-        said["always_thinks"] = thinks and "none" not in said["efforts"]
-        said["thinks_beside_tools"] = not (thinks and _CHAT_OR_TOOLS.search(model))
-        said["takes_cache_marks"] = flag("prompt_cache_breakpoint") is True
-        said["system_word"] = "developer" if thinks and provider == "openai" else "system"
-    return said
+        thinks = bool(fields["efforts"])
+        fields["always_thinks"] = thinks and "none" not in fields["efforts"]
+        fields["thinks_beside_tools"] = not (thinks and _CHAT_OR_TOOLS.search(model))
+        fields["takes_cache_marks"] = flag("prompt_cache_breakpoint") is True
+        fields["system_word"] = "developer" if thinks and provider == "openai" else "system"
+    return fields
 
 
 def _of_library_row(defaults: dict[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
     """What LiteLLM does not carry stays out, whatever the model can; Gemini's rows do not tell
     how it thinks, only whether.
     """
-    said = {name: defaults[name] for name in _NOT_CARRIED if name in defaults}
+    fields = {name: defaults[name] for name in _NOT_CARRIED if name in defaults}
     if row.get("supports_tool_choice") is False:
-        said["takes_forced_tools"] = False
+        fields["takes_forced_tools"] = False
     if defaults.get("family") == _GOOGLE:
-        said |= {"takes_search": row.get("supports_web_search") is True}
+        fields |= {"takes_search": row.get("supports_web_search") is True}
         thinks = row.get("supports_reasoning") is True
-        said |= {name: defaults[name] for name in _THINKING if thinks and name in defaults}
+        fields |= {name: defaults[name] for name in _THINKING if thinks and name in defaults}
         if not thinks:
-            said |= {"efforts": (), "has_budgets": False, "always_thinks": False}
-    return said
+            fields |= {"efforts": (), "has_budgets": False, "always_thinks": False}
+    return fields
 
 
 def _of_claude(row: Mapping[str, Any], flag: Flag) -> dict[str, Any]:

@@ -68,13 +68,13 @@ class _Count(msgspec.Struct, frozen=True):
 _decode = msgspec.json.Decoder(_Count).decode
 
 
-def readable(client: ClientFormat, fields: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
+def call_fields(client: ClientFormat, fields: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
     """The body of a count as that of a call."""
     form = COUNT_FORMS[client]
     if form.has_nulls:
         return {**form.defaults, **fields}
-    given = {name: value for name, value in fields.items() if value != b"null"}
-    return {**form.defaults, **given}
+    non_null = {name: value for name, value in fields.items() if value != b"null"}
+    return {**form.defaults, **non_null}
 
 
 def counted_fields(target: ClientFormat, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def count_body(client: ClientFormat, tokens: int) -> bytes:
     return msgspec.json.encode({**COUNT_FORMS[client].labels, "input_tokens": tokens})
 
 
-async def estimated(tokenizer: Tokenizer, fields: Mapping[str, msgspec.Raw]) -> int:
+async def estimate_tokens(tokenizer: Tokenizer, fields: Mapping[str, msgspec.Raw]) -> int:
     """As the holds of calls are: a little more than the model reads, attachments by their kind."""
     prompt = {name: fields[name] for name in _PROMPT if name in fields}
     text = b",".join(bytes(raw) for raw in prompt.values())

@@ -116,8 +116,8 @@ class Report:
 
 def unsupported(path: str, why: str | None = None) -> UnsupportedField:
     """For content, which is never left out: an error to raise."""
-    what = why or "this field cannot be carried to the model's provider"
-    return UnsupportedField(f"{path}: {what}.", param=path)
+    reason = why or "this field cannot be carried to the model's provider"
+    return UnsupportedField(f"{path}: {reason}.", param=path)
 
 
 def uncarried(path: str, kind: str) -> UnsupportedField:
@@ -140,24 +140,24 @@ def decoded(decoder: msgspec.json.Decoder[T], raw: msgspec.Raw | bytes, path: st
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
-        raise _misshapen(path, str(error)) from None
+        raise _shape_error(path, str(error)) from None
     except UNREADABLE:
         raise invalid(path, "not readable as JSON, or text that is not Unicode") from None
 
 
-def _misshapen(path: str, words: str) -> InvalidRequest:
-    what, _, where = words.partition(" - at `$")
+def _shape_error(path: str, words: str) -> InvalidRequest:
+    problem, _, where = words.partition(" - at `$")
     path += where.rstrip("`")
-    if found := _MISSING.fullmatch(what):
+    if found := _MISSING.fullmatch(problem):
         return invalid(f"{path}.{found[1]}", "this field is missing")
-    if found := _UNKNOWN.fullmatch(what):
+    if found := _UNKNOWN.fullmatch(problem):
         return unsupported(f"{path}.{found[1]}", "unknown field")
-    if found := _VALUE.fullmatch(what):
+    if found := _VALUE.fullmatch(problem):
         return invalid(path, f"{found[1]} is not a known value")
     # "Expected `str`, got `int`", or a number out of its range.
-    plain = _NAMED_TYPE.sub(_type, what).replace(", got ", ", not ")
+    plain = _NAMED_TYPE.sub(_type, problem).replace(", got ", ", not ")
     return invalid(path, plain[:1].lower() + plain[1:])
 
 
-def _type(found: re.Match[str]) -> str:
-    return " or ".join(_TYPES.get(name, name) for name in found[1].split(" | "))
+def _type(match: re.Match[str]) -> str:
+    return " or ".join(_TYPES.get(name, name) for name in match[1].split(" | "))

@@ -66,21 +66,21 @@ _FORMATS = frozenset(
 )
 _TABLES = ("properties", "$defs", "definitions")
 _LISTS = ("anyOf", "allOf", "prefixItems")
-_MAX_KEPT = 1_024
+_MAX_CACHED = 1_024
 
 # Clients send the same tools with each call.
-_kept: dict[tuple[bytes, Dialect], str | None] = {}
+_cache: dict[tuple[bytes, Dialect], str | None] = {}
 
 
 def schema_problem(schema: msgspec.Raw, dialect: Dialect) -> str | None:
     """The reason, for the client, why the schema leaves the dialect; None if it fits."""
     data = bytes(schema)
     key = (sha256(data).digest(), dialect)
-    if key not in _kept:
-        if len(_kept) >= _MAX_KEPT:
-            _kept.clear()
-        _kept[key] = _problem(data, dialect)
-    return _kept[key]
+    if key not in _cache:
+        if len(_cache) >= _MAX_CACHED:
+            _cache.clear()
+        _cache[key] = _problem(data, dialect)
+    return _cache[key]
 
 
 def _problem(data: bytes, dialect: Dialect) -> str | None:
@@ -107,19 +107,19 @@ def _problem(data: bytes, dialect: Dialect) -> str | None:
 
 def _nodes(root: Any, depth: int) -> Iterator[tuple[dict[str, Any], int]]:
     """The schemas in a schema, without recursion: the client chooses how deep they are."""
-    waiting = [(root, depth)]
-    while waiting:
-        node, depth = waiting.pop()
+    stack = [(root, depth)]
+    while stack:
+        node, depth = stack.pop()
         if not isinstance(node, dict):
             continue
         yield node, depth
         inner = [node.get("items"), node.get("additionalProperties")]
         inner += (each for name in _LISTS for each in _list(node.get(name)))
-        waiting += ((each, depth + 1) for each in inner)
+        stack += ((each, depth + 1) for each in inner)
         for name in _TABLES:
             # Definitions are as deep as where they are used, which is not followed.
             level = depth + 1 if name == "properties" else 1
-            waiting += ((each, level) for each in _table(node.get(name)).values())
+            stack += ((each, level) for each in _table(node.get(name)).values())
 
 
 def _table(value: Any) -> dict[str, Any]:
@@ -162,41 +162,41 @@ def _anthropics(node: dict[str, Any]) -> str | None:
 
 def _is_recursive(root: dict[str, Any]) -> bool:
     """Whether a chain of references leads back to where it has been."""
-    refers = {"#": _references(root)}
+    graph = {"#": _references(root)}
     for table in _TABLES[1:]:
         for name, schema in _table(root.get(table)).items():
-            refers[f"#/{table}/{name}"] = _references(schema)
-    over: set[str] = set()
-    return any(_returns(start, refers, over) for start in refers)
+            graph[f"#/{table}/{name}"] = _references(schema)
+    visited: set[str] = set()
+    return any(_returns(start, graph, visited) for start in graph)
 
 
 def _references(node: Any) -> set[str]:
     """Of a definition; those of the root are of its own schema, not of its definitions."""
-    found: set[str] = set()
+    references: set[str] = set()
     body = node
     if isinstance(node, dict):
         body = {name: value for name, value in node.items() if name not in _TABLES[1:]}
     for inner, _ in _nodes(body, 1):
         reference = inner.get("$ref")
         if isinstance(reference, str):
-            found.add(reference)
-    return found
+            references.add(reference)
+    return references
 
 
-def _returns(start: str, refers: dict[str, set[str]], over: set[str]) -> bool:
+def _returns(start: str, graph: dict[str, set[str]], visited: set[str]) -> bool:
     """Depth first, with a stack of its own."""
-    under_way = {start}
-    stack = [(start, iter(refers[start]))]
+    path = {start}
+    stack = [(start, iter(graph[start]))]
     while stack:
-        name, rest = stack[-1]
-        following = next(rest, None)
-        if following is None:
+        name, successors = stack[-1]
+        successor = next(successors, None)
+        if successor is None:
             stack.pop()
-            under_way.discard(name)
-            over.add(name)
-        elif following in under_way:
+            path.discard(name)
+            visited.add(name)
+        elif successor in path:
             return True
-        elif following in refers and following not in over:
-            under_way.add(following)
-            stack.append((following, iter(refers[following])))
+        elif successor in graph and successor not in visited:
+            path.add(successor)
+            stack.append((successor, iter(graph[successor])))
     return False

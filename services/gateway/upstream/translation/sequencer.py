@@ -23,10 +23,10 @@ _GARBLED = ReportedError(
 )
 
 
-class _Waiting:
+class _Call:
     """A call that has begun; what of it has come while another part was open."""
 
-    __slots__ = ("call_id", "deltas", "has_more", "is_freeform", "name", "seen")
+    __slots__ = ("arguments", "call_id", "deltas", "has_more", "is_freeform", "name")
 
     def __init__(self, call_id: str, name: str, is_freeform: bool) -> None:
         self.call_id = call_id
@@ -34,7 +34,7 @@ class _Waiting:
         self.is_freeform = is_freeform
         self.deltas: list[str] = []
         # All that has come, to tell whether the arguments are whole.
-        self.seen: list[str] = []
+        self.arguments: list[str] = []
         # Since it was last asked whether they are.
         self.has_more = True
 
@@ -48,26 +48,26 @@ class Sequencer:
     """
 
     def __init__(
-        self, sink: Sink, told: Callable[[ReportedError], ReportedError] = lambda f: f
+        self, sink: Sink, reword: Callable[[ReportedError], ReportedError] = lambda f: f
     ) -> None:
-        """`told` puts a failure in the words that the client's family has for it."""
+        """`reword` puts a failure in the words that the client's family has for it."""
         self._sink = sink
-        self._told = told
+        self._reword = reword
         self.failure: ReportedError | None = None
         self.stopped: Stop | None = None
         self.used: TokenUsage | None = None
-        self._calls: dict[int, _Waiting] = {}
-        self._over: set[int] = set()
-        self._open: int | None = None
+        self._calls: dict[int, _Call] = {}
+        self._ended_keys: set[int] = set()
+        self._open_key: int | None = None
         # Calls, and other parts as (method, arguments), that wait for the open call.
-        self._line: deque[int | tuple[str, tuple[object, ...]]] = deque()
+        self._queue: deque[int | tuple[str, tuple[object, ...]]] = deque()
         self._kept_bytes = 0
 
     def started(self, answer_id: str, model: str, created: int | None) -> None:
         self._sink.started(answer_id, model, created)
 
     def text(self, delta: str, logprobs: msgspec.Raw | None = None) -> None:
-        if self._open is None or self._may_pass():
+        if self._open_key is None or self._may_pass():
             self._sink.text(delta, logprobs)
         else:
             self._wait("text", delta, logprobs)
@@ -79,7 +79,7 @@ class Sequencer:
             self._wait("refusal", delta)
 
     def thinking(self, delta: str, summary: int | None = None) -> None:
-        if self._open is None or self._may_pass():
+        if self._open_key is None or self._may_pass():
             self._sink.thinking(delta, summary)
         else:
             self._wait("thinking", delta, summary)
@@ -112,26 +112,26 @@ class Sequencer:
             if len(self._calls) >= _MAX_CALLS:
                 self.failed(_TOO_MUCH)
                 return
-            call = self._calls[key] = _Waiting(call_id, name, is_freeform)
+            call = self._calls[key] = _Call(call_id, name, is_freeform)
             if not self._may_pass():
-                self._line.append(key)
+                self._queue.append(key)
             else:
-                self._open = key
-        if key in self._over:
+                self._open_key = key
+        if key in self._ended_keys:
             if is_freeform and delta:
                 self.failed(_GARBLED)
             # More of a call that was whole: servers that repeat the arguments at its end.
             return
-        if self._open != key:
+        if self._open_key != key:
             self._advance()
-        if not delta and call.seen:
+        if not delta and call.arguments:
             return
-        call.seen.append(delta)
+        call.arguments.append(delta)
         call.has_more = True
         self._keep(len(delta))
         if self.failure is not None:
             return
-        if self._open == key:
+        if self._open_key == key:
             self._sink.call(key, call.call_id, call.name, delta, call.is_freeform)
         else:
             call.deltas.append(delta)
@@ -150,37 +150,37 @@ class Sequencer:
     def failed(self, failure: ReportedError) -> None:
         if self.failure is None:
             self.failure = failure
-            self._sink.failed(self._told(failure))
+            self._sink.failed(self._reword(failure))
 
     def _may_pass(self) -> bool:
         """Whether no call is open, after what waits has been written as far as it can be."""
-        if self._open is None:
+        if self._open_key is None:
             return True
         if self.failure is not None:
             return False
         self._advance()
-        return self._open is None
+        return self._open_key is None
 
     def _advance(self) -> None:
-        while self._open is not None and self._is_whole(self._calls[self._open]):
-            self._over.add(self._open)
-            self._calls[self._open].seen.clear()
-            self._open = None
-            self._next()
+        while self._open_key is not None and self._is_whole(self._calls[self._open_key]):
+            self._ended_keys.add(self._open_key)
+            self._calls[self._open_key].arguments.clear()
+            self._open_key = None
+            self._write_next()
 
-    def _next(self) -> None:
+    def _write_next(self) -> None:
         """Writes what waits up to the next call that is not whole."""
-        while self._line:
-            waiting = self._line.popleft()
-            if isinstance(waiting, tuple):
-                method, arguments = waiting
+        while self._queue:
+            entry = self._queue.popleft()
+            if isinstance(entry, tuple):
+                method, arguments = entry
                 getattr(self._sink, method)(*arguments)
                 continue
-            self._open = waiting
-            self._write_waiting(waiting)
+            self._open_key = entry
+            self._write_deltas(entry)
             return
 
-    def _write_waiting(self, key: int) -> None:
+    def _write_deltas(self, key: int) -> None:
         call = self._calls[key]
         for delta in call.deltas:
             self._sink.call(key, call.call_id, call.name, delta, call.is_freeform)
@@ -188,16 +188,16 @@ class Sequencer:
 
     def _flush(self) -> None:
         """At the end there is no more to wait for."""
-        while self._open is not None:
-            self._over.add(self._open)
-            self._open = None
-            self._next()
+        while self._open_key is not None:
+            self._ended_keys.add(self._open_key)
+            self._open_key = None
+            self._write_next()
 
     def _wait(self, method: str, *arguments: object) -> None:
         if self.failure is not None:
             return
         self._keep(len(str(arguments[0])))
-        self._line.append((method, arguments))
+        self._queue.append((method, arguments))
 
     def _keep(self, size: int) -> None:
         self._kept_bytes += size
@@ -205,17 +205,17 @@ class Sequencer:
             self.failed(_TOO_MUCH)
 
     @staticmethod
-    def _is_whole(call: _Waiting) -> bool:
+    def _is_whole(call: _Call) -> bool:
         """A freeform input has no end of its own: it is over when something else begins."""
         if call.is_freeform:
             return True
         if not call.has_more:
             return False
         call.has_more = False
-        text = "".join(call.seen).strip()
+        text = "".join(call.arguments).strip()
         if not text.endswith("}"):
             return False
-        call.seen[:] = [text]
+        call.arguments[:] = [text]
         try:
             msgspec.json.decode(text, type=msgspec.Raw)
         except (msgspec.DecodeError, ValueError, RecursionError):

@@ -32,12 +32,12 @@ def translated_answer(translation: Translation, answer: WholeAnswer) -> WholeAns
     """
     client, target, context = translation.client, translation.target, translation.context
     if answer.status >= _FIRST_BAD_STATUS:
-        raise _told(translation, target.read_error(answer.status, answer.body), answer)
+        raise _client_error(translation, target.read_error(answer.status, answer.body), answer)
     headers = JSON_HEADERS
     try:
         reply = target.read_answer(answer.body, context.family)
         if isinstance(reply, ReportedError):
-            raise _told(translation, reply, answer)
+            raise _client_error(translation, reply, answer)
         if reply.stop.kind == "malformed":
             raise CallMalformed("The model called a tool in a form that cannot be read.")
         body, status, usage = client.write_answer(reply, context), 200, reply.usage
@@ -45,8 +45,8 @@ def translated_answer(translation: Translation, answer: WholeAnswer) -> WholeAns
         usage = _usage_in(answer, target)
         if not isinstance(error, AnswerBroken) and not _is_paid_for(usage):
             raise
-        told = FORMATS[client.name].error(error, translation.call_id)
-        body, status = told.body, told.status
+        error_answer = FORMATS[client.name].error(error, translation.call_id)
+        body, status = error_answer.body, error_answer.status
         headers = [*headers, _NO_RETRY]
     return WholeAnswer(
         status=status,
@@ -58,7 +58,7 @@ def translated_answer(translation: Translation, answer: WholeAnswer) -> WholeAns
     )
 
 
-def _told(
+def _client_error(
     translation: Translation, failure: ReportedError, answer: WholeAnswer | Stream
 ) -> AppError:
     pause_s = asked_pause_s(answer.headers, translation.context.created)
@@ -82,14 +82,14 @@ async def translated_stream(translation: Translation, stream: Stream) -> Stream:
 
     Raises AppError, with the stream closed, where it begins with an error.
     """
-    under_way = _TranslatedStream(translation, stream)
+    translated = _TranslatedStream(translation, stream)
     try:
-        under_way.begin(translation)
+        translated.begin(translation)
     except BaseException:
         await stream.close()
         raise
     return msgspec.structs.replace(
-        stream, headers=EVENT_STREAM_HEADERS + translation.headers, translation=under_way
+        stream, headers=EVENT_STREAM_HEADERS + translation.headers, translation=translated
     )
 
 
@@ -113,7 +113,7 @@ class _TranslatedStream:
         self._feed(self._source.begun)
         failure = self._sequencer.failure
         if failure is not None and not _is_paid_for(self._sequencer.used):
-            raise _told(translation, failure, self._source)
+            raise _client_error(translation, failure, self._source)
         if self.error is not None:
             raise self.error
 
@@ -138,9 +138,9 @@ class _TranslatedStream:
         return self._reader.done or self._sequencer.failure is not None
 
     def has_failed(self) -> bool:
-        stopped = self._sequencer.stopped
+        stop = self._sequencer.stopped
         return self._sequencer.failure is not None or (
-            stopped is not None and stopped.kind == "malformed"
+            stop is not None and stop.kind == "malformed"
         )
 
     def end(self) -> bytes:

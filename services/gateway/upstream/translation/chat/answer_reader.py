@@ -12,7 +12,7 @@ from services.gateway.formats.base import decode_answer
 from services.gateway.upstream.translation.chat import answer_wire, wire
 from services.gateway.upstream.translation.chat.content_reader import read_block
 from services.gateway.upstream.translation.chat.errors import ENDED_IN_ERROR, ERRED, failure_in
-from services.gateway.upstream.translation.chat.family import CALL_SIGNATURES, FILES, parted_id
+from services.gateway.upstream.translation.chat.family import CALL_SIGNATURES, FILES, split_id
 from services.gateway.upstream.translation.chat.stops import stop_of
 from services.gateway.upstream.translation.parts import (
     Family,
@@ -80,14 +80,14 @@ def call_signature(call: answer_wire.AnswerCall) -> ThoughtSignature | None:
     return ThoughtSignature(CALL_SIGNATURES, extra.google.thought_signature)
 
 
-def said_in(content: str | list[answer_wire.ContentPiece] | None) -> tuple[str, str]:
+def text_and_thinking(content: str | list[answer_wire.ContentPiece] | None) -> tuple[str, str]:
     """The text of a content, and the thinking that Mistral has in it."""
     if content is None or isinstance(content, str):
         return content or "", ""
     texts, thoughts = [], []
     for piece in content:
         if piece.type == "thinking":
-            text, inner = said_in(piece.thinking)
+            text, inner = text_and_thinking(piece.thinking)
             thoughts.append(text + inner)
         else:
             texts.append(piece.text or "")
@@ -97,7 +97,7 @@ def said_in(content: str | list[answer_wire.ContentPiece] | None) -> tuple[str, 
 def _reply(answer: answer_wire.Completion, choice: answer_wire.Choice) -> Reply:
     message = choice.message or answer_wire.AnswerMessage()
     answer_id = answer.id or ""
-    text, inner_thought = said_in(message.content)
+    text, inner_thought = text_and_thinking(message.content)
     parts: list[Part] = _thinking(message, inner_thought)
     if text:
         citations = _encode(message.annotations) if message.annotations else None
@@ -133,8 +133,8 @@ def _reply(answer: answer_wire.Completion, choice: answer_wire.Choice) -> Reply:
 def _thinking(message: answer_wire.AnswerMessage, inner: str) -> list[Part]:
     """The blocks, where they are, have the text of the other members too."""
     if message.thinking_blocks:
-        read = [read_block(block, ()) for block in message.thinking_blocks]
-        return [thinking for thinking in read if thinking is not None]
+        thoughts = [read_block(block, ()) for block in message.thinking_blocks]
+        return [thinking for thinking in thoughts if thinking is not None]
     text = message.reasoning_content or message.reasoning or inner
     return [Thinking(text=text)] if text else []
 
@@ -149,18 +149,18 @@ def _calls(message: answer_wire.AnswerMessage, answer_id: str) -> list[ToolCall]
 
 
 def _call(call: answer_wire.AnswerCall, index: int, answer_id: str) -> ToolCall:
-    call_id, signature = parted_id(call.id or minted_id(answer_id, index))
+    call_id, signature = split_id(call.id or minted_id(answer_id, index))
     if call.custom is not None:
-        name, said, is_freeform = call.custom.name, call.custom.input or "", True
+        name, arguments, is_freeform = call.custom.name, call.custom.input or "", True
     else:
         function = call.function or answer_wire.AnswerFunction()
         # No arguments are an empty object.
         name, is_freeform = function.name or "", False
-        said = arguments_text(function.arguments) or "{}"
+        arguments = arguments_text(function.arguments) or "{}"
     return ToolCall(
         id=call_id,
         name=name,
-        arguments=said,
+        arguments=arguments,
         is_freeform=is_freeform,
         signature=call_signature(call) or signature,
     )

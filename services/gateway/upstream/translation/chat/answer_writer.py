@@ -72,33 +72,32 @@ def _choice(reply: Reply, index: int, context: AnswerContext) -> dict[str, Any]:
 
 def _message(reply: Reply, context: AnswerContext) -> dict[str, Any]:
     text = refusal = ""
-    told: list[dict[str, Any]] = []
-    others: list[Part] = []
+    citations: list[dict[str, Any]] = []
+    other_parts: list[Part] = []
     for part in reply.parts:
         if type(part) is Text:
             start = len(text)
             text += part.text
             if part.citations is not None:
-                told += annotations(part.citations, start, len(text))
+                citations += annotations(part.citations, start, len(text))
         elif type(part) is Refusal:
             refusal += part.text
         else:
-            others.append(part)
+            other_parts.append(part)
     if reply.stop.kind == "blocked" and reply.stop.explanation:
         refusal += reply.stop.explanation
-    more = _beside_words(others, context) if others else None
+    members = _thinking_and_calls(other_parts, context) if other_parts else None
     message: dict[str, Any] = {
         "role": "assistant",
-        "content": text or (None if refusal or more else ""),
+        "content": text or (None if refusal or members else ""),
         "refusal": refusal or None,
     }
-    if told:
-        message["annotations"] = told
-    return message | more if more else message
+    if citations:
+        message["annotations"] = citations
+    return message | members if members else message
 
 
-def _beside_words(parts: list[Part], context: AnswerContext) -> dict[str, Any]:
-    """Thinking and calls."""
+def _thinking_and_calls(parts: list[Part], context: AnswerContext) -> dict[str, Any]:
     thoughts: list[Thinking] = []
     calls: list[dict[str, Any]] = []
     for part in parts:
@@ -121,6 +120,6 @@ def _thinking(thoughts: list[Thinking]) -> dict[str, Any]:
     members: dict[str, Any] = {}
     if texts := [text for thought in thoughts if (text := thought_text(thought))]:
         members["reasoning_content"] = BREAK.join(texts)
-    if blocks := [told for thought in thoughts if (told := block_of(thought)) is not None]:
+    if blocks := [block for thought in thoughts if (block := block_of(thought)) is not None]:
         members["thinking_blocks"] = blocks
     return members

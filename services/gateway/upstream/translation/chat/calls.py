@@ -36,14 +36,14 @@ class ChatCallHead(msgspec.Struct, frozen=True):
 
     def client_input(self, arguments: str) -> str:
         if self.is_wrapped:
-            return _unwrapped(arguments)
+            return _unwrap(arguments)
         return arguments if arguments or self.is_freeform else "{}"
 
-    def written(self, said: str, signature: ThoughtSignature | None) -> dict[str, Any]:
+    def call(self, call_input: str, signature: ThoughtSignature | None) -> dict[str, Any]:
         call: dict[str, Any] = {
             "id": self.call_id,
             "type": self.kind,
-            self.kind: {"name": self.name, self.member: said},
+            self.kind: {"name": self.name, self.member: call_input},
         }
         if signature is not None and signature.family == CALL_SIGNATURES:
             call["extra_content"] = call_extra(signature)
@@ -62,7 +62,7 @@ def chat_call_head(call_id: str, name: str, is_freeform: bool, names: ToolNames)
 
 def written_call(call: ToolCall, names: ToolNames) -> dict[str, Any]:
     head = chat_call_head(call.id, call.name, call.is_freeform, names)
-    return head.written(head.client_input(call.arguments), call.signature)
+    return head.call(head.client_input(call.arguments), call.signature)
 
 
 def call_extra(signature: ThoughtSignature) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def call_extra(signature: ThoughtSignature) -> dict[str, Any]:
     return {"google": {"thought_signature": signature.data}}
 
 
-def _unwrapped(arguments: str) -> str:
+def _unwrap(arguments: str) -> str:
     try:
         return _wrapped.decode(arguments).input
     except UNREADABLE:

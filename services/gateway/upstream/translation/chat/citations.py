@@ -39,18 +39,18 @@ def chat_annotation(raw: msgspec.Raw, start: int, end: int) -> dict[str, Any] | 
         citation = _citation.decode(raw)
     except UNREADABLE:
         return None
-    told = citation.url_citation or citation
-    if told.url is None:
+    url_citation = citation.url_citation or citation
+    if url_citation.url is None:
         return None
     # OpenAI's indexes count from the text's begin; Anthropic's text is cited as a whole.
-    first = start if told.start_index is None else start + told.start_index
-    last = end if told.end_index is None else start + told.end_index
+    start_index = start if url_citation.start_index is None else start + url_citation.start_index
+    end_index = end if url_citation.end_index is None else start + url_citation.end_index
     return {
         "type": _URL,
         _URL: {
-            "start_index": first,
-            "end_index": last,
-            "url": told.url,
-            "title": told.title or "",
+            "start_index": start_index,
+            "end_index": end_index,
+            "url": url_citation.url,
+            "title": url_citation.title or "",
         },
     }

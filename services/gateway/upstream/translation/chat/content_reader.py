@@ -46,7 +46,7 @@ def is_object(raw: msgspec.Raw) -> bool:
     return len(view) > 0 and view[0] == _OPENING
 
 
-def needed(content: Content, at: At) -> Content:
+def required_content(content: Content, at: At) -> Content:
     if content is None:
         raise invalid(PATHS.of(at, "content"), "this field is missing, or null")
     return content
@@ -62,7 +62,7 @@ def read_cache_control(mark: wire.ChatCacheControl | None, at: At) -> CacheMark 
     return None if mark is None else cache_mark(mark, PATHS.of(at, "cache_control"))
 
 
-def marked(parts: tuple[Part, ...], mark: CacheMark | None) -> tuple[Part, ...]:
+def with_mark(parts: tuple[Part, ...], mark: CacheMark | None) -> tuple[Part, ...]:
     """A mark on a message is one on its last part."""
     if mark is None or not parts or not hasattr(parts[-1], "cache"):
         return parts
@@ -72,8 +72,8 @@ def marked(parts: tuple[Part, ...], mark: CacheMark | None) -> tuple[Part, ...]:
 def read_thinking(message: wire.ChatMessage, at: At) -> list[Part]:
     """The blocks, where they are, have the text of `reasoning_content` too."""
     if message.thinking_blocks:
-        read = [read_block(block, at) for block in message.thinking_blocks]
-        return [thinking for thinking in read if thinking is not None]
+        thoughts = [read_block(block, at) for block in message.thinking_blocks]
+        return [thinking for thinking in thoughts if thinking is not None]
     text = message.reasoning_content or message.reasoning
     return [Thinking(text=text, at=at)] if text else []
 

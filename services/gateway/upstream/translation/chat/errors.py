@@ -35,44 +35,44 @@ def failure_in(raw: msgspec.Raw | bytes) -> ReportedError:
 
 def _of_json(raw: msgspec.Raw | bytes) -> ReportedError | None:
     try:
-        said: Any = msgspec.json.decode(raw)
+        error: Any = msgspec.json.decode(raw)
     except UNREADABLE:
         return None
     # Gemini wraps its errors into a list.
-    if isinstance(said, list) and said:
-        said = said[0]
-    if isinstance(said, dict):
-        inner = said.get("error", said.get("detail"))
+    if isinstance(error, list) and error:
+        error = error[0]
+    if isinstance(error, dict):
+        inner = error.get("error", error.get("detail"))
         if isinstance(inner, str | dict | list):
-            outer, said = said, inner
-            if isinstance(said, str | list):
-                return _failure(outer, _text(said))
-    if isinstance(said, str):
-        return _failure({}, said)
-    if not isinstance(said, dict):
+            outer, error = error, inner
+            if isinstance(error, str | list):
+                return _failure(outer, _text(error))
+    if isinstance(error, str):
+        return _failure({}, error)
+    if not isinstance(error, dict):
         return None
-    message = said.get("message") or said.get("msg") or said.get("error_msg")
-    return _failure(said, _text(message))
+    message = error.get("message") or error.get("msg") or error.get("error_msg")
+    return _failure(error, _text(message))
 
 
-def _failure(said: dict[str, Any], message: str) -> ReportedError:
-    code = said.get("code")
+def _failure(error: dict[str, Any], message: str) -> ReportedError:
+    code = error.get("code")
     status = code if type(code) is int and _FIRST_STATUS <= code <= _LAST_STATUS else None
     return ReportedError(
         message=message[:_MAX_CHARS] or _SILENT,
         status=status,
         # Google's `status` is a word, such as INVALID_ARGUMENT.
-        kind=_word(said.get("type")) or _word(said.get("status")),
+        kind=_word(error.get("type")) or _word(error.get("status")),
         code=_word(code),
-        param=_word(said.get("param")),
+        param=_word(error.get("param")),
     )
 
 
-def _text(said: Any) -> str:
+def _text(value: Any) -> str:
     """FastAPI's are lists of what is wrong with each field."""
-    if isinstance(said, str):
-        return said
-    return "" if said is None else msgspec.json.encode(said).decode()
+    if isinstance(value, str):
+        return value
+    return "" if value is None else msgspec.json.encode(value).decode()
 
 
 def _word(value: Any) -> str | None:

@@ -12,7 +12,7 @@ CALL_SIGNATURES = "google"
 _CALL_SIGNATURE_MARK = "__thought__"
 
 
-def parted_id(call_id: str) -> tuple[str, ThoughtSignature | None]:
+def split_id(call_id: str) -> tuple[str, ThoughtSignature | None]:
     """A call's id, and the signature that was joined to it."""
     bare, _, signature = call_id.partition(_CALL_SIGNATURE_MARK)
     if not (bare and signature):

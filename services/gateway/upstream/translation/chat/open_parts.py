@@ -8,13 +8,13 @@ from services.gateway.upstream.translation.chat.part_writer import BREAK
 class OpenChatCall:
     """The call that is open, and the bytes around its deltas."""
 
-    __slots__ = ("end", "head", "key", "said", "start")
+    __slots__ = ("deltas", "end", "head", "key", "start")
 
     def __init__(self, key: int, head: ChatCallHead, number: int, *, is_legacy: bool) -> None:
         self.key = key
         self.head = head
         # Of a wrapped input, which can be taken out of its JSON only when it is whole.
-        self.said: list[str] = []
+        self.deltas: list[str] = []
         if is_legacy:
             self.start, self.end = b'{"function_call":{"arguments":', b"}}"
         else:

@@ -32,14 +32,14 @@ _HALF_HOUR_S = 1800
 _HOUR_S = 3600
 BREAK = "\n\n"
 
-Written = dict[str, Any]
+JsonObject = dict[str, Any]
 
 
-def written_text_part(text: str, mark: CacheMark | None, profile: Profile) -> Written:
-    return _marked({"type": "text", "text": text}, mark, profile)
+def written_text_part(text: str, mark: CacheMark | None, profile: Profile) -> JsonObject:
+    return _with_mark({"type": "text", "text": text}, mark, profile)
 
 
-def _marked(part: Written, mark: CacheMark | None, profile: Profile) -> Written:
+def _with_mark(part: JsonObject, mark: CacheMark | None, profile: Profile) -> JsonObject:
     """By the words of the target's family, where it has marks in its prompts."""
     if mark is None or not profile.takes_cache_marks:
         return part
@@ -62,7 +62,7 @@ class PartWriter:
         self._profile = profile
         self._report = report
 
-    def write(self, part: Part) -> list[Written]:
+    def write(self, part: Part) -> list[JsonObject]:
         """Nothing of an empty text."""
         if type(part) is Text:
             return [written_text_part(part.text, part.cache, self._profile)] if part.text else []
@@ -82,13 +82,13 @@ class PartWriter:
             raise uncarried(self._path(part.at), part.kind)
         raise unsupported(self._path(part.at), "it cannot be carried in this turn")
 
-    def _hosted(self, part: Hosted) -> list[Written]:
+    def _hosted(self, part: Hosted) -> list[JsonObject]:
         """Of a search the text stays that the model wrote after it."""
         if part.kind == "web_search":
             return []
         raise uncarried(self._path(part.at), part.kind)
 
-    def _image(self, image: Image) -> Written:
+    def _image(self, image: Image) -> JsonObject:
         if not self._profile.sees:
             raise unsupported(self._path(image.at), "the model does not accept images")
         source = image.source
@@ -103,14 +103,14 @@ class PartWriter:
         image_url = {"url": url}
         if image.detail is not None:
             image_url["detail"] = image.detail
-        return _marked({"type": "image_url", "image_url": image_url}, image.cache, self._profile)
+        return _with_mark({"type": "image_url", "image_url": image_url}, image.cache, self._profile)
 
-    def _audio(self, audio: Audio) -> Written:
+    def _audio(self, audio: Audio) -> JsonObject:
         if not self._profile.hears:
             raise unsupported(self._path(audio.at), "the model does not accept audio")
         return {"type": "input_audio", "input_audio": {"data": audio.data, "format": audio.format}}
 
-    def _document(self, document: DocumentPart) -> list[Written]:
+    def _document(self, document: DocumentPart) -> list[JsonObject]:
         source = document.source
         if isinstance(source, Plain):
             return [self._titled(document, source.text)]
@@ -138,22 +138,22 @@ class PartWriter:
             raise unsupported(path, "the model's provider does not have this file: send its data")
         return source.id
 
-    def _file(self, file: Written, document: DocumentPart) -> Written:
-        return _marked({"type": "file", "file": file}, document.cache, self._profile)
+    def _file(self, file: JsonObject, document: DocumentPart) -> JsonObject:
+        return _with_mark({"type": "file", "file": file}, document.cache, self._profile)
 
-    def _context(self, document: DocumentPart) -> list[Written]:
+    def _context(self, document: DocumentPart) -> list[JsonObject]:
         if not document.context:
             return []
         self._report.adapted(self._report.paths.of(document.at, "context"))
         return [written_text_part(document.context, None, self._profile)]
 
-    def _titled(self, document: DocumentPart, text: str) -> Written:
+    def _titled(self, document: DocumentPart, text: str) -> JsonObject:
         self._report.adapted(self._path(document.at))
         lines = (document.title or document.filename, document.context, text)
-        whole = BREAK.join(line for line in lines if line)
-        return written_text_part(whole, document.cache, self._profile)
+        full_text = BREAK.join(line for line in lines if line)
+        return written_text_part(full_text, document.cache, self._profile)
 
-    def _blocks(self, document: DocumentPart, source: Blocks) -> list[Written]:
+    def _blocks(self, document: DocumentPart, source: Blocks) -> list[JsonObject]:
         """Texts and images, one after the other, below the title."""
         self._report.adapted(self._path(document.at))
         parts = [
@@ -164,14 +164,14 @@ class PartWriter:
         for part in source.parts:
             parts += self.write(part)
         if parts:
-            parts[-1] = _marked(parts[-1], document.cache, self._profile)
+            parts[-1] = _with_mark(parts[-1], document.cache, self._profile)
         return parts
 
-    def _search_result(self, result: SearchResult) -> Written:
+    def _search_result(self, result: SearchResult) -> JsonObject:
         self._report.adapted(self._path(result.at))
         lines = (result.source, result.title, *(part.text for part in result.parts))
-        whole = BREAK.join(line for line in lines if line)
-        return written_text_part(whole, result.cache, self._profile)
+        text = BREAK.join(line for line in lines if line)
+        return written_text_part(text, result.cache, self._profile)
 
     def _path(self, at: At) -> str:
         return self._report.paths.of(at)

@@ -90,26 +90,26 @@ _NO_LIMITS = OutputLimits()
 
 def read_request(fields: Mapping[str, msgspec.Raw]) -> Request:
     """From a body by top-level names. Raises InvalidRequest, which names the path."""
-    said = _Said(fields)
-    turns, unknown = read_turns(said.needed("messages"))
-    tools, choice, is_legacy = _read_tools(said) if said.has(_TOOLS) else _NO_TOOLS
-    options = _read_options(said) if said.has(_OPTIONS) else _NO_OPTIONS
+    body = _Body(fields)
+    turns, unknown = read_turns(body.required("messages"))
+    tools, choice, is_legacy = _read_tools(body) if body.has(_TOOLS) else _NO_TOOLS
+    options = _read_options(body) if body.has(_OPTIONS) else _NO_OPTIONS
     return Request(
         turns=turns,
         tools=tools,
         choice=choice,
         # The first form of tools has a place for one call.
         parallel=False if is_legacy and tools else options.parallel,
-        limits=_read_limits(said) if said.has(_LIMITS) else _NO_LIMITS,
-        sampling=_read_sampling(said) if said.has(_SAMPLING) else NO_SAMPLING,
+        limits=_read_limits(body) if body.has(_LIMITS) else _NO_LIMITS,
+        sampling=_read_sampling(body) if body.has(_SAMPLING) else NO_SAMPLING,
         thinking=options.thinking,
         shape=options.shape,
         verbosity=options.verbosity,
-        labels=_read_labels(said) if said.has(_LABELS) else NO_LABELS,
-        stream=bool(said.read("stream", _truth)),
+        labels=_read_labels(body) if body.has(_LABELS) else NO_LABELS,
+        stream=bool(body.read("stream", _truth)),
         wants_usage=options.wants_usage,
         has_legacy_functions=is_legacy,
-        extra=said.rest(unknown),
+        extra=body.rest(unknown),
         hints=options.hints,
     )
 
@@ -123,7 +123,7 @@ class _Options(msgspec.Struct, frozen=True, kw_only=True):
     hints: dict[str, msgspec.Raw] = {}
 
 
-class _Said:
+class _Body:
     """The fields that are not null; those that were asked for are not among the rest."""
 
     def __init__(self, fields: Mapping[str, msgspec.Raw]) -> None:
@@ -137,7 +137,7 @@ class _Said:
         self._rest.pop(name, None)
         return self._fields.get(name)
 
-    def needed(self, name: str) -> msgspec.Raw:
+    def required(self, name: str) -> msgspec.Raw:
         raw = self.raw(name)
         if raw is None:
             raise invalid(name, "this field is missing, or null")
@@ -173,14 +173,14 @@ class _Said:
         return rest | unknown if unknown else rest
 
 
-def _read_options(said: _Said) -> _Options:
-    stream_options = said.read("stream_options", _stream_options)
-    caching = said.raw("prompt_cache_options")
+def _read_options(body: _Body) -> _Options:
+    stream_options = body.read("stream_options", _stream_options)
+    caching = body.raw("prompt_cache_options")
     return _Options(
-        parallel=said.read("parallel_tool_calls", _truth),
-        thinking=Wish(effort=said.one_of("reasoning_effort", _EFFORTS)),
-        shape=_read_shape(said),
-        verbosity=said.one_of("verbosity", _VERBOSITIES),
+        parallel=body.read("parallel_tool_calls", _truth),
+        thinking=Wish(effort=body.one_of("reasoning_effort", _EFFORTS)),
+        shape=_read_shape(body),
+        verbosity=body.one_of("verbosity", _VERBOSITIES),
         wants_usage=stream_options is not None and bool(stream_options.include_usage),
         hints={} if caching is None else {"prompt_cache_options": caching},
     )
@@ -189,29 +189,29 @@ def _read_options(said: _Said) -> _Options:
 _NO_OPTIONS = _Options()
 
 
-def _read_tools(said: _Said) -> tuple[tuple[Tool, ...], ToolChoice | None, bool]:
+def _read_tools(body: _Body) -> tuple[tuple[Tool, ...], ToolChoice | None, bool]:
     tools: tuple[Tool, ...] = ()
     choice = None
-    if (raw := said.raw("tools")) is not None:
+    if (raw := body.raw("tools")) is not None:
         tools = read_tools(raw)
-    is_legacy = not tools and (raw := said.raw("functions")) is not None
+    is_legacy = not tools and (raw := body.raw("functions")) is not None
     if is_legacy and raw is not None:
         tools = read_legacy_tools(raw)
-    elif said.raw("functions") is not None:
+    elif body.raw("functions") is not None:
         raise invalid("functions", "cannot be combined with `tools`")
-    if (raw := said.raw("tool_choice")) is not None:
+    if (raw := body.raw("tool_choice")) is not None:
         choice = read_choice(raw)
-    elif (raw := said.raw("function_call")) is not None:
+    elif (raw := body.raw("function_call")) is not None:
         choice = read_legacy_choice(raw)
-    if (raw := said.raw("web_search_options")) is not None:
+    if (raw := body.raw("web_search_options")) is not None:
         tools = (*tools, read_search(raw))
     return tools, choice, is_legacy
 
 
-def _read_limits(said: _Said) -> OutputLimits:
-    older, newer = said.at_least("max_tokens", 0), said.at_least("max_completion_tokens", 0)
-    stop = said.read("stop", _stop)
-    answers = said.at_least("n", 1)
+def _read_limits(body: _Body) -> OutputLimits:
+    older, newer = body.at_least("max_tokens", 0), body.at_least("max_completion_tokens", 0)
+    stop = body.read("stop", _stop)
+    answers = body.at_least("n", 1)
     return OutputLimits(
         output_tokens=older if newer is None else newer,
         stop=(stop,) if type(stop) is str else tuple(stop or ()),
@@ -219,24 +219,24 @@ def _read_limits(said: _Said) -> OutputLimits:
     )
 
 
-def _read_sampling(said: _Said) -> Sampling:
-    bias = said.read("logit_bias", _object)
+def _read_sampling(body: _Body) -> Sampling:
+    bias = body.read("logit_bias", _object)
     return Sampling(
-        temperature=said.read("temperature", _number),
-        top_p=said.read("top_p", _number),
-        top_k=said.read("top_k", _integer),
-        seed=said.read("seed", _integer),
+        temperature=body.read("temperature", _number),
+        top_p=body.read("top_p", _number),
+        top_k=body.read("top_k", _integer),
+        seed=body.read("seed", _integer),
         # 0, an empty object and false are what a model does unasked.
-        presence=said.read("presence_penalty", _number) or None,
-        frequency=said.read("frequency_penalty", _number) or None,
-        logit_bias=said.raw("logit_bias") if bias else None,
-        wants_logprobs=bool(said.read("logprobs", _truth)),
-        top_logprobs=said.at_least("top_logprobs", 0) or None,
+        presence=body.read("presence_penalty", _number) or None,
+        frequency=body.read("frequency_penalty", _number) or None,
+        logit_bias=body.raw("logit_bias") if bias else None,
+        wants_logprobs=bool(body.read("logprobs", _truth)),
+        top_logprobs=body.at_least("top_logprobs", 0) or None,
     )
 
 
-def _read_shape(said: _Said) -> Shape | None:
-    shape = said.read("response_format", _shape)
+def _read_shape(body: _Body) -> Shape | None:
+    shape = body.read("response_format", _shape)
     if shape is None:
         return None
     if shape.type not in _SHAPES:
@@ -245,29 +245,29 @@ def _read_shape(said: _Said) -> Shape | None:
         return None
     if shape.type == "json_object":
         return Shape(kind="json_object")
-    told = shape.json_schema
-    if told is None:
+    json_schema = shape.json_schema
+    if json_schema is None:
         raise invalid("response_format.json_schema", "this field is missing")
-    schema = None if told.schema in (wire.ABSENT, wire.NULL) else told.schema
+    schema = None if json_schema.schema in (wire.ABSENT, wire.NULL) else json_schema.schema
     if schema is not None and not is_object(schema):
         raise invalid("response_format.json_schema.schema", "expected an object, a JSON schema")
     return Shape(
         kind="json_schema",
-        name=told.name,
-        description=told.description,
+        name=json_schema.name,
+        description=json_schema.description,
         schema=schema,
-        strict=told.strict,
+        strict=json_schema.strict,
     )
 
 
-def _read_labels(said: _Said) -> Labels:
-    said.read("metadata", _labels)
+def _read_labels(body: _Body) -> Labels:
+    body.read("metadata", _labels)
     return Labels(
-        user=said.read("user", _text),
-        safety_id=said.read("safety_identifier", _text),
-        metadata=said.raw("metadata"),
-        cache_key=said.read("prompt_cache_key", _text),
-        cache_retention=said.read("prompt_cache_retention", _text),
-        keeps=said.read("store", _truth),
-        tier=said.read("service_tier", _text),
+        user=body.read("user", _text),
+        safety_id=body.read("safety_identifier", _text),
+        metadata=body.raw("metadata"),
+        cache_key=body.read("prompt_cache_key", _text),
+        cache_retention=body.read("prompt_cache_retention", _text),
+        keeps=body.read("store", _truth),
+        tier=body.read("service_tier", _text),
     )

@@ -4,7 +4,7 @@ import msgspec
 
 from libs.common.decode_errors import UNREADABLE
 from services.gateway.upstream.translation.chat.message_writer import write_messages
-from services.gateway.upstream.translation.chat.part_writer import Written
+from services.gateway.upstream.translation.chat.part_writer import JsonObject
 from services.gateway.upstream.translation.chat.tool_writer import write_tools
 from services.gateway.upstream.translation.conversation import (
     NO_SAMPLING,
@@ -41,9 +41,9 @@ class _Titled(msgspec.Struct):
 _titled = msgspec.json.Decoder(_Titled)
 
 
-def write_request(request: Request, model: str, profile: Profile, report: Report) -> Written:
+def write_request(request: Request, model: str, profile: Profile, report: Report) -> JsonObject:
     """Raises UnsupportedField for what chat, or the target, cannot express."""
-    body: Written = {
+    body: JsonObject = {
         "model": model,
         "messages": write_messages(request.turns, profile, report),
     }
@@ -65,9 +65,9 @@ def write_request(request: Request, model: str, profile: Profile, report: Report
     return body
 
 
-def _limits(request: Request, profile: Profile, report: Report) -> Written:
+def _limits(request: Request, profile: Profile, report: Report) -> JsonObject:
     limits: OutputLimits = request.limits
-    body: Written = {}
+    body: JsonObject = {}
     if limits.output_tokens == 0:
         # Never left out, or the client would pay for a whole call.
         raise unsupported(
@@ -94,14 +94,14 @@ def _limits(request: Request, profile: Profile, report: Report) -> Written:
     return body
 
 
-def _thinking(wish: Wish, profile: Profile) -> Written:
+def _thinking(wish: Wish, profile: Profile) -> JsonObject:
     """An effort; Claude is told in its own words what an effort does not say.
 
     So is LiteLLM of any model's budget.
     """
     has_budget = profile.library is not None and wish.budget_tokens is not None
     if (profile.family == _CLAUDE or has_budget) and wish.mode in _CLAUDES_OWN:
-        thinking: Written = {"type": _CLAUDES_OWN[wish.mode]}
+        thinking: JsonObject = {"type": _CLAUDES_OWN[wish.mode]}
         if wish.mode == "on":
             thinking["budget_tokens"] = wish.budget_tokens
         if wish.mode != "auto" or wish.effort is None:
@@ -109,8 +109,8 @@ def _thinking(wish: Wish, profile: Profile) -> Written:
     return {} if wish.effort is None else {"reasoning_effort": wish.effort}
 
 
-def _sampling(sampling: Sampling, profile: Profile, report: Report) -> Written:
-    body: Written = {
+def _sampling(sampling: Sampling, profile: Profile, report: Report) -> JsonObject:
+    body: JsonObject = {
         name: value
         for name, value in (
             ("temperature", sampling.temperature),
@@ -134,15 +134,15 @@ def _sampling(sampling: Sampling, profile: Profile, report: Report) -> Written:
     return body
 
 
-def _shape(shape: Shape) -> Written:
+def _shape(shape: Shape) -> JsonObject:
     if shape.kind == "json_object":
         return {"type": "json_object"}
-    told: Written = {"name": shape.name or _title(shape.schema)}
+    json_schema: JsonObject = {"name": shape.name or _title(shape.schema)}
     for name in ("description", "schema", "strict"):
         value = getattr(shape, name)
         if value is not None:
-            told[name] = value
-    return {"type": "json_schema", "json_schema": told}
+            json_schema[name] = value
+    return {"type": "json_schema", "json_schema": json_schema}
 
 
 def _title(schema: msgspec.Raw | None) -> str:
@@ -156,9 +156,9 @@ def _title(schema: msgspec.Raw | None) -> str:
     return sent_name(title or _SHAPE_NAME, None, _MAX_SHAPE_NAME_CHARS)
 
 
-def _labels(labels: Labels, profile: Profile, report: Report) -> Written:
+def _labels(labels: Labels, profile: Profile, report: Report) -> JsonObject:
     """What the provider notes of the call; those that keep none are not told."""
-    body: Written = {} if labels.user is None else {"user": labels.user}
+    body: JsonObject = {} if labels.user is None else {"user": labels.user}
     if profile.family == "openai":
         body |= _openai_labels(labels)
     elif labels.keeps:
@@ -166,9 +166,9 @@ def _labels(labels: Labels, profile: Profile, report: Report) -> Written:
     return body | _tier(labels.tier, profile, report)
 
 
-def _openai_labels(labels: Labels) -> Written:
+def _openai_labels(labels: Labels) -> JsonObject:
     """OpenAI keeps answers that it is not told not to keep, and takes metadata of kept ones."""
-    body: Written = {
+    body: JsonObject = {
         name: value
         for name, value in (
             ("safety_identifier", labels.safety_id),
@@ -182,7 +182,7 @@ def _openai_labels(labels: Labels) -> Written:
     return body
 
 
-def _tier(tier: str | None, profile: Profile, report: Report) -> Written:
+def _tier(tier: str | None, profile: Profile, report: Report) -> JsonObject:
     if tier is None:
         return {}
     if profile.family == "openai":
@@ -195,8 +195,8 @@ def _tier(tier: str | None, profile: Profile, report: Report) -> Written:
     return {}
 
 
-def _own_fields(request: Request, profile: Profile, report: Report) -> Written:
-    body: Written = {}
+def _own_fields(request: Request, profile: Profile, report: Report) -> JsonObject:
+    body: JsonObject = {}
     is_openai = profile.family == "openai"
     for name, raw in request.extra.items():
         if is_openai and name in _OPENAI_FIELDS:

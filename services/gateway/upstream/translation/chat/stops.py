@@ -49,19 +49,19 @@ _OVER = ("end", "tool", "sequence")
 
 
 def stop_of(
-    said: str | None, matched: str | int | None, *, has_calls: bool, has_refused: bool
+    reason: str | None, stop_string: str | int | None, *, has_calls: bool, has_refused: bool
 ) -> Stop:
-    """`matched` is the stop string that a server says it met. An unknown word is an end."""
-    kind = _KINDS.get((said or "stop").lower(), "end")
-    sequence = matched if isinstance(matched, str) and kind in ("end", "sequence") else None
+    """`stop_string` is the one that a server says it met. An unknown word is an end."""
+    kind = _KINDS.get((reason or "stop").lower(), "end")
+    sequence = stop_string if isinstance(stop_string, str) and kind in ("end", "sequence") else None
     if kind in _OVER and has_calls:
-        return Stop(kind="tool", said=said)
+        return Stop(kind="tool", said=reason)
     if kind in _OVER and has_refused:
-        return Stop(kind="declined", said=said)
+        return Stop(kind="declined", said=reason)
     if sequence is not None:
-        return Stop(kind="sequence", said=said, sequence=sequence)
+        return Stop(kind="sequence", said=reason, sequence=sequence)
     # A tool's use without any call is none, and a sequence without its text as well.
-    return Stop(kind="end" if kind in _OVER else kind, said=said)
+    return Stop(kind="end" if kind in _OVER else kind, said=reason)
 
 
 def finish_reason(stop: Stop, *, is_legacy: bool) -> str:

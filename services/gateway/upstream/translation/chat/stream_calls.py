@@ -11,7 +11,7 @@ from services.gateway.upstream.translation.chat.answer_reader import (
     call_signature,
     minted_id,
 )
-from services.gateway.upstream.translation.chat.family import parted_id
+from services.gateway.upstream.translation.chat.family import split_id
 from services.gateway.upstream.translation.parts import ThoughtSignature
 from services.gateway.upstream.translation.reply import Sink
 
@@ -20,6 +20,7 @@ _MAX_CALLS = 256
 
 class _OpenCall:
     __slots__ = (
+        "buffer",
         "call_id",
         "has_begun",
         "has_said",
@@ -27,7 +28,6 @@ class _OpenCall:
         "key",
         "name",
         "signature",
-        "waiting",
     )
 
     def __init__(self, key: int) -> None:
@@ -38,7 +38,7 @@ class _OpenCall:
         self.has_begun = False
         self.has_said = False
         self.signature: ThoughtSignature | None = None
-        self.waiting = ""
+        self.buffer = ""
 
 
 class StreamCalls:
@@ -49,25 +49,25 @@ class StreamCalls:
         self._by_index: dict[int, _OpenCall] = {}
         self._by_id: dict[str, _OpenCall] = {}
 
-    def read(self, said: answer_wire.AnswerCall) -> bool:
+    def read(self, call_delta: answer_wire.AnswerCall) -> bool:
         """Whether it is not more than is kept."""
-        call = self._call_of(said)
+        call = self._call_of(call_delta)
         if call is None:
             return False
-        if said.id and not call.call_id:
-            call.call_id, call.signature = parted_id(said.id)
-        call.signature = call_signature(said) or call.signature
+        if call_delta.id and not call.call_id:
+            call.call_id, call.signature = split_id(call_delta.id)
+        call.signature = call_signature(call_delta) or call.signature
         delta = ""
-        if said.custom is not None:
+        if call_delta.custom is not None:
             call.is_freeform = True
-            call.name = call.name or said.custom.name
-            delta = said.custom.input or ""
-        elif said.function is not None:
-            call.name = call.name or said.function.name or ""
-            delta = arguments_text(said.function.arguments)
+            call.name = call.name or call_delta.custom.name
+            delta = call_delta.custom.input or ""
+        elif call_delta.function is not None:
+            call.name = call.name or call_delta.function.name or ""
+            delta = arguments_text(call_delta.function.arguments)
         if not call.has_begun and not (call.call_id and call.name):
-            call.waiting += delta
-            return len(call.waiting) <= MAX_KEPT_BYTES
+            call.buffer += delta
+            return len(call.buffer) <= MAX_KEPT_BYTES
         self._tell(call, delta)
         return True
 
@@ -79,37 +79,37 @@ class StreamCalls:
         for call in self._calls:
             call.call_id = call.call_id or minted_id(answer_id, call.key)
             if not call.has_begun or not (call.has_said or call.is_freeform):
-                self._tell(call, "" if call.waiting or call.is_freeform else "{}")
+                self._tell(call, "" if call.buffer or call.is_freeform else "{}")
         return bool(self._calls)
 
-    def _call_of(self, said: answer_wire.AnswerCall) -> _OpenCall | None:
-        if said.index is None:
-            if said.id:
-                return self._by_id.get(said.id) or self._new_call(said)
-            return self._calls[-1] if self._calls else self._new_call(said)
-        call = self._by_index.get(said.index)
+    def _call_of(self, call_delta: answer_wire.AnswerCall) -> _OpenCall | None:
+        if call_delta.index is None:
+            if call_delta.id:
+                return self._by_id.get(call_delta.id) or self._new_call(call_delta)
+            return self._calls[-1] if self._calls else self._new_call(call_delta)
+        call = self._by_index.get(call_delta.index)
         if call is None:
-            return self._new_call(said)
-        is_other = said.id and call.call_id and parted_id(said.id)[0] != call.call_id
-        if is_other and said.function is not None and said.function.name:
-            return self._by_id.get(said.id or "") or self._new_call(said)
+            return self._new_call(call_delta)
+        is_other = call_delta.id and call.call_id and split_id(call_delta.id)[0] != call.call_id
+        if is_other and call_delta.function is not None and call_delta.function.name:
+            return self._by_id.get(call_delta.id or "") or self._new_call(call_delta)
         return call
 
-    def _new_call(self, said: answer_wire.AnswerCall) -> _OpenCall | None:
+    def _new_call(self, call_delta: answer_wire.AnswerCall) -> _OpenCall | None:
         if len(self._calls) >= _MAX_CALLS:
             return None
         call = _OpenCall(len(self._calls))
         self._calls.append(call)
-        if said.index is not None:
-            self._by_index[said.index] = call
-        if said.id:
-            self._by_id[said.id] = call
+        if call_delta.index is not None:
+            self._by_index[call_delta.index] = call
+        if call_delta.id:
+            self._by_id[call_delta.id] = call
         return call
 
     def _tell(self, call: _OpenCall, delta: str) -> None:
         if not call.has_begun:
             call.has_begun = True
-            delta, call.waiting = call.waiting + delta, ""
+            delta, call.buffer = call.buffer + delta, ""
         call.has_said = call.has_said or bool(delta)
         if call.signature is not None:
             # Before the call, so that formats which have no place within it may say so first.

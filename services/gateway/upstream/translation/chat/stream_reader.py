@@ -9,7 +9,7 @@ from services.gateway.upstream.translation.chat import answer_wire, wire
 from services.gateway.upstream.translation.chat.answer_reader import (
     CITED,
     minted_id,
-    said_in,
+    text_and_thinking,
 )
 from services.gateway.upstream.translation.chat.errors import ENDED_IN_ERROR, ERRED, failure_in
 from services.gateway.upstream.translation.chat.family import FILES, SIGNATURES
@@ -43,12 +43,12 @@ class ChatStreamReader:
         self._answer_id: str | None = None
         self._calls = StreamCalls(sink)
         self._finish_reason: str | None = None
-        self._matched: str | int | None = None
+        self._stop_string: str | int | None = None
         self._has_refused = False
         self._has_failed = False
         self._has_cited = False
         self._report: UsageReport = {}
-        self._told: TokenUsage | None = None
+        self._last_usage: TokenUsage | None = None
 
     def feed(self, frame: bytes) -> None:
         if self.done:
@@ -86,7 +86,7 @@ class ChatStreamReader:
             self._fail(failure_in(choice.error))
             return
         delta = choice.delta or choice.message or _NO_DELTA
-        self._read_said(choice, delta)
+        self._read_content(choice, delta)
         if delta.refusal:
             self._has_refused = True
             self._sink.refusal(delta.refusal)
@@ -104,10 +104,10 @@ class ChatStreamReader:
         if choice.finish_reason is not None:
             self._read_finish(choice)
 
-    def _read_said(self, choice: answer_wire.Choice, delta: answer_wire.AnswerMessage) -> None:
+    def _read_content(self, choice: answer_wire.Choice, delta: answer_wire.AnswerMessage) -> None:
         text, thought = delta.content, delta.reasoning_content or delta.reasoning
         if isinstance(text, list):
-            text, inner = said_in(text)
+            text, inner = text_and_thinking(text)
             thought = thought or inner
         if thought:
             self._sink.thinking(thought)
@@ -136,10 +136,10 @@ class ChatStreamReader:
             self._fail(ENDED_IN_ERROR)
         elif self._finish_reason is None:
             self._finish_reason = choice.finish_reason
-            self._matched = choice.stop_reason
+            self._stop_string = choice.stop_reason
 
-    def _read_call(self, said: answer_wire.AnswerCall) -> None:
-        if not self._has_failed and not self._calls.read(said):
+    def _read_call(self, call_delta: answer_wire.AnswerCall) -> None:
+        if not self._has_failed and not self._calls.read(call_delta):
             self._fail(_TOO_MUCH)
 
     def _take_usage(self, raw: msgspec.Raw) -> None:
@@ -158,7 +158,7 @@ class ChatStreamReader:
         has_calls = self._calls.finish(self._answer_id or "")
         stop = stop_of(
             self._finish_reason,
-            self._matched,
+            self._stop_string,
             has_calls=has_calls,
             has_refused=self._has_refused,
         )
@@ -172,8 +172,8 @@ class ChatStreamReader:
         if self._has_cited and usage.web_searches is None:
             # OpenAI's models that search do so once, and their usage does not count it.
             usage = msgspec.structs.replace(usage, web_searches=1)
-        if usage != self._told:
-            self._told = usage
+        if usage != self._last_usage:
+            self._last_usage = usage
             self._sink.usage(usage)
 
     def _fail(self, failure: ReportedError) -> None:

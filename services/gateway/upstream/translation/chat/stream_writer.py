@@ -42,7 +42,7 @@ class ChatStreamWriter:
         self._has_role = False
         self._text_chars = 0
         self._text_start = 0
-        self._cited: list[msgspec.Raw] = []
+        self._citations: list[msgspec.Raw] = []
         self._thought = OpenThought()
         self._has_thought = False
         self._block_count = 0
@@ -55,9 +55,9 @@ class ChatStreamWriter:
         self._has_failed = False
 
     def take(self) -> bytes:
-        written = b"".join(self._out)
+        output = b"".join(self._out)
         self._out.clear()
-        return written
+        return output
 
     def started(self, upstream_id: str, model: str, created: int | None) -> None:
         head = {
@@ -76,12 +76,12 @@ class ChatStreamWriter:
         if not delta:
             return
         self._text_chars += len(delta)
-        said = b'{"content":' + _encode(delta) + b"}"
+        content = b'{"content":' + _encode(delta) + b"}"
         if logprobs is None:
-            self._put(said)
+            self._put(content)
         else:
-            told = b'{"content":' + bytes(logprobs) + b',"refusal":null}'
-            self._out.append(self._head + said + self._ending(told, b"null"))
+            entries = b'{"content":' + bytes(logprobs) + b',"refusal":null}'
+            self._out.append(self._head + content + self._ending(entries, b"null"))
 
     def refusal(self, delta: str) -> None:
         self._begin("refusal")
@@ -93,11 +93,11 @@ class ChatStreamWriter:
             self._thought = OpenThought(is_begun=True)
         if not delta:
             return
-        said = self._thought.add(delta, summary)
+        text = self._thought.add(delta, summary)
         if not self._thought.is_told and self._has_thought:
-            said = BREAK + said
+            text = BREAK + text
         self._thought.is_told = self._has_thought = True
-        self._put(b'{"reasoning_content":' + _encode(said) + b"}")
+        self._put(b'{"reasoning_content":' + _encode(text) + b"}")
 
     def sign(self, signature: ThoughtSignature, call_id: str | None = None) -> None:
         if call_id is not None:
@@ -122,13 +122,13 @@ class ChatStreamWriter:
         if call is None or call.key != key:
             call = self._begin_call(key, call_id, name, is_freeform)
         if call.head.is_wrapped:
-            call.said.append(delta)
+            call.deltas.append(delta)
         elif delta:
             self._put(call.start + _encode(delta) + call.end)
 
     def cite(self, citation: msgspec.Raw, family: str) -> None:
         """Told when the text is over, for some are of all of it."""
-        self._cited.append(citation)
+        self._citations.append(citation)
 
     def hosted(self, kind: str, raw: msgspec.Raw, family: str, at: int) -> None:
         """Chat has no word for what the provider's tools did."""
@@ -179,10 +179,10 @@ class ChatStreamWriter:
         if usage is None:
             return
         tier = tier_of(self._usage.service_tier if self._usage is not None else None)
-        told: dict[str, Any] = {"usage": usage}
+        members: dict[str, Any] = {"usage": usage}
         if tier is not None:
-            told["service_tier"] = tier
-        self._out.append(self._base + b"]," + _encode(told)[1:] + b"\n\n")
+            members["service_tier"] = tier
+        self._out.append(self._base + b"]," + _encode(members)[1:] + b"\n\n")
 
     def _begin(self, kind: str, content: bytes = b"null") -> None:
         """Ends what is open, if it is of another kind; the first chunk tells the role."""
@@ -195,17 +195,17 @@ class ChatStreamWriter:
             self._role(content)
 
     def _close(self) -> None:
-        if self._kind == "text" and self._cited:
+        if self._kind == "text" and self._citations:
             found = [
-                chat_annotation(raw, self._text_start, self._text_chars) for raw in self._cited
+                chat_annotation(raw, self._text_start, self._text_chars) for raw in self._citations
             ]
-            self._cited.clear()
-            if told := [each for each in found if each is not None]:
-                self._put(_encode({"annotations": told}))
+            self._citations.clear()
+            if annotations := [each for each in found if each is not None]:
+                self._put(_encode({"annotations": annotations}))
         call, self._open = self._open, None
         if call is not None and call.head.is_wrapped:
-            said = call.head.client_input("".join(call.said))
-            self._put(call.start + _encode(said) + call.end)
+            call_input = call.head.client_input("".join(call.deltas))
+            self._put(call.start + _encode(call_input) + call.end)
 
     def _role(self, content: bytes) -> None:
         if not self._has_role:
@@ -221,12 +221,12 @@ class ChatStreamWriter:
         number = self._call_count
         self._numbers[call_id] = number
         if is_legacy:
-            told: dict[str, Any] = {"function_call": {"name": head.name, "arguments": ""}}
+            delta: dict[str, Any] = {"function_call": {"name": head.name, "arguments": ""}}
         else:
             self._call_count += 1
             signature = self._call_signatures.pop(call_id, None)
-            told = {"tool_calls": [{"index": number, **head.written("", signature)}]}
-        self._put(_encode(told))
+            delta = {"tool_calls": [{"index": number, **head.call("", signature)}]}
+        self._put(_encode(delta))
         self._open = OpenChatCall(key, head, number, is_legacy=is_legacy)
         return self._open
 
@@ -238,8 +238,8 @@ class ChatStreamWriter:
         if number is None:
             self._call_signatures[call_id] = signature
             return
-        told = {"index": number, "extra_content": call_extra(signature)}
-        self._put(_encode({"tool_calls": [told]}))
+        call_delta = {"index": number, "extra_content": call_extra(signature)}
+        self._put(_encode({"tool_calls": [call_delta]}))
 
     def _put(self, delta: bytes) -> None:
         self._out.append(self._head + delta + self._tail)

@@ -87,10 +87,10 @@ def read_legacy_choice(raw: msgspec.Raw) -> ToolChoice:
 
 def _read_named(choice: wire.ChatToolChoice) -> ToolChoice:
     if choice.type in _OWN:
-        named = choice.function if choice.type == "function" else choice.custom
-        if named is None:
+        named_tool = choice.function if choice.type == "function" else choice.custom
+        if named_tool is None:
             raise invalid(f"tool_choice.{choice.type}", "this field is missing")
-        return ToolChoice(mode="required", names=(named.name,))
+        return ToolChoice(mode="required", names=(named_tool.name,))
     if choice.type != "allowed_tools":
         return ToolChoice(kind=choice.type)
     allowed = choice.allowed_tools
@@ -102,11 +102,11 @@ def _read_named(choice: wire.ChatToolChoice) -> ToolChoice:
         raise invalid("tool_choice.allowed_tools.tools", "it is empty")
     names = []
     for index, tool in enumerate(allowed.tools):
-        named = tool.function or tool.custom
-        if named is None:
+        named_tool = tool.function or tool.custom
+        if named_tool is None:
             where = f"tool_choice.allowed_tools.tools[{index}]"
             raise unsupported(where, f"a tool of type {tool.type!r} cannot be named here")
-        names.append(named.name)
+        names.append(named_tool.name)
     if allowed.mode == "auto":
         return ToolChoice(mode="auto", names=tuple(names))
     return ToolChoice(mode="required", names=tuple(names))
@@ -121,7 +121,7 @@ def _read_tool(raw: msgspec.Raw, at: int) -> Tool:
     try:
         tool = decoded(_tool, raw, path)
     except UnsupportedField:
-        known, extra = _parted(raw, path)
+        known, extra = _split_members(raw, path)
         tool = decoded(_tool, known, path)
     return _read_own(tool, at, extra)
 
@@ -131,11 +131,11 @@ def _read_own(tool: wire.SentTool, at: int, extra: dict[str, msgspec.Raw]) -> To
         return _freeform(tool.custom, at, extra)
     if tool.type == "custom" or tool.function is None:
         raise _misplaced(tool, at)
-    read = _function(tool.function, (at,), extra)
+    function = _function(tool.function, (at,), extra)
     if tool.cache_control is None:
-        return read
+        return function
     mark = cache_mark(tool.cache_control, f"tools[{at}].cache_control")
-    return msgspec.structs.replace(read, cache=mark)
+    return msgspec.structs.replace(function, cache=mark)
 
 
 def _misplaced(tool: wire.SentTool, at: int) -> InvalidRequest:
@@ -146,7 +146,7 @@ def _misplaced(tool: wire.SentTool, at: int) -> InvalidRequest:
     return invalid(f"tools[{at}].{tool.type}", why)
 
 
-def _parted(raw: msgspec.Raw, path: str) -> tuple[bytes, dict[str, msgspec.Raw]]:
+def _split_members(raw: msgspec.Raw, path: str) -> tuple[bytes, dict[str, msgspec.Raw]]:
     """What is known of a tool, and the other members by name; neutral ones are left out."""
     tool = decoded(_members, raw, path)
     extra = {name: tool.pop(name) for name in tool.keys() - _TOOL_MEMBERS}
@@ -157,10 +157,10 @@ def _parted(raw: msgspec.Raw, path: str) -> tuple[bytes, dict[str, msgspec.Raw]]
         tool["function"] = msgspec.Raw(msgspec.json.encode(function))
     # In the client's order, so that equal bodies are refused alike.
     extra = {name: extra[name] for name in sorted(extra)}
-    return msgspec.json.encode(tool), _asking(extra)
+    return msgspec.json.encode(tool), _without_neutral(extra)
 
 
-def _asking(extra: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
+def _without_neutral(extra: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
     return {
         name: raw
         for name, raw in extra.items()

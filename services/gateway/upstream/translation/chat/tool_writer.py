@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from services.gateway.upstream.translation.chat.message_writer import takes_freeform
-from services.gateway.upstream.translation.chat.part_writer import Written
+from services.gateway.upstream.translation.chat.part_writer import JsonObject
 from services.gateway.upstream.translation.conversation import Request
 from services.gateway.upstream.translation.freeform import ONE_INPUT, description_of
 from services.gateway.upstream.translation.names import sent_name
@@ -24,10 +24,10 @@ from services.gateway.upstream.translation.tools import (
 _location = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def write_tools(request: Request, profile: Profile, report: Report) -> Written:
+def write_tools(request: Request, profile: Profile, report: Report) -> JsonObject:
     """`tools` and what goes with them; no choice of tools without any."""
-    body: Written = {}
-    tools: dict[str, Written] = {}
+    body: JsonObject = {}
+    tools: dict[str, JsonObject] = {}
     for tool in request.tools:
         if type(tool) is Function:
             name = sent_name(tool.name, tool.namespace, profile.max_name_chars)
@@ -43,7 +43,7 @@ def write_tools(request: Request, profile: Profile, report: Report) -> Written:
     if request.choice is not None and request.choice.kind is not None:
         report.unsupported(report.paths.field("choice"))
     elif request.choice is not None and tools:
-        tools = _chosen(request.choice, tools, body, profile, report)
+        tools = _apply_choice(request.choice, tools, body, profile, report)
     if tools:
         body["tools"] = list(tools.values())
         if request.parallel is not None:
@@ -51,28 +51,28 @@ def write_tools(request: Request, profile: Profile, report: Report) -> Written:
     return body
 
 
-def _function(tool: Function, name: str, profile: Profile, report: Report) -> Written:
+def _function(tool: Function, name: str, profile: Profile, report: Report) -> JsonObject:
     if tool.extra:
         _refuse(tool.extra, tool.at, report)
-    function: Written = {"name": name}
+    function: JsonObject = {"name": name}
     if tool.description is not None:
         function["description"] = tool.description
     if tool.schema is not None:
         function["parameters"] = tool.schema
     if tool.strict is not None:
         function["strict"] = tool.strict
-    written: Written = {"type": "function", "function": function}
+    definition: JsonObject = {"type": "function", "function": function}
     if tool.cache is not None and profile.takes_cache_marks and profile.family == "anthropic":
-        written["cache_control"] = {"type": "ephemeral"}
-    return written
+        definition["cache_control"] = {"type": "ephemeral"}
+    return definition
 
 
-def _freeform(tool: Freeform, name: str, profile: Profile, report: Report) -> Written:
+def _freeform(tool: Freeform, name: str, profile: Profile, report: Report) -> JsonObject:
     _refuse(tool.extra, tool.at, report)
     description = tool.description
     if not takes_freeform(profile):
         return _as_function(tool, name, report)
-    custom: Written = {"name": name}
+    custom: JsonObject = {"name": name}
     if description is not None:
         custom["description"] = description
     if tool.grammar is not None:
@@ -81,15 +81,15 @@ def _freeform(tool: Freeform, name: str, profile: Profile, report: Report) -> Wr
     return {"type": "custom", "custom": custom}
 
 
-def _as_function(tool: Freeform, name: str, report: Report) -> Written:
+def _as_function(tool: Freeform, name: str, report: Report) -> JsonObject:
     """With the whole input as its one argument."""
-    function: Written = {"name": name, "parameters": ONE_INPUT}
+    function: JsonObject = {"name": name, "parameters": ONE_INPUT}
     if (description := description_of(tool, report)) is not None:
         function["description"] = description
     return {"type": "function", "function": function}
 
 
-def _search(tool: Search, profile: Profile, report: Report) -> Written:
+def _search(tool: Search, profile: Profile, report: Report) -> JsonObject:
     path = report.paths.tool(tool.at)
     if not profile.takes_search:
         report.unsupported(path, "the model cannot search the web through this API")
@@ -97,7 +97,7 @@ def _search(tool: Search, profile: Profile, report: Report) -> Written:
     if tool.domains or tool.blocked or tool.max_uses is not None:
         report.unsupported(path, "this API cannot limit which sites are searched, or how often")
     _refuse(tool.extra, tool.at, report)
-    options: Written = {}
+    options: JsonObject = {}
     if tool.context_size is not None:
         options["search_context_size"] = tool.context_size
     if tool.location is not None:
@@ -112,9 +112,13 @@ def _refuse(extra: Mapping[str, Any], at: At, report: Report) -> None:
         report.unsupported(report.paths.tool(at, name))
 
 
-def _chosen(
-    choice: ToolChoice, tools: dict[str, Written], body: Written, profile: Profile, report: Report
-) -> dict[str, Written]:
+def _apply_choice(
+    choice: ToolChoice,
+    tools: dict[str, JsonObject],
+    body: JsonObject,
+    profile: Profile,
+    report: Report,
+) -> dict[str, JsonObject]:
     """The tools that are sent; the choice among them goes to the body."""
     names = [name for name in choice.names if name in tools]
     if not choice.names:
@@ -124,10 +128,10 @@ def _chosen(
         # They were left out, so no choice is left.
         return tools
     if len(choice.names) == 1 and choice.mode == "required":
-        body["tool_choice"] = _named(tools[names[0]])
+        body["tool_choice"] = _reference(tools[names[0]])
         return tools
     if profile.family == "openai":
-        allowed = {"mode": choice.mode, "tools": [_named(tools[name]) for name in names]}
+        allowed = {"mode": choice.mode, "tools": [_reference(tools[name]) for name in names]}
         body["tool_choice"] = {"type": "allowed_tools", "allowed_tools": allowed}
         return tools
     # The others know no such choice, so they are not told of the other tools.
@@ -136,6 +140,6 @@ def _chosen(
     return {name: tools[name] for name in names}
 
 
-def _named(tool: Written) -> Written:
+def _reference(tool: JsonObject) -> JsonObject:
     kind = tool["type"]
     return {"type": kind, kind: {"name": tool[kind]["name"]}}

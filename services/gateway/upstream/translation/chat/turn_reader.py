@@ -10,13 +10,13 @@ import msgspec
 from libs.common.errors import InvalidRequest, UnsupportedField
 from services.gateway.upstream.translation.chat import wire
 from services.gateway.upstream.translation.chat.content_reader import (
-    marked,
-    needed,
     read_cache_control,
     read_content,
     read_thinking,
+    required_content,
+    with_mark,
 )
-from services.gateway.upstream.translation.chat.family import CALL_SIGNATURES, parted_id
+from services.gateway.upstream.translation.chat.family import CALL_SIGNATURES, split_id
 from services.gateway.upstream.translation.chat.paths import PATHS
 from services.gateway.upstream.translation.conversation import Turn, TurnRole
 from services.gateway.upstream.translation.parts import (
@@ -42,7 +42,7 @@ def read_turns(raw: msgspec.Raw) -> tuple[tuple[Turn, ...], dict[str, msgspec.Ra
     try:
         messages = decoded(_messages, raw, _PATH)
     except UnsupportedField:
-        known, unknown = _parted(raw)
+        known, unknown = _split_members(raw)
         messages = decoded(_messages, known, _PATH)
     reader = _Turns()
     for index, message in enumerate(messages):
@@ -50,7 +50,7 @@ def read_turns(raw: msgspec.Raw) -> tuple[tuple[Turn, ...], dict[str, msgspec.Ra
     return reader.done(), unknown
 
 
-def _parted(raw: msgspec.Raw) -> tuple[bytes, dict[str, msgspec.Raw]]:
+def _split_members(raw: msgspec.Raw) -> tuple[bytes, dict[str, msgspec.Raw]]:
     unknown: dict[str, msgspec.Raw] = {}
     messages = decoded(_members, raw, _PATH)
     for index, message in enumerate(messages):
@@ -80,9 +80,9 @@ class _Turns:
         if role == "assistant":
             self._turns.append(self._read_assistant(message, at))
         elif role in _ROLES:
-            parts = read_content(needed(message.content, at), at)
+            parts = read_content(required_content(message.content, at), at)
             if message.cache_control is not None:
-                parts = marked(parts, read_cache_control(message.cache_control, at))
+                parts = with_mark(parts, read_cache_control(message.cache_control, at))
             self._turns.append(Turn(role=_ROLES[role], parts=parts, at=at, name=message.name))
         else:
             raise invalid(
@@ -110,9 +110,9 @@ class _Turns:
         elif not message.tool_call_id:
             raise _missing(at, "tool_call_id")
         else:
-            call_id, _ = parted_id(message.tool_call_id)
+            call_id, _ = split_id(message.tool_call_id)
         # The result of a function that gave nothing may be null; that of a tool may not.
-        content = message.content if is_legacy else needed(message.content, at)
+        content = message.content if is_legacy else required_content(message.content, at)
         return Result(
             call_id=call_id,
             parts=read_content(content, at),
@@ -131,14 +131,14 @@ class _Turns:
             # An answer that was spoken, by the id under which its provider keeps it.
             parts.append(Opaque(kind="audio", raw=message.audio, family="openai", at=at))
         for index, call in enumerate(message.tool_calls or ()):
-            read = _read_call(call, (*at, -1 - index))
-            if read.is_freeform:
-                self._freeform_ids.add(read.id)
-            parts.append(read)
+            tool_call = _read_call(call, (*at, -1 - index))
+            if tool_call.is_freeform:
+                self._freeform_ids.add(tool_call.id)
+            parts.append(tool_call)
         if message.function_call is not None:
             parts.append(self._read_legacy_call(message.function_call, at))
         mark = read_cache_control(message.cache_control, at)
-        return Turn(role="assistant", parts=marked(tuple(parts), mark), at=at, name=message.name)
+        return Turn(role="assistant", parts=with_mark(tuple(parts), mark), at=at, name=message.name)
 
     def _read_legacy_call(self, call: wire.FunctionCall, at: At) -> ToolCall:
         if not call.name:
@@ -152,7 +152,7 @@ class _Turns:
 def _read_call(call: wire.ChatToolCall, at: At) -> ToolCall:
     if not call.id:
         raise _missing(at, "id")
-    call_id, signature = parted_id(call.id)
+    call_id, signature = split_id(call.id)
     extra = call.extra_content
     if extra is not None and extra.google is not None and extra.google.thought_signature:
         signature = ThoughtSignature(CALL_SIGNATURES, extra.google.thought_signature)

@@ -29,7 +29,7 @@ def write_usage(usage: TokenUsage | None) -> dict[str, Any] | None:
     }
     if usage.output_image is not None:
         outputs["image_tokens"] = usage.output_image
-    written: dict[str, Any] = {
+    members: dict[str, Any] = {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
@@ -37,17 +37,17 @@ def write_usage(usage: TokenUsage | None) -> dict[str, Any] | None:
         "completion_tokens_details": outputs,
     }
     if usage.web_searches is not None:
-        written["server_tool_use"] = {"web_search_requests": usage.web_searches}
+        members["server_tool_use"] = {"web_search_requests": usage.web_searches}
     if usage.speed is not None:
-        written["speed"] = usage.speed
+        members["speed"] = usage.speed
     if usage.inference_geo is not None:
-        written["inference_geo"] = usage.inference_geo
-    return written
+        members["inference_geo"] = usage.inference_geo
+    return members
 
 
-def tier_of(said: str | None) -> str | None:
+def tier_of(upstream_tier: str | None) -> str | None:
     """As chat has it; None for a word that it does not have."""
-    tier = "default" if said == "standard" else said
+    tier = "default" if upstream_tier == "standard" else upstream_tier
     return tier if tier in _TIERS else None
 
 

@@ -163,7 +163,7 @@ ABOUT: dict[Rule, int] = {
     options.labels: LABELS,
     options.metadata: LABELS,
 }
-_MAX_KEPT = 1_000
+_MAX_CACHED = 1_000
 
 
 def mend(request: Request, profile: Profile, report: Report, to: ClientFormat) -> Request:
@@ -181,21 +181,21 @@ def mend(request: Request, profile: Profile, report: Report, to: ClientFormat) -
     return request
 
 
-@lru_cache(maxsize=_MAX_KEPT)
+@lru_cache(maxsize=_MAX_CACHED)
 def _rules_and_concerns(profile: Profile, to: ClientFormat) -> tuple[tuple[Rule, int], ...]:
     return tuple((rule, ABOUT.get(rule, ANYTHING)) for rule in rules_for(profile, to))
 
 
 def rules_for(profile: Profile, to: ClientFormat) -> tuple[Rule, ...]:
     if profile.library is not None:
-        of_family = _rules_of_library(profile)
+        family_rules = _rules_of_library(profile)
     elif profile.family == "anthropic":
-        of_family = OF_CLAUDE
+        family_rules = OF_CLAUDE
     elif profile.family == "openai":
-        of_family = OF_OPENAI_IN_CHAT if to == "chat" else OF_OPENAI_IN_RESPONSES
+        family_rules = OF_OPENAI_IN_CHAT if to == "chat" else OF_OPENAI_IN_RESPONSES
     else:
-        of_family = OF_OTHERS_IN_MESSAGES if to == "messages" else OF_OTHERS
-    rules = FIRST + of_family + LAST
+        family_rules = OF_OTHERS_IN_MESSAGES if to == "messages" else OF_OTHERS
+    rules = FIRST + family_rules + LAST
     if not profile.takes_system_inside:
         rules += OF_ONE_SYSTEM
     if profile.alternates:
@@ -208,11 +208,11 @@ def rules_for(profile: Profile, to: ClientFormat) -> tuple[Rule, ...]:
 def _rules_of_library(profile: Profile) -> tuple[Rule, ...]:
     is_bedrock = profile.library == "bedrock"
     if profile.family == "google":
-        of_family = OF_GEMINI
+        family_rules = OF_GEMINI
     elif profile.family == "anthropic":
-        of_family = OF_CLAUDE
+        family_rules = OF_CLAUDE
     elif profile.family == "openai":
-        of_family = OF_OPENAI_IN_CHAT
+        family_rules = OF_OPENAI_IN_CHAT
     else:
-        of_family = OF_BEDROCKS_OTHERS if is_bedrock else OF_OTHERS
-    return OF_LIBRARY + (OF_BEDROCK if is_bedrock else ()) + of_family
+        family_rules = OF_BEDROCKS_OTHERS if is_bedrock else OF_OTHERS
+    return OF_LIBRARY + (OF_BEDROCK if is_bedrock else ()) + family_rules

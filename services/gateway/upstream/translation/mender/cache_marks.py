@@ -33,19 +33,19 @@ def cache_marks(request: Request, aim: Aim) -> Request:
     if not marks and request.auto_cache is None:
         return request
     auto = request.auto_cache
-    mended: list[CacheMark | None] = [_converted(mark, aim) for mark in marks]
+    mended: list[CacheMark | None] = [_convert(mark, aim) for mark in marks]
     if aim.is_claude:
-        auto = None if auto is None else _converted(auto, aim)
+        auto = None if auto is None else _convert(auto, aim)
         mended = _in_order(mended, auto)
-    most = _MAX_MARKS - (aim.is_claude and auto is not None)
-    over = max(0, len(mended) - most)
-    mended[:over] = [None] * over
+    max_marks = _MAX_MARKS - (aim.is_claude and auto is not None)
+    excess = max(0, len(mended) - max_marks)
+    mended[:excess] = [None] * excess
     if mended == marks and auto == request.auto_cache:
         return request
     return _with_marks(replace(request, auto_cache=auto), iter(mended))
 
 
-def _converted(mark: CacheMark, aim: Aim) -> CacheMark:
+def _convert(mark: CacheMark, aim: Aim) -> CacheMark:
     ttls = _OPENAI_TTLS if aim.is_openai else _CLAUDE_TTLS
     ttl_s = mark.ttl_s
     return mark if ttl_s not in ttls else CacheMark(ttls[ttl_s])

@@ -25,13 +25,13 @@ _UP_TO: tuple[tuple[int, Effort], ...] = (
 
 
 def effort_of(budget_tokens: int) -> Effort:
-    for most, effort in _UP_TO:
-        if budget_tokens <= most:
+    for max_tokens, effort in _UP_TO:
+        if budget_tokens <= max_tokens:
             return effort
     return "xhigh"
 
 
-def snapped(effort: Effort, levels: Collection[Effort]) -> Effort:
+def nearest_effort(effort: Effort, levels: Collection[Effort]) -> Effort:
     """The nearest of the levels, the higher one of two; `none` is near to none but itself."""
     others = [level for level in levels if level != "none"]
     if effort in levels or not others:

@@ -71,10 +71,10 @@ def known_schemas(request: Request, aim: Aim) -> Request:
     """Rewrites schemas in the keywords that Gemini knows; LiteLLM would drop the others."""
     if not any(isinstance(tool, Function) and tool.schema is not None for tool in request.tools):
         return request
-    return replace(request, tools=tuple(_known(tool, aim) for tool in request.tools))
+    return replace(request, tools=tuple(_with_known_schema(tool, aim) for tool in request.tools))
 
 
-def _known(tool: Tool, aim: Aim) -> Tool:
+def _with_known_schema(tool: Tool, aim: Aim) -> Tool:
     if not isinstance(tool, Function) or tool.schema is None:
         return tool
     try:
@@ -93,54 +93,54 @@ def equal_calls(request: Request, aim: Aim) -> Request:
     if not _is_older(aim.profile):
         return request
     turns: list[Turn] = []
-    merged: dict[str, str] = {}
+    first_ids: dict[str, str] = {}
     for turn in request.turns:
         if turn.role == "assistant":
-            merged = _equal(turn, aim)
-            parts = [part for part in turn.parts if not _is_one_of(part, merged)]
+            first_ids = _first_ids(turn, aim)
+            parts = [part for part in turn.parts if not _is_one_of(part, first_ids)]
         else:
-            parts = _joined(turn.parts, merged)
-        same = len(parts) == len(turn.parts)
-        turns.append(turn if same else replace(turn, parts=tuple(parts)))
+            parts = _join_results(turn.parts, first_ids)
+        is_same = len(parts) == len(turn.parts)
+        turns.append(turn if is_same else replace(turn, parts=tuple(parts)))
     return replace(request, turns=tuple(turns))
 
 
-def _equal(turn: Turn, aim: Aim) -> dict[str, str]:
+def _first_ids(turn: Turn, aim: Aim) -> dict[str, str]:
     """Maps the ids of later equal calls to the first."""
-    first: dict[tuple[str | None, str, str], str] = {}
-    merged: dict[str, str] = {}
+    ids: dict[tuple[str | None, str, str], str] = {}
+    first_ids: dict[str, str] = {}
     for part in turn.parts:
         if isinstance(part, ToolCall):
             key = part.namespace, part.name, part.arguments
-            kept = first.setdefault(key, part.id)
-            if kept != part.id:
-                merged[part.id] = kept
+            first_id = ids.setdefault(key, part.id)
+            if first_id != part.id:
+                first_ids[part.id] = first_id
                 aim.report.adapted(aim.report.paths.of(part.at))
-    return merged
+    return first_ids
 
 
-def _is_one_of(part: Part, merged: dict[str, str]) -> bool:
-    return isinstance(part, ToolCall) and part.id in merged
+def _is_one_of(part: Part, first_ids: dict[str, str]) -> bool:
+    return isinstance(part, ToolCall) and part.id in first_ids
 
 
-def _joined(parts: tuple[Part, ...], merged: dict[str, str]) -> list[Part]:
-    if not merged:
+def _join_results(parts: tuple[Part, ...], first_ids: dict[str, str]) -> list[Part]:
+    if not first_ids:
         return list(parts)
-    whole: dict[str, Result] = {}
+    results: dict[str, Result] = {}
     for part in parts:
         if isinstance(part, Result):
-            call_id = merged.get(part.call_id, part.call_id)
-            other = whole.get(call_id)
-            whole[call_id] = (
+            call_id = first_ids.get(part.call_id, part.call_id)
+            result = results.get(call_id)
+            results[call_id] = (
                 replace(part, call_id=call_id)
-                if other is None
+                if result is None
                 else replace(
-                    other,
-                    parts=other.parts + part.parts,
-                    has_failed=other.has_failed or part.has_failed,
+                    result,
+                    parts=result.parts + part.parts,
+                    has_failed=result.has_failed or part.has_failed,
                 )
             )
-    return [*whole.values(), *(part for part in parts if not isinstance(part, Result))]
+    return [*results.values(), *(part for part in parts if not isinstance(part, Result))]
 
 
 def results_in_order(request: Request, aim: Aim) -> Request:
@@ -176,7 +176,7 @@ def thinking_for_gemini(request: Request, aim: Aim) -> Request:
         return replace(request, thinking=_OFF)
     if wish.budget_tokens is None and wish.effort is None:
         return replace(request, thinking=_NONE)
-    return replace(request, thinking=_budgeted(wish, request.limits.output_tokens, aim))
+    return replace(request, thinking=_with_budget(wish, request.limits.output_tokens, aim))
 
 
 def _without_thinking(request: Request, aim: Aim) -> Request:
@@ -192,17 +192,17 @@ def _without_thinking(request: Request, aim: Aim) -> Request:
     return replace(request, thinking=Wish(effort=efforts[0]))
 
 
-def _budgeted(wish: Wish, limit: int | None, aim: Aim) -> Wish:
+def _with_budget(wish: Wish, limit: int | None, aim: Aim) -> Wish:
     """A budget below the answer's limit, of which thinking is a part."""
-    asked = wish.budget_tokens
-    if asked is None:
-        asked = BUDGETS[wish.effort or _DEFAULT_EFFORT]
-    most = _PROS_MAX_BUDGET if aim.profile.always_thinks else _MAX_BUDGET
+    budget = wish.budget_tokens
+    if budget is None:
+        budget = BUDGETS[wish.effort or _DEFAULT_EFFORT]
+    max_budget = _PROS_MAX_BUDGET if aim.profile.always_thinks else _MAX_BUDGET
     if limit is not None:
-        most = min(most, max(limit - _ANSWER_TOKENS, limit // 2))
-    if asked > most:
+        max_budget = min(max_budget, max(limit - _ANSWER_TOKENS, limit // 2))
+    if budget > max_budget:
         aim.adapted(named_wish(wish, aim))
-    return Wish(mode="on", budget_tokens=min(asked, most))
+    return Wish(mode="on", budget_tokens=min(budget, max_budget))
 
 
 def _is_older(profile: Profile) -> bool:

@@ -18,7 +18,7 @@ def whole_arguments(request: Request, aim: Aim) -> Request:
     fails over them, or sends none.
     """
     turns = tuple(
-        replace(turn, parts=tuple(_whole(part, aim) for part in turn.parts))
+        replace(turn, parts=tuple(_with_whole_arguments(part, aim) for part in turn.parts))
         if turn.role == "assistant" and any(type(part) is ToolCall for part in turn.parts)
         else turn
         for turn in request.turns
@@ -26,7 +26,7 @@ def whole_arguments(request: Request, aim: Aim) -> Request:
     return replace(request, turns=turns)
 
 
-def _whole(part: Part, aim: Aim) -> Part:
+def _with_whole_arguments(part: Part, aim: Aim) -> Part:
     if not isinstance(part, ToolCall) or part.is_freeform:
         return part
     if part.arguments in ("", "null"):

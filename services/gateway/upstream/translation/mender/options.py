@@ -45,14 +45,14 @@ _metadata = msgspec.json.Decoder(dict[str, str])
 
 def output_limit(request: Request, aim: Aim) -> Request:
     """Claude and Messages need a limit; no limit exceeds the model's maximum."""
-    asked, most = request.limits.output_tokens, aim.profile.max_output
-    limit = asked
+    client_limit, max_output = request.limits.output_tokens, aim.profile.max_output
+    limit = client_limit
     if limit is None and (aim.is_claude or aim.to == "messages"):
-        limit = most or _DEFAULT_OUTPUT_TOKENS
-    if limit is not None and most is not None and limit > most:
+        limit = max_output or _DEFAULT_OUTPUT_TOKENS
+    if limit is not None and max_output is not None and limit > max_output:
         aim.adapted("limits.output_tokens")
-        limit = most
-    if limit == asked:
+        limit = max_output
+    if limit == client_limit:
         return request
     return replace(request, limits=replace(request.limits, output_tokens=limit))
 
@@ -182,13 +182,13 @@ def strict_tools(request: Request, aim: Aim) -> Request:
     """Keeps `strict` only for schemas in the target's dialect."""
     if not any(isinstance(tool, Function) and tool.strict for tool in request.tools):
         return request
-    return replace(request, tools=tuple(_loosened(tool, aim) for tool in request.tools))
+    return replace(request, tools=tuple(_loosen(tool, aim) for tool in request.tools))
 
 
-def _loosened(tool: Tool, aim: Aim) -> Tool:
+def _loosen(tool: Tool, aim: Aim) -> Tool:
     if not isinstance(tool, Function) or not tool.strict:
         return tool
-    why = _not_strict(tool.schema, aim)
+    why = _strict_problem(tool.schema, aim)
     if why is None:
         return tool
     aim.report.unsupported(aim.report.paths.tool(tool.at, "strict"), why)
@@ -206,13 +206,13 @@ def strict_shape(request: Request, aim: Aim) -> Request:
     is_always = aim.profile.schema_dialect == "anthropic" and shape.schema is not None
     if not shape.strict and not is_always:
         return request
-    why = _not_strict(shape.schema, aim)
+    why = _strict_problem(shape.schema, aim)
     if why is None:
         return request
     if shape.schema is not None and is_always and not (shape.strict or aim.from_messages):
         aim.adapted("shape.schema")
-        told = _with_line(request, _BY_SCHEMA + bytes(shape.schema).decode())
-        return replace(told, shape=None)
+        mended = _with_line(request, _BY_SCHEMA + bytes(shape.schema).decode())
+        return replace(mended, shape=None)
     if is_always:
         aim.unsupported("shape.schema", why)
         return replace(request, shape=None)
@@ -252,7 +252,7 @@ def unnamed_shape(request: Request, aim: Aim) -> Request:
     return request
 
 
-def _not_strict(schema: msgspec.Raw | None, aim: Aim) -> str | None:
+def _strict_problem(schema: msgspec.Raw | None, aim: Aim) -> str | None:
     if not aim.profile.takes_strict:
         return "the model does not support strict schemas"
     if schema is None or aim.profile.schema_dialect == "plain":

@@ -17,46 +17,46 @@ def matched_results(request: Request, aim: Aim) -> Request:
     if aim.to == "responses":
         _check_ids(request, aim)
         return request
-    asked: dict[str, ToolCall] = {}
-    waiting: dict[str, ToolCall] = {}
+    calls: dict[str, ToolCall] = {}
+    pending: dict[str, ToolCall] = {}
     was_assistant = False
     for turn in request.turns:
         if turn.role == "assistant":
             if not was_assistant:
-                _no_more(waiting, aim)
-                asked = {}
+                _refuse_pending(pending, aim)
+                calls = {}
             was_assistant = True
-            calls = {part.id: part for part in turn.parts if type(part) is ToolCall}
-            asked.update(calls)
-            waiting.update(calls)
+            new_calls = {part.id: part for part in turn.parts if type(part) is ToolCall}
+            calls.update(new_calls)
+            pending.update(new_calls)
         elif turn.role == "user":
             was_assistant = False
-            _answer(turn, asked, waiting, aim)
-    _no_more(waiting, aim)
+            _answer(turn, calls, pending, aim)
+    _refuse_pending(pending, aim)
     return request
 
 
-def _answer(turn: Turn, asked: dict[str, ToolCall], waiting: dict[str, ToolCall], aim: Aim) -> None:
+def _answer(turn: Turn, calls: dict[str, ToolCall], pending: dict[str, ToolCall], aim: Aim) -> None:
     says_more = False
     for part in turn.parts:
         if type(part) is not Result:
             says_more = True
-        elif part.call_id not in asked:
+        elif part.call_id not in calls:
             raise invalid(aim.report.paths.of(part.at), _NO_CALL)
         else:
-            waiting.pop(part.call_id, None)
+            pending.pop(part.call_id, None)
     if says_more:
-        _no_more(waiting, aim)
+        _refuse_pending(pending, aim)
 
 
-def _no_more(waiting: dict[str, ToolCall], aim: Aim) -> None:
-    for call in waiting.values():
+def _refuse_pending(pending: dict[str, ToolCall], aim: Aim) -> None:
+    for call in pending.values():
         raise invalid(aim.report.paths.of(call.at), _NO_RESULT)
 
 
 def _check_ids(request: Request, aim: Aim) -> None:
     calls: dict[str, ToolCall] = {}
-    answered: set[str] = set()
+    answered_ids: set[str] = set()
     for turn in request.turns:
         for part in turn.parts:
             if type(part) is ToolCall:
@@ -64,5 +64,5 @@ def _check_ids(request: Request, aim: Aim) -> None:
             elif type(part) is Result:
                 if part.call_id not in calls:
                     raise invalid(aim.report.paths.of(part.at), "no earlier call has this id")
-                answered.add(part.call_id)
-    _no_more({name: call for name, call in calls.items() if name not in answered}, aim)
+                answered_ids.add(part.call_id)
+    _refuse_pending({name: call for name, call in calls.items() if name not in answered_ids}, aim)

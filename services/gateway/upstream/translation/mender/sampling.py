@@ -63,12 +63,12 @@ def _without(request: Request, aim: Aim, names: tuple[str, ...], why: str) -> Re
     sampling = request.sampling
     if sampling == NO_SAMPLING:
         return request
-    lost: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     for name in names:
-        value, unsaid = getattr(sampling, name), getattr(NO_SAMPLING, name)
-        if value == unsaid:
+        value, default = getattr(sampling, name), getattr(NO_SAMPLING, name)
+        if value == default:
             continue
         if value not in _NEUTRAL[name]:
             aim.unsupported(f"sampling.{name}", why)
-        lost[name] = unsaid
-    return replace(request, sampling=replace(sampling, **lost)) if lost else request
+        changes[name] = default
+    return replace(request, sampling=replace(sampling, **changes)) if changes else request

@@ -18,7 +18,7 @@ from services.gateway.upstream.translation.mender.efforts import (
     BUDGETS,
     effort_of,
     least,
-    snapped,
+    nearest_effort,
 )
 from services.gateway.upstream.translation.parts import Result, Thinking, ToolCall
 from services.gateway.upstream.translation.tools import Freeform, Function
@@ -50,28 +50,28 @@ def thinking_in_tokens(request: Request, aim: Aim) -> Request:
     if wish.mode == "off" or wish.effort == "none":
         return replace(request, thinking=_off_for_claude(wish, aim))
     if wish.mode is None and (wish.effort is None or aim.from_messages):
-        return replace(request, thinking=replace(wish, effort=_snapped(wish.effort, aim)))
+        return replace(request, thinking=replace(wish, effort=_snap(wish.effort, aim)))
     if profile.is_adaptive and (wish.mode != "on" or not profile.has_budgets):
         effort: Effort | None = wish.effort
         if wish.mode == "on":
             aim.adapted("thinking.mode")
             if effort is None and wish.budget_tokens is not None:
-                effort = snapped(effort_of(wish.budget_tokens), profile.efforts or _COMMON)
+                effort = nearest_effort(effort_of(wish.budget_tokens), profile.efforts or _COMMON)
         mode = "between_tools" if wish.mode == "between_tools" else "auto"
-        mended = replace(wish, mode=mode, effort=_snapped(effort, aim), budget_tokens=None)
+        mended = replace(wish, mode=mode, effort=_snap(effort, aim), budget_tokens=None)
         return replace(request, thinking=mended)
-    return replace(request, thinking=_budgeted(wish, aim))
+    return replace(request, thinking=_with_budget(wish, aim))
 
 
 def _off_for_claude(wish: Wish, aim: Aim) -> Wish:
     if aim.profile.always_thinks:
         aim.unsupported(named_wish(wish, aim), "the model always thinks")
         return NO_WISH
-    effort = None if wish.effort == "none" else _snapped(wish.effort, aim)
+    effort = None if wish.effort == "none" else _snap(wish.effort, aim)
     return Wish(mode="off", effort=effort)
 
 
-def _budgeted(wish: Wish, aim: Aim) -> Wish:
+def _with_budget(wish: Wish, aim: Aim) -> Wish:
     budget = wish.budget_tokens
     if budget is None:
         if wish.mode is not None:
@@ -82,7 +82,7 @@ def _budgeted(wish: Wish, aim: Aim) -> Wish:
         mode="between_tools" if wish.mode == "between_tools" else "on",
         budget_tokens=budget,
         # Tokens say it, to servers that may know no words for it.
-        effort=None if aim.profile.efforts is None else _snapped(wish.effort, aim),
+        effort=None if aim.profile.efforts is None else _snap(wish.effort, aim),
     )
 
 
@@ -96,9 +96,9 @@ def thinking_in_words(request: Request, aim: Aim) -> Request:
         effort = _off_in_words(wish, aim)
     else:
         if effort is None and wish.mode == "on":
-            told = effort_of(wish.budget_tokens or BUDGETS[_DEFAULT_EFFORT])
-            effort = snapped(told, efforts or _COMMON)
-        effort = _snapped(effort, aim)
+            level = effort_of(wish.budget_tokens or BUDGETS[_DEFAULT_EFFORT])
+            effort = nearest_effort(level, efforts or _COMMON)
+        effort = _snap(effort, aim)
     return replace(request, thinking=replace(wish, effort=effort, budget_tokens=None))
 
 
@@ -118,14 +118,14 @@ def _off_in_words(wish: Wish, aim: Aim) -> Effort | None:
     return least(efforts)
 
 
-def _snapped(effort: Effort | None, aim: Aim) -> Effort | None:
+def _snap(effort: Effort | None, aim: Aim) -> Effort | None:
     """None if the target knows no efforts; it then gets tokens."""
     efforts = aim.profile.efforts
     if effort is None or efforts is None:
         return effort
     if not efforts:
         return None
-    nearest = snapped(effort, efforts)
+    nearest = nearest_effort(effort, efforts)
     if nearest != effort:
         aim.adapted("thinking.effort")
     return nearest
@@ -167,23 +167,23 @@ def thinking_and_sampling(request: Request, aim: Aim) -> Request:
     wish, sampling = request.thinking, request.sampling
     if wish.mode not in _THINKING:
         return request
-    lost = {}
+    dropped = {}
     if sampling.temperature not in (None, 1):
-        lost["temperature"] = "sampling.temperature"
+        dropped["temperature"] = "sampling.temperature"
     if sampling.top_k is not None:
-        lost["top_k"] = "sampling.top_k"
+        dropped["top_k"] = "sampling.top_k"
     if sampling.top_p is not None and sampling.top_p < _LEAST_TOP_P:
-        lost["top_p"] = "sampling.top_p"
-    if not lost:
+        dropped["top_p"] = "sampling.top_p"
+    if not dropped:
         return request
     effort = wish.effort
     if effort is None and wish.budget_tokens is not None:
         effort = effort_of(wish.budget_tokens)
     if effort in _LITTLE and not aim.profile.always_thinks:
         return _without_thinking(request, aim)
-    for field in lost.values():
+    for field in dropped.values():
         aim.adapted(field)
-    return replace(request, sampling=replace(sampling, **dict.fromkeys(lost)))
+    return replace(request, sampling=replace(sampling, **dict.fromkeys(dropped)))
 
 
 def budget_within_limit(request: Request, aim: Aim) -> Request:
@@ -192,14 +192,14 @@ def budget_within_limit(request: Request, aim: Aim) -> Request:
     budget = wish.budget_tokens
     if wish.mode != "on" or budget is None or limit is None:
         return request
-    most = limit - _MIN_BUDGET
-    if most < _MIN_BUDGET:
+    max_budget = limit - _MIN_BUDGET
+    if max_budget < _MIN_BUDGET:
         return _without_thinking(request, aim)
-    mended = max(_MIN_BUDGET, min(budget, most))
-    if mended == budget:
+    new_budget = max(_MIN_BUDGET, min(budget, max_budget))
+    if new_budget == budget:
         return request
     aim.adapted(named_wish(wish, aim))
-    return replace(request, thinking=replace(wish, budget_tokens=mended))
+    return replace(request, thinking=replace(wish, budget_tokens=new_budget))
 
 
 def effort_without_thinking(request: Request, aim: Aim) -> Request:

@@ -69,7 +69,7 @@ def _without_foreign(parts: tuple[Part, ...], request: Request, aim: Aim) -> tup
     if is_foreign:
         parts = tuple(part for part in parts if type(part) is not Thinking)
     if has_foreign_calls:
-        parts = tuple(_unsigned(part, aim) for part in parts)
+        parts = tuple(_without_signature(part, aim) for part in parts)
     return parts
 
 
@@ -89,7 +89,7 @@ def _is_own(thought: Thinking, request: Request, aim: Aim) -> bool:
     return keeps and thought.item_id is not None
 
 
-def _unsigned(part: Part, aim: Aim) -> Part:
+def _without_signature(part: Part, aim: Aim) -> Part:
     if (
         type(part) is not ToolCall
         or part.signature is None
@@ -211,17 +211,17 @@ def system_inside(request: Request, aim: Aim) -> Request:
     inside = request.turns[first:]
     if aim.to == "messages" or all(turn.role not in SYSTEM for turn in inside):
         return request
-    turns, held = list(request.turns[:first]), list[Turn]()
+    turns, system_turns = list(request.turns[:first]), list[Turn]()
     for turn in inside:
         if turn.role in SYSTEM:
             aim.report.adapted(aim.report.paths.of(turn.at))
-            held.append(_as_users(turn))
+            system_turns.append(_as_users(turn))
         elif any(type(part) is Result for part in turn.parts):
             turns.append(turn)
         else:
-            turns += [*held, turn]
-            held = []
-    return replace(request, turns=(*turns, *held))
+            turns += [*system_turns, turn]
+            system_turns = []
+    return replace(request, turns=(*turns, *system_turns))
 
 
 def alternation(request: Request, _: Aim) -> Request:
@@ -234,10 +234,10 @@ def alternation(request: Request, _: Aim) -> Request:
             groups[-1].append(mended)
         else:
             groups.append([mended])
-    return replace(request, turns=tuple(map(_joined, groups)))
+    return replace(request, turns=tuple(map(_join_turns, groups)))
 
 
-def _joined(turns: list[Turn]) -> Turn:
+def _join_turns(turns: list[Turn]) -> Turn:
     if len(turns) == 1:
         return turns[0]
     return replace(turns[0], parts=tuple(part for turn in turns for part in turn.parts))

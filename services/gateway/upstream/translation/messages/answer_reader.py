@@ -72,12 +72,12 @@ def _usage(raw: Raw) -> TokenUsage | None:
 
 
 def own_members(container: Raw, context_management: Raw) -> dict[str, Raw]:
-    found: dict[str, Raw] = {}
+    members: dict[str, Raw] = {}
     if is_said(container):
-        found["container"] = container
+        members["container"] = container
     if is_said(context_management):
-        found["context_management"] = context_management
-    return found
+        members["context_management"] = context_management
+    return members
 
 
 def is_filled_list(raw: Raw) -> bool:
@@ -121,12 +121,12 @@ def _is_output(part: Part) -> bool:
 
 
 def _call(block: AnswerBlock) -> ToolCall:
-    beside = (("caller", block.caller), ("toolset_name", block.toolset_name))
+    pairs = (("caller", block.caller), ("toolset_name", block.toolset_name))
     return ToolCall(
         id=block.id,
         name=block.name,
         arguments=(bytes(block.input) if is_said(block.input) else _EMPTY).decode(),
-        extra={name: raw for name, raw in beside if is_said(raw)},
+        extra={name: raw for name, raw in pairs if is_said(raw)},
     )
 
 

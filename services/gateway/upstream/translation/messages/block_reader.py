@@ -45,23 +45,23 @@ _result_part = msgspec.json.Decoder(wire.ResultPart)
 _raw_result = msgspec.json.Decoder(wire.RawToolResultBlock)
 
 
-def read_block(found: Any, at: At) -> tuple[Part, ...]:
+def read_block(block: Any, at: At) -> tuple[Part, ...]:
     """Of a decoded block, or of its bytes; no part for what is not to be carried.
 
     Raises InvalidRequest with the path of what is wrong in it.
     """
-    return _read(found, at, _KINDS)
+    return _read_block(block, at, _KINDS)
 
 
-def _read(found: Any, at: At, kinds: tuple[str, ...]) -> tuple[Part, ...]:
-    if type(found) is msgspec.Raw:
-        found = _known(found, at, kinds)
-        if type(found) is msgspec.Raw:
-            return _unknown(found, at)
-    return (_READ[type(found)](found, at),)
+def _read_block(block: Any, at: At, kinds: tuple[str, ...]) -> tuple[Part, ...]:
+    if type(block) is msgspec.Raw:
+        block = _decode_block(block, at, kinds)
+        if type(block) is msgspec.Raw:
+            return _own_parts(block, at)
+    return (_READ[type(block)](block, at),)
 
 
-def _known(raw: msgspec.Raw, at: At, kinds: tuple[str, ...]) -> Any:
+def _decode_block(raw: msgspec.Raw, at: At, kinds: tuple[str, ...]) -> Any:
     """The block, or its bytes where it, or a member of it, is of Anthropic's alone."""
     path = PATHS.of(at)
     kind = decoded(_kind, raw, path).type
@@ -77,14 +77,14 @@ def _known(raw: msgspec.Raw, at: At, kinds: tuple[str, ...]) -> Any:
         return raw
 
 
-def _unknown(raw: msgspec.Raw, at: At) -> tuple[Part, ...]:
+def _own_parts(raw: msgspec.Raw, at: At) -> tuple[Part, ...]:
     """A block for Anthropic alone; what the gateway told of another's search is left out."""
-    told = _kind.decode(raw)
-    kind = told.type or ""
+    head = _kind.decode(raw)
+    kind = head.type or ""
     if kind == "server_tool_use":
-        name, tool_id = told.name or kind, told.id
+        name, tool_id = head.name or kind, head.id
     elif kind.endswith(_RESULT_SUFFIX):
-        name, tool_id = kind.removesuffix(_RESULT_SUFFIX), told.tool_use_id
+        name, tool_id = kind.removesuffix(_RESULT_SUFFIX), head.tool_use_id
     else:
         return (Opaque(kind=_opaque_kind(raw, kind, at), raw=raw, family=FAMILY, at=at),)
     if name == _SEARCH and _MINTED in bytes(raw):
@@ -180,8 +180,8 @@ def _call(block: wire.ToolUseBlock, at: At) -> ToolCall:
     arguments = bytes(block.input)
     if arguments[:1] != b"{":
         raise invalid(f"{PATHS.of(at)}.input", "expected an object")
-    beside = (("caller", block.caller), ("toolset_name", block.toolset_name))
-    extra = {name: raw for name, raw in beside if _is_said(raw)}
+    pairs = (("caller", block.caller), ("toolset_name", block.toolset_name))
+    extra = {name: raw for name, raw in pairs if _is_said(raw)}
     if "caller" in extra and decoded(_kind, block.caller, PATHS.of(at, "caller")).type == _DIRECT:
         del extra["caller"]
     return ToolCall(
@@ -200,8 +200,8 @@ def _result(block: wire.ToolResultBlock | wire.RawToolResultBlock, at: At) -> Re
     if isinstance(content, str):
         parts += (Text(text=content, at=at),) if content else ()
     elif content is not None:
-        for number, found in enumerate(content):
-            parts += _read(found, (*at, number), _RESULT_KINDS)
+        for number, inner in enumerate(content):
+            parts += _read_block(inner, (*at, number), _RESULT_KINDS)
     return Result(
         call_id=block.tool_use_id,
         parts=tuple(parts),

@@ -84,10 +84,10 @@ class BlockWriter:
             if source.media_type not in _IMAGES:
                 why = f"images of type {source.media_type} cannot be carried: send JPEG or PNG"
                 raise unsupported(self._path(part.at), why)
-            written = _base64(source)
+            source_block = _base64(source)
         else:
-            written = self._elsewhere(source, part.at)
-        return self.mark({"type": "image", "source": written}, part.cache)
+            source_block = self._elsewhere(source, part.at)
+        return self.mark({"type": "image", "source": source_block}, part.cache)
 
     def _document(self, part: DocumentPart) -> Block:
         block: Block = {"type": "document", "source": self._document_source(part)}
@@ -108,11 +108,11 @@ class BlockWriter:
             case Bytes(media_type=media_type) as file if media_type == _PDF:
                 return _base64(file)
             case Bytes() as file:
-                return _plain(self._decoded(file, part.at))
+                return _plain(self._decode_text(file, part.at))
             case Plain(text=text):
                 return _plain(text)
             case Blocks(parts=parts):
-                return {"type": "content", "content": self._all(parts)}
+                return {"type": "content", "content": self._blocks(parts)}
             case Url() | FileId() as elsewhere:
                 return self._elsewhere(elsewhere, part.at)
 
@@ -125,7 +125,7 @@ class BlockWriter:
             raise unsupported(self._path(at), why)
         return {"type": "file", "file_id": source.id}
 
-    def _decoded(self, file: Bytes, at: At) -> str:
+    def _decode_text(self, file: Bytes, at: At) -> str:
         """Files of text, which Anthropic takes as text alone."""
         if _is_text(file):
             try:
@@ -146,7 +146,7 @@ class BlockWriter:
             "type": "search_result",
             "source": part.source,
             "title": part.title,
-            "content": self._all(part.parts),
+            "content": self._blocks(part.parts),
         }
         if part.citable is not None:
             block["citations"] = {"enabled": part.citable}
@@ -159,10 +159,10 @@ class BlockWriter:
             "name": sent_name(part.name, part.namespace, self._max_name_chars),
             "input": self._input(part),
         }
-        self._beside(part, block)
+        self._add_extra(part, block)
         return block if part.cache is None else self.mark(block, part.cache)
 
-    def _beside(self, part: ToolCall | Result, block: Block) -> None:
+    def _add_extra(self, part: ToolCall | Result, block: Block) -> None:
         for name, raw in part.extra.items():
             if not is_own(self._report.paths):
                 raise unsupported(self._report.paths.of(part.at, name))
@@ -186,14 +186,14 @@ class BlockWriter:
         block: Block = {
             "type": "tool_result",
             "tool_use_id": sent_call_id(part.call_id, is_plain=True),
-            "content": self._all(part.parts),
+            "content": self._blocks(part.parts),
         }
         if part.has_failed is not None:
             block["is_error"] = part.has_failed
-        self._beside(part, block)
+        self._add_extra(part, block)
         return block if part.cache is None else self.mark(block, part.cache)
 
-    def _all(self, parts: tuple[Part, ...]) -> list[Block | msgspec.Raw]:
+    def _blocks(self, parts: tuple[Part, ...]) -> list[Block | msgspec.Raw]:
         return [block for part in parts if (block := self.write(part)) is not None]
 
     def _thinking(self, part: Thinking) -> Block | None:

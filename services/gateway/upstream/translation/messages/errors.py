@@ -33,28 +33,28 @@ _text = msgspec.json.Decoder(str)
 def read_error(status: int, body: bytes) -> ReportedError:
     """Of any body: servers before the provider answer in HTML, and others in their own JSON."""
     try:
-        found = _body.decode(body)
+        error_body = _body.decode(body)
     except UNREADABLE:
         return _plain(body.decode(errors="replace"), status)
-    if found.error is not ABSENT:
-        return failure_in(found.error, status)
-    return _plain(found.message or body.decode(errors="replace"), status)
+    if error_body.error is not ABSENT:
+        return failure_in(error_body.error, status)
+    return _plain(error_body.message or body.decode(errors="replace"), status)
 
 
 def failure_in(error: msgspec.Raw, status: int | None) -> ReportedError:
     """Of what stands under `error`; `status` None where an answer 200 or a stream has it."""
     try:
-        found = _error.decode(error)
+        wire_error = _error.decode(error)
     except UNREADABLE:
         return _plain(_string(error), status)
-    message = (found.message or "").strip()[:_MESSAGE_CHARS]
-    named = _NAMED.match(message)
+    message = (wire_error.message or "").strip()[:_MESSAGE_CHARS]
+    match = _NAMED.match(message)
     return ReportedError(
         message=message or _NO_WORDS,
         status=status,
-        kind=found.type,
-        code=_code(found.details),
-        param=named and named[1],
+        kind=wire_error.type,
+        code=_code(wire_error.details),
+        param=match and match[1],
     )
 
 

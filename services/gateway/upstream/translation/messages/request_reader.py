@@ -78,7 +78,7 @@ def read_request(fields: Fields) -> Request:
     """Raises InvalidRequest, which names the path of what is wrong."""
     if "messages" not in fields:
         raise invalid("messages", "this field is missing")
-    extra, hints = _beside(fields)
+    extra, hints = _extra_and_hints(fields)
     config = _members_of(fields, "output_config", extra, ("effort", "format"))
     user = _members_of(fields, "metadata", extra, ("user_id",)).get("user_id", NULL)
     tier = _value(fields, "service_tier", _tier)
@@ -117,7 +117,7 @@ def _value(fields: Fields, name: str, decoder: msgspec.json.Decoder[T | None]) -
     return None if raw is None else decoded(decoder, raw, name)
 
 
-def _beside(fields: Fields) -> tuple[Members, Members]:
+def _extra_and_hints(fields: Fields) -> tuple[Members, Members]:
     """Members that only Anthropic knows: requests, and mere hints."""
     extra: Members = {}
     hints: Members = {}
@@ -147,47 +147,47 @@ def _members_of(fields: Fields, name: str, extra: Members, known: tuple[str, ...
 
 
 def _read_choice(fields: Fields) -> tuple[ToolChoice | None, bool | None]:
-    found = _value(fields, "tool_choice", _choice)
-    if found is None:
+    choice = _value(fields, "tool_choice", _choice)
+    if choice is None:
         return None, None
-    if (found.type == "tool") != (found.name is not None):
+    if (choice.type == "tool") != (choice.name is not None):
         raise invalid("tool_choice.name", "required for type tool, and allowed for no other")
-    names = () if found.name is None else (found.name,)
-    alone = found.disable_parallel_tool_use
-    return ToolChoice(mode=_CHOICES[found.type], names=names), None if alone is None else not alone
+    names = () if choice.name is None else (choice.name,)
+    alone = choice.disable_parallel_tool_use
+    return ToolChoice(mode=_CHOICES[choice.type], names=names), None if alone is None else not alone
 
 
 def _wish(fields: Fields, effort: Effort | None) -> Wish:
-    found = _value(fields, "thinking", _thinking)
-    if found is None:
+    config = _value(fields, "thinking", _thinking)
+    if config is None:
         return Wish(effort=effort)
-    if found.type == "enabled" and found.budget_tokens is None:
+    if config.type == "enabled" and config.budget_tokens is None:
         raise invalid("thinking.budget_tokens", "this field is missing")
-    if found.type != "enabled" and found.budget_tokens is not None:
-        raise invalid("thinking.budget_tokens", f"thinking of type {found.type} has no budget")
-    if found.type in _NOT_SHOWN and found.display is not None:
-        raise invalid("thinking.display", f"thinking of type {found.type} cannot be displayed")
+    if config.type != "enabled" and config.budget_tokens is not None:
+        raise invalid("thinking.budget_tokens", f"thinking of type {config.type} has no budget")
+    if config.type in _NOT_SHOWN and config.display is not None:
+        raise invalid("thinking.display", f"thinking of type {config.type} cannot be displayed")
     return Wish(
-        mode=_MODES[found.type],
+        mode=_MODES[config.type],
         effort=effort,
-        budget_tokens=found.budget_tokens,
-        is_shown=None if found.display is None else found.display == "summarized",
+        budget_tokens=config.budget_tokens,
+        is_shown=None if config.display is None else config.display == "summarized",
     )
 
 
 def _shape(fields: Fields, config: Members) -> Shape | None:
     """`output_format` is what the first clients of structured answers call it."""
-    first = _value(fields, "output_format", _format)
-    second = decoded(_format, config.get("format", NULL), "output_config.format")
-    if first is not None and second is not None and first != second:
+    older = _value(fields, "output_format", _format)
+    newer = decoded(_format, config.get("format", NULL), "output_config.format")
+    if older is not None and newer is not None and older != newer:
         raise invalid("output_format", "differs from output_config.format, which replaces it")
-    found = second or first
-    if found is None:
+    output_format = newer or older
+    if output_format is None:
         return None
-    if bytes(found.schema)[:1] != b"{":
-        path = "output_format" if second is None else "output_config.format"
+    if bytes(output_format.schema)[:1] != b"{":
+        path = "output_format" if newer is None else "output_config.format"
         raise invalid(f"{path}.schema", "expected an object")
-    return Shape(kind="json_schema", schema=found.schema)
+    return Shape(kind="json_schema", schema=output_format.schema)
 
 
 def _auto_cache(fields: Fields) -> CacheMark | None:

@@ -36,49 +36,49 @@ def write_request(request: Request, model: str, profile: Profile, report: Report
     """Raises UnsupportedField for, or reports, what Anthropic cannot express."""
     if request.limits.answers > 1:
         raise unsupported(report.paths.field("limits.answers"), "the model gives one answer")
-    written: Members = {"model": model}
+    body: Members = {"model": model}
     if request.limits.output_tokens is not None:
-        written["max_tokens"] = request.limits.output_tokens
-    system, written["messages"] = TurnWriter(profile, report).write(request.turns)
+        body["max_tokens"] = request.limits.output_tokens
+    system, body["messages"] = TurnWriter(profile, report).write(request.turns)
     if request.shape is not None and request.shape.schema is None:
         # Any object; Anthropic takes no schema that would allow it.
         system.append({"type": "text", "text": _JSON_MODE})
         report.adapted(report.paths.field("shape"))
     if system:
-        written["system"] = system
+        body["system"] = system
     if request.tools:
-        _tools(request, written, profile, report)
-    _options(request, written, profile, report)
+        _tools(request, body, profile, report)
+    _options(request, body, profile, report)
     if request.sampling != NO_SAMPLING:
-        written.update(_sampling(request.sampling, report))
+        body.update(_sampling(request.sampling, report))
     if request.labels != NO_LABELS:
-        _labels(request.labels, written, report)
+        _labels(request.labels, body, report)
     if request.extra or request.hints:
-        _beside(request, written, report)
-    return written
+        _write_extra(request, body, report)
+    return body
 
 
-def _tools(request: Request, written: Members, profile: Profile, report: Report) -> None:
+def _tools(request: Request, body: Members, profile: Profile, report: Report) -> None:
     tools = write_tools(request, profile, report)
     if not tools:
         return
-    written["tools"] = tools
+    body["tools"] = tools
     choice = write_choice(request, profile, report)
     if choice is not None:
-        written["tool_choice"] = choice
+        body["tool_choice"] = choice
 
 
-def _options(request: Request, written: Members, profile: Profile, report: Report) -> None:
+def _options(request: Request, body: Members, profile: Profile, report: Report) -> None:
     if request.limits.stop:
-        written["stop_sequences"] = _stop(request.limits.stop, report)
+        body["stop_sequences"] = _stop(request.limits.stop, report)
     if request.thinking.mode is not None:
-        written["thinking"] = _thinking(request.thinking, request.thinking.mode)
+        body["thinking"] = _thinking(request.thinking, request.thinking.mode)
     if config := _config(request, report):
-        written["output_config"] = config
+        body["output_config"] = config
     if request.auto_cache is not None and profile.takes_cache_marks:
-        written["cache_control"] = written_cache_control(request.auto_cache)
+        body["cache_control"] = written_cache_control(request.auto_cache)
     if request.stream:
-        written["stream"] = True
+        body["stream"] = True
 
 
 def _config(request: Request, report: Report) -> Members:
@@ -102,26 +102,26 @@ def _stop(stop: tuple[str, ...], report: Report) -> tuple[str, ...]:
 
 
 def _sampling(sampling: Sampling, report: Report) -> Members:
-    written: Members = {}
+    members: Members = {}
     temperature = sampling.temperature
     if temperature is not None:
         if temperature > _MAX_TEMPERATURE:
             report.adapted(report.paths.field("sampling.temperature"))
             temperature = _MAX_TEMPERATURE
-        written["temperature"] = temperature
+        members["temperature"] = temperature
     if sampling.top_p is not None:
-        written["top_p"] = sampling.top_p
+        members["top_p"] = sampling.top_p
     if sampling.top_k is not None:
-        written["top_k"] = sampling.top_k
+        members["top_k"] = sampling.top_k
     for name in _foreign(sampling):
         report.unsupported(report.paths.field(f"sampling.{name}"))
-    return written
+    return members
 
 
 def _foreign(sampling: Sampling) -> list[str]:
     """Refuses options that Anthropic lacks; zeros and an empty table count as unset."""
     bias = sampling.logit_bias
-    asked = {
+    options = {
         "seed": sampling.seed is not None,
         "presence": bool(sampling.presence),
         "frequency": bool(sampling.frequency),
@@ -129,44 +129,44 @@ def _foreign(sampling: Sampling) -> list[str]:
         "wants_logprobs": sampling.wants_logprobs,
         "top_logprobs": bool(sampling.top_logprobs),
     }
-    return [name for name, is_asked in asked.items() if is_asked]
+    return [name for name, is_set in options.items() if is_set]
 
 
 def _thinking(wish: Wish, mode: str) -> Members:
-    written: Members = {"type": _MODES[mode]}
+    members: Members = {"type": _MODES[mode]}
     if mode == "on":
-        written["budget_tokens"] = wish.budget_tokens
+        members["budget_tokens"] = wish.budget_tokens
     is_shown = True if wish.is_shown is None and wish.summary is not None else wish.is_shown
     if is_shown is not None and mode in ("on", "auto"):
-        written["display"] = "summarized" if is_shown else "omitted"
-    return written
+        members["display"] = "summarized" if is_shown else "omitted"
+    return members
 
 
-def _labels(labels: Labels, written: Members, report: Report) -> None:
+def _labels(labels: Labels, body: Members, report: Report) -> None:
     user = labels.safety_id if labels.user is None else labels.user
     if user is not None:
-        written["metadata"] = {"user_id": user}
+        body["metadata"] = {"user_id": user}
     if labels.keeps:
         report.unsupported(
             report.paths.field("labels.keeps"), "the model's provider does not store answers"
         )
     if labels.tier is not None:
         if labels.tier in _TIERS:
-            written["service_tier"] = _TIERS[labels.tier]
+            body["service_tier"] = _TIERS[labels.tier]
         else:
             report.unsupported(report.paths.field("labels.tier"))
 
 
-def _beside(request: Request, written: Members, report: Report) -> None:
+def _write_extra(request: Request, body: Members, report: Report) -> None:
     """Members that the conversation does not know are written only to the format they came in."""
     if not is_own(report.paths):
         for name in request.extra:
             report.unsupported(report.paths.field(name))
         return
-    written.update(request.hints)
+    body.update(request.hints)
     for name, raw in request.extra.items():
         field, _, member = name.partition(".")
         if member:
-            written[field] = written.get(field, {}) | {member: raw}
+            body[field] = body.get(field, {}) | {member: raw}
         else:
-            written[name] = raw
+            body[name] = raw

@@ -59,11 +59,11 @@ def hosted_blocks(kind: str, raw: msgspec.Raw, family: Family) -> list[Any]:
     if kind != SEARCH:
         return []
     try:
-        found = _search.decode(raw)
+        search = _search.decode(raw)
     except UNREADABLE:
         return []
-    action = found.action or _Action()
-    tool_id = _ID_PREFIX + envelope(ThoughtSignature(family, found.id))
+    action = search.action or _Action()
+    tool_id = _ID_PREFIX + envelope(ThoughtSignature(family, search.id))
     results = [
         {
             "type": "web_search_result",
@@ -75,9 +75,9 @@ def hosted_blocks(kind: str, raw: msgspec.Raw, family: Family) -> list[Any]:
         for source in action.sources or ()
         if source.url is not None
     ]
-    asked = action.query or action.url or ""
+    query = action.query or action.url or ""
     return [
-        {"type": "server_tool_use", "id": tool_id, "name": SEARCH, "input": {"query": asked}},
+        {"type": "server_tool_use", "id": tool_id, "name": SEARCH, "input": {"query": query}},
         {"type": "web_search_tool_result", "tool_use_id": tool_id, "content": results},
     ]
 
@@ -102,13 +102,13 @@ def citation_of(raw: msgspec.Raw, family: Family, text: str) -> Any:
         annotation = _annotation.decode(raw)
     except UNREADABLE:
         return None
-    found = annotation.url_citation or annotation
-    if annotation.type != "url_citation" or found.url is None:
+    url_citation = annotation.url_citation or annotation
+    if annotation.type != "url_citation" or url_citation.url is None:
         return None
     return {
         "type": "web_search_result_location",
-        "url": found.url,
-        "title": found.title,
-        "cited_text": text[max(found.start_index, 0) : max(found.end_index, 0)],
+        "url": url_citation.url,
+        "title": url_citation.title,
+        "cited_text": text[max(url_citation.start_index, 0) : max(url_citation.end_index, 0)],
         "encrypted_index": envelope(ThoughtSignature(family, "")),
     }

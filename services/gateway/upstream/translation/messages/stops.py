@@ -59,15 +59,15 @@ def written_stop(stop: Stop, family: Family) -> dict[str, Any]:
     if stop.kind == "malformed":
         raise CallMalformed("The model tried to call a tool in a form that cannot be read.")
     is_compaction = stop.said == _COMPACTION and family == FAMILY
-    written: dict[str, Any] = {
+    members: dict[str, Any] = {
         "stop_reason": _COMPACTION if is_compaction else _REASONS[stop.kind],
         "stop_sequence": stop.sequence,
     }
     if stop.kind == "blocked" and (stop.category or stop.explanation):
         is_known = family == FAMILY or stop.category in _CATEGORIES
-        written["stop_details"] = {
+        members["stop_details"] = {
             "type": "refusal",
             "category": stop.category if is_known else None,
             "explanation": stop.explanation,
         }
-    return written | stop.extra if family == FAMILY else written
+    return members | stop.extra if family == FAMILY else members

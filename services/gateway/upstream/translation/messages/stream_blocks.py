@@ -36,9 +36,9 @@ class Garbled(Exception):
 
 
 class _Block:
-    """One that is under way. `kept` are members of a block that is told as a whole."""
+    """One that is under way. `members` are those of a block that is told as a whole."""
 
-    __slots__ = ("call", "citations", "has_deltas", "input", "kept", "kind", "raw", "signature")
+    __slots__ = ("call", "citations", "has_deltas", "input", "kind", "members", "raw", "signature")
 
     def __init__(self, kind: str, raw: Raw) -> None:
         self.kind = kind
@@ -48,7 +48,7 @@ class _Block:
         self.has_deltas = False
         self.signature = ""
         self.citations: list[Raw] = []
-        self.kept: dict[str, list[str]] = {}
+        self.members: dict[str, list[str]] = {}
 
 
 class StreamBlocks:
@@ -68,25 +68,25 @@ class StreamBlocks:
         self.stop(index)
         if len(self._blocks) >= _MAX_OPEN_BLOCKS:
             raise Garbled("The provider began too many blocks at once.")
-        found = decode_block(raw)
-        block = self._blocks[index] = _Block(found.type, raw)
+        answer_block = decode_block(raw)
+        block = self._blocks[index] = _Block(answer_block.type, raw)
         self.has_begun = True
-        match found.type:
+        match answer_block.type:
             case "text":
-                self._begin_text(block, found)
+                self._begin_text(block, answer_block)
             case "thinking":
-                block.signature = found.signature or ""
-                self._think(block, found.thinking)
+                block.signature = answer_block.signature or ""
+                self._think(block, answer_block.thinking)
             case "redacted_thinking":
-                self._sink.sign(ThoughtSignature(self._family, found.data))
+                self._sink.sign(ThoughtSignature(self._family, answer_block.data))
             case "tool_use":
-                self._begin_call(block, found)
+                self._begin_call(block, answer_block)
 
     def add(self, index: int, delta: Delta) -> None:
         """What kind of a delta this version does not know is left out. Raises Garbled."""
         block = self._blocks.get(index)
         if block is None:
-            block = self._unannounced(index, delta)
+            block = self._begin_unannounced(index, delta)
         add = self._add.get(delta.type)
         if block is not None and add is not None:
             add(self, block, delta)
@@ -109,13 +109,13 @@ class StreamBlocks:
                 if block.call is not None and not block.has_deltas:
                     self._sink.call(*block.call, block.input, False)
             case _:
-                self._tell_own(block, index)
+                self._write_own_part(block, index)
 
     def stop_all(self) -> None:
         for index in sorted(self._blocks):
             self.stop(index)
 
-    def _unannounced(self, index: int, delta: Delta) -> _Block | None:
+    def _begin_unannounced(self, index: int, delta: Delta) -> _Block | None:
         """Some servers send text without saying that a block of it begins."""
         if delta.type == "input_json_delta":
             raise Garbled("The provider sent arguments of a call that had not begun.")
@@ -124,19 +124,19 @@ class StreamBlocks:
             self.begin(index, Raw(b'{"type":"%b"}' % kind.encode()))
         return self._blocks.get(index)
 
-    def _begin_text(self, block: _Block, found: AnswerBlock) -> None:
-        self._say(found.text)
-        if is_said(found.citations):
+    def _begin_text(self, block: _Block, answer_block: AnswerBlock) -> None:
+        self._say(answer_block.text)
+        if is_said(answer_block.citations):
             try:
-                block.citations += _list.decode(found.citations)
+                block.citations += _list.decode(answer_block.citations)
             except UNREADABLE:
                 return
 
-    def _begin_call(self, block: _Block, found: AnswerBlock) -> None:
+    def _begin_call(self, block: _Block, answer_block: AnswerBlock) -> None:
         """Servers that send no deltas give the whole input at the beginning."""
-        given = bytes(found.input).decode(errors="replace").strip()
-        block.input = given if given not in ("", "null") else "{}"
-        block.call = (self.calls, found.id, found.name)
+        arguments = bytes(answer_block.input).decode(errors="replace").strip()
+        block.input = arguments if arguments not in ("", "null") else "{}"
+        block.call = (self.calls, answer_block.id, answer_block.name)
         self.calls += 1
         self.has_output = True
         self._sink.call(*block.call, "", False)
@@ -162,7 +162,7 @@ class StreamBlocks:
     def _add_compaction(self, block: _Block, delta: Delta) -> None:
         if is_said(delta.content):
             self._keep(len(delta.content))
-            block.kept["content"] = [bytes(delta.content).decode(errors="replace")]
+            block.members["content"] = [bytes(delta.content).decode(errors="replace")]
 
     def _add_input(self, block: _Block, delta: Delta) -> None:
         if not delta.partial_json:
@@ -172,7 +172,7 @@ class StreamBlocks:
             self._sink.call(*block.call, delta.partial_json, False)
             return
         self._keep(len(delta.partial_json))
-        block.kept.setdefault("input", []).append(delta.partial_json)
+        block.members.setdefault("input", []).append(delta.partial_json)
 
     def _think(self, block: _Block, text: str | None) -> None:
         if text:
@@ -187,12 +187,12 @@ class StreamBlocks:
             self._sink.sign(ThoughtSignature(self._family, block.signature))
         self._sink.ended()
 
-    def _tell_own(self, block: _Block, index: int) -> None:
+    def _write_own_part(self, block: _Block, index: int) -> None:
         self.has_output = True
         raw = block.raw
-        if block.kept:
+        if block.members:
             members: dict[str, Any] = _members.decode(raw)
-            members |= {name: _json("".join(texts)) for name, texts in block.kept.items()}
+            members |= {name: _json("".join(texts)) for name, texts in block.members.items()}
             raw = Raw(_encode(members))
         part = own_part(decode_block(raw), raw, self._family, index)
         self._sink.hosted(part.kind, part.raw, part.family, index)

@@ -54,7 +54,7 @@ class MessagesStreamReader:
         try:
             handle(self, event)
         except Garbled as garbled:
-            self._failed(garbled.failure)
+            self._fail(garbled.failure)
 
     def end(self) -> bool:
         """Servers that leave the last event out have told of the end before."""
@@ -65,39 +65,39 @@ class MessagesStreamReader:
     def _start(self, event: Event) -> None:
         message = event.message or MessageObject()
         if self._message_id is None:
-            self._started(message)
-            self._use(message.usage, is_start=True)
+            self._start_message(message)
+            self._take_usage(message.usage, is_start=True)
         elif self._blocks.has_begun or message.id != self._message_id:
             raise Garbled("The provider began a second answer within one stream.")
 
-    def _started(self, message: MessageObject) -> None:
+    def _start_message(self, message: MessageObject) -> None:
         self._message_id = message.id
         self._sink.started(message.id, message.model, None)
 
     def _begin(self, event: Event) -> None:
         if self._message_id is None:
-            self._started(MessageObject())
+            self._start_message(MessageObject())
         self._blocks.begin(event.index, event.content_block)
 
     def _add(self, event: Event) -> None:
         if self._message_id is None:
-            self._started(MessageObject())
+            self._start_message(MessageObject())
         if event.delta is not None:
             self._blocks.add(event.index, event.delta)
 
     def _end_block(self, event: Event) -> None:
         self._blocks.stop(event.index)
 
-    def _end_told(self, event: Event) -> None:
+    def _read_end(self, event: Event) -> None:
         """Members that a later event omits keep their values."""
         delta = event.delta or Delta()
         self._stop_reason = delta.stop_reason or self._stop_reason
         self._stop_sequence = delta.stop_sequence or self._stop_sequence
         self._stop_details = delta.stop_details or self._stop_details
         self._extra |= own_members(delta.container, event.context_management)
-        self._use(event.usage)
+        self._take_usage(event.usage)
 
-    def _use(self, usage: msgspec.Raw, *, is_start: bool = False) -> None:
+    def _take_usage(self, usage: msgspec.Raw, *, is_start: bool = False) -> None:
         report = report_in(usage)
         if report is not None:
             self._report = merged(self._report, started(report) if is_start else report)
@@ -112,7 +112,7 @@ class MessagesStreamReader:
 
     def _finish(self, _: Event | None) -> None:
         if self._message_id is None:
-            self._started(MessageObject())
+            self._start_message(MessageObject())
         self._blocks.stop_all()
         self.done = self._is_whole = True
         # This event shows whether a refusal is charged for.
@@ -128,9 +128,9 @@ class MessagesStreamReader:
         )
 
     def _report_error(self, event: Event) -> None:
-        self._failed(failure_in(event.error, None))
+        self._fail(failure_in(event.error, None))
 
-    def _failed(self, failure: ReportedError) -> None:
+    def _fail(self, failure: ReportedError) -> None:
         self.done = True
         self._sink.failed(failure)
 
@@ -140,7 +140,7 @@ class MessagesStreamReader:
         "content_block_start": _begin,
         "content_block_stop": _end_block,
         "message_start": _start,
-        "message_delta": _end_told,
+        "message_delta": _read_end,
         "message_stop": _finish,
         "error": _report_error,
     }

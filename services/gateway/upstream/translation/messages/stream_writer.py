@@ -64,11 +64,11 @@ class MessagesStreamWriter:
         self._call_key = -1
         self._call_name = ""
         # Of the open block: the arguments of a call, or text that citations point into.
-        self._kept: list[str] = []
+        self._deltas: list[str] = []
         self._kept_bytes = 0
         self._cites = any(type(tool) is Search for tool in context.request.tools)
         self._late_signatures: list[tuple[str, ThoughtSignature]] = []
-        self._broken: str | None = None
+        self._broken_call: str | None = None
         self._usage: TokenUsage | None = None
         self._stop: dict[str, Any] | None = None
 
@@ -125,7 +125,7 @@ class MessagesStreamWriter:
             self._begin(_THINKING, {"type": "thinking", "thinking": "", "signature": ""})
             self._sign(signature)
         elif signature.data:
-            self._whole(redacted_block(signature))
+            self._write_block(redacted_block(signature))
 
     def call(self, key: int, call_id: str, name: str, delta: str, is_freeform: bool) -> None:
         if self._open != _CALL or key != self._call_key:
@@ -140,9 +140,9 @@ class MessagesStreamWriter:
     def cite(self, citation: msgspec.Raw, family: str) -> None:
         if self._open != _TEXT:
             return
-        written = citation_of(citation, family, "".join(self._kept))
-        if written is not None:
-            delta = {"type": "citations_delta", "citation": written}
+        location = citation_of(citation, family, "".join(self._deltas))
+        if location is not None:
+            delta = {"type": "citations_delta", "citation": location}
             self._event("content_block_delta", index=self._index, delta=delta)
 
     def hosted(self, kind: str, raw: msgspec.Raw, family: str, at: int) -> None:
@@ -150,7 +150,7 @@ class MessagesStreamWriter:
         if not blocks:
             self._out.append(omission(self._context, kind, at))
         for block in blocks:
-            self._whole(block)
+            self._write_block(block)
 
     def ended(self) -> None:
         if self._open == _THINKING:
@@ -164,8 +164,8 @@ class MessagesStreamWriter:
     def stop(self, stop: Stop) -> None:
         """Raises AnswerBroken where a call cannot be read and was not cut off."""
         self._close()
-        if self._broken is not None and not is_cut(stop.kind):
-            raise broken(self._broken)
+        if self._broken_call is not None and not is_cut(stop.kind):
+            raise broken(self._broken_call)
         self._stop = written_stop(stop, self._context.family)
 
     def failed(self, failure: ReportedError) -> None:
@@ -176,14 +176,14 @@ class MessagesStreamWriter:
         if self._stop is None:
             return
         delta = dict(self._stop)
-        beside = {name: delta.pop(name) for name in ("context_management",) if name in delta}
-        self._event("message_delta", delta=delta, usage=written_usage(self._usage), **beside)
+        members = {name: delta.pop(name) for name in ("context_management",) if name in delta}
+        self._event("message_delta", delta=delta, usage=written_usage(self._usage), **members)
         self._out.append(_STOPPED)
 
     def take(self) -> bytes:
-        written = b"".join(self._out)
+        output = b"".join(self._out)
         self._out.clear()
-        return written
+        return output
 
     def _begin(self, kind: str, block: Any) -> None:
         self._close()
@@ -199,13 +199,13 @@ class MessagesStreamWriter:
             return
         if kind == _THINKING:
             self._write_signature(None)
-        elif kind == _CALL and self._is_kept() and input_of("".join(self._kept)) is None:
-            self._broken = self._broken or self._call_name
+        elif kind == _CALL and self._is_kept() and input_of("".join(self._deltas)) is None:
+            self._broken_call = self._broken_call or self._call_name
         self._end_block()
-        self._kept.clear()
+        self._deltas.clear()
         self._kept_bytes = 0
         while self._late_signatures:
-            self._whole(call_signature_block(*self._late_signatures.pop(0)))
+            self._write_block(call_signature_block(*self._late_signatures.pop(0)))
 
     def _sign(self, signature: ThoughtSignature) -> None:
         self._write_signature(signature)
@@ -221,9 +221,9 @@ class MessagesStreamWriter:
         if self._open == _CALL:
             self._late_signatures.append((call_id, signature))
         else:
-            self._whole(call_signature_block(call_id, signature))
+            self._write_block(call_signature_block(call_id, signature))
 
-    def _whole(self, block: Any) -> None:
+    def _write_block(self, block: Any) -> None:
         self._close()
         self._event("content_block_start", index=self._index, content_block=block)
         self._end_block()
@@ -235,7 +235,7 @@ class MessagesStreamWriter:
     def _keep(self, text: str) -> None:
         self._kept_bytes += len(text)
         if self._is_kept():
-            self._kept.append(text)
+            self._deltas.append(text)
 
     def _is_kept(self) -> bool:
         return self._kept_bytes <= MAX_KEPT_BYTES

@@ -53,8 +53,8 @@ def read_tools(raw: msgspec.Raw) -> tuple[Tool, ...]:
         tools: Sequence[wire.CustomTool] | None = _tools.decode(raw)
     except UNREADABLE:
         # Tools of Anthropic's, or a mistake: the slow way tells, tool by tool.
-        found = decoded(_raw_tools, raw, "tools")
-        return tuple(_read(tool, index) for index, tool in enumerate(found))
+        raw_tools = decoded(_raw_tools, raw, "tools")
+        return tuple(_read(tool, index) for index, tool in enumerate(raw_tools))
     return tuple(_function(tool, index, {}) for index, tool in enumerate(tools or ()))
 
 
@@ -81,7 +81,7 @@ def _custom_tool(raw: msgspec.Raw, index: int) -> tuple[wire.CustomTool, int, Me
 def _function(tool: wire.CustomTool, index: int, unknown: Members) -> Function:
     if bytes(tool.input_schema)[:1] != b"{":
         raise invalid(f"tools[{index}].input_schema", "expected an object")
-    extra, hints = _beside(tool, _OWN) if _has_own(tool) else ({}, {})
+    extra, hints = _extra_and_hints(tool, _OWN) if _has_own(tool) else ({}, {})
     return Function(
         name=tool.name,
         at=(index,),
@@ -105,7 +105,7 @@ def _has_own(tool: wire.CustomTool) -> bool:
 
 
 def _search_tool(tool: wire.WebSearchTool, index: int) -> Search:
-    extra, hints = _beside(tool, _SEARCH_OWN)
+    extra, hints = _extra_and_hints(tool, _SEARCH_OWN)
     location = None if tool.user_location in (ABSENT, NULL) else tool.user_location
     if location is not None and bytes(location)[:1] != b"{":
         raise invalid(f"tools[{index}].user_location", "expected an object")
@@ -121,7 +121,7 @@ def _search_tool(tool: wire.WebSearchTool, index: int) -> Search:
     )
 
 
-def _beside(
+def _extra_and_hints(
     tool: wire.CustomTool | wire.WebSearchTool, names: tuple[str, ...]
 ) -> tuple[Members, Members]:
     """Members that only Anthropic knows: requests, and mere hints."""

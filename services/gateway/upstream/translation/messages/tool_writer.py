@@ -40,8 +40,8 @@ _typed = msgspec.json.Decoder(_Typed)
 def write_tools(request: Request, profile: Profile, report: Report) -> list[Any]:
     """Writes the tools that the choice allows. Raises UnsupportedField, or reports."""
     writer = _ToolWriter(request, profile, report)
-    written = [writer.write(tool) for tool in _offered(request, profile, report)]
-    return [tool for tool in written if tool is not None]
+    definitions = [writer.write(tool) for tool in _offered_tools(request, profile, report)]
+    return [tool for tool in definitions if tool is not None]
 
 
 def write_choice(request: Request, profile: Profile, report: Report) -> Members | None:
@@ -52,39 +52,39 @@ def write_choice(request: Request, profile: Profile, report: Report) -> Members 
         choice = ToolChoice()
     if choice.mode == "none":
         return {"type": "none"}
-    written: Members = {"type": "any" if choice.mode == "required" else "auto"}
+    members: Members = {"type": "any" if choice.mode == "required" else "auto"}
     if choice.mode == "required" and len(choice.names) == 1:
-        name = _names(request, profile).get(choice.names[0], choice.names[0])
-        written = {"type": "tool", "name": name}
+        name = _sent_names(request, profile).get(choice.names[0], choice.names[0])
+        members = {"type": "tool", "name": name}
     if request.parallel is not None:
-        written["disable_parallel_tool_use"] = not request.parallel
+        members["disable_parallel_tool_use"] = not request.parallel
     elif request.choice is None:
         return None
-    return written
+    return members
 
 
-def _offered(request: Request, profile: Profile, report: Report) -> tuple[Tool, ...]:
+def _offered_tools(request: Request, profile: Profile, report: Report) -> tuple[Tool, ...]:
     """All tools, or those that a choice of several names."""
     choice = request.choice
     if choice is None or not choice.names or (choice.mode, len(choice.names)) == ("required", 1):
         return request.tools
     report.adapted(report.paths.field("choice"))
-    return tuple(tool for tool in request.tools if _called(tool, profile) & set(choice.names))
+    return tuple(tool for tool in request.tools if _names_of(tool, profile) & set(choice.names))
 
 
-def _called(tool: Tool, profile: Profile) -> set[str]:
+def _names_of(tool: Tool, profile: Profile) -> set[str]:
     if isinstance(tool, (Function, Freeform)):
         return {tool.name, sent_name(tool.name, tool.namespace, profile.max_name_chars)}
     return {"web_search"} if isinstance(tool, Search) else {tool.kind}
 
 
-def _names(request: Request, profile: Profile) -> dict[str, str]:
+def _sent_names(request: Request, profile: Profile) -> dict[str, str]:
     """As the tools are sent, by how a choice may name them."""
     return {
-        called: sent_name(tool.name, tool.namespace, profile.max_name_chars)
+        name: sent_name(tool.name, tool.namespace, profile.max_name_chars)
         for tool in request.tools
         if isinstance(tool, (Function, Freeform))
-        for called in _called(tool, profile)
+        for name in _names_of(tool, profile)
     }
 
 
@@ -119,48 +119,48 @@ class _ToolWriter:
         return None
 
     def _function(self, tool: Function) -> Members:
-        written = self._named(tool, tool.description)
-        written["input_schema"] = tool.schema if self._is_own else _rooted(tool.schema)
+        definition = self._definition(tool, tool.description)
+        definition["input_schema"] = tool.schema if self._is_own else _with_root_type(tool.schema)
         if tool.strict:
-            written["strict"] = True
+            definition["strict"] = True
         if tool.cache is not None and self._profile.takes_cache_marks:
-            written["cache_control"] = written_cache_control(tool.cache)
+            definition["cache_control"] = written_cache_control(tool.cache)
         if tool.extra or tool.hints:
-            self._beside(tool, written)
-        return written
+            self._write_extra(tool, definition)
+        return definition
 
     def _freeform(self, tool: Freeform) -> Members:
         """With the whole input as its one argument."""
-        written = self._named(tool, description_of(tool, self._report))
-        written["input_schema"] = ONE_INPUT
-        self._beside(tool, written)
-        return written
+        definition = self._definition(tool, description_of(tool, self._report))
+        definition["input_schema"] = ONE_INPUT
+        self._write_extra(tool, definition)
+        return definition
 
-    def _named(self, tool: Function | Freeform, description: str | None) -> Members:
+    def _definition(self, tool: Function | Freeform, description: str | None) -> Members:
         name = sent_name(tool.name, tool.namespace, self._profile.max_name_chars)
-        written: Members = {"name": name}
+        definition: Members = {"name": name}
         if description is not None:
-            written["description"] = description
-        return written
+            definition["description"] = description
+        return definition
 
     def _search(self, tool: Search) -> Members | None:
         if self._profile.family != FAMILY and not self._profile.takes_search:
             self._unsupported(tool, None, "the model's provider has no web search")
             return None
-        written: Members = {"type": tool.version or _SEARCH_VERSION, "name": "web_search"}
+        definition: Members = {"type": tool.version or _SEARCH_VERSION, "name": "web_search"}
         if tool.domains:
-            written["allowed_domains"] = tool.domains
+            definition["allowed_domains"] = tool.domains
         if tool.blocked:
-            written["blocked_domains"] = tool.blocked
+            definition["blocked_domains"] = tool.blocked
         max_uses = self._max_uses if tool.max_uses is None else tool.max_uses
         if max_uses is not None:
-            written["max_uses"] = max_uses
+            definition["max_uses"] = max_uses
         if tool.location is not None:
-            written["user_location"] = {"type": "approximate"} | _members.decode(tool.location)
+            definition["user_location"] = {"type": "approximate"} | _members.decode(tool.location)
         if tool.context_size not in (None, _USUAL_CONTEXT):
             self._report.adapted(self._report.paths.tool(tool.at, "search_context_size"))
-        self._beside(tool, written)
-        return written
+        self._write_extra(tool, definition)
+        return definition
 
     def _hosted(self, tool: HostedTool) -> msgspec.Raw | None:
         if tool.family == self._profile.family:
@@ -168,12 +168,12 @@ class _ToolWriter:
         self._unsupported(tool, None, f"a tool of type {tool.kind} runs only at another provider")
         return None
 
-    def _beside(self, tool: Function | Freeform | Search, written: Members) -> None:
+    def _write_extra(self, tool: Function | Freeform | Search, definition: Members) -> None:
         if self._is_own and not isinstance(tool, Freeform):
-            written.update(tool.hints)
+            definition.update(tool.hints)
         for name, raw in tool.extra.items():
             if self._is_own:
-                written[name] = raw
+                definition[name] = raw
             else:
                 self._unsupported(tool, name, None)
 
@@ -181,7 +181,7 @@ class _ToolWriter:
         self._report.unsupported(self._report.paths.tool(tool.at, member), why)
 
 
-def _rooted(schema: msgspec.Raw | None) -> msgspec.Raw | Members:
+def _with_root_type(schema: msgspec.Raw | None) -> msgspec.Raw | Members:
     """With the `type` that Anthropic wants at its root; else byte for byte."""
     if schema is None:
         return {"type": "object"}

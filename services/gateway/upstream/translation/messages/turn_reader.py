@@ -50,8 +50,8 @@ def read_messages(raw: msgspec.Raw) -> tuple[Turn, ...]:
         messages: Sequence[wire.Message | wire.RawMessage] = _messages.decode(raw)
     except UNREADABLE:
         # Blocks that only Anthropic knows, or a mistake: the slow way tells, block by block.
-        found = decoded(_raw_messages, raw, "messages")
-        return tuple(_turn(message, index) for index, message in enumerate(found))
+        raw_messages = decoded(_raw_messages, raw, "messages")
+        return tuple(_turn(message, index) for index, message in enumerate(raw_messages))
     return tuple(_turn(message, index) for index, message in enumerate(messages))
 
 
@@ -61,11 +61,11 @@ def _turn(message: wire.Message | wire.RawMessage, index: int) -> Turn:
         return Turn(role=role, parts=(Text(text=content, at=at),) if content else (), at=at)
     parts: list[Part] = []
     call_signatures: dict[str, ThoughtSignature] = {}
-    for number, found in enumerate(content):
-        here = (index, number)
-        for part in read_block(found, here):
+    for number, block in enumerate(content):
+        block_at = (index, number)
+        for part in read_block(block, block_at):
             if type(part) is not Text:
-                _check_role(part, role, here)
+                _check_role(part, role, block_at)
             if (
                 type(part) is Thinking
                 and part.is_redacted
@@ -86,7 +86,7 @@ def _check_role(part: Part, role: str, at: At) -> None:
     raise invalid(PATHS.of(at), f"role {role} may not have a block of type {name}")
 
 
-def _signatures_of_calls(part: Thinking, found: dict[str, ThoughtSignature]) -> bool:
+def _signatures_of_calls(part: Thinking, call_signatures: dict[str, ThoughtSignature]) -> bool:
     """Whether it is not a thought but signatures of calls, which travel in such a block."""
     signature = part.signature
     if signature is None or signature.family == FAMILY or not signature.data.startswith("{"):
@@ -95,7 +95,7 @@ def _signatures_of_calls(part: Thinking, found: dict[str, ThoughtSignature]) -> 
         signatures = _call_signatures.decode(signature.data)
     except UNREADABLE:
         return False
-    found.update(
+    call_signatures.update(
         (call_id, ThoughtSignature(signature.family, data)) for call_id, data in signatures.items()
     )
     return True

@@ -45,20 +45,20 @@ class TurnWriter:
 
     def _messages(self, turns: Sequence[Turn]) -> list[dict[str, Any]]:
         messages: list[dict[str, Any]] = []
-        held: list[Turn] = []
+        system_turns: list[Turn] = []
         for turn in turns:
             if turn.role in _SYSTEM_ROLES:
-                held.append(turn)
+                system_turns.append(turn)
                 continue
             content = self._content(turn)
             if not content:
                 continue
-            if held and self._may_stand_before(turn):
-                messages += self._inside(held)
-                held = []
+            if system_turns and self._may_stand_before(turn):
+                messages += self._system_messages(system_turns)
+                system_turns = []
             messages.append({"role": turn.role, "content": content})
-        if held:
-            messages += self._inside(held)
+        if system_turns:
+            messages += self._system_messages(system_turns)
         return messages
 
     def _content(self, turn: Turn) -> list[Any]:
@@ -83,7 +83,7 @@ class TurnWriter:
             return turn.role == "assistant"
         return not any(type(part) is Result for part in turn.parts)
 
-    def _inside(self, turns: Sequence[Turn]) -> Iterator[dict[str, Any]]:
+    def _system_messages(self, turns: Sequence[Turn]) -> Iterator[dict[str, Any]]:
         if self._profile.takes_system_inside:
             blocks = [block for turn in turns for block in self._system_blocks(turn)]
             if blocks:

@@ -27,30 +27,30 @@ def written_usage(usage: TokenUsage | None) -> dict[str, Any]:
     Times that Anthropic's caches do not have count to the next shorter one.
     """
     usage = TokenUsage() if usage is None else usage
-    written_5m, written_1h = _sum(usage, _WRITTEN_5M), _sum(usage, _WRITTEN_1H)
-    written: dict[str, Any] = {
+    cache_write_5m, cache_write_1h = _sum(usage, _WRITTEN_5M), _sum(usage, _WRITTEN_1H)
+    members: dict[str, Any] = {
         "input_tokens": _sum(usage, _INPUT),
-        "cache_creation_input_tokens": written_5m + written_1h,
+        "cache_creation_input_tokens": cache_write_5m + cache_write_1h,
         "cache_read_input_tokens": usage.cache_read or 0,
         "cache_creation": {
-            "ephemeral_5m_input_tokens": written_5m,
-            "ephemeral_1h_input_tokens": written_1h,
+            "ephemeral_5m_input_tokens": cache_write_5m,
+            "ephemeral_1h_input_tokens": cache_write_1h,
         },
         "output_tokens": total_output(usage),
         "service_tier": _TIERS.get(usage.service_tier or ""),
     }
     if usage.reasoning is not None:
-        written["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
+        members["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
     if usage.web_searches:
-        written["server_tool_use"] = {
+        members["server_tool_use"] = {
             "web_search_requests": usage.web_searches,
             "web_fetch_requests": 0,
         }
     if usage.speed in _SPEEDS:
-        written["speed"] = usage.speed
+        members["speed"] = usage.speed
     if usage.inference_geo is not None:
-        written["inference_geo"] = usage.inference_geo
-    return written
+        members["inference_geo"] = usage.inference_geo
+    return members
 
 
 def _sum(usage: TokenUsage, names: tuple[str, ...]) -> int:

@@ -131,11 +131,11 @@ def _parts(item: WireItem, raw: msgspec.Raw, family: Family, index: int) -> Iter
         yield from read_reasoning(item, (), family).thoughts
     elif kind in _CALLS:
         is_freeform = kind == "custom_tool_call"
-        said = item.input if is_freeform else item.arguments
+        arguments = item.input if is_freeform else item.arguments
         yield ToolCall(
             id=item.call_id or item.id or "",
             name=flat_name(item.name or "", item.namespace),
-            arguments=said if isinstance(said, str) else "",
+            arguments=arguments if isinstance(arguments, str) else "",
             is_freeform=is_freeform,
             item_id=item.id,
         )

@@ -51,7 +51,7 @@ def write_answer(reply: Reply, context: AnswerContext) -> bytes:
     if reply.stop.kind == "malformed":
         raise CallMalformed("The model's tool call could not be read by its provider.")
     response = new_response(context, reply.id, reply.created)
-    output = _Output(reply, context).written()
+    output = _Output(reply, context).items()
     end_response(response, output, reply.stop, reply.usage)
     if reply.tier is not None and "service_tier" not in response:
         response["service_tier"] = reply.tier
@@ -66,15 +66,15 @@ class _Output:
         self._context = context
         self._digest = digest(reply.id)
         self._items: list[Item] = []
-        self._said: list[dict[str, Any]] = []
+        self._content: list[dict[str, Any]] = []
         self._logprobs: msgspec.Raw | None = reply.logprobs
 
-    def written(self) -> list[Item]:
+    def items(self) -> list[Item]:
         for part in self._reply.parts:
             self._part(part)
         stop = self._reply.stop
         if stop.kind == "blocked" and stop.explanation:
-            self._said.append(refusal_part(stop.explanation))
+            self._content.append(refusal_part(stop.explanation))
         self._close()
         last = self._items[-1] if self._items else None
         if isinstance(last, dict) and last["type"] in _CUT_SHORT:
@@ -87,9 +87,9 @@ class _Output:
     def _part(self, part: Part) -> None:
         if type(part) is Text:
             if part.text:
-                self._said.append(self._text(part))
+                self._content.append(self._text(part))
         elif type(part) is Refusal:
-            self._said.append(refusal_part(part.text))
+            self._content.append(refusal_part(part.text))
         elif type(part) is Thinking:
             self._close()
             self._thinking(part)
@@ -108,9 +108,9 @@ class _Output:
         annotations: list[Any] = []
         if part.citations is not None:
             for raw in _RAW_LISTS.decode(part.citations):
-                found = output_annotation(raw, part.family or "", part.text)
-                if found is not None:
-                    annotations.append(found)
+                annotation = output_annotation(raw, part.family or "", part.text)
+                if annotation is not None:
+                    annotations.append(annotation)
         # The entries are of all texts; those that have some have one.
         logprobs, self._logprobs = self._logprobs, None
         return output_text_part(part.text, annotations, logprobs or [])
@@ -124,13 +124,13 @@ class _Output:
 
     def _call(self, part: ToolCall) -> None:
         head = call_item_head(part.id, part.name, part.is_freeform, self._context.names)
-        said = head.client_input(part.arguments)
-        self._items.append(head.item(self._id(head.prefix), said, "completed"))
+        call_input = head.client_input(part.arguments)
+        self._items.append(head.item(self._id(head.prefix), call_input, "completed"))
         if part.signature is not None:
             item = call_signature_item(part.signature.family, {part.id: part.signature.data})
             self._items.append({"id": self._id("rs"), **item})
 
     def _close(self) -> None:
-        if self._said:
-            self._items.append(message_item(self._id("msg"), self._said, "completed"))
-            self._said = []
+        if self._content:
+            self._items.append(message_item(self._id("msg"), self._content, "completed"))
+            self._content = []

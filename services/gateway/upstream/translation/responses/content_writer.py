@@ -45,14 +45,14 @@ class ContentWriter:
 
     def write(self, parts: Iterable[Part]) -> list[dict[str, Any] | msgspec.Raw]:
         """Without empty texts, which say nothing."""
-        written: list[dict[str, Any] | msgspec.Raw] = []
+        content: list[dict[str, Any] | msgspec.Raw] = []
         for part in parts:
             if type(part) is Text:
                 if part.text:
-                    written.append(self._text(part.text, part.cache))
+                    content.append(self._text(part.text, part.cache))
             else:
-                written += self._other(part)
-        return written
+                content += self._other(part)
+        return content
 
     def _other(self, part: Part) -> Iterator[dict[str, Any] | msgspec.Raw]:
         if type(part) is Image:
@@ -61,8 +61,8 @@ class ContentWriter:
             yield from self._document(part)
         elif type(part) is SearchResult:
             texts = (text.text for text in part.parts)
-            said = self._told([part.source, part.title, *texts], part)
-            yield self._with_mark(said, part.cache)
+            text_part = self._text_of_lines([part.source, part.title, *texts], part)
+            yield self._with_mark(text_part, part.cache)
         elif type(part) is Refusal:
             yield self._text(part.text, None)
         elif type(part) is Opaque:
@@ -78,24 +78,24 @@ class ContentWriter:
     def _image(self, part: Image) -> dict[str, Any]:
         if not self._profile.sees:
             raise unsupported(self._report.paths.of(part.at), "the model does not accept images")
-        written: dict[str, Any] = {"type": "input_image", "detail": part.detail or "auto"}
+        image: dict[str, Any] = {"type": "input_image", "detail": part.detail or "auto"}
         source = part.source
         if type(source) is FileId:
-            written["file_id"] = self._file_id(source, part)
+            image["file_id"] = self._file_id(source, part)
         else:
-            written["image_url"] = source.url if type(source) is Url else _data_url(source)
-        return self._with_mark(written, part.cache)
+            image["image_url"] = source.url if type(source) is Url else _data_url(source)
+        return self._with_mark(image, part.cache)
 
     def _blocks(self, part: DocumentPart, source: Blocks) -> Iterator[dict[str, Any] | msgspec.Raw]:
-        head = self._told([part.title, part.context], part)
+        head = self._text_of_lines([part.title, part.context], part)
         content = self.write(source.parts)
         yield from self.marked([head, *content] if head["text"] else content, part.cache)
 
     def _document(self, part: DocumentPart) -> Iterator[dict[str, Any] | msgspec.Raw]:
         source = part.source
         if isinstance(source, Plain):
-            said = self._told([part.title, part.context, source.text], part)
-            yield self._with_mark(said, part.cache)
+            text_part = self._text_of_lines([part.title, part.context, source.text], part)
+            yield self._with_mark(text_part, part.cache)
             return
         if isinstance(source, Blocks):
             yield from self._blocks(part, source)
@@ -108,25 +108,25 @@ class ContentWriter:
         # A file that is sent has its title for a name.
         lines = [None if isinstance(source, Bytes) else part.title, part.context]
         if any(lines):
-            yield self._told(lines, part)
+            yield self._text_of_lines(lines, part)
         if part.citable:
             # The provider's own citations are of searches alone.
             self._report.adapted(self._report.paths.of(part.at, "citations"))
-        written: dict[str, Any] = {"type": "input_file"}
+        file: dict[str, Any] = {"type": "input_file"}
         if isinstance(source, Bytes):
-            written["filename"] = part.title or "document.pdf"
-            written["file_data"] = _data_url(source)
+            file["filename"] = part.title or "document.pdf"
+            file["file_data"] = _data_url(source)
         elif isinstance(source, FileId):
-            written["file_id"] = self._file_id(source, part)
+            file["file_id"] = self._file_id(source, part)
         else:
-            written["file_url"] = source.url
+            file["file_url"] = source.url
         if part.filename is not None:
-            written["filename"] = part.filename
+            file["filename"] = part.filename
         if part.detail is not None:
-            written["detail"] = part.detail
-        yield self._with_mark(written, part.cache)
+            file["detail"] = part.detail
+        yield self._with_mark(file, part.cache)
 
-    def _told(
+    def _text_of_lines(
         self, lines: Sequence[str | None], part: DocumentPart | SearchResult
     ) -> dict[str, Any]:
         """As a text, which keeps all that was said."""
@@ -139,13 +139,13 @@ class ContentWriter:
             raise unsupported(self._report.paths.of(part.at), why)
         return source.id
 
-    def _with_mark(self, written: dict[str, Any], mark: CacheMark | None) -> dict[str, Any]:
+    def _with_mark(self, content_part: dict[str, Any], mark: CacheMark | None) -> dict[str, Any]:
         if mark is not None and self._profile.takes_cache_marks:
-            written["prompt_cache_breakpoint"] = {"mode": "explicit"}
+            content_part["prompt_cache_breakpoint"] = {"mode": "explicit"}
             if mark.ttl_s is not None:
                 ttl = "30m" if mark.ttl_s <= _HALF_HOUR_S else "12h"
-                written["prompt_cache_breakpoint"]["ttl"] = ttl
-        return written
+                content_part["prompt_cache_breakpoint"]["ttl"] = ttl
+        return content_part
 
 
 def _data_url(source: Bytes | Any) -> str:

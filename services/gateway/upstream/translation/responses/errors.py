@@ -28,13 +28,13 @@ _body = msgspec.json.Decoder(_Body)
 def read_error(status: int, body: bytes) -> ReportedError:
     """Of an answer that is not a 2xx; any body, JSON or not."""
     try:
-        told = _body.decode(body)
+        error_body = _body.decode(body)
     except UNREADABLE:
         return ReportedError(message=_words(status, body), status=status)
-    if told.error is not None:
-        return msgspec.structs.replace(response_failure(told.error), status=status)
-    message = told.message or told.detail or _words(status, b"")
-    code = None if told.code is None else str(told.code)
+    if error_body.error is not None:
+        return msgspec.structs.replace(response_failure(error_body.error), status=status)
+    message = error_body.message or error_body.detail or _words(status, b"")
+    code = None if error_body.code is None else str(error_body.code)
     return ReportedError(message=message, status=status, code=code)
 
 

@@ -92,11 +92,11 @@ class _InputReader:
         kind = item.type
         if kind is None:
             kind = "message" if item.role is not None else "item_reference"
-        read = _KINDS.get(kind)
-        if read is None:
+        handle = _KINDS.get(kind)
+        if handle is None:
             self._add_opaque(index, kind)
         else:
-            read(self, index, item)
+            handle(self, index, item)
 
     def turns(self) -> tuple[Turn, ...]:
         self._close()
@@ -129,9 +129,9 @@ class _InputReader:
 
     def call(self, index: int, item: Item) -> None:
         is_freeform = item.type == "custom_tool_call"
-        said = item.input if is_freeform else item.arguments
+        arguments = item.input if is_freeform else item.arguments
         member = "input" if is_freeform else "arguments"
-        if not isinstance(said, str):
+        if not isinstance(arguments, str):
             raise invalid(f"input[{index}].{member}", "a call requires this string")
         if not item.call_id or not item.name:
             member = "name" if item.call_id else "call_id"
@@ -148,7 +148,7 @@ class _InputReader:
                 id=item.call_id,
                 name=item.name,
                 namespace=item.namespace,
-                arguments=said,
+                arguments=arguments,
                 is_freeform=is_freeform,
                 item_id=item.id,
                 extra=extra,
@@ -182,10 +182,10 @@ class _InputReader:
         self._add("user", index, result)
 
     def reasoning(self, index: int, item: Item) -> None:
-        read = read_reasoning(item, (index,))
+        reasoning = read_reasoning(item, (index,))
         self._open("assistant", index)
-        self._parts += read.thoughts
-        self._call_signatures |= read.call_signatures
+        self._parts += reasoning.thoughts
+        self._call_signatures |= reasoning.call_signatures
 
     def search(self, index: int, item: Item) -> None:
         raw = self._raws.item(index)
@@ -217,13 +217,13 @@ class _InputReader:
             return
         parts: list[Part] = self._parts
         if self._call_signatures:
-            parts = [self._signed(part) for part in parts]
+            parts = [self._with_signature(part) for part in parts]
         if parts:
             turn = Turn(role=self._role, parts=tuple(parts), at=self._at, phase=self._phase)
             self._turns.append(turn)
         self._role, self._parts, self._phase, self._call_signatures = None, [], None, {}
 
-    def _signed(self, part: Part) -> Part:
+    def _with_signature(self, part: Part) -> Part:
         if type(part) is not ToolCall or part.id not in self._call_signatures:
             return part
         return msgspec.structs.replace(part, signature=self._call_signatures[part.id])

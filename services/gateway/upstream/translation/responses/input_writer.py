@@ -104,14 +104,14 @@ class InputWriter:
         self._put(turn.at, message)
 
     def _assistant(self, turn: Turn) -> None:
-        said: list[Text | Refusal] = []
+        texts: list[Text | Refusal] = []
         for part in turn.parts:
             kind = type(part)
             if kind is Text or kind is Refusal:
-                said.append(part)  # type: ignore[arg-type]  # as told by its type
+                texts.append(part)  # type: ignore[arg-type]  # as told by its type
                 continue
-            self._said(said, turn)
-            said = []
+            self._write_texts(texts, turn)
+            texts = []
             if type(part) is ToolCall:
                 self._call(part)
             elif type(part) is Thinking:
@@ -124,12 +124,12 @@ class InputWriter:
                 self._opaque(part)
             else:
                 raise unsupported(self._report.paths.of(part.at))
-        self._said(said, turn)
+        self._write_texts(texts, turn)
 
-    def _said(self, said: list[Text | Refusal], turn: Turn) -> None:
-        if not said:
+    def _write_texts(self, texts: list[Text | Refusal], turn: Turn) -> None:
+        if not texts:
             return
-        content = [self._output(part) for part in said if part.text]
+        content = [self._output(part) for part in texts if part.text]
         if not content:
             return
         only = content[0]
@@ -142,7 +142,7 @@ class InputWriter:
             message["type"] = "message"
         if turn.phase is not None:
             message["phase"] = turn.phase
-        self._put(said[0].at or turn.at, message)
+        self._put(texts[0].at or turn.at, message)
 
     def _output(self, part: Text | Refusal) -> dict[str, Any]:
         if type(part) is Refusal:
@@ -164,7 +164,7 @@ class InputWriter:
         else:
             item = {"type": "function_call", "call_id": call_id, "name": name}
             item["arguments"] = (
-                _wrapped(call.arguments) if call.is_freeform else call.arguments or "{}"
+                _wrap(call.arguments) if call.is_freeform else call.arguments or "{}"
             )
         if call.namespace is not None and self._is_openai:
             item["namespace"] = call.namespace
@@ -180,7 +180,7 @@ class InputWriter:
     def _result(self, result: Result) -> None:
         content = self._content.write(result.parts)
         if result.has_failed:
-            content = _failed(content)
+            content = _with_failure(content)
         content = self._content.marked(content, result.cache)
         is_freeform = result.call_id in self._freeform_ids or (
             result.is_freeform and self._is_openai
@@ -218,16 +218,16 @@ def _plain(content: list[_Item]) -> str | list[_Item]:
     return content
 
 
-def _wrapped(text: str) -> str:
+def _wrap(text: str) -> str:
     return msgspec.json.encode({"input": text}).decode()
 
 
-def _failed(content: list[_Item]) -> list[_Item]:
+def _with_failure(content: list[_Item]) -> list[_Item]:
     """The format has no word for a tool that failed."""
     for index, part in enumerate(content):
         if isinstance(part, dict) and part["type"] == "input_text":
             if part["text"].startswith(_FAILED):
                 return content
-            said = {**part, "text": _FAILED + part["text"]}
-            return [*content[:index], said, *content[index + 1 :]]
+            text_part = {**part, "text": _FAILED + part["text"]}
+            return [*content[:index], text_part, *content[index + 1 :]]
     return [{"type": "input_text", "text": _FAILED.strip()}, *content]

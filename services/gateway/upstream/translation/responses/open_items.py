@@ -100,8 +100,8 @@ class OpenMessage(_Item):
             entries = b",".join(entry for entry in self._logprobs if entry)
             logprobs = msgspec.Raw(b"[" + entries + b"]")
             part = output_text_part(text, self._annotations, logprobs)
-            told = {**self._part_at(), "text": text, "logprobs": logprobs}
-            self._events.put("response.output_text.done", told)
+            fields = {**self._part_at(), "text": text, "logprobs": logprobs}
+            self._events.put("response.output_text.done", fields)
         self._events.put("response.content_part.done", {**self._part_at(), "part": part})
         self._parts.append(part)
         self._kind = None
@@ -147,8 +147,8 @@ class OpenReasoning(_Item):
             self._close_part()
             self._kind, self._summary = "summary", summary
             self._delta_place = self._place("summary_index", len(self._summaries))
-            added = {**self._summary_at(), "part": _summary("")}
-            self._events.put("response.reasoning_summary_part.added", added)
+            fields = {**self._summary_at(), "part": _summary("")}
+            self._events.put("response.reasoning_summary_part.added", fields)
         self._deltas.append(delta)
         self._events.put_delta(_SUMMARY, self._delta_place, delta)
 
@@ -157,8 +157,8 @@ class OpenReasoning(_Item):
             self._close_part()
             self._kind = "text"
             self._delta_place = self._place("content_index", 0)
-            added = {**self._at(content_index=0), "part": _reasoning("")}
-            self._events.put("response.content_part.added", added)
+            fields = {**self._at(content_index=0), "part": _reasoning("")}
+            self._events.put("response.content_part.added", fields)
         self._deltas.append(delta)
         self._events.put_delta(_REASONING, self._delta_place, delta)
 
@@ -176,8 +176,8 @@ class OpenReasoning(_Item):
             self._events.put(
                 "response.reasoning_summary_text.done", {**self._summary_at(), "text": text}
             )
-            done = {**self._summary_at(), "part": _summary(text)}
-            self._events.put("response.reasoning_summary_part.done", done)
+            fields = {**self._summary_at(), "part": _summary(text)}
+            self._events.put("response.reasoning_summary_part.done", fields)
             self._summaries.append(text)
         else:
             at = self._at(content_index=0)
@@ -204,7 +204,7 @@ class OpenCallItem(_Item):
         return self._head.item(self.identity, "", "in_progress")
 
     def done(self, status: str) -> dict[str, Any]:
-        return self._head.item(self.identity, self._said(), status)
+        return self._head.item(self.identity, self._call_input(), status)
 
     def extend(self, delta: str) -> None:
         self._deltas.append(delta)
@@ -212,16 +212,16 @@ class OpenCallItem(_Item):
             self._events.put_delta(self._delta_head, self._delta_place, delta)
 
     def close(self) -> None:
-        said = self._said()
-        if (self._head.is_wrapped or not self._deltas) and said:
-            self._events.put_delta(self._delta_head, self._delta_place, said)
+        text = self._call_input()
+        if (self._head.is_wrapped or not self._deltas) and text:
+            self._events.put_delta(self._delta_head, self._delta_place, text)
         if self._head.is_freeform:
-            self._events.put("response.custom_tool_call_input.done", {**self._at(), "input": said})
+            self._events.put("response.custom_tool_call_input.done", {**self._at(), "input": text})
             return
-        done = {**self._at(), "name": self._head.name, "arguments": said}
-        self._events.put("response.function_call_arguments.done", done)
+        fields = {**self._at(), "name": self._head.name, "arguments": text}
+        self._events.put("response.function_call_arguments.done", fields)
 
-    def _said(self) -> str:
+    def _call_input(self) -> str:
         return self._head.client_input("".join(self._deltas))
 
 

@@ -87,14 +87,14 @@ class CallItemHead(msgspec.Struct, frozen=True):
     def prefix(self) -> str:
         return "ctc" if self.is_freeform else "fc"
 
-    def item(self, identity: str, said: str, status: str) -> dict[str, Any]:
+    def item(self, identity: str, call_input: str, status: str) -> dict[str, Any]:
         item: dict[str, Any] = {
             "id": identity,
             "type": "custom_tool_call" if self.is_freeform else "function_call",
             "status": status,
             "call_id": self.call_id,
             "name": self.name,
-            "input" if self.is_freeform else "arguments": said,
+            "input" if self.is_freeform else "arguments": call_input,
         }
         if self.namespace is not None:
             item["namespace"] = self.namespace
@@ -165,14 +165,14 @@ def hosted_item(
     another item: what a search of Anthropic's found.
     """
     try:
-        searched = _searched.decode(raw)
+        search = _searched.decode(raw)
     except UNREADABLE:
         return None
     if family != _ANTHROPIC:
         return raw
-    if kind != "web_search" or searched.type != "server_tool_use":
+    if kind != "web_search" or search.type != "server_tool_use":
         return None
-    query = (searched.input or {}).get("query")
+    query = (search.input or {}).get("query")
     action: dict[str, Any] = {"type": "search"}
     if isinstance(query, str):
         action |= {"query": query, "queries": [query]}

@@ -77,12 +77,12 @@ _NEUTRAL = {
 
 def read_request(fields: Fields) -> Request:
     """Raises InvalidRequest, which names the full path of what is wrong."""
-    turns, added = read_input(present(fields, "input"))
+    turns, added_tools = read_input(present(fields, "input"))
     instructions = _read(fields, "instructions", TEXT)
     if instructions:
         text = Text(text=instructions, at=(-1,))
         turns = (Turn(role="system", parts=(text,), at=(-1,)), *turns)
-    extra, hints = _unread(fields)
+    extra, hints = _extra_and_hints(fields)
     choice_raw = present(fields, "tool_choice")
     choice = None if choice_raw is None else read_choice(choice_raw)
     if choice is None and choice_raw is not None:
@@ -91,7 +91,7 @@ def read_request(fields: Fields) -> Request:
     is_stream = _read(fields, "stream", TRUTH)
     return Request(
         turns=turns,
-        tools=_with_added(_read_tools(fields), added),
+        tools=_with_added(_read_tools(fields), added_tools),
         choice=choice,
         parallel=_read(fields, "parallel_tool_calls", TRUTH),
         limits=_read_limits(fields),
@@ -116,18 +116,18 @@ def _read_tools(fields: Fields) -> tuple[Tool, ...]:
     return () if raw is None else read_tools(raw, "tools")
 
 
-def _with_added(tools: tuple[Tool, ...], added: tuple[Tool, ...]) -> tuple[Tool, ...]:
+def _with_added(tools: tuple[Tool, ...], added_tools: tuple[Tool, ...]) -> tuple[Tool, ...]:
     """The tools that items bring; the earliest wins a name."""
-    if not added:
+    if not added_tools:
         return tools
     names = {_name(tool) for tool in tools}
-    new: list[Tool] = []
-    for tool in added:
+    new_tools: list[Tool] = []
+    for tool in added_tools:
         name = _name(tool)
         if name is None or name not in names:
             names.add(name)
-            new.append(tool)
-    return (*tools, *new)
+            new_tools.append(tool)
+    return (*tools, *new_tools)
 
 
 def _name(tool: Tool) -> tuple[str | None, str] | None:
@@ -230,7 +230,7 @@ def _read_labels(fields: Fields) -> Labels:
     )
 
 
-def _unread(fields: Fields) -> tuple[dict[str, msgspec.Raw], dict[str, msgspec.Raw]]:
+def _extra_and_hints(fields: Fields) -> tuple[dict[str, msgspec.Raw], dict[str, msgspec.Raw]]:
     extra: dict[str, msgspec.Raw] = {}
     hints: dict[str, msgspec.Raw] = {}
     for name in fields:

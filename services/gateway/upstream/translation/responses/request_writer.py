@@ -43,14 +43,14 @@ def write_request(request: Request, model: str, profile: Profile, report: Report
     if instructions is not None:
         body["instructions"] = instructions
     _refuse_prefill(turns, report, is_own=is_own)
-    body["input"] = InputWriter(profile, report, tools.added, keeps=keeps).write(turns)
-    if tools.written:
-        body["tools"] = tools.written
+    body["input"] = InputWriter(profile, report, tools.added_tools, keeps=keeps).write(turns)
+    if tools.definitions:
+        body["tools"] = tools.definitions
     if request.choice is not None:
         choice = tools.choice(request.choice)
         if choice is not None:
             body["tool_choice"] = choice
-    if request.parallel is not None and (tools.written or tools.added):
+    if request.parallel is not None and (tools.definitions or tools.added_tools):
         body["parallel_tool_calls"] = request.parallel
     _write_limits(body, request, profile, report)
     if request.sampling != NO_SAMPLING:
@@ -120,14 +120,14 @@ def _write_sampling(body: dict[str, Any], sampling: Sampling, report: Report) ->
     if sampling.top_logprobs is not None:
         body["top_logprobs"] = sampling.top_logprobs
     has_bias = sampling.logit_bias is not None and bytes(sampling.logit_bias) != b"{}"
-    for name, is_said in (
+    for name, is_set in (
         ("sampling.top_k", sampling.top_k is not None),
         ("sampling.seed", sampling.seed is not None),
         ("sampling.presence", bool(sampling.presence)),
         ("sampling.frequency", bool(sampling.frequency)),
         ("sampling.logit_bias", has_bias),
     ):
-        if is_said:
+        if is_set:
             report.unsupported(report.paths.field(name))
 
 
@@ -159,13 +159,13 @@ def _write_text(body: dict[str, Any], request: Request) -> None:
 def _format(shape: Shape) -> dict[str, Any]:
     if shape.kind == "json_object":
         return {"type": "json_object"}
-    written: dict[str, Any] = {"type": "json_schema", "name": shape.name or _title(shape.schema)}
+    members: dict[str, Any] = {"type": "json_schema", "name": shape.name or _title(shape.schema)}
     if shape.description is not None:
-        written["description"] = shape.description
-    written["schema"] = {} if shape.schema is None else shape.schema
+        members["description"] = shape.description
+    members["schema"] = {} if shape.schema is None else shape.schema
     if shape.strict is not None:
-        written["strict"] = shape.strict
-    return written
+        members["strict"] = shape.strict
+    return members
 
 
 class _Titled(msgspec.Struct, frozen=True):
@@ -188,7 +188,7 @@ def _write_labels(body: dict[str, Any], request: Request) -> None:
     labels = request.labels
     if labels != NO_LABELS:
         tier = None if labels.tier is None else _TIERS.get(labels.tier, labels.tier)
-        written = {
+        members = {
             "metadata": labels.metadata,
             "user": labels.user,
             "safety_identifier": labels.safety_id,
@@ -196,7 +196,7 @@ def _write_labels(body: dict[str, Any], request: Request) -> None:
             "prompt_cache_retention": labels.cache_retention,
             "service_tier": None if tier == "auto" else tier,
         }
-        body.update({name: value for name, value in written.items() if value is not None})
+        body.update({name: value for name, value in members.items() if value is not None})
     # OpenAI keeps an answer for a month unless it is told not to.
     body["store"] = labels.keeps is True
 

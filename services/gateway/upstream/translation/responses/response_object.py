@@ -95,8 +95,8 @@ def end_response(
     response["status"] = response_status(stop)
     reason = _INCOMPLETE.get(stop.kind)
     if reason is not None:
-        said = stop.said if stop.said in _PAUSES else reason
-        response["incomplete_details"] = {"reason": said}
+        client_reason = stop.said if stop.said in _PAUSES else reason
+        response["incomplete_details"] = {"reason": client_reason}
     response["output"] = output
     _tell_usage(response, usage)
 
@@ -137,29 +137,29 @@ def _tell_usage(response: dict[str, Any], usage: TokenUsage | None) -> None:
 
 def usage_object(usage: TokenUsage) -> dict[str, Any]:
     """Totals include their parts, as OpenAI counts."""
-    sent, made = total_input(usage), total_output(usage)
+    input_total, output_total = total_input(usage), total_output(usage)
     details = {
         "cached_tokens": usage.cache_read or 0,
         "cache_write_tokens": sum(getattr(usage, name) or 0 for name in _WRITTEN),
     }
-    written: dict[str, Any] = {"input_tokens": sent, "input_tokens_details": details}
+    members: dict[str, Any] = {"input_tokens": input_total, "input_tokens_details": details}
     if usage.cache_write_1h is not None:
         details["cache_write_1h_tokens"] = usage.cache_write_1h
     if usage.cache_write_30m is not None or usage.cache_write_12h is not None:
-        written["input_tokens_details"] = {
+        members["input_tokens_details"] = {
             **details,
             "cache_write_tokens_details": {
                 "ttl_30m_tokens": usage.cache_write_30m or 0,
                 "ttl_12h_tokens": usage.cache_write_12h or 0,
             },
         }
-    written |= {
-        "output_tokens": made,
+    members |= {
+        "output_tokens": output_total,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning or 0},
-        "total_tokens": sent + made,
+        "total_tokens": input_total + output_total,
     }
     for name in ("speed", "inference_geo"):
         value = getattr(usage, name)
         if value is not None:
-            written[name] = value
-    return written
+            members[name] = value
+    return members

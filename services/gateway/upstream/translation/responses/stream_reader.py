@@ -90,9 +90,9 @@ class ResponsesStreamReader:
         if not event.type and event.error is not None:
             self._error(event)
             return
-        read = _EVENTS.get(event.type)
-        if read is not None:
-            read(self, event)
+        handle = _EVENTS.get(event.type)
+        if handle is not None:
+            handle(self, event)
 
     def end(self) -> bool:
         self._report_failure()
@@ -115,8 +115,8 @@ class ResponsesStreamReader:
             return
         logprobs = event.logprobs
         has_logprobs = logprobs is not ABSENT and _is_filled(bytes(logprobs))
-        told = logprobs if has_logprobs else None
-        self._items.text(event.output_index, event.content_index, delta, told)
+        entries = logprobs if has_logprobs else None
+        self._items.text(event.output_index, event.content_index, delta, entries)
 
     def text_done(self, event: _Event) -> None:
         self._items.end_text(event.output_index, event.content_index, event.text)
@@ -161,8 +161,8 @@ class ResponsesStreamReader:
             self._items.argue(event.output_index, event.delta)
 
     def arguments_done(self, event: _Event) -> None:
-        whole = event.arguments if event.arguments is not None else event.input
-        self._items.end_arguments(event.output_index, whole)
+        arguments = event.arguments if event.arguments is not None else event.input
+        self._items.end_arguments(event.output_index, arguments)
 
     def item_done(self, event: _Event) -> None:
         if event.item is not ABSENT:
@@ -188,11 +188,11 @@ class ResponsesStreamReader:
         failure = response_failure(None if response is None else response.error)
         if response is not None:
             self._report_usage(event.response)
-        known = self._failure
-        if known is not None and (response is None or response.error is None):
-            failure = known
-        elif known is not None and failure.code is None:
-            failure = msgspec.structs.replace(failure, code=known.code or known.kind)
+        earlier = self._failure
+        if earlier is not None and (response is None or response.error is None):
+            failure = earlier
+        elif earlier is not None and failure.code is None:
+            failure = msgspec.structs.replace(failure, code=earlier.code or earlier.kind)
         self._failure = failure
         self._report_failure()
 

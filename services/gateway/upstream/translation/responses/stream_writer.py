@@ -121,9 +121,9 @@ class ResponsesStreamWriter:
         """Of the text that is open; one that comes too late is left out, its text stays."""
         item = self._open
         if type(item) is OpenMessage and item.text is not None:
-            found = output_annotation(citation, family, item.text)
-            if found is not None:
-                item.annotate(found)
+            annotation = output_annotation(citation, family, item.text)
+            if annotation is not None:
+                item.annotate(annotation)
 
     def hosted(self, kind: str, raw: msgspec.Raw, family: str, at: int) -> None:
         self._close("completed")
@@ -159,7 +159,7 @@ class ResponsesStreamWriter:
         if self._has_failed:
             return
         self._has_failed = True
-        response = self._started()
+        response = self._current_response()
         code = code_of(failure)
         flat = {"code": code, "message": failure.message, "param": failure.param}
         nested = {"type": failure.kind or code, **flat}
@@ -178,12 +178,12 @@ class ResponsesStreamWriter:
             message = self._message()
             message.close_part()
             message.refuse(stop.explanation)
-        response = self._started()
+        response = self._current_response()
         self._close(response_status(stop))
         end_response(response, self._output, stop, self._usage)
         self._events.put(f"response.{response['status']}", {"response": response})
 
-    def _started(self) -> dict[str, Any]:
+    def _current_response(self) -> dict[str, Any]:
         """The response; of a provider that failed before it had begun, one without an id of its."""
         response = self._response
         if response is None:
@@ -217,9 +217,9 @@ class ResponsesStreamWriter:
             return
         self._open = self._call_key = None
         item.close()
-        done = item.done(status)
-        self._put_item("done", done)
-        self._output.append(done)
+        done_item = item.done(status)
+        self._put_item("done", done_item)
+        self._output.append(done_item)
         self._put_call_signatures()
 
     def _put_call_signatures(self) -> None:
@@ -233,9 +233,9 @@ class ResponsesStreamWriter:
             self._output.append(item)
         self._call_signatures.clear()
 
-    def _put_item(self, what: str, item: Item) -> None:
+    def _put_item(self, step: str, item: Item) -> None:
         place = {"output_index": len(self._output), "item": item}
-        self._events.put(f"response.output_item.{what}", place)
+        self._events.put(f"response.output_item.{step}", place)
 
 
 class _Identified(msgspec.Struct, frozen=True):

@@ -22,7 +22,7 @@ _item = msgspec.json.Decoder(Item)
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-class _Seen:
+class _ItemState:
     """What has come of one item beside its texts."""
 
     __slots__ = ("call", "cites", "is_done")
@@ -40,7 +40,7 @@ class StreamedItems:
         self.has_refusal = False
         self._sink = sink
         self._family = family
-        self._items: dict[int, _Seen] = {}
+        self._items: dict[int, _ItemState] = {}
         # How much of each text has come, by its item, kind and number.
         self._chars: dict[tuple[int, str, int], int] = {}
 
@@ -54,7 +54,7 @@ class StreamedItems:
             self.text(index, number, rest, None)
 
     def cite(self, index: int, number: int, citation: msgspec.Raw) -> None:
-        cites = self._seen(index).cites
+        cites = self._state(index).cites
         cites[number] = cites.get(number, 0) + 1
         self._sink.cite(citation, self._family)
 
@@ -88,16 +88,16 @@ class StreamedItems:
 
     def begin_call(self, index: int, item: Item) -> None:
         """Once its id and its name are known; some servers tell them late."""
-        seen = self._seen(index)
-        if seen.call is not None or not item.name or not item.call_id:
+        state = self._state(index)
+        if state.call is not None or not item.name or not item.call_id:
             return
         self.has_calls = True
         name = flat_name(item.name, item.namespace)
-        seen.call = (item.call_id, name, item.type == "custom_tool_call")
+        state.call = (item.call_id, name, item.type == "custom_tool_call")
         self.argue(index, "")
 
     def argue(self, index: int, delta: str) -> None:
-        call = self._seen(index).call
+        call = self._state(index).call
         if call is not None:
             self._count(index, "call", 0, len(delta))
             call_id, name, is_freeform = call
@@ -115,16 +115,16 @@ class StreamedItems:
             annotations = _raws.decode(part.annotations) if part.annotations is not ABSENT else []
         except UNREADABLE:
             annotations = []
-        for citation in annotations[self._seen(index).cites.get(number, 0) :]:
+        for citation in annotations[self._state(index).cites.get(number, 0) :]:
             self.cite(index, number, citation)
         self._sink.ended()
 
     def end_item(self, index: int, raw: msgspec.Raw) -> None:
-        seen = self._seen(index)
-        item = None if seen.is_done else decoded_member(_item, raw)
+        state = self._state(index)
+        item = None if state.is_done else decoded_member(_item, raw)
         if item is None:
             return
-        seen.is_done = True
+        state.is_done = True
         content = item.content if isinstance(item.content, list) else []
         if item.type == "message":
             for number, part in enumerate(content):
@@ -148,16 +148,16 @@ class StreamedItems:
 
     def _end_call(self, index: int, item: Item) -> None:
         self.begin_call(index, item)
-        said = item.input if item.type == "custom_tool_call" else item.arguments
-        self.end_arguments(index, said if isinstance(said, str) else None)
+        arguments = item.input if item.type == "custom_tool_call" else item.arguments
+        self.end_arguments(index, arguments if isinstance(arguments, str) else None)
         if item.type == "function_call" and not self._chars.get((index, "call", 0)):
             self.argue(index, "{}")
 
-    def _seen(self, index: int) -> _Seen:
-        seen = self._items.get(index)
-        if seen is None:
-            seen = self._items[index] = _Seen()
-        return seen
+    def _state(self, index: int) -> _ItemState:
+        state = self._items.get(index)
+        if state is None:
+            state = self._items[index] = _ItemState()
+        return state
 
     def _count(self, index: int, kind: str, number: int, chars: int) -> None:
         place = (index, kind, number)

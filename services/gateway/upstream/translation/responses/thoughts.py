@@ -72,22 +72,22 @@ def read_reasoning(item: Item, at: At, family: Family = FAMILY) -> ReadReasoning
             (Thinking(text=text or "".join(summaries), signature=signature, at=at),)
         )
     try:
-        held = _signed.decode(signature.data)
+        signed = _signed.decode(signature.data)
     except UNREADABLE:
         # The envelope was made for another format.
         return ReadReasoning(
             (Thinking(text=text or "".join(summaries), signature=signature, at=at),)
         )
     calls = {
-        call_id: ThoughtSignature(signature.family, data) for call_id, data in held.calls.items()
+        call_id: ThoughtSignature(signature.family, data) for call_id, data in signed.calls.items()
     }
     thought = Thinking(
-        text=held.text,
-        signature=None if held.data is None else ThoughtSignature(signature.family, held.data),
-        is_redacted=held.is_redacted,
+        text=signed.text,
+        signature=None if signed.data is None else ThoughtSignature(signature.family, signed.data),
+        is_redacted=signed.is_redacted,
         at=at,
     )
-    return ReadReasoning((thought,) if held.text or held.data else (), calls)
+    return ReadReasoning((thought,) if signed.text or signed.data else (), calls)
 
 
 def _old_thoughts(value: str, at: At) -> tuple[Thinking, ...]:
@@ -136,20 +136,20 @@ def reasoning_item(
         item["encrypted_content"] = signature.data
     else:
         thought = text or "".join(summaries)
-        held = _Signed(text=thought, data=signature.data, is_redacted=is_redacted)
+        signed = _Signed(text=thought, data=signature.data, is_redacted=is_redacted)
         item["encrypted_content"] = envelope(
-            ThoughtSignature(signature.family, _encode(held).decode())
+            ThoughtSignature(signature.family, _encode(signed).decode())
         )
     return item
 
 
 def call_signature_item(family: Family, signatures: dict[str, str]) -> dict[str, Any]:
     """Holds the signatures of calls, by their ids."""
-    held = _encode(_Signed(calls=signatures)).decode()
+    data = _encode(_Signed(calls=signatures)).decode()
     return {
         "type": "reasoning",
         "summary": [],
-        "encrypted_content": envelope(ThoughtSignature(family, held)),
+        "encrypted_content": envelope(ThoughtSignature(family, data)),
     }
 
 

@@ -77,8 +77,8 @@ def read_tools(raw: msgspec.Raw, path: str, at: At = ()) -> tuple[Tool, ...]:
 
 def _read_each(raw: msgspec.Raw, path: str, at: At) -> tuple[Tool, ...]:
     tools: list[Tool] = []
-    listed: list[msgspec.Raw] = decoded(RAWS, raw, path)
-    for index, tool in enumerate(listed):
+    raw_tools: list[msgspec.Raw] = decoded(RAWS, raw, path)
+    for index, tool in enumerate(raw_tools):
         place = (*at, index)
         plain = _plain_function(tool, place)
         if plain is not None:
@@ -142,7 +142,7 @@ def _read_named(
             description=description,
             syntax=syntax,
             grammar=grammar,
-            extra=_rest(members, _FREEFORM),
+            extra=_extra_members(members, _FREEFORM),
         )
     schema = present(members, "parameters")
     if schema is not None and not bytes(schema).startswith(b"{"):
@@ -156,7 +156,7 @@ def _read_named(
         description=description,
         schema=schema,
         strict=None if strict is None else decoded(TRUTH, strict, f"{path}.strict"),
-        extra=_rest(members, _FUNCTION),
+        extra=_extra_members(members, _FUNCTION),
     )
 
 
@@ -177,11 +177,11 @@ def _read_namespace(members: Members, path: str, at: At) -> Iterator[Tool]:
     raw = present(members, "tools")
     if not name or raw is None:
         raise invalid(path, "a namespace requires a name and tools")
-    for member in _rest(members, _NAMESPACE):
+    for member in _extra_members(members, _NAMESPACE):
         raise invalid(f"{path}.{member}", "a namespace does not have this field")
     namespace = (name, _text(members, "description", path) or "")
-    listed: list[dict[str, msgspec.Raw]] = decoded(TOOLS, raw, f"{path}.tools")
-    for index, inner in enumerate(listed):
+    tools: list[dict[str, msgspec.Raw]] = decoded(TOOLS, raw, f"{path}.tools")
+    for index, inner in enumerate(tools):
         place = f"{path}.tools[{index}]"
         kind = _text(inner, "type", place)
         if kind not in _NAMED:
@@ -191,7 +191,7 @@ def _read_namespace(members: Members, path: str, at: At) -> Iterator[Tool]:
 
 def _read_search(members: Members, path: str, at: At, *, is_preview: bool) -> Search:
     filters = present(members, "filters")
-    extra = _rest(members, _SEARCH)
+    extra = _extra_members(members, _SEARCH)
     domains: tuple[str, ...] = ()
     if filters is not None:
         domains = decoded(FILTERS, filters, f"{path}.filters").allowed_domains or ()
@@ -210,18 +210,18 @@ def _read_search(members: Members, path: str, at: At, *, is_preview: bool) -> Se
     )
 
 
-def _rest(members: Members, known: frozenset[str]) -> dict[str, msgspec.Raw]:
+def _extra_members(members: Members, known: frozenset[str]) -> dict[str, msgspec.Raw]:
     """What only the own family knows, less what changes nothing."""
     if members.keys() <= known:
         return {}
-    rest = {}
+    extra = {}
     for name in members:
         value = present(members, name)
         if name in known or value is None:
             continue
         if bytes(value).replace(b" ", b"") not in _NEUTRAL.get(name, ()):
-            rest[name] = value
-    return rest
+            extra[name] = value
+    return extra
 
 
 def _text(members: Members, name: str, path: str) -> str | None:
@@ -243,13 +243,13 @@ def read_choice(raw: msgspec.Raw) -> ToolChoice | None:
             raise unsupported(f"tool_choice.{name}")
         return ToolChoice(mode="required", names=(choice.name,))
     if choice.type == "allowed_tools":
-        return _allowed(choice)
+        return _allowed_tools(choice)
     if not choice.type:
         raise invalid("tool_choice.type", "a choice requires a type, such as `function`")
     return None
 
 
-def _allowed(choice: ResponsesToolChoice) -> ToolChoice | None:
+def _allowed_tools(choice: ResponsesToolChoice) -> ToolChoice | None:
     tools: Sequence[ResponsesToolChoice] = choice.tools or ()
     if not tools:
         raise invalid("tool_choice.tools", "must name at least one tool")

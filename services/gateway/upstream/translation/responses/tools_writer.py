@@ -25,7 +25,7 @@ _NO_PARAMETERS = msgspec.Raw(b'{"type":"object","properties":{}}')
 _OBJECT_STARTS = (b'{"type":"object"', b'{"type": "object"')
 
 
-_Written = dict[str, Any] | msgspec.Raw
+_Definition = dict[str, Any] | msgspec.Raw
 
 
 class _Schema(msgspec.Struct):
@@ -36,7 +36,7 @@ _schema = msgspec.json.Decoder(_Schema)
 
 
 class ToolsWriter:
-    """`added` are the tools that the client brought in items of its input, by the item's index."""
+    """`added_tools` are those that items of the client's input brought, by the item's index."""
 
     def __init__(self, tools: tuple[Tool, ...], profile: Profile, report: Report) -> None:
         self._profile = profile
@@ -45,14 +45,14 @@ class ToolsWriter:
         self._is_own = report.paths is PATHS
         # Others that speak the format know functions alone, and no namespaces.
         self._is_openai = profile.family == FAMILY
-        self._named = {
-            called: tool
+        self._tools_by_name = {
+            name: tool
             for tool in tools
             if isinstance(tool, (Function, Freeform))
-            for called in (tool.name, self._flat(tool))
+            for name in (tool.name, self._flat(tool))
         }
-        self.written: list[_Written] = []
-        self.added: dict[int, list[_Written]] = {}
+        self.definitions: list[_Definition] = []
+        self.added_tools: dict[int, list[_Definition]] = {}
         self._spaces: dict[tuple[At, str], dict[str, Any]] = {}
         for tool in tools:
             self._write(tool)
@@ -71,13 +71,13 @@ class ToolsWriter:
                 why = f"the model's provider has no tool of type {tool.kind}"
                 self._report.unsupported(self._report.paths.tool(tool.at), why)
 
-    def _list(self, tool: Tool) -> list[_Written]:
+    def _list(self, tool: Tool) -> list[_Definition]:
         """Where a tool belongs: in the request's own list, an item's, or a namespace in one."""
-        listed = self.written
+        tools = self.definitions
         if tool.at[0] < 0 and self._is_own:
-            listed = self.added.setdefault(-1 - tool.at[0], [])
+            tools = self.added_tools.setdefault(-1 - tool.at[0], [])
         if isinstance(tool, (Search, HostedTool)) or tool.namespace is None or not self._is_openai:
-            return listed
+            return tools
         # A namespace's tools are all those beside each other in it.
         key = tool.at[:-1], tool.namespace
         space = self._spaces.get(key)
@@ -88,39 +88,39 @@ class ToolsWriter:
                 "description": tool.namespace_description or "",
                 "tools": [],
             }
-            listed.append(space)
-        inside: list[_Written] = space["tools"]
-        return inside
+            tools.append(space)
+        namespace_tools: list[_Definition] = space["tools"]
+        return namespace_tools
 
     def _function(self, tool: Function) -> dict[str, Any]:
-        written: dict[str, Any] = {"type": "function", "name": self._name(tool)}
+        definition: dict[str, Any] = {"type": "function", "name": self._name(tool)}
         if tool.description is not None:
-            written["description"] = tool.description
-        written["parameters"] = _object(tool.schema)
-        written["strict"] = bool(tool.strict)
-        return self._with_extra(written, tool)
+            definition["description"] = tool.description
+        definition["parameters"] = _object(tool.schema)
+        definition["strict"] = bool(tool.strict)
+        return self._with_extra(definition, tool)
 
     def _freeform(self, tool: Freeform) -> dict[str, Any]:
         if not self._is_openai:
             return self._as_function(tool)
-        written: dict[str, Any] = {"type": "custom", "name": self._name(tool)}
+        definition: dict[str, Any] = {"type": "custom", "name": self._name(tool)}
         if tool.description is not None:
-            written["description"] = tool.description
+            definition["description"] = tool.description
         if tool.grammar is not None:
-            written["format"] = {
+            definition["format"] = {
                 "type": "grammar",
                 "syntax": tool.syntax,
                 "definition": tool.grammar,
             }
-        return self._with_extra(written, tool)
+        return self._with_extra(definition, tool)
 
     def _as_function(self, tool: Freeform) -> dict[str, Any]:
         """With the whole input as its one argument."""
-        written: dict[str, Any] = {"type": "function", "name": self._name(tool)}
+        definition: dict[str, Any] = {"type": "function", "name": self._name(tool)}
         if (description := description_of(tool, self._report)) is not None:
-            written["description"] = description
-        written |= {"parameters": ONE_INPUT, "strict": False}
-        return self._with_extra(written, tool)
+            definition["description"] = description
+        definition |= {"parameters": ONE_INPUT, "strict": False}
+        return self._with_extra(definition, tool)
 
     def _search(self, tool: Search) -> None:
         paths = self._report.paths
@@ -128,33 +128,33 @@ class ToolsWriter:
             why = "the model's provider has no tool for web searches"
             self._report.unsupported(paths.tool(tool.at), why)
             return
-        written: dict[str, Any] = {
+        definition: dict[str, Any] = {
             "type": "web_search_preview" if tool.is_preview else "web_search"
         }
         if tool.domains:
-            written["filters"] = {"allowed_domains": tool.domains}
+            definition["filters"] = {"allowed_domains": tool.domains}
         if tool.location is not None:
-            written["user_location"] = tool.location
+            definition["user_location"] = tool.location
         if tool.context_size is not None:
-            written["search_context_size"] = tool.context_size
+            definition["search_context_size"] = tool.context_size
         if tool.blocked:
             self._report.unsupported(paths.tool(tool.at, "blocked_domains"))
         if tool.max_uses is not None:
             self._report.unsupported(paths.tool(tool.at, "max_uses"))
-        self._list(tool).append(self._with_extra(written, tool))
+        self._list(tool).append(self._with_extra(definition, tool))
 
     def _with_extra(
-        self, written: dict[str, Any], tool: Function | Freeform | Search
+        self, definition: dict[str, Any], tool: Function | Freeform | Search
     ) -> dict[str, Any]:
         for name, raw in tool.extra.items():
             outer, _, inner = name.partition(".")
             if not self._is_own:
                 self._report.unsupported(self._report.paths.tool(tool.at, name))
             elif inner:
-                written.setdefault(outer, {})[inner] = raw
+                definition.setdefault(outer, {})[inner] = raw
             else:
-                written[name] = raw
-        return written
+                definition[name] = raw
+        return definition
 
     def choice(self, choice: ToolChoice) -> str | dict[str, Any] | None:
         """None where there is nothing to choose from."""
@@ -162,15 +162,15 @@ class ToolsWriter:
             self._report.unsupported(self._report.paths.field("choice"))
             return None
         if not choice.names:
-            has_tools = self.written or self.added or choice.mode == "required"
+            has_tools = self.definitions or self.added_tools or choice.mode == "required"
             return choice.mode if has_tools else None
-        named = [self._chosen(name) for name in choice.names]
-        if choice.mode == "required" and len(named) == 1:
-            return named[0]
-        return {"type": "allowed_tools", "mode": choice.mode, "tools": named}
+        references = [self._reference(name) for name in choice.names]
+        if choice.mode == "required" and len(references) == 1:
+            return references[0]
+        return {"type": "allowed_tools", "mode": choice.mode, "tools": references}
 
-    def _chosen(self, name: str) -> dict[str, Any]:
-        tool = self._named.get(name)
+    def _reference(self, name: str) -> dict[str, Any]:
+        tool = self._tools_by_name.get(name)
         is_custom = type(tool) is Freeform and self._is_openai
         sent = sent_name(name, None, self._profile.max_name_chars)
         return {
