@@ -88,9 +88,9 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
         return self.translation is None
 
 
-def closing_with(stream: Stream, then: Callable[[], None]) -> Stream:
-    """The stream, which calls `then` when it is closed, and that only once."""
-    pending = [then]
+def closing_with(stream: Stream, on_close: Callable[[], None]) -> Stream:
+    """The stream, which calls `on_close` when it is closed, and that only once."""
+    pending = [on_close]
 
     async def close() -> None:
         try:

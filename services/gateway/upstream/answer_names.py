@@ -15,15 +15,15 @@ from services.gateway.formats.sse import data_of
 _Rename = Callable[[bytes], bytes]
 
 
-class _Named(msgspec.Struct):
+class _HasModel(msgspec.Struct):
     """Where an event has its answer's model: in itself, or in the answer that it tells of."""
 
     model: str = ""
 
 
-class _Event(_Named):
-    message: _Named | None = None
-    response: _Named | None = None
+class _Event(_HasModel):
+    message: _HasModel | None = None
+    response: _HasModel | None = None
 
 
 _encode = msgspec.json.encode
@@ -45,18 +45,18 @@ def renamed(body: bytes, model: str) -> bytes:
 
 def renaming(model: str) -> _Rename:
     """For the frames of one stream, in order: their model's name alone changes."""
-    told = b'"model":' + _encode(model)
-    served: re.Pattern[bytes] | None = None
+    member = b'"model":' + _encode(model)
+    pattern: re.Pattern[bytes] | None = None
 
     def rename(frame: bytes) -> bytes:
-        nonlocal served
+        nonlocal pattern
         if b'"model"' not in frame:
             return frame
-        if served is None:
+        if pattern is None:
             name = _name_in(frame)
             if name:
-                served = re.compile(rb'"model"\s*:\s*' + re.escape(_encode(name)))
-        return frame if served is None else served.sub(lambda _: told, frame, count=1)
+                pattern = re.compile(rb'"model"\s*:\s*' + re.escape(_encode(name)))
+        return frame if pattern is None else pattern.sub(lambda _: member, frame, count=1)
 
     return rename
 

@@ -52,10 +52,10 @@ class Cooldowns:
         self._failures_of: dict[Pair, int] = {}
         self._failing_accounts: defaultdict[str, set[str]] = defaultdict(set)
         # Read when metrics are scraped.
-        DEPLOYMENTS_COOLING.labels("all").set_function(lambda: self._running(self._until_s))
-        DEPLOYMENTS_COOLING.labels("account").set_function(lambda: self._running(self._until_s_of))
+        DEPLOYMENTS_COOLING.labels("all").set_function(lambda: self._count(self._until_s))
+        DEPLOYMENTS_COOLING.labels("account").set_function(lambda: self._count(self._until_s_of))
 
-    def _running(self, until_s: Mapping[Any, float]) -> int:
+    def _count(self, until_s: Mapping[Any, float]) -> int:
         now_s = self._clock()
         return sum(until > now_s for until in until_s.values())
 
@@ -101,8 +101,8 @@ class Cooldowns:
             self._failures[deployment_id] += 1
             failures = self._failures[deployment_id]
             if at_once or failures >= after:
-                said = "it asked for the pause" if at_once else _in_a_row(failures)
-                self.start(deployment_id, for_s, why=why, reason=_with_last(said, last))
+                reason = "it asked for the pause" if at_once else _in_a_row(failures)
+                self.start(deployment_id, for_s, why=why, reason=_with_answer(reason, last))
             return
         self._failures.pop(deployment_id, None)
         after_own = 1 if at_once else after
@@ -111,9 +111,9 @@ class Cooldowns:
             accounts = self._failing_accounts[deployment_id]
             accounts.add(user_id)
             if len(accounts) > after:
-                said = f"calls of {len(accounts)} accounts failed"
+                reason = f"calls of {len(accounts)} accounts failed"
                 why = f"{len(accounts)}_accounts"
-                self.start(deployment_id, for_s, why=why, reason=_with_last(said, last))
+                self.start(deployment_id, for_s, why=why, reason=_with_answer(reason, last))
 
     def start(self, deployment_id: str, for_s: float, *, why: str, reason: str = "") -> None:
         """Cools the deployment down for all accounts; `why` is for the log, `reason` for people."""
@@ -184,8 +184,8 @@ def _in_a_row(failures: int) -> str:
     return "it failed" if failures == 1 else f"it failed {failures} times in a row"
 
 
-def _with_last(said: str, last: str) -> str:
-    return f"{said}: {last}" if last else said
+def _with_answer(reason: str, last_answer: str) -> str:
+    return f"{reason}: {last_answer}" if last_answer else reason
 
 
 def _put(pairs: dict[Pair, T], pair: Pair, value: T) -> None:

@@ -17,8 +17,8 @@ class Credentials:
 
     def get(self, name: str) -> Secret:
         """Raises ProviderNotConfigured. Files are read each time, so secrets may be rotated."""
-        kind, _, rest = name.partition(":")
-        value = (self._variable(rest) if kind == "env" else self._read(rest)).strip()
+        kind, _, secret_name = name.partition(":")
+        value = (self._variable(secret_name) if kind == "env" else self._read(secret_name)).strip()
         if not value or not is_line(value):
             raise ProviderNotConfigured(
                 f"The gateway lacks the credential '{name}', which the route names."

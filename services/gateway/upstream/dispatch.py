@@ -108,21 +108,21 @@ class Dispatcher:
         user_id = call.user_id
         candidates = _Candidates(user_id=user_id, targets=plan.targets)
         target = self._next(candidates)
-        for attempt in range(1, plan.route.max_attempts + 1):
+        for number in range(1, plan.route.max_attempts + 1):
             if target is None:
                 break
             candidates.tried.append(target.deployment_id)
-            tried = Attempt(call, request, target, headers, len(attempts.failed) + 1)
+            attempt = Attempt(call, request, target, headers, len(attempts.failed) + 1)
             started_s = perf_counter()
-            outcome = await self._try(tried, attempts)
+            outcome = await self._try(attempt, attempts)
             verdict = judge(outcome)
             if isinstance(outcome, Stream) or verdict is Verdict.GOOD:
                 self._cooldowns.succeeded(target.deployment_id, user_id)
                 break
-            failed = note_failure(tried, attempts, outcome, _ms_since(started_s))
-            asked_s = retry_after_s(outcome, self._clock())
-            self._remember(failed, user_id, outcome, verdict, asked_s, plan.route)
-            if attempt == plan.route.max_attempts or verdict is Verdict.FINAL:
+            failed_attempt = note_failure(attempt, attempts, outcome, _ms_since(started_s))
+            pause_s = retry_after_s(outcome, self._clock())
+            self._remember(failed_attempt, user_id, outcome, verdict, pause_s, plan.route)
+            if number == plan.route.max_attempts or verdict is Verdict.FINAL:
                 break
             if verdict is Verdict.TOO_LONG:
                 if not plan.context_targets or candidates.targets is plan.context_targets:
@@ -130,7 +130,7 @@ class Dispatcher:
                 candidates = _Candidates(user_id=user_id, targets=plan.context_targets)
                 target = self._next(candidates)
                 continue
-            wait_s = backoff_s(attempt, self._chance()) if asked_s is None else asked_s
+            wait_s = backoff_s(number, self._chance()) if pause_s is None else pause_s
             if verdict is Verdict.ELSEWHERE or wait_s > _MAX_WAIT_S:
                 candidates.given_up.add(target.deployment_id)
             target = self._next(candidates)
@@ -229,20 +229,20 @@ class Dispatcher:
 
     def _remember(
         self,
-        attempt: FailedAttempt,
+        failed_attempt: FailedAttempt,
         user_id: str,
         outcome: WholeAnswer | AppError,
         verdict: Verdict,
-        asked_s: float | None,
+        pause_s: float | None,
         route: Route,
     ) -> None:
-        name = attempt.deployment
+        name = failed_attempt.deployment
         if verdict not in (Verdict.AGAIN, Verdict.ELSEWHERE):
             self._cooldowns.refused(name, user_id)
             return
         for_s, wants_time = float(route.cooldown_s), False
-        if asked_s is not None and asked_s > _MAX_WAIT_S:
-            for_s, wants_time = min(asked_s, _MAX_COOLDOWN_S), True
+        if pause_s is not None and pause_s > _MAX_WAIT_S:
+            for_s, wants_time = min(pause_s, _MAX_COOLDOWN_S), True
         self._cooldowns.failed(
             name,
             user_id,
@@ -250,7 +250,7 @@ class Dispatcher:
             after=route.cooldown_after,
             for_s=for_s,
             at_once=wants_time,
-            last=f"{attempt.status or ''} {attempt.code}".strip(),
+            last=f"{failed_attempt.status or ''} {failed_attempt.code}".strip(),
         )
 
 

@@ -30,16 +30,16 @@ class _Error(msgspec.Struct, frozen=True):
     param: str | None = None
 
 
-class _Failed(msgspec.Struct, frozen=True):
+class _FailedResponse(msgspec.Struct, frozen=True):
     error: _Error | None = None
 
 
-class _Said(msgspec.Struct, frozen=True):
+class _Body(msgspec.Struct, frozen=True):
     """What an error may come in; an answer has one of the last four."""
 
     error: _Error | str | None = None
     type: str = ""
-    response: _Failed | None = None
+    response: _FailedResponse | None = None
     message: str | dict[str, msgspec.Raw] | None = None
     code: str | int | None = None
     choices: msgspec.Raw = ABSENT
@@ -48,20 +48,20 @@ class _Said(msgspec.Struct, frozen=True):
     data: msgspec.Raw = ABSENT
 
 
-_decode = msgspec.json.Decoder(_Said).decode
+_decode = msgspec.json.Decoder(_Body).decode
 
 
 def failure_of_answer(answer: WholeAnswer) -> ReportedError | None:
     """Of one that holds an error and nothing else."""
     if answer.status != 200 or not _ERROR_MEMBER.search(answer.body, 0, _SEARCHED_BYTES):
         return None
-    said = _said(answer.body)
-    if said is None:
+    body = _decode_body(answer.body)
+    if body is None:
         return None
-    answered = (said.choices, said.content, said.output, said.data)
-    if any(member not in (ABSENT, NULL) for member in answered):
+    answer_members = (body.choices, body.content, body.output, body.data)
+    if any(member not in (ABSENT, NULL) for member in answer_members):
         return None
-    return _failure(said)
+    return _failure(body)
 
 
 def failure_of_stream(stream: Stream) -> ReportedError | None:
@@ -73,34 +73,34 @@ def failure_of_stream(stream: Stream) -> ReportedError | None:
         data = data_of(frame)
         if not data:
             continue  # A comment.
-        said = _said(data)
-        if said is None or (said.error is None and said.type not in _ERROR_TYPES):
+        body = _decode_body(data)
+        if body is None or (body.error is None and body.type not in _ERROR_TYPES):
             return None
-        return _failure(said)
+        return _failure(body)
     return None
 
 
 def message_of(body: bytes) -> str:
     """An error's own words."""
-    return _failure(_said(body) or _Said()).message
+    return _failure(_decode_body(body) or _Body()).message
 
 
-def _said(data: bytes) -> _Said | None:
+def _decode_body(data: bytes) -> _Body | None:
     try:
         return _decode(data)
     except UNREADABLE:
         return None
 
 
-def _failure(said: _Said) -> ReportedError:
-    error = said.error
-    if error is None and said.response is not None:
-        error = said.response.error
+def _failure(body: _Body) -> ReportedError:
+    error = body.error
+    if error is None and body.response is not None:
+        error = body.response.error
     if isinstance(error, str):
         error = _Error(message=error)
     if error is None:
-        message = said.message if isinstance(said.message, str) else ""
-        error = _Error(message=message, code=said.code)
+        message = body.message if isinstance(body.message, str) else ""
+        error = _Error(message=message, code=body.code)
     status = error.code if isinstance(error.code, int) else None
     return ReportedError(
         message=error.message[:_MAX_MESSAGE_CHARS] or "The provider reported an error.",

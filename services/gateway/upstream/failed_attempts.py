@@ -44,13 +44,13 @@ class _Body(msgspec.Struct, frozen=True):
 
 
 def note_failure(
-    tried: Attempt, attempts: Attempts, outcome: WholeAnswer | AppError, elapsed_ms: int
+    attempt: Attempt, attempts: Attempts, outcome: WholeAnswer | AppError, elapsed_ms: int
 ) -> FailedAttempt:
     """Keeps it for the entry, and logs and counts it."""
-    call, target = tried.call, tried.target
-    code, message = _words_of(outcome)
+    call, target = attempt.call, attempt.target
+    code, message = _code_and_message(outcome)
     failure = failure_of(outcome)
-    attempt = FailedAttempt(
+    failed_attempt = FailedAttempt(
         deployment=target.deployment_id,
         provider=target.provider,
         model=target.model,
@@ -60,7 +60,7 @@ def note_failure(
         after_ms=attempts.asked_after_ms(call),
         elapsed_ms=elapsed_ms,
     )
-    attempts.fail(attempt)
+    attempts.fail(failed_attempt)
     cause = _cause(outcome, failure)
     ATTEMPTS_FAILED.labels(target.provider, cause).inc()
     # A request that its provider refuses is nothing for the operator to fix.
@@ -69,22 +69,22 @@ def note_failure(
         "upstream.attempt_failed",
         call_id=call.call_id,
         trace_id=call.trace_id,
-        route=tried.request.model,
-        deployment=attempt.deployment,
-        provider=attempt.provider,
-        model=attempt.model,
-        status=attempt.status,
-        code=attempt.code,
+        route=attempt.request.model,
+        deployment=failed_attempt.deployment,
+        provider=failed_attempt.provider,
+        model=failed_attempt.model,
+        status=failed_attempt.status,
+        code=failed_attempt.code,
         cause=cause,
-        reason=attempt.message,
+        reason=failed_attempt.message,
         elapsed_ms=elapsed_ms,
     )
-    return attempt
+    return failed_attempt
 
 
 def log_broken(call: Call, error: AppError) -> None:
     """A stream that broke off after it had begun, with the cause, which no client is told."""
-    code, message = _words_of(error)
+    code, message = _code_and_message(error)
     log.warning(
         "upstream.stream_failed",
         call_id=call.call_id,
@@ -97,17 +97,16 @@ def log_broken(call: Call, error: AppError) -> None:
 def redacted(message: str) -> str:
     """On one line, bounded, without what looks like a secret or quotes a text at length."""
     short = _SPACES.sub(" ", message[:_READ_BYTES]).strip()
-    without = _QUOTED.sub("'...'", _SECRET.sub("...", short))
-    return without if len(without) <= _MAX_MESSAGE else f"{without[: _MAX_MESSAGE - 3]}..."
+    text = _QUOTED.sub("'...'", _SECRET.sub("...", short))
+    return text if len(text) <= _MAX_MESSAGE else f"{text[: _MAX_MESSAGE - 3]}..."
 
 
-def _words_of(outcome: WholeAnswer | AppError) -> tuple[str, str]:
-    """Its code and message."""
+def _code_and_message(outcome: WholeAnswer | AppError) -> tuple[str, str]:
     if isinstance(outcome, AppError):
         # What could not be read, or reached, is in the exception that this one was raised from.
         inner = outcome.__cause__
-        because = "" if inner is None else f" {type(inner).__name__}: {inner}"
-        return outcome.code, f"{outcome.message}{because}"
+        cause = "" if inner is None else f" {type(inner).__name__}: {inner}"
+        return outcome.code, f"{outcome.message}{cause}"
     try:
         body = msgspec.json.decode(outcome.body[:_READ_BYTES], type=_Body)
     except (msgspec.MsgspecError, UnicodeDecodeError):

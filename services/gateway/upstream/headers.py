@@ -87,9 +87,9 @@ def changed_headers(
         (b"x-gateway-adapted-params", adapted),
         (DROPPED_CONTENT, omitted),
     ):
-        told = [name for name in names if _TOLD_NAME.fullmatch(name)][:_MAX_TOLD_NAMES]
-        if told:
-            headers.append((header, ", ".join(told).encode()))
+        shown_names = [name for name in names if _TOLD_NAME.fullmatch(name)][:_MAX_TOLD_NAMES]
+        if shown_names:
+            headers.append((header, ", ".join(shown_names).encode()))
     return headers
 
 

@@ -19,7 +19,7 @@ from libs.common.schemas.usage import ClientFormat
 from services.gateway.calls.target import Target
 from services.gateway.formats.base import CallRequest
 from services.gateway.settings import Settings
-from services.gateway.upstream.adapters.fields import sifted
+from services.gateway.upstream.adapters.fields import sift
 from services.gateway.upstream.adapters.target import TranslationRefused, TranslationTarget
 from services.gateway.upstream.adapters.translator import LibraryStream, Translator
 from services.gateway.upstream.answer import EVENT_STREAM_HEADERS, JSON_HEADERS, Stream, WholeAnswer
@@ -49,13 +49,13 @@ class LibraryCalls:
 
         Raises UpstreamFailed, UpstreamTimeout or UpstreamRefused.
         """
-        body = _decoded(request)
+        body = _decode_body(request)
         dropped: tuple[str, ...] = ()
         destination = self._destination(target, key)
         if target.drop_params:
-            body, dropped = sifted(client_format, body)
-            dropped += await self._unsupported(client_format, destination, body)
-        answer = await self._answered(
+            body, dropped = sift(client_format, body)
+            dropped += await self._unsupported_names(client_format, destination, body)
+        answer = await self._answer(
             target,
             lambda: self._translator.complete(client_format, destination, body),
             lambda: self._translator.stream(client_format, destination, body),
@@ -75,14 +75,14 @@ class LibraryCalls:
     ) -> WholeAnswer | Stream:
         """In chat, with the engine's own body. Raises as `adapt`."""
         destination = msgspec.structs.replace(self._destination(target, key), drop_params=False)
-        return await self._answered(
+        return await self._answer(
             target,
             lambda: self._translator.answer(destination, body),
             lambda: self._translator.answer_stream(destination, body),
             is_stream=bool(body.get("stream")),
         )
 
-    async def _answered(
+    async def _answer(
         self,
         target: Target,
         complete: Callable[[], Awaitable[bytes]],
@@ -95,7 +95,7 @@ class LibraryCalls:
         began = asyncio.get_running_loop().time()
         ends_at = began + total_s
         try:
-            async with asyncio.timeout_at(_first(ends_at, began, target.timeouts.first_byte)):
+            async with asyncio.timeout_at(_deadline(ends_at, began, target.timeouts.first_byte)):
                 if not is_stream:
                     return WholeAnswer(status=200, headers=JSON_HEADERS, body=await complete())
                 frames = Frames(await stream())
@@ -104,8 +104,8 @@ class LibraryCalls:
             raise UpstreamTimeout(
                 f"The provider '{target.provider}' did not answer in time."
             ) from None
-        except TranslationRefused as refused:
-            raise _as_app_error(refused) from refused
+        except TranslationRefused as refusal:
+            raise _as_app_error(refusal) from refusal
         return Stream(
             headers=EVENT_STREAM_HEADERS,
             chunks=_chunks(frames),
@@ -114,13 +114,13 @@ class LibraryCalls:
             begun=begun,
         )
 
-    async def _unsupported(
+    async def _unsupported_names(
         self, client_format: ClientFormat, destination: TranslationTarget, body: dict[str, Any]
     ) -> tuple[str, ...]:
         try:
             return await self._translator.unsupported(client_format, destination, body)
-        except TranslationRefused as refused:
-            raise _as_app_error(refused) from refused
+        except TranslationRefused as refusal:
+            raise _as_app_error(refusal) from refusal
 
     def _destination(self, target: Target, key: str | None) -> TranslationTarget:
         timeout_s = target.timeouts.between_bytes
@@ -137,11 +137,11 @@ class LibraryCalls:
         )
 
 
-def _first(ends_at: float, began: float, timeout_s: float | None) -> float:
+def _deadline(ends_at: float, began: float, timeout_s: float | None) -> float:
     return ends_at if timeout_s is None else min(ends_at, began + timeout_s)
 
 
-def _decoded(request: CallRequest) -> dict[str, Any]:
+def _decode_body(request: CallRequest) -> dict[str, Any]:
     """Raises InvalidRequest for what is JSON and no value, such as a number beyond all bounds."""
     body: dict[str, Any] = {}
     for name, raw in request.fields.items():
@@ -156,18 +156,18 @@ async def _chunks(frames: Frames) -> AsyncGenerator[bytes, None]:
     try:
         async for frame in frames:
             yield frame
-    except TranslationRefused as refused:
-        raise _as_app_error(refused) from refused
+    except TranslationRefused as refusal:
+        raise _as_app_error(refusal) from refusal
 
 
-def _as_app_error(refused: TranslationRefused) -> AppError:
-    if refused.code == ProviderNotConfigured.code:
-        return ProviderNotConfigured(refused.message)
-    if refused.cause is not None:
-        return UpstreamFailed(refused.message, cause=refused.cause)
-    after = refused.retry_after
-    headers = [] if after is None else [(b"retry-after", after.encode())]
+def _as_app_error(refusal: TranslationRefused) -> AppError:
+    if refusal.code == ProviderNotConfigured.code:
+        return ProviderNotConfigured(refusal.message)
+    if refusal.cause is not None:
+        return UpstreamFailed(refusal.message, cause=refusal.cause)
+    retry_after = refusal.retry_after
+    headers = [] if retry_after is None else [(b"retry-after", retry_after.encode())]
     return error_of(
-        ReportedError(message=refused.message, status=refused.status, code=refused.code),
+        ReportedError(message=refusal.message, status=refusal.status, code=refusal.code),
         asked_pause_s(headers, time()),
     )

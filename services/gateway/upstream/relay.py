@@ -78,9 +78,9 @@ class Relay:
                 resource=request.resource,
             )
         except aiohttp.ConnectionTimeoutError:
-            raise UpstreamTimeout(_late(target.provider), cause="unreachable") from None
+            raise UpstreamTimeout(_late_message(target.provider), cause="unreachable") from None
         except TimeoutError:
-            raise UpstreamTimeout(_late(target.provider)) from None
+            raise UpstreamTimeout(_late_message(target.provider)) from None
         except (aiohttp.ClientError, OSError) as error:
             raise UpstreamFailed(
                 f"The provider '{target.provider}' could not be reached: {type(error).__name__}.",
@@ -91,13 +91,13 @@ class Relay:
     def _timeouts_with(self, timeouts: Timeouts) -> RequestTimeouts:
         if timeouts == _NO_TIMEOUTS:
             return self._timeouts
-        own = {
+        route_timeouts = {
             "connect_s": timeouts.connect,
             "between_bytes_s": timeouts.between_bytes,
             "first_byte_s": timeouts.first_byte,
             "total_s": timeouts.total,
         }
-        changes = {name: seconds for name, seconds in own.items() if seconds is not None}
+        changes = {name: seconds for name, seconds in route_timeouts.items() if seconds is not None}
         return msgspec.structs.replace(self._timeouts, **changes)
 
     async def _answer(self, response: UpstreamResponse, provider: str) -> WholeAnswer | Stream:
@@ -126,7 +126,7 @@ class Relay:
         try:
             body = response.arrived()
             if body is None:
-                body = await self._whole(response, provider)
+                body = await self._read_whole(response, provider)
             elif len(body) > self._max_answer_bytes:
                 raise self._too_large()
         finally:
@@ -135,7 +135,7 @@ class Relay:
             status=response.status, headers=headers, body=body, provider_request_id=request_id
         )
 
-    async def _whole(self, response: UpstreamResponse, provider: str) -> bytes:
+    async def _read_whole(self, response: UpstreamResponse, provider: str) -> bytes:
         parts: list[bytes] = []
         size = 0
         while part := await _read(response.read(), provider):
@@ -176,7 +176,7 @@ async def _read(reading: Awaitable[bytes], provider: str) -> bytes:
 
 def _broken_off(error: Exception, provider: str) -> AppError:
     if isinstance(error, TimeoutError):
-        return UpstreamTimeout(_late(provider))
+        return UpstreamTimeout(_late_message(provider))
     return UpstreamFailed(f"The provider's answer broke off: {type(error).__name__}.")
 
 
@@ -188,5 +188,5 @@ def _closer(response: UpstreamResponse) -> Any:
     return close
 
 
-def _late(provider: str) -> str:
+def _late_message(provider: str) -> str:
     return f"The provider '{provider}' did not answer in time."

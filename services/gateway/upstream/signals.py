@@ -42,15 +42,15 @@ def with_signals(answer: WholeAnswer, client_format: Format, now_s: float) -> Wh
         return msgspec.structs.replace(answer, status=_BAD_REQUEST)
     if status not in (_TOO_MANY_REQUESTS, _PAYMENT_REQUIRED):
         return answer
-    kept = [header for header in answer.headers if header[0] not in _PAUSES]
+    headers = [header for header in answer.headers if header[0] not in _PAUSES]
     pause_s = retry_after_s(answer, now_s)
     pause_s = _PAUSE_S if pause_s is None else pause_s
     if status == _PAYMENT_REQUIRED or pause_s > _MAX_PAUSE_S or is_out_of_credit(answer.body):
-        kept = [header for header in kept if header[0] != _NO_RETRY[0]]
-        kept.append(_NO_RETRY)
+        headers = [header for header in headers if header[0] != _NO_RETRY[0]]
+        headers.append(_NO_RETRY)
     else:
-        kept.append((b"retry-after", b"%d" % ceil(pause_s)))
-    return msgspec.structs.replace(answer, headers=kept)
+        headers.append((b"retry-after", b"%d" % ceil(pause_s)))
+    return msgspec.structs.replace(answer, headers=headers)
 
 
 def signalled(error: AppError, client_format: Format) -> AppError:

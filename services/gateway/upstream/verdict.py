@@ -127,9 +127,9 @@ def retry_after_s(outcome: Outcome, now_s: float) -> float | None:
 
 def asked_pause_s(headers: Iterable[Header], now_s: float) -> float | None:
     """Reads `retry-after-ms` or `retry-after`, which may be a date."""
-    found = dict(headers)
+    values = dict(headers)
     for name, divisor in ((b"retry-after-ms", 1000.0), (b"retry-after", 1.0)):
-        value = found.get(name)
+        value = values.get(name)
         if value is not None:
             seconds = _seconds(value.decode("latin-1"), now_s * divisor)
             if seconds is not None:

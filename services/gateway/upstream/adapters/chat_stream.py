@@ -46,10 +46,10 @@ class ChatStream:
     @property
     def usage(self) -> Any:
         """LiteLLM's usage, complete once the stream has ended; None if none was reported."""
-        reported = any(getattr(chunk, "usage", None) is not None for chunk in self._source.chunks)
+        has_usage = any(getattr(chunk, "usage", None) is not None for chunk in self._source.chunks)
         if self._watched is not None and self._watched.is_readable:
-            reported = self._watched.has_usage
-        return self._usage if reported else None
+            has_usage = self._watched.has_usage
+        return self._usage if has_usage else None
 
     @property
     def own_end(self) -> str | None:

@@ -23,14 +23,14 @@ def embedding_request(
     """
     encoding = fields.get("encoding_format", "float")
     if encoding not in _FORMATS:
-        raise _refused(f"encoding_format: one of {', '.join(_FORMATS)}", "invalid_request")
+        raise _refusal(f"encoding_format: one of {', '.join(_FORMATS)}", "invalid_request")
     request = {"input": fields["input"]}
     if "dimensions" in fields and not target.drop_params:
         supported = library.supported_params(
             target.model, custom_llm_provider=target.provider, request_type="embeddings"
         )
         if "dimensions" not in (supported or ()):
-            raise _refused(
+            raise _refusal(
                 f"dimensions: {target.provider} does not know this field", "unsupported_field"
             )
     if "dimensions" in fields:
@@ -43,7 +43,7 @@ def embedding_list(answer: Any, fields: Mapping[str, Any], target: TranslationTa
     usage = getattr(answer, "usage", None)
     tokens = getattr(usage, "prompt_tokens", None)
     # LiteLLM writes zeros where the provider reported nothing.
-    counted = {"prompt_tokens": tokens, "total_tokens": tokens} if tokens else None
+    reported_usage = {"prompt_tokens": tokens, "total_tokens": tokens} if tokens else None
     return _encode(
         {
             "object": "list",
@@ -56,7 +56,7 @@ def embedding_list(answer: Any, fields: Mapping[str, Any], target: TranslationTa
                 for index, row in enumerate(answer.data)
             ],
             "model": getattr(answer, "model", None) or target.model,
-            **({} if counted is None else {"usage": counted}),
+            **({} if reported_usage is None else {"usage": reported_usage}),
         }
     )
 
@@ -68,5 +68,5 @@ def _vector(vector: Any, *, as_base64: bool) -> Any:
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
-def _refused(message: str, code: str) -> TranslationRefused:
+def _refusal(message: str, code: str) -> TranslationRefused:
     return TranslationRefused(400, message, code=code)

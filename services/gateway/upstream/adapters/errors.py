@@ -8,7 +8,7 @@ from libs.common.errors import ProviderNotConfigured, UpstreamCause
 from services.gateway.upstream.adapters.provider_words import (
     MAX_MESSAGE_CHARS,
     retry_after,
-    said_by_provider,
+    words_of_provider,
 )
 from services.gateway.upstream.adapters.target import TranslationRefused, TranslationTarget
 from services.gateway.upstream.http.connections import is_unreachable
@@ -65,15 +65,15 @@ def refused(error: BaseException, target: TranslationTarget) -> TranslationRefus
             f"{target.provider} redirects the call, and redirects are not followed",
             code="upstream_unavailable",
         )
-    text = _cleaned(_text(causes[0]))
-    said = said_by_provider(causes, text)
-    if said is None and status is None and not _in_stream(causes, kinds):
-        return _unsaid(causes, kinds, text, target)
+    text = _clean(_text(causes[0]))
+    words = words_of_provider(causes, text)
+    if words is None and status is None and not _in_stream(causes, kinds):
+        return _library_refusal(causes, kinds, text, target)
     message, code = _readable(text, target, status), None
-    if said is not None:
-        message, code = said.message, said.code
-        if said.status is not None and not _answered_with_status(causes):
-            status = said.status
+    if words is not None:
+        message, code = words.message, words.code
+        if words.status is not None and not _http_status(causes):
+            status = words.status
     return TranslationRefused(
         status if status is not None else _stream_status(causes),
         message.replace(target.api_key, "[key]") if target.api_key else message,
@@ -91,7 +91,7 @@ def truncated(target: TranslationTarget) -> TranslationRefused:
     )
 
 
-def _unsaid(
+def _library_refusal(
     causes: list[BaseException], kinds: set[str], text: str, target: TranslationTarget
 ) -> TranslationRefused:
     """For an exception without an answer of the provider.
@@ -101,10 +101,10 @@ def _unsaid(
     """
     if _NO_CREDENTIAL.search(text.partition("\n")[0]):
         variable = _KEY_VARIABLE.search(text)
-        what = variable[0] if variable is not None else "its credentials"
+        missing = variable[0] if variable is not None else "its credentials"
         return TranslationRefused(
             ProviderNotConfigured.status,
-            f"The gateway has no key for provider '{target.provider}': set {what}.",
+            f"The gateway has no key for provider '{target.provider}': set {missing}.",
             code=ProviderNotConfigured.code,
         )
     status = getattr(causes[0], "status_code", None)
@@ -115,8 +115,8 @@ def _unsaid(
     if invalid is not None:
         return TranslationRefused(400, invalid[0][:MAX_MESSAGE_CHARS], code="invalid_request")
     if isinstance(status, int) and 400 <= status < 500:
-        said = text.partition("\n")[0].strip()
-        return TranslationRefused(400, said[:MAX_MESSAGE_CHARS], code="unsupported_field")
+        reason = text.partition("\n")[0].strip()
+        return TranslationRefused(400, reason[:MAX_MESSAGE_CHARS], code="unsupported_field")
     return TranslationRefused(
         502,
         f"{target.provider} could not be reached, or gave an answer that cannot be read",
@@ -134,25 +134,25 @@ def _cause(causes: list[BaseException], kinds: set[str]) -> UpstreamCause | None
 
 def _causes(error: BaseException) -> list[BaseException]:
     """The error and what it came from, LiteLLM's wrapper for its router left out of the front."""
-    found: list[BaseException] = []
+    causes: list[BaseException] = []
     pending: list[BaseException | None] = [error]
-    while pending and len(found) < _MAX_CAUSES:
+    while pending and len(causes) < _MAX_CAUSES:
         cause = pending.pop(0)
-        if cause is None or any(cause is seen for seen in found):
+        if cause is None or any(cause is known for known in causes):
             continue
-        found.append(cause)
+        causes.append(cause)
         original = getattr(cause, "original_exception", None)
         pending += [original if isinstance(original, BaseException) else None]
         pending += [cause.__cause__, cause.__context__]
     wrapped = getattr(error, "original_exception", None)
-    return [*found[1:], error] if isinstance(wrapped, BaseException) else found
+    return [*causes[1:], error] if isinstance(wrapped, BaseException) else causes
 
 
 def _status(causes: list[BaseException], kinds: set[str]) -> int | None:
     """The provider's own status: LiteLLM's differs (529 becomes 500)."""
-    answered = _answered_with_status(causes)
-    if answered is not None:
-        return answered
+    http_status = _http_status(causes)
+    if http_status is not None:
+        return http_status
     headers = getattr(causes[0], "litellm_response_headers", None)
     if headers is None or "JSONDecodeError" in kinds:
         return None
@@ -160,7 +160,7 @@ def _status(causes: list[BaseException], kinds: set[str]) -> int | None:
     return status if isinstance(status, int) and _FIRST_ERROR <= status <= _LAST_ERROR else None
 
 
-def _answered_with_status(causes: list[BaseException]) -> int | None:
+def _http_status(causes: list[BaseException]) -> int | None:
     for cause in causes:
         response = getattr(cause, "response", None)
         if type(cause).__name__ == "HTTPStatusError" and response is not None:
@@ -195,5 +195,5 @@ def _text(error: BaseException) -> str:
     return message if isinstance(message, str) else str(error)
 
 
-def _cleaned(text: str) -> str:
+def _clean(text: str) -> str:
     return _SUFFIX.sub("", _PREFIX.sub("", text.strip())).strip()

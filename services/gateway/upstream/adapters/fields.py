@@ -13,7 +13,7 @@ from services.gateway.upstream.adapters.format_fields import FIELDS, FormatField
 from services.gateway.upstream.adapters.target import TranslationRefused, TranslationTarget
 
 
-def carried(client_format: ClientFormat, body: Mapping[str, Any]) -> dict[str, Any]:
+def carried_fields(client_format: ClientFormat, body: Mapping[str, Any]) -> dict[str, Any]:
     """The fields to translate. Raises TranslationRefused(400) that names the field in the way."""
     fields = FIELDS[client_format]
     for name in sorted(fields.required):
@@ -41,27 +41,27 @@ def check_provider(
     """
     if target.provider != "anthropic" or target.drop_params:
         return
-    known = FIELDS[client_format]
-    if _at(known.verbosity, fields) not in (None, "medium"):
-        name = ".".join(known.verbosity)
+    format_fields = FIELDS[client_format]
+    if _value_at(format_fields.verbosity, fields) not in (None, "medium"):
+        name = ".".join(format_fields.verbosity)
         raise _unsupported(f"{name}: this field cannot be carried to the model's provider")
-    shape = _at(known.shape, fields)
+    shape = _value_at(format_fields.shape, fields)
     if isinstance(shape, dict) and shape.get("type") == "json_object":
-        name = ".".join(known.shape)
+        name = ".".join(format_fields.shape)
         raise _unsupported(
             f"{name}: json_object cannot be carried to the model's provider; json_schema can"
         )
 
 
-def _at(path: tuple[str, ...], fields: Mapping[str, Any]) -> Any:
+def _value_at(path: tuple[str, ...], fields: Mapping[str, Any]) -> Any:
     """None for a format that has no such field."""
-    found: Any = fields if path else None
+    value: Any = fields if path else None
     for name in path:
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
-def sifted(
+def sift(
     client_format: ClientFormat, body: Mapping[str, Any]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The body without what cannot be carried, for a route with `drop_params`.
@@ -81,9 +81,9 @@ def sifted(
             kept[name] = value
     tools = kept.get("tools")
     if isinstance(tools, list):
-        known = [_can_carry(fields, tool) for tool in tools]
-        dropped += (f"tools[{index}]" for index, is_known in enumerate(known) if not is_known)
-        kept["tools"] = [tool for tool, is_known in zip(tools, known, strict=True) if is_known]
+        carriable = [_can_carry(fields, tool) for tool in tools]
+        dropped += (f"tools[{index}]" for index, is_known in enumerate(carriable) if not is_known)
+        kept["tools"] = [tool for tool, is_known in zip(tools, carriable, strict=True) if is_known]
         if tools and not kept["tools"]:
             # Without any tool, a choice among them is refused by every provider.
             for name in ("tools", "tool_choice"):
@@ -158,9 +158,9 @@ def _check_tools(fields: FormatFields, tools: Any) -> None:
 
 def _check_choice(fields: FormatFields, choice: Any) -> None:
     """LiteLLM drops a choice that it does not know, or breaks on it."""
-    known = fields.choice_types if isinstance(choice, dict) else fields.choices
-    said = _kind_of(choice) if isinstance(choice, dict) else choice
-    if choice is not None and not (isinstance(said, str) and said in known):
+    known_words = fields.choice_types if isinstance(choice, dict) else fields.choices
+    word = _kind_of(choice) if isinstance(choice, dict) else choice
+    if choice is not None and not (isinstance(word, str) and word in known_words):
         raise _unsupported("tool_choice: this choice cannot be carried to the model's provider")
 
 

@@ -27,11 +27,11 @@ _STOP = "stop"
 _BROKEN_CALL = "malformed_function_call"
 
 
-def asked_fields(body: Mapping[str, Any]) -> dict[str, Any]:
+def library_fields(body: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name in _ASKED and value is not None}
 
 
-class Telling:
+class AnswerTerms:
     """How to read one provider's answers.
 
     `thinks_uncounted`: LiteLLM estimates what the model thought. `caches_as_claude`: caches are
@@ -51,19 +51,19 @@ class Telling:
 
     def end_of(self, choice: Any) -> str | None:
         """The finish reason of a whole answer's choice."""
-        said: str | None = choice.finish_reason
-        own = getattr(choice, "provider_specific_fields", None)
-        native = own.get("native_finish_reason") if isinstance(own, dict) else None
+        finish_reason: str | None = choice.finish_reason
+        fields = getattr(choice, "provider_specific_fields", None)
+        native = fields.get("native_finish_reason") if isinstance(fields, dict) else None
         native = native if isinstance(native, str) else None
-        return self.end(said, native, has_said=_says_something(choice.message))
+        return self.end(finish_reason, native, has_said=_says_something(choice.message))
 
-    def end(self, said: str | None, native: str | None, *, has_said: bool) -> str | None:
+    def end(self, finish_reason: str | None, native: str | None, *, has_said: bool) -> str | None:
         """A choice's, after all else of it. `native` is Google's own word."""
-        if said is not None and self._is_googles and native is not None:
-            return _BROKEN_CALL if native in _MALFORMED else said
-        if said == _STOP and self._breaks_silently and not has_said:
+        if finish_reason is not None and self._is_googles and native is not None:
+            return _BROKEN_CALL if native in _MALFORMED else finish_reason
+        if finish_reason == _STOP and self._breaks_silently and not has_said:
             return _BROKEN_CALL
-        return said
+        return finish_reason
 
 
 def _says_something(message: Any) -> bool:

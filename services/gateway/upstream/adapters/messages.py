@@ -38,16 +38,16 @@ def chat_request(
     translated, names = translate(request, custom_llm_provider=target.provider)
     # `output_config` has become `response_format` and `reasoning_effort`, and the route says which
     # model it is.
-    left = ("model", "output_config")
-    kept = {name: value for name, value in translated.items() if name not in left}
-    effort = kept.get("reasoning_effort")
+    dropped = ("model", "output_config")
+    chat_fields = {name: value for name, value in translated.items() if name not in dropped}
+    effort = chat_fields.get("reasoning_effort")
     if isinstance(effort, dict):
         effort = effort.get("effort")
     if isinstance(effort, str):
-        kept["reasoning_effort"] = library.normalize_reasoning_effort(
+        chat_fields["reasoning_effort"] = library.normalize_reasoning_effort(
             effort, model=model, custom_llm_provider=target.provider
         )
-    return ChatRequest(fields=kept, names=dict(names))
+    return ChatRequest(fields=chat_fields, names=dict(names))
 
 
 def message(library: Library, answer: Any, request: ChatRequest) -> bytes:
@@ -73,8 +73,8 @@ async def message_frames(
     )
     async for event in events:
         kind = event["type"]
-        changed = _message_delta(event, stream) if kind == "message_delta" else _without_text(event)
-        yield b"event: %b\ndata: %b\n\n" % (kind.encode(), _encode(changed))
+        data = _message_delta(event, stream) if kind == "message_delta" else _without_text(event)
+        yield b"event: %b\ndata: %b\n\n" % (kind.encode(), _encode(data))
 
 
 def _message_delta(event: Mapping[str, Any], stream: ChatStream) -> Mapping[str, Any]:

@@ -43,7 +43,7 @@ class Words(NamedTuple):
     status: int | None = None
 
 
-def said_by_provider(causes: Iterable[BaseException], text: str) -> Words | None:
+def words_of_provider(causes: Iterable[BaseException], text: str) -> Words | None:
     """`text` is the first cause's, without what LiteLLM put in front of it."""
     for cause in causes:
         body = getattr(cause, "body", None)
@@ -51,16 +51,16 @@ def said_by_provider(causes: Iterable[BaseException], text: str) -> Words | None
         if found is not None:
             return found
     if text.startswith(("b'", 'b"')):
-        evaluated = _evaluated(text)
+        evaluated = _evaluate(text)
         if not isinstance(evaluated, bytes):
             return None
         text = evaluated.decode("utf-8", "replace")
     event = _OF_GOOGLE.fullmatch(text)
     if event is not None and event[1] in _GOOGLES_WORDS:
         return Words(event[2][:MAX_MESSAGE_CHARS], event[1])
-    got = text.find(_GOT)
-    if got >= 0:
-        body = _evaluated(text[got + len(_GOT) : text.rfind("}") + 1])
+    start = text.find(_GOT)
+    if start >= 0:
+        body = _evaluate(text[start + len(_GOT) : text.rfind("}") + 1])
     else:
         try:
             body = msgspec.json.decode(text[text.find("{") :])
@@ -85,7 +85,7 @@ def retry_after(causes: Iterable[BaseException]) -> str | None:
     return None if delay is None else str(math.ceil(float(delay[1])))
 
 
-def _evaluated(text: str) -> Any:
+def _evaluate(text: str) -> Any:
     """Of what Python writes for a value."""
     try:
         return ast.literal_eval(text)

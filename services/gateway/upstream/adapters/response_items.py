@@ -106,11 +106,11 @@ class MessageItem:
 
     def annotate(self, annotation: dict[str, Any]) -> Events:
         yield from self._open("output_text")
-        known = self._parts[-1]["annotations"]
-        known.append(annotation)
+        annotations = self._parts[-1]["annotations"]
+        annotations.append(annotation)
         yield (
             "response.output_text.annotation.added",
-            {**self._at(), "annotation_index": len(known) - 1, "annotation": annotation},
+            {**self._at(), "annotation_index": len(annotations) - 1, "annotation": annotation},
         )
 
     def close(self) -> Events:
@@ -175,9 +175,9 @@ class CallItem:
 
     def close(self) -> Events:
         if self._is_custom:
-            said = _custom_input(self._arguments)
-            yield "response.custom_tool_call_input.delta", {"item_id": self.id, "delta": said}
-            yield "response.custom_tool_call_input.done", {"item_id": self.id, "input": said}
+            call_input = _custom_input(self._arguments)
+            yield "response.custom_tool_call_input.delta", {"item_id": self.id, "delta": call_input}
+            yield "response.custom_tool_call_input.done", {"item_id": self.id, "input": call_input}
             return
         yield (
             "response.function_call_arguments.done",
@@ -185,17 +185,17 @@ class CallItem:
         )
 
     def closed(self, status: str) -> dict[str, Any]:
-        said = _custom_input(self._arguments) if self._is_custom else self._arguments
-        return self._item(status, said)
+        call_input = _custom_input(self._arguments) if self._is_custom else self._arguments
+        return self._item(status, call_input)
 
-    def _item(self, status: str, said: str) -> dict[str, Any]:
+    def _item(self, status: str, call_input: str) -> dict[str, Any]:
         return {
             "id": self.id,
             "type": "custom_tool_call" if self._is_custom else "function_call",
             "status": status,
             "call_id": self._call_id,
             "name": self._name,
-            "input" if self._is_custom else "arguments": said,
+            "input" if self._is_custom else "arguments": call_input,
             **({} if self._namespace is None else {"namespace": self._namespace}),
         }
 

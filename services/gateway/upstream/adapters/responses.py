@@ -91,20 +91,21 @@ async def response_frames(
             yield frame
 
 
-def _say(events: ResponseEvents, said: Any) -> None:
+def _say(events: ResponseEvents, message: Any) -> None:
     """What a message or a delta holds beside its tool calls, in the order of a response."""
     events.think(
-        getattr(said, "reasoning_content", None), plain_data(getattr(said, "thinking_blocks", None))
+        getattr(message, "reasoning_content", None),
+        plain_data(getattr(message, "thinking_blocks", None)),
     )
-    fields = getattr(said, "provider_specific_fields", None)
+    fields = getattr(message, "provider_specific_fields", None)
     events.search(_calls(fields.get("web_search_calls")) if isinstance(fields, dict) else [])
-    events.write(getattr(said, "content", None))
-    events.refuse(getattr(said, "refusal", None))
-    events.annotate(plain_data(getattr(said, "annotations", None)))
+    events.write(getattr(message, "content", None))
+    events.refuse(getattr(message, "refusal", None))
+    events.annotate(plain_data(getattr(message, "annotations", None)))
 
 
 def _calls(calls: Any) -> list[Any]:
     """LiteLLM lists searches in a message and keys them by id in a stream."""
     listed = list(calls.values()) if isinstance(calls, dict) else calls
-    found: list[Any] = plain_data(listed) if isinstance(listed, list) else []
-    return found
+    searches: list[Any] = plain_data(listed) if isinstance(listed, list) else []
+    return searches

@@ -9,9 +9,9 @@ from libs.common.schemas.usage import ClientFormat
 from services.gateway.upstream.adapters import chat, embeddings, messages, responses
 from services.gateway.upstream.adapters.chat_stream import ChatStream
 from services.gateway.upstream.adapters.errors import refusals
-from services.gateway.upstream.adapters.fields import carried, check_provider
+from services.gateway.upstream.adapters.fields import carried_fields, check_provider
 from services.gateway.upstream.adapters.library import LazyLibrary, Library
-from services.gateway.upstream.adapters.library_terms import Telling, asked_fields
+from services.gateway.upstream.adapters.library_terms import AnswerTerms, library_fields
 from services.gateway.upstream.adapters.target import TranslationTarget
 
 _encode = msgspec.json.Encoder().encode
@@ -35,15 +35,15 @@ class Translator:
         """The fields of a chat call that LiteLLM leaves out where `drop_params` lets it."""
         if not _ADAPTERS[client_format].has_library_names:
             return ()
-        return await self._not_supported(target, carried(client_format, body))
+        return await self._unsupported_names(target, carried_fields(client_format, body))
 
     async def unknown(self, target: TranslationTarget, body: Mapping[str, Any]) -> tuple[str, ...]:
         """The fields of the engine's chat body that LiteLLM has no word for at the provider."""
-        fields = asked_fields(body)
+        fields = library_fields(body)
         fields.pop("top_k", None)
-        return await self._not_supported(target, fields)
+        return await self._unsupported_names(target, fields)
 
-    async def _not_supported(
+    async def _unsupported_names(
         self, target: TranslationTarget, names: Iterable[str]
     ) -> tuple[str, ...]:
         library = await self._library.get()
@@ -57,8 +57,8 @@ class Translator:
         """A JSON answer in chat to the engine's own chat body. Raises TranslationRefused."""
         library = await self._library.get()
         with refusals(target):
-            answer = await _complete(library, target, chat.chat_request(asked_fields(body)))
-            return chat.chat_completion(answer, Telling(target))
+            answer = await _complete(library, target, chat.chat_request(library_fields(body)))
+            return chat.chat_completion(answer, AnswerTerms(target))
 
     async def answer_stream(
         self, target: TranslationTarget, body: Mapping[str, Any]
@@ -66,15 +66,15 @@ class Translator:
         """As `stream`, of the engine's own chat body, in chat."""
         library = await self._library.get()
         with refusals(target):
-            stream = await _stream(library, target, chat.chat_request(asked_fields(body)))
-            frames = chat.chat_frames(stream, Telling(target))
+            stream = await _stream(library, target, chat.chat_request(library_fields(body)))
+            frames = chat.chat_frames(stream, AnswerTerms(target))
         return LibraryStream(stream, frames, target)
 
     async def complete(
         self, client_format: ClientFormat, target: TranslationTarget, body: Mapping[str, Any]
     ) -> bytes:
         """One JSON answer in the client's format. Raises TranslationRefused."""
-        fields = carried(client_format, body)
+        fields = carried_fields(client_format, body)
         check_provider(client_format, target, fields)
         library = await self._library.get()
         with refusals(target):
@@ -90,7 +90,7 @@ class Translator:
         Raises TranslationRefused before it returns if the provider refuses, and out of the iterator
         if the provider breaks off. Closing the iterator closes the provider's connection.
         """
-        fields = carried(client_format, body)
+        fields = carried_fields(client_format, body)
         check_provider(client_format, target, fields)
         library = await self._library.get()
         with refusals(target):
@@ -177,10 +177,10 @@ def _messages(
 def _responses(
     library: Library, target: TranslationTarget, fields: Mapping[str, Any], body: Mapping[str, Any]
 ) -> _LibraryCall:
-    called = responses.chat_request(library, target, fields)
+    chat_fields = responses.chat_request(library, target, fields)
     tools = responses.flattened_tools(library, fields)
     return _LibraryCall(
-        fields=called,
+        fields=chat_fields,
         answer=lambda answer: responses.response(answer, body, tools),
         frames=lambda stream: responses.response_frames(stream, body, tools),
     )

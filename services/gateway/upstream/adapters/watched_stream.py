@@ -33,15 +33,15 @@ class WatchedChunks:
             self._chunks = aiter(self._source)
         chunk = await anext(self._chunks)
         if isinstance(chunk, Mapping):
-            ended = bool(chunk.get("is_finished") or chunk.get("finish_reason"))
+            is_last = bool(chunk.get("is_finished") or chunk.get("finish_reason"))
             usage = chunk.get("usage")
         elif hasattr(chunk, "choices"):
-            ended = any(choice.finish_reason is not None for choice in chunk.choices or ())
+            is_last = any(choice.finish_reason is not None for choice in chunk.choices or ())
             usage = getattr(chunk, "usage", None)
         else:
             self.is_readable = self.is_readable and chunk is None
             return chunk
-        self.has_ended = self.has_ended or ended
+        self.has_ended = self.has_ended or is_last
         self.has_usage = self.has_usage or usage is not None
         return chunk
 

@@ -46,7 +46,7 @@ class RequestTimeouts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @lru_cache(maxsize=_MAX_ADDRESSES)
-def _connecting(timeouts: RequestTimeouts) -> aiohttp.ClientTimeout:
+def _client_timeout(timeouts: RequestTimeouts) -> aiohttp.ClientTimeout:
     """Waiting for the pool may take longer than connecting."""
     return aiohttp.ClientTimeout(
         connect=min(timeouts.first_byte_s, timeouts.total_s), sock_connect=timeouts.connect_s
@@ -83,7 +83,7 @@ class UpstreamClient:
         may_repeat = method in _REPEATABLE
         while True:
             connection = await self._connector.connect(
-                destination.request, [], _connecting(timeouts)
+                destination.request, [], _client_timeout(timeouts)
             )
             response = UpstreamResponse(connection, self._loop, timeouts, began)
             try:
@@ -169,7 +169,7 @@ class UpstreamResponse:
         else:
             # The answer can come before the whole body is sent, as a rejection often does.
             self._writing = self._loop.create_task(_write(protocol, head, body))
-            self._writing.add_done_callback(_retrieved)
+            self._writing.add_done_callback(_retrieve_error)
         try:
             message, content = await protocol.read()
             while message.code < _FIRST_FINAL_STATUS and message.code != _SWITCHING_PROTOCOLS:
@@ -191,12 +191,12 @@ class UpstreamResponse:
             self._first = await self.read()
         else:
             # Cancelling the wait loses no bytes.
-            waiting = asyncio.timeout(within_s)
+            timeout = asyncio.timeout(within_s)
             try:
-                async with waiting:
+                async with timeout:
                     self._first = await self.read()
             except TimeoutError:
-                if not waiting.expired():
+                if not timeout.expired():
                     raise
         return self._first or b""
 
@@ -276,7 +276,7 @@ async def _write(protocol: ResponseHandler, head: bytes, body: bytes) -> None:
         rest = rest[_PIECE:]
 
 
-def _retrieved(writing: "asyncio.Task[None]") -> None:
+def _retrieve_error(writing: "asyncio.Task[None]") -> None:
     """Retrieves the task's error, since reading the answer raises it too."""
     if not writing.cancelled():
         writing.exception()

@@ -44,7 +44,7 @@ class Protocol(ResponseHandler):
     """
 
     # The event loop's time of the last read.
-    _heard_at = 0.0
+    _last_read_at = 0.0
 
     def expect_nothing(self) -> None:
         """Rejects bytes until the next request: they must not become its answer.
@@ -85,12 +85,12 @@ class Protocol(ResponseHandler):
 
     def _reschedule_timeout(self) -> None:
         """Notes the time of each read; a new timer for each would cost a stream more."""
-        self._heard_at = self._loop.time()
+        self._last_read_at = self._loop.time()
         if self._read_timeout and self._read_timeout_handle is None:
-            self._wait_until(self._heard_at + self._read_timeout)
+            self._wait_until(self._last_read_at + self._read_timeout)
 
     def _on_read_timeout(self) -> None:
-        due = self._heard_at + (self._read_timeout or 0.0)
+        due = self._last_read_at + (self._read_timeout or 0.0)
         if due > self._loop.time():
             self._wait_until(due)
         else:
