@@ -48,10 +48,10 @@ def time_of(text: str | None, now: datetime) -> str | None:
     if ago is not None:
         return ago.isoformat()
     try:
-        when = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         raise _no_time(text) from None
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).isoformat()
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
 
 
 def day_of(text: str | None, now: datetime) -> str | None:

@@ -86,9 +86,9 @@ def _unforeseen(error: Exception, surroundings: Terminal) -> int:
     """A fault of this program, or an answer of another shape than its version knows."""
     if surroundings.environ.get("GATEWAYCTL_DEBUG"):
         raise error
-    failed = Failed(
+    failure = Failed(
         f"unexpected error: {type(error).__name__}: {error}",
         way_out="compare the versions (gatewayctl version); GATEWAYCTL_DEBUG=1 shows where",
     )
-    tell(surroundings, failed)
-    return failed.exit_code
+    tell(surroundings, failure)
+    return failure.exit_code

@@ -20,15 +20,15 @@ def bars(terminal: Terminal, title: str, rows: Sequence[tuple[str, Row]]) -> Non
     top = max((Decimal(row["cost_usd"]) for _, row in rows), default=Decimal(0))
     names = max((len(name) for name, _ in rows), default=0)
     width = min(_WIDEST, max(_NARROWEST, terminal.width - min(names, 40) - _BESIDE))
-    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    shown.add_column(title.upper(), overflow="ellipsis", no_wrap=True, max_width=40)
-    shown.add_column("COST USD", justify="right", no_wrap=True)
-    shown.add_column("", width=width, no_wrap=True, style="cyan")
-    shown.add_column("CALLS", justify="right", no_wrap=True)
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    grid.add_column(title.upper(), overflow="ellipsis", no_wrap=True, max_width=40)
+    grid.add_column("COST USD", justify="right", no_wrap=True)
+    grid.add_column("", width=width, no_wrap=True, style="cyan")
+    grid.add_column("CALLS", justify="right", no_wrap=True)
     for name, row in rows:
         cost = Decimal(row["cost_usd"])
-        shown.add_row(cell(name), cell(cost), bar_of(cost, top, width), cell(row["calls"]))
-    console(terminal).print(shown)
+        grid.add_row(cell(name), cell(cost), bar_of(cost, top, width), cell(row["calls"]))
+    console(terminal).print(grid)
 
 
 def bar_of(value: Decimal, top: Decimal, width: int) -> str:

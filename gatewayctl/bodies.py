@@ -31,7 +31,7 @@ def body_of(
     terminal: Terminal,
     source: str | None = None,
     assignments: Sequence[str] | None = None,
-    **given: Any,
+    **options: Any,
 ) -> Row:
     """Options win over `--set`, which wins over the file. Those that are None are not given.
 
@@ -43,7 +43,7 @@ def body_of(
         if not equals or not all(path.split(".")):
             raise Misused(f"--set {text!r} is not FIELD=VALUE.")
         _put(body, path, value_of(value))
-    for name, value in given.items():
+    for name, value in options.items():
         if value is not None:
             _put(body, name.replace("__", "."), value)
     return body
@@ -110,17 +110,17 @@ def show_changes(session: CommandSession, before: Row, patch: Row) -> None:
     """The fields of a merge patch, before and after it."""
     rows = [
         {"field": path, "before": picked(before, path), "after": after}
-        for path, after in _flat(patch)
+        for path, after in _flatten(patch)
         if picked(before, path) != after
     ]
     session.output.rows(rows, ("field", "before", "after"), empty="Nothing would change.")
 
 
-def _flat(patch: Mapping[str, Any], under: str = "") -> list[tuple[str, Any]]:
+def _flatten(patch: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     fields: list[tuple[str, Any]] = []
     for name, value in patch.items():
         if isinstance(value, dict) and value:
-            fields += _flat(value, f"{under}{name}.")
+            fields += _flatten(value, f"{prefix}{name}.")
         else:
-            fields.append((under + name, value))
+            fields.append((prefix + name, value))
     return fields

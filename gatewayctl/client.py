@@ -113,12 +113,12 @@ class ApiClient:
                 self._terminal.say(f"gatewayctl: the first {limit}; there are more (--limit).")
                 return
 
-    def answers(self, method: str, path: str, asked: Query) -> Iterator[Any]:
-        """Yields each page of a paged answer. `asked` is a GET's query, or a POST's body."""
+    def answers(self, method: str, path: str, params: Query) -> Iterator[Any]:
+        """Yields each page of a paged answer. `params` is a GET's query, or a POST's body."""
         ask = self.get if method == "GET" else self.post
         cursor: Row = {}
         for _ in range(_MAX_PAGES):
-            page = ask(path, {**asked, **cursor})
+            page = ask(path, {**params, **cursor})
             yield page
             if page["next_cursor"] is None:
                 return
@@ -140,19 +140,19 @@ class ApiClient:
             headers["idempotency-key"] = self._next_key()
         if body is not None:
             headers["content-type"] = "application/json"
-        for left in reversed(range(_TRIES)):
+        for tries_left in reversed(range(_TRIES)):
             request = self._http.build_request(
                 method,
                 path,
-                params=_sent(query),
+                params=_query_params(query),
                 headers=headers,
                 content=None if body is None else encoded(body),
             )
-            pause_s = self._tried(request, last=left == 0)
-            if isinstance(pause_s, ApiAnswer):
+            outcome = self._try_once(request, last=tries_left == 0)
+            if isinstance(outcome, ApiAnswer):
                 self.has_changed = self.has_changed or _changes(method, path, body)
-                return pause_s
-            self._terminal.sleep(pause_s)
+                return outcome
+            self._terminal.sleep(outcome)
         raise AssertionError("the last try answers or raises")
 
     def _next_key(self) -> str:
@@ -161,31 +161,31 @@ class ApiClient:
         suffix = "" if self._posts == 1 else f".{self._posts}"
         return self.idempotency_key + suffix
 
-    def _tried(self, request: "httpx.Request", *, last: bool) -> "ApiAnswer | float":
+    def _try_once(self, request: "httpx.Request", *, last: bool) -> "ApiAnswer | float":
         """The answer, or the delay before the next try. Raises CommandError."""
         import httpx
 
         repeatable = request.method in ("GET", "POST")
         try:
-            with self._streamed(request) as response:
+            with self._stream(request) as response:
                 content = _content(response)
         except httpx.HTTPError as error:
             # An answer was lost: nobody knows whether it was done.
             if last or not repeatable or isinstance(error, httpx.ConnectError):
-                raise self._lost(request, error) from None
+                raise self._lost_error(request, error) from None
             return 0.5
         if response.is_success:
             if isinstance(content, str) and "/admin/" in request.url.path:
                 # A page, as a proxy or another program would show.
-                raise self._explained(request, response)
+                raise self._foreign_error(request, response)
             return ApiAnswer(content, response.status_code, response.headers.get("etag"))
         code = content.get("code") if isinstance(content, dict) else None
         if last or not (response.status_code in _TRY_AGAIN or code == _UNDER_WAY) or not repeatable:
-            raise self._refused(request, response, content)
+            raise self._refusal(request, response, content)
         return _pause_s(response)
 
     @contextmanager
-    def _streamed(self, request: "httpx.Request") -> "Iterator[httpx.Response]":
+    def _stream(self, request: "httpx.Request") -> "Iterator[httpx.Response]":
         response = self._http.send(request, stream=True)
         try:
             yield response
@@ -198,51 +198,51 @@ class ApiClient:
         import httpx
 
         request = self._http.build_request(
-            "GET", path, params=_sent(query), headers={"accept": accept}
+            "GET", path, params=_query_params(query), headers={"accept": accept}
         )
         try:
-            with self._streamed(request) as response:
+            with self._stream(request) as response:
                 if not response.is_success:
-                    raise self._refused(request, response, _content(response))
+                    raise self._refusal(request, response, _content(response))
                 yield response.iter_bytes()
         except httpx.HTTPError as error:
-            raise self._lost(request, error) from None
+            raise self._lost_error(request, error) from None
 
-    def _lost(self, request: "httpx.Request", error: "httpx.HTTPError") -> CommandError:
+    def _lost_error(self, request: "httpx.Request", error: "httpx.HTTPError") -> CommandError:
         return failed_request(
             error, self.connection, key=self.idempotency_key if request.method == "POST" else None
         )
 
-    def _refused(
+    def _refusal(
         self, request: "httpx.Request", response: "httpx.Response", content: Any
     ) -> CommandError:
         error = problem_error(response, content, self.connection)
-        return error or self._explained(request, response)
+        return error or self._foreign_error(request, response)
 
-    def _explained(self, request: "httpx.Request", response: "httpx.Response") -> CommandError:
+    def _foreign_error(self, request: "httpx.Request", response: "httpx.Response") -> CommandError:
         """The error for an answer that is not the admin API's, by its description."""
         import httpx
 
-        where = self.connection.url
+        url = self.connection.url
         way_out = "give the admin API's address: --url, GATEWAYCTL_URL or gatewayctl login"
         try:
-            with self._streamed(self._http.build_request("GET", "/openapi.json")) as described:
+            with self._stream(self._http.build_request("GET", "/openapi.json")) as described:
                 document = _content(described)
         except httpx.HTTPError:
             document = None
         title = str(document.get("info", {}).get("title")) if isinstance(document, dict) else ""
         if "admin" in title.lower():
             return Failed(
-                f"{where} has no {request.method} {request.url.path}: its version is an older "
+                f"{url} has no {request.method} {request.url.path}: its version is an older "
                 f"one than this command's ({VERSION}).",
                 way_out="update the admin service, or use the gatewayctl of its version",
             )
         if "gateway" in title.lower():
             return Failed(
-                f"{where} is the gateway's address, which models are called at.", way_out=way_out
+                f"{url} is the gateway's address, which models are called at.", way_out=way_out
             )
         return Failed(
-            f"{where} answers {response.status_code}, but is not an admin API.", way_out=way_out
+            f"{url} answers {response.status_code}, but is not an admin API.", way_out=way_out
         )
 
 
@@ -251,7 +251,7 @@ def _changes(method: str, path: str, body: Any) -> bool:
     return method != "GET" and not dry_run and path not in _COMPUTED
 
 
-def _sent(query: Query | None) -> dict[str, str]:
+def _query_params(query: Query | None) -> dict[str, str]:
     return {name: _text(value) for name, value in (query or {}).items() if value is not None}
 
 
@@ -279,5 +279,5 @@ def _content(response: "httpx.Response") -> Any:
 
 
 def _pause_s(response: "httpx.Response") -> float:
-    wanted = response.headers.get("retry-after", "1")
-    return min(float(wanted) if wanted.isdecimal() else 1.0, _MAX_PAUSE_S)
+    retry_after = response.headers.get("retry-after", "1")
+    return min(float(retry_after) if retry_after.isdecimal() else 1.0, _MAX_PAUSE_S)

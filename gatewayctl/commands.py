@@ -100,8 +100,8 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         names = [name for name in ctx.params if name.startswith(OF_ALL)]
-        taken = {name.removeprefix(OF_ALL): ctx.params.pop(name) for name in names}
-        session = CommandSession(terminal=ctx.obj, options=Options(**taken))
+        options = {name.removeprefix(OF_ALL): ctx.params.pop(name) for name in names}
+        session = CommandSession(terminal=ctx.obj, options=Options(**options))
         ctx.obj = session
         try:
             if session.options.query is not None:
@@ -171,8 +171,8 @@ def noun(name: str, summary: str) -> typer.Typer:
     )
 
 
-def verb(of: typer.Typer, name: str, *, writes: bool = False) -> Callable[[F], F]:
-    return of.command(name, cls=WritingCommand if writes else Command)
+def verb(group: typer.Typer, name: str, *, writes: bool = False) -> Callable[[F], F]:
+    return group.command(name, cls=WritingCommand if writes else Command)
 
 
 def tell(terminal: Terminal, error: CommandError) -> None:

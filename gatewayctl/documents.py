@@ -87,7 +87,7 @@ class _Reading:
 
         self._values += 1
         if self._values > _MAX_VALUES or len(path) > _MAX_DEPTH:
-            raise self._wrong(node, f"has more than {_MAX_VALUES:,} values, or {_MAX_DEPTH} levels")
+            raise self._fault(node, f"has more than {_MAX_VALUES:,} values, or {_MAX_DEPTH} levels")
         self.lines[path] = _line(node)
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node)
@@ -102,17 +102,17 @@ class _Reading:
         merged: dict[str, Any] = {}
         for key, inner in node.value:
             if key.tag == f"{_TAG}merge":
-                for each in _merged(inner):
-                    found = self.value(each, path)
-                    if not isinstance(found, dict):
-                        raise self._wrong(inner, "merges what is not a mapping")
-                    merged = {**found, **merged}
+                for each in _merged_nodes(inner):
+                    base = self.value(each, path)
+                    if not isinstance(base, dict):
+                        raise self._fault(inner, "merges what is not a mapping")
+                    merged = {**base, **merged}
                 continue
             name = key.value
             if not isinstance(name, str):
-                raise self._wrong(key, "has a key that is not text")
+                raise self._fault(key, "has a key that is not text")
             if name in own:
-                raise self._wrong(key, f"has the key {name!r} twice")
+                raise self._fault(key, f"has the key {name!r} twice")
             own[name] = self.value(inner, (*path, name))
             self.lines[(*path, name)] = _line(key)
         return {**merged, **own}
@@ -127,27 +127,27 @@ class _Reading:
             if kind == "bool":
                 return text.lower() in ("true", "yes", "on")
             if kind == "int":
-                return _whole(plain)
+                return _integer(plain)
             if kind == "float":
                 number = Decimal(plain)
                 if not number.is_finite():
-                    raise self._wrong(node, f"has a malformed number: {text}")
+                    raise self._fault(node, f"has a malformed number: {text}")
                 return number
         except (ValueError, InvalidOperation):
-            raise self._wrong(node, f"has a number that cannot be read: {text}") from None
+            raise self._fault(node, f"has a number that cannot be read: {text}") from None
         if kind not in ("str", "timestamp"):
-            raise self._wrong(node, f"has a value of the kind {node.tag}")
+            raise self._fault(node, f"has a value of the kind {node.tag}")
         return text
 
     def _check_tag(self, node: "yaml.Node", kind: str) -> None:
         if node.tag != _TAG + kind:
-            raise self._wrong(node, f"has a value of the kind {node.tag}")
+            raise self._fault(node, f"has a value of the kind {node.tag}")
 
-    def _wrong(self, node: "yaml.Node", message: str) -> Misused:
+    def _fault(self, node: "yaml.Node", message: str) -> Misused:
         return Misused(f"{self._name}:{_line(node)}: {message}.")
 
 
-def _merged(node: "yaml.Node") -> "Iterator[yaml.Node]":
+def _merged_nodes(node: "yaml.Node") -> "Iterator[yaml.Node]":
     import yaml
 
     if isinstance(node, yaml.SequenceNode):
@@ -160,7 +160,7 @@ def _line(node: "yaml.Node") -> int:
     return int(node.start_mark.line) + 1
 
 
-def _whole(text: str) -> int:
+def _integer(text: str) -> int:
     """YAML 1.1 writes octal numbers with a leading zero. Raises ValueError."""
     sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text.removeprefix("+"))
     if len(digits) > 1 and digits[0] == "0" and digits.isdecimal():

@@ -35,11 +35,11 @@ def download(
     accept: str,
     to: str,
     force: bool,
-    expected: int | None = None,
+    expected_lines: int | None = None,
 ) -> None:
     """Raises CommandError, and leaves no half of a file; also at Ctrl-C.
 
-    `expected` is about how many lines will come.
+    `expected_lines` is about how many lines will come.
     """
     session.output.refuse_choice()
     target = target_of(to, force=force)
@@ -49,7 +49,7 @@ def download(
     try:
         with (
             session.client.download(path, query, accept) as pieces,
-            progress(session.terminal, target.name, expected) as show,
+            progress(session.terminal, target.name, expected_lines) as show,
             replace_file(target) as file,
         ):
             lines = size = 0
@@ -70,13 +70,13 @@ def download(
 
 
 def _print(session: CommandSession, path: str, query: Mapping[str, Any], accept: str) -> None:
-    out = session.terminal.stdout
+    stdout = session.terminal.stdout
     with session.client.download(path, query, accept) as pieces:
         # A terminal may break in the middle of a character, a file must not be changed.
-        raw = getattr(out, "buffer", None)
+        buffer = getattr(stdout, "buffer", None)
         for piece in pieces:
-            if raw is None:
-                out.write(piece.decode("utf-8", "replace"))
+            if buffer is None:
+                stdout.write(piece.decode("utf-8", "replace"))
             else:
-                raw.write(piece)
-        out.flush()
+                buffer.write(piece)
+        stdout.flush()

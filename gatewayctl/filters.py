@@ -30,17 +30,17 @@ Where = Annotated[
 ]
 
 
-def where_of(texts: Sequence[str] | None, **given: Any) -> dict[str, Any]:
+def where_of(texts: Sequence[str] | None, **options: Any) -> dict[str, Any]:
     """Query parameters, whose names the API checks. Raises Misused."""
     query: dict[str, Any] = {}
     for text in texts or ():
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise Misused(f"--where {text!r} is not FIELD=VALUE.")
-        if name in query or given.get(name) is not None:
+        if name in query or options.get(name) is not None:
             raise Misused(f"--where {text!r}: {name} is given twice.")
         query[name] = value
-    return query | {name: value for name, value in given.items() if value is not None}
+    return query | {name: value for name, value in options.items() if value is not None}
 
 
 def query_of(
@@ -49,8 +49,8 @@ def query_of(
     *,
     since: str | None = None,
     until: str | None = None,
-    **given: Any,
+    **options: Any,
 ) -> dict[str, Any]:
     """As `where_of`, with times. Raises Misused."""
     now = session.terminal.now()
-    return where_of(texts, since=time_of(since, now), until=time_of(until, now), **given)
+    return where_of(texts, since=time_of(since, now), until=time_of(until, now), **options)

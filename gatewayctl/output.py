@@ -36,23 +36,23 @@ class Output:
     def rows(self, rows: Iterable[Row], columns: Sequence[str], *, empty: str = "None.") -> None:
         """`columns` are the paths of the table, such as `spend.total_usd`."""
         if self.query is not None:
-            self._found([self._chosen(row) for row in rows])
+            self._print_result([self._choose_fields(row) for row in rows])
         elif self.is_table:
             self._table(list(rows), columns, empty)
         else:
             for row in rows:
-                self._line(self._chosen(row))
+                self._line(self._choose_fields(row))
 
     def one(self, item: Row, fields: Sequence[str] = ()) -> None:
         """`fields` are those of the table; all of them by default."""
         if self.query is not None:
-            self._found(self._chosen(item))
+            self._print_result(self._choose_fields(item))
         elif self.is_table:
             from gatewayctl.tables import sheet
 
             sheet(self.terminal, item, fields or list(item))
         else:
-            self._line(self._chosen(item))
+            self._line(self._choose_fields(item))
 
     def done(self, text: str) -> None:
         """Prints what was done, for a person; a program has the exit code."""
@@ -71,10 +71,10 @@ class Output:
     def end(self) -> None:
         """Raises Mistold where something was printed whole."""
         if self._mistold:
-            first = self._mistold[0]
-            raise Mistold(f"It is done, and printed whole: {first.message}", details=first.details)
+            error = self._mistold[0]
+            raise Mistold(f"It is done, and printed whole: {error.message}", details=error.details)
 
-    def _chosen(self, row: Row) -> Row:
+    def _choose_fields(self, row: Row) -> Row:
         try:
             return with_fields(row, self.fields) if self.fields else row
         except Misused as error:
@@ -87,17 +87,17 @@ class Output:
         if not self._mistold:
             self._mistold.append(error)
 
-    def _found(self, value: Any) -> None:
+    def _print_result(self, value: Any) -> None:
         try:
-            found = searched(value, self.query or "@")
+            result = searched(value, self.query or "@")
         except Misused as error:
             self._keep(error)
-            found = value
-        for one in found if isinstance(found, list) else [found]:
-            if isinstance(one, str):
-                self._write(one + "\n")
+            result = value
+        for item in result if isinstance(result, list) else [result]:
+            if isinstance(item, str):
+                self._write(item + "\n")
             else:
-                self._line(one)
+                self._line(item)
 
     def _table(self, rows: Sequence[Row], columns: Sequence[str], empty: str) -> None:
         if not rows:

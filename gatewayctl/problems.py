@@ -34,10 +34,10 @@ def problem_error(
         status == HTTPStatus.NOT_FOUND and detail.startswith(_UNKNOWN_PATH)
     ):
         return None
-    errors = [one for one in content.get("errors", ()) if isinstance(one, dict)]
+    errors = [error for error in content.get("errors", ()) if isinstance(error, dict)]
     # The detail and the way out of wrong fields say that they are listed.
     listed = bool(errors) and status == HTTPStatus.UNPROCESSABLE_ENTITY
-    details = [_wrong_field(one) for one in errors if listed or one.get("detail") != detail]
+    details = [_wrong_field(error) for error in errors if listed or error.get("detail") != detail]
     message = f"{content.get('title') if listed else detail} ({status} {content.get('code')})"
     way_out = None if listed else content.get("way_out")
     if status in _INVALID:
@@ -53,9 +53,9 @@ def problem_error(
     )
 
 
-def _wrong_field(one: dict[str, Any]) -> str:
-    allowed = one.get("allowed") or ()
-    text = f"{one.get('field')}: {one.get('detail')}"
+def _wrong_field(error: dict[str, Any]) -> str:
+    allowed = error.get("allowed") or ()
+    text = f"{error.get('field')}: {error.get('detail')}"
     return f"{text} (allowed: {', '.join(map(str, allowed))})" if allowed else text
 
 
@@ -63,18 +63,18 @@ def failed_request(error: "httpx.HTTPError", connection: Connection, *, key: str
     """For a request that has no answer, or half a one."""
     import httpx
 
-    where = f"{connection.url} ({connection.source})"
+    address = f"{connection.url} ({connection.source})"
     if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
         return Failed(
-            f"Nothing answers at {where}: {error}",
+            f"Nothing answers at {address}: {error}",
             way_out="check the address and that the admin service runs; gatewayctl login sets both",
         )
     if isinstance(error, httpx.UnsupportedProtocol):
-        return Failed(f"{where} is not an address: {error}")
+        return Failed(f"{address} is not an address: {error}")
     details = []
     if key is not None:
         details.append(
             f"it may have been done; to make sure, repeat it with --idempotency-key {key}"
         )
     reason = str(error) or type(error).__name__
-    return Failed(f"{where} broke off: {reason}", details=details)
+    return Failed(f"{address} broke off: {reason}", details=details)

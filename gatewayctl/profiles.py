@@ -43,8 +43,8 @@ class SavedProfiles:
 
 
 def file_of(environ: Mapping[str, str]) -> Path:
-    if given := environ.get(FILE):
-        return Path(given)
+    if path := environ.get(FILE):
+        return Path(path)
     base = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME", "~")) / ".config")
     return Path(base).expanduser() / "gatewayctl" / "profiles.json"
 
@@ -71,13 +71,13 @@ def read_profiles(path: Path) -> SavedProfiles:
 
 
 def _profiles(content: Any, path: Path) -> SavedProfiles:
-    named = {
+    connections = {
         name: Connection(
-            url=str(one["url"]), key=str(one["key"]), source=f"profile {name} of {path}"
+            url=str(profile["url"]), key=str(profile["key"]), source=f"profile {name} of {path}"
         )
-        for name, one in content["profiles"].items()
+        for name, profile in content["profiles"].items()
     }
-    return SavedProfiles(current=content["current"], named=named)
+    return SavedProfiles(current=content["current"], named=connections)
 
 
 def write_profiles(path: Path, profiles: SavedProfiles) -> None:
@@ -85,7 +85,7 @@ def write_profiles(path: Path, profiles: SavedProfiles) -> None:
     content = {
         "current": profiles.current,
         "profiles": {
-            name: {"url": one.url, "key": one.key} for name, one in profiles.named.items()
+            name: {"url": saved.url, "key": saved.key} for name, saved in profiles.named.items()
         },
     }
     try:
@@ -106,29 +106,29 @@ def connection_of(
         if not address:
             raise Misused(f"{KEY} is set and {URL} is not.", way_out=f"set {URL}, or give --url")
         return Connection(url=checked_url(address), key=environ[KEY].strip(), source=KEY)
-    found = _of_profile(environ, name)
+    saved = _profile_connection(environ, name)
     address = url or environ.get(URL)
-    if found is not None:
-        return Connection(url=checked_url(address or found.url), key=found.key, source=found.source)
-    if own := environ.get("ADMIN_API_KEY"):
+    if saved is not None:
+        return Connection(url=checked_url(address or saved.url), key=saved.key, source=saved.source)
+    if key := environ.get("ADMIN_API_KEY"):
         # In the admin service's own container.
-        here = f"http://127.0.0.1:{environ.get('ADMIN_PORT', '8001')}"
-        return Connection(url=checked_url(address or here), key=own.strip(), source="ADMIN_API_KEY")
+        base = f"http://127.0.0.1:{environ.get('ADMIN_PORT', '8001')}"
+        return Connection(url=checked_url(address or base), key=key.strip(), source="ADMIN_API_KEY")
     raise Refused("There is no admin key.", way_out=f"gatewayctl login, or set {URL} and {KEY}")
 
 
-def _of_profile(environ: Mapping[str, str], name: str | None) -> Connection | None:
+def _profile_connection(environ: Mapping[str, str], name: str | None) -> Connection | None:
     profiles = read_profiles(file_of(environ))
     if name is None:
         return None if profiles.current is None else profiles.named.get(profiles.current)
-    found = profiles.named.get(name)
-    if found is None:
+    connection = profiles.named.get(name)
+    if connection is None:
         known = ", ".join(profiles.named) or "none"
         raise Misused(
             f"There is no profile {name!r}; there are: {known}.",
             way_out=f"gatewayctl login --profile {name}",
         )
-    return found
+    return connection
 
 
 def checked_url(url: str) -> str:
@@ -136,11 +136,11 @@ def checked_url(url: str) -> str:
     parts = urlsplit("")
     try:
         parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        good = good and not (parts.query or parts.fragment or parts.username)
+        is_valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_valid = is_valid and not (parts.query or parts.fragment or parts.username)
     except ValueError:
-        good = False
-    if not good:
+        is_valid = False
+    if not is_valid:
         raise Misused(
             f"{url!r} is not the address of an admin API.",
             way_out="it is like http://localhost:8001",

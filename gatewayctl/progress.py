@@ -24,11 +24,11 @@ def progress(terminal: Terminal, title: str, total: int | None = None) -> Iterat
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
     with Progress(
         *columns, TimeElapsedColumn(), console=console(terminal, stderr=True), transient=True
-    ) as shown:
-        task = shown.add_task(title, total=total, text="")
+    ) as bar:
+        task = bar.add_task(title, total=total, text="")
 
         def move(done: int, text: str = "") -> None:
-            known = None if total is None else max(total, done)
-            shown.update(task, completed=done, total=known, text=text)
+            known_total = None if total is None else max(total, done)
+            bar.update(task, completed=done, total=known_total, text=text)
 
         yield move

@@ -24,8 +24,8 @@ def with_reference(text: str) -> str:
 def _lines() -> Iterator[str]:
     root: Any = get_command(app)
     yield "## Options of every command\n"
-    first = next(command for _, command in _leaves(root, ""))
-    yield from _table([p for p in first.params if _is_common(p)])
+    first_command = next(command for _, command in _leaves(root, ""))
+    yield from _table([p for p in first_command.params if _is_common(p)])
     yield "\n`--idempotency-key KEY` is one of all that create or start something."
     nouns = {name: each for name, each in root.commands.items() if hasattr(each, "commands")}
     yield "\n## Commands without a noun"
@@ -40,23 +40,23 @@ def _lines() -> Iterator[str]:
 
 def _leaves(group: Any, path: str) -> Iterator[tuple[str, Any]]:
     for name, command in group.commands.items():
-        inner = f"{path} {name}".strip()
+        command_path = f"{path} {name}".strip()
         if hasattr(command, "commands"):
-            yield from _leaves(command, inner)
+            yield from _leaves(command, command_path)
         else:
-            yield inner, command
+            yield command_path, command
 
 
 def _command(path: str, command: Any) -> Iterator[str]:
-    own = [param for param in command.params if not _is_common(param)]
-    arguments = [param for param in own if param.param_type_name == "argument"]
-    shown = " ".join(_argument(param) for param in arguments)
-    options = " [OPTIONS]" if len(own) > len(arguments) else ""
-    yield f"\n### {path}\n\n`{f'gatewayctl {path} {shown}'.strip()}{options}`"
+    params = [param for param in command.params if not _is_common(param)]
+    arguments = [param for param in params if param.param_type_name == "argument"]
+    usage = " ".join(_argument(param) for param in arguments)
+    options = " [OPTIONS]" if len(params) > len(arguments) else ""
+    yield f"\n### {path}\n\n`{f'gatewayctl {path} {usage}'.strip()}{options}`"
     yield f"\n{command.help}"
-    if own:
+    if params:
         yield ""
-        yield from _table(own)
+        yield from _table(params)
 
 
 def _argument(param: Any) -> str:

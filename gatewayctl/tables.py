@@ -40,55 +40,55 @@ def table(terminal: Terminal, rows: Sequence[Row], columns: Sequence[str]) -> No
     Where the terminal is too narrow, long texts are cut and then the last columns left out; ids and
     numbers are whole.
     """
-    named = [_named(column) for column in columns]
-    used = [
+    titled = [_title_and_path(column) for column in columns]
+    used_columns = [
         (title, path)
-        for title, path in named
+        for title, path in titled
         if any(picked(r, path) not in (None, "") for r in rows)
     ]
-    cells = [[picked(row, path) for _, path in used] for row in rows]
-    kinds = [any(_is_number(line[place]) for line in cells) for place in range(len(used))]
+    cells = [[picked(row, path) for _, path in used_columns] for row in rows]
+    kinds = [any(_is_number(line[place]) for line in cells) for place in range(len(used_columns))]
     widths = [
         max(len(title), *(len(cell_text(line[place])) for line in cells))
-        for place, (title, _) in enumerate(used)
+        for place, (title, _) in enumerate(used_columns)
     ]
     whole = [
         number or place == 0 or title.endswith(" ID") or _is_time(cells[0][place])
-        for place, ((title, _), number) in enumerate(zip(used, kinds, strict=True))
+        for place, ((title, _), number) in enumerate(zip(used_columns, kinds, strict=True))
     ]
-    fitted = _fitted(widths, whole, terminal)
-    shown = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    fitted = _fitting_widths(widths, whole, terminal)
+    grid = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     for place, width in enumerate(fitted):
-        shown.add_column(
-            used[place][0],
+        grid.add_column(
+            used_columns[place][0],
             justify="right" if kinds[place] else "left",
             overflow="ellipsis",
             no_wrap=True,
             width=width,
         )
     for line in cells:
-        shown.add_row(*(cell(value) for value in line[: len(fitted)]))
-    console(terminal).print(shown)
-    if left_out := [title for title, _ in used[len(fitted) :]]:
+        grid.add_row(*(cell(value) for value in line[: len(fitted)]))
+    console(terminal).print(grid)
+    if left_out := [title for title, _ in used_columns[len(fitted) :]]:
         terminal.say(f"(too narrow for {', '.join(left_out)})")
 
 
-def _named(column: str) -> tuple[str, str]:
+def _title_and_path(column: str) -> tuple[str, str]:
     title, equals, path = column.rpartition("=")
     return (title if equals else path.replace(".", " ").replace("_", " ")).upper(), path
 
 
-def _fitted(widths: Sequence[int], whole: Sequence[bool], terminal: Terminal) -> list[int]:
+def _fitting_widths(widths: Sequence[int], whole: Sequence[bool], terminal: Terminal) -> list[int]:
     """The widths of as many columns as there is room for, at least of the first."""
     fitted = list(widths)
     while fitted:
-        over = sum(fitted) + _GAP * (len(fitted) - 1) - terminal.width
-        if over <= 0 or len(fitted) == 1:
+        excess = sum(fitted) + _GAP * (len(fitted) - 1) - terminal.width
+        if excess <= 0 or len(fitted) == 1:
             break
         places = [p for p, width in enumerate(fitted) if not whole[p] and width > _LEAST]
         if places:
             widest = max(places, key=fitted.__getitem__)
-            fitted[widest] = max(_LEAST, fitted[widest] - over)
+            fitted[widest] = max(_LEAST, fitted[widest] - excess)
         else:
             fitted.pop()
             # There is room again for what was cut.
@@ -98,26 +98,26 @@ def _fitted(widths: Sequence[int], whole: Sequence[bool], terminal: Terminal) ->
 
 def sheet(terminal: Terminal, item: Row, fields: Sequence[str]) -> None:
     """An object, a field a line; those of objects inside it too, and a line for each in a list."""
-    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    shown.add_column(style="bold", no_wrap=True)
-    shown.add_column(overflow="fold")
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
     for field in fields:
-        for name, value in _flat(field, picked(item, field)):
-            shown.add_row(name, cell(value))
-    console(terminal).print(shown)
+        for name, value in _flatten(field, picked(item, field)):
+            grid.add_row(name, cell(value))
+    console(terminal).print(grid)
 
 
-def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _flatten(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     """Unset members of inner objects have no line."""
     if isinstance(value, dict) and value:
-        inner = [(f"{name}.{key}", each) for key, each in value.items() if each not in _NOTHING]
-        if not inner:
+        pairs = [(f"{name}.{key}", item) for key, item in value.items() if item not in _NOTHING]
+        if not pairs:
             yield name, None
-        for path, each in inner:
-            yield from _flat(path, each)
-    elif isinstance(value, list) and any(isinstance(each, dict) for each in value):
-        for number, each in enumerate(value):
-            yield (name if number == 0 else ""), each
+        for path, item in pairs:
+            yield from _flatten(path, item)
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for number, item in enumerate(value):
+            yield (name if number == 0 else ""), item
     else:
         yield name, value
 
@@ -146,7 +146,7 @@ def cell_text(value: Any) -> str:
             return f"{value:f}"
         case list() | dict() if not value:
             return "-"
-        case list() if all(isinstance(one, (str, int, Decimal)) for one in value):
+        case list() if all(isinstance(item, (str, int, Decimal)) for item in value):
             return ", ".join(map(cell_text, value))
         case dict():
             set_fields = {name: each for name, each in value.items() if each not in _NOTHING}

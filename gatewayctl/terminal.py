@@ -43,9 +43,9 @@ class Terminal:
     @property
     def width(self) -> int:
         """In characters; COLUMNS wins, as everywhere."""
-        given = self.environ.get("COLUMNS", "")
-        if given.isdecimal() and int(given) > 0:
-            return int(given)
+        columns = self.environ.get("COLUMNS", "")
+        if columns.isdecimal() and int(columns) > 0:
+            return int(columns)
         try:
             return os.get_terminal_size(self.stdout.fileno()).columns or _WIDTH
         except (OSError, ValueError):
@@ -92,12 +92,12 @@ class Terminal:
         if self.can_ask:
             from getpass import getpass
 
-            given = getpass(prompt, stream=self.stderr)
+            answer = getpass(prompt, stream=self.stderr)
         else:
-            given = self.read().partition("\n")[0]
-        if not given.strip():
+            answer = self.read().partition("\n")[0]
+        if not answer.strip():
             raise Misused("No secret was given.", way_out="type it, or send it on stdin")
-        return given.strip()
+        return answer.strip()
 
 
 def printable(text: str) -> str:

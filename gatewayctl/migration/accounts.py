@@ -43,26 +43,26 @@ class AccountIds:
 
     def __init__(self) -> None:
         self._ids: dict[tuple[str, str], str] = {}
-        self._taken: dict[str, tuple[str, str]] = {}
+        self._sources: dict[str, tuple[str, str]] = {}
 
     def of(self, kind: str, source_id: str) -> str:
         key = (kind, source_id)
         if key not in self._ids:
-            wanted = source_id if _USER_ID.fullmatch(source_id) else _cleaned(source_id)
-            if self._taken.get(wanted, key) != key:
-                wanted = f"{kind}:{wanted}"[:128]
-            if self._taken.get(wanted, key) != key:
-                wanted = _cleaned(f"{kind}:{source_id}")
-            self._taken[wanted] = key
-            self._ids[key] = wanted
+            user_id = source_id if _USER_ID.fullmatch(source_id) else _safe_id(source_id)
+            if self._sources.get(user_id, key) != key:
+                user_id = f"{kind}:{user_id}"[:128]
+            if self._sources.get(user_id, key) != key:
+                user_id = _safe_id(f"{kind}:{source_id}")
+            self._sources[user_id] = key
+            self._ids[key] = user_id
         return self._ids[key]
 
 
-def _cleaned(source_id: str) -> str:
+def _safe_id(source_id: str) -> str:
     """With a digest, so that two ids never become one."""
     digest = hashlib.sha256(source_id.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    kept = re.sub(r"[^A-Za-z0-9._@:+-]+", "-", source_id).strip("-._@:+")[:100]
-    return f"{kept}-{digest}" if kept else f"id-{digest}"
+    stem = re.sub(r"[^A-Za-z0-9._@:+-]+", "-", source_id).strip("-._@:+")[:100]
+    return f"{stem}-{digest}" if stem else f"id-{digest}"
 
 
 def printable_name(text: str) -> str:
@@ -70,53 +70,53 @@ def printable_name(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text).strip()[:_MAX_NAME]
 
 
-def named(fields: Fields, name: str) -> str | None:
-    given = fields.get(name)
-    if not isinstance(given, str) or not given:
+def name_from(fields: Fields, name: str) -> str | None:
+    value = fields.get(name)
+    if not isinstance(value, str) or not value:
         return None
-    shown = printable_name(given)
-    if shown == given:
+    text = printable_name(value)
+    if text == value:
         fields.carried(name)
     else:
-        fields.adapted(name, said="is cut to what a name can be")
-    return shown or None
+        fields.adapted(name, note="is cut to what a name can be")
+    return text or None
 
 
-def metadata_of(fields: Fields, name: str, origin: str, also: Mapping[str, str]) -> dict[str, str]:
+def metadata_of(fields: Fields, name: str, origin: str, extra: Mapping[str, str]) -> dict[str, str]:
     """Pairs of texts and numbers, below the account's origin."""
-    kept = {ORIGIN: origin[:MAX_TEXT], **also}
+    metadata = {ORIGIN: origin[:MAX_TEXT], **extra}
     if not fields.has(name):
-        return kept
-    inner = fields.inner(name)
-    for key in [*inner.names()]:
-        value = inner.get(key)
+        return metadata
+    pairs = fields.inner(name)
+    for key in [*pairs.names()]:
+        value = pairs.get(key)
         text = value if isinstance(value, str) else None
         if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
             text = str(value)
         fits = text is not None and len(text) <= MAX_TEXT
-        if not fits or not _METADATA_KEY.fullmatch(key) or len(kept) >= _MAX_METADATA:
-            inner.cannot(key, said="metadata here are short texts")
-        elif key not in kept:
-            kept[key] = str(text)
-            inner.carried(key)
-    inner.rest()
-    return kept
+        if not fits or not _METADATA_KEY.fullmatch(key) or len(metadata) >= _MAX_METADATA:
+            pairs.cannot(key, note="metadata here are short texts")
+        elif key not in metadata:
+            metadata[key] = str(text)
+            pairs.carried(key)
+    pairs.rest()
+    return metadata
 
 
 def migrated_budget(
     fields: Fields, period: ConvertedPeriod | None, *, spent: Decimal | None = None
 ) -> Row | None:
     """A total budget of a key is what is left of it: `spent` of it is gone."""
-    given = fields.get("max_budget")
-    limit = number(given)
+    max_budget = fields.get("max_budget")
+    limit = number(max_budget)
     if limit is None:
-        said = "is not a number" if given is not None else "needs a max_budget"
-        fields.cannot("max_budget", "soft_budget", said=said)
+        note = "is not a number" if max_budget is not None else "needs a max_budget"
+        fields.cannot("max_budget", "soft_budget", note=note)
         return None
     if period is None:
         # A bound that is too low is safer than none.
-        period = ConvertedPeriod("total", said="its duration cannot be read: the limit is for ever")
-    notes = [period.said] if period.said else []
+        period = ConvertedPeriod("total", note="its duration cannot be read: the limit is for ever")
+    notes = [period.note] if period.note else []
     limit *= period.share
     if spent and period.name == "total":
         limit, notes = limit - spent, [*notes, "is what was left of it"]
@@ -124,15 +124,15 @@ def migrated_budget(
         notes.append("is between 0 and what a budget can be")
     budget: Row = {"limit_usd": bounded_usd(max(limit, Decimal(0))), "period": period.name}
     if notes:
-        fields.adapted("max_budget", said="; ".join(notes))
+        fields.adapted("max_budget", note="; ".join(notes))
     else:
         fields.carried("max_budget")
     soft = number(fields.get("soft_budget"))
     if soft is not None and 0 <= soft <= budget["limit_usd"]:
         budget["soft_limit_usd"] = bounded_usd(soft)
-        fields.carried("soft_budget", said="is soft_limit_usd")
+        fields.carried("soft_budget", note="is soft_limit_usd")
     else:
-        fields.cannot("soft_budget", said="must lie within the budget")
+        fields.cannot("soft_budget", note="must lie within the budget")
     return budget
 
 
@@ -141,30 +141,30 @@ def budget_with_duration(fields: Fields, *, spent: Decimal | None = None) -> Row
     period = period_of(duration if isinstance(duration, str) else None)
     budget = migrated_budget(fields, period, spent=spent)
     if budget is None:
-        fields.cannot("budget_duration", "budget_reset_at", said="needs a max_budget")
+        fields.cannot("budget_duration", "budget_reset_at", note="needs a max_budget")
     elif period is None:
-        fields.cannot("budget_duration", said="cannot be read")
-    elif period.said:
-        fields.adapted("budget_duration", said=period.said)
+        fields.cannot("budget_duration", note="cannot be read")
+    elif period.note:
+        fields.adapted("budget_duration", note=period.note)
     else:
         fields.carried("budget_duration")
-    fields.adapted("budget_reset_at", said="periods begin by the calendar, and by themselves")
+    fields.adapted("budget_reset_at", note="periods begin by the calendar, and by themselves")
     return budget
 
 
 def migrated_limits(fields: Fields) -> Row | None:
     limits: Row = {}
     for theirs, ours in _LIMITS:
-        given = fields.get(theirs)
-        limit = whole_count(given)
-        if given is None:
+        value = fields.get(theirs)
+        limit = whole_count(value)
+        if value is None:
             continue
         if limit is None:
-            fields.cannot(theirs, said="is not a whole number from 0 on")
+            fields.cannot(theirs, note="is not a whole number from 0 on")
             continue
         limits[ours] = min(limit, MAX_COUNT)
         if limit > MAX_COUNT:
-            fields.adapted(theirs, said=f"is at most {MAX_COUNT:,}")
+            fields.adapted(theirs, note=f"is at most {MAX_COUNT:,}")
         else:
             fields.carried(theirs)
     return limits or None
@@ -182,8 +182,8 @@ def first_models(
 ) -> list[str]:
     """As many as a key can have."""
     if len(models) > _MAX_MODELS:
-        said = f"the key is allowed the first {_MAX_MODELS} of them"
-        plan.say("cannot", f"{fields.kind}.{name}", fields.of, said)
+        note = f"the key is allowed the first {_MAX_MODELS} of them"
+        plan.say("cannot", f"{fields.kind}.{name}", fields.subject, note)
     return [*models[:_MAX_MODELS]]
 
 
@@ -191,7 +191,7 @@ def spend_of(fields: Fields, name: str = "spend") -> Decimal:
     """0 for a missing value, and for one that is not a number."""
     spent = number(fields.get(name))
     if spent is None:
-        fields.cannot(name, said="is not a number")
+        fields.cannot(name, note="is not a number")
         return Decimal(0)
     return bounded_usd(spent)
 

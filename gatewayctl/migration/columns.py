@@ -18,12 +18,12 @@ _FALSE = {"f", "false", "0"}
 def typed(row: Mapping[str, Any], kinds: Mapping[str, SourceKind]) -> Row:
     """An unreadable value stays unchanged, for a rule to refuse."""
     return {
-        name: None if value is None else _read(value, kinds.get(name, "text"))
+        name: None if value is None else _parse(value, kinds.get(name, "text"))
         for name, value in row.items()
     }
 
 
-def _read(value: Any, kind: SourceKind) -> Any:
+def _parse(value: Any, kind: SourceKind) -> Any:
     if isinstance(value, datetime):
         return _utc(value)
     if not isinstance(value, str):
@@ -41,8 +41,8 @@ def _read(value: Any, kind: SourceKind) -> Any:
         case "json":
             return _json(value)
         case "number":
-            read = number(value)
-            return value if read is None else read
+            decimal = number(value)
+            return value if decimal is None else decimal
         case _:
             return value
 
@@ -56,9 +56,9 @@ def _json(text: str) -> Any:
 
 def _time(text: str) -> datetime | str:
     """PostgreSQL writes `2026-01-02 03:04:05.678`, in UTC here, or `+00` after it."""
-    shown = text + ":00" if text[-3:-2] in "+-" and text[-2:].isdecimal() else text
+    iso_text = text + ":00" if text[-3:-2] in "+-" and text[-2:].isdecimal() else text
     try:
-        return _utc(datetime.fromisoformat(shown))
+        return _utc(datetime.fromisoformat(iso_text))
     except (ValueError, OverflowError):
         return text
 

@@ -23,11 +23,11 @@ _30_DAYS_S = 30 * _DAY_S
 
 @dataclass(frozen=True)
 class ConvertedPeriod:
-    """`share` is the part of the limit that one period gets; `said` is empty where it is equal."""
+    """`share` is the part of the limit that one period gets; `note` is empty where it is equal."""
 
     name: str
     share: Decimal = Decimal(1)
-    said: str = ""
+    note: str = ""
 
 
 def number(value: Any) -> Decimal | None:
@@ -35,18 +35,18 @@ def number(value: Any) -> Decimal | None:
     if isinstance(value, bool) or value is None:
         return None
     try:
-        read = Decimal(repr(value)) if isinstance(value, float) else Decimal(str(value).strip())
+        decimal = Decimal(repr(value)) if isinstance(value, float) else Decimal(str(value).strip())
     except InvalidOperation:
         return None
-    return read if read.is_finite() else None
+    return decimal if decimal.is_finite() else None
 
 
 def whole_count(value: Any) -> int | None:
     """None unless it is a whole number from 0 on."""
-    read = number(value)
-    if read is None or read < 0 or read > Decimal("1e18") or read != read.to_integral_value():
+    count = number(value)
+    if count is None or count < 0 or count > Decimal("1e18") or count != count.to_integral_value():
         return None
-    return int(read)
+    return int(count)
 
 
 def bounded_usd(value: Decimal) -> Decimal:
@@ -71,33 +71,33 @@ def period_of(duration: str | None) -> ConvertedPeriod | None:
     return period_of_seconds(int(match[1]) * _SECONDS[match[2]], duration)
 
 
-def period_of_seconds(seconds: int, shown: str) -> ConvertedPeriod:
+def period_of_seconds(seconds: int, duration: str) -> ConvertedPeriod:
     if seconds == _DAY_S:
         return ConvertedPeriod("daily")
     if seconds == 7 * _DAY_S:
-        return ConvertedPeriod("weekly", said="counts by calendar weeks")
+        return ConvertedPeriod("weekly", note="counts by calendar weeks")
     if _30_DAYS_S <= seconds <= _MONTH_S:
-        return ConvertedPeriod("monthly", said="counts by calendar months")
+        return ConvertedPeriod("monthly", note="counts by calendar months")
     for name, length_s in (("daily", _DAY_S), ("weekly", 7 * _DAY_S), ("monthly", _MONTH_S)):
         if seconds < length_s:
             return ConvertedPeriod(
-                name, said=f"the limit of {shown} holds for a longer period, {name}"
+                name, note=f"the limit of {duration} holds for a longer period, {name}"
             )
     share = Decimal(_30_DAYS_S) / Decimal(seconds)
     return ConvertedPeriod(
-        "monthly", share, f"of the limit of {shown}, 30 days' part holds monthly"
+        "monthly", share, f"of the limit of {duration}, 30 days' part holds monthly"
     )
 
 
-def weights(given: Sequence[Decimal], *, scaled: bool = False) -> list[int]:
+def weights(parts: Sequence[Decimal], *, scaled: bool = False) -> list[int]:
     """Whole numbers from 1 to 1,000 in the same proportion, as far as they can be.
 
     With `scaled` the largest is 1,000.
     """
-    largest = max(given)
-    if not scaled and all(each == each.to_integral_value() and 1 <= each <= 1000 for each in given):
-        return [int(each) for each in given]
-    return [max(1, round(each * 1000 / largest)) for each in given]
+    largest = max(parts)
+    if not scaled and all(each == each.to_integral_value() and 1 <= each <= 1000 for each in parts):
+        return [int(each) for each in parts]
+    return [max(1, round(each * 1000 / largest)) for each in parts]
 
 
 def _plain(value: Decimal) -> Decimal:

@@ -16,12 +16,12 @@ _NO_TLS = {"disable", "allow", "prefer"}
 
 
 def read_database(
-    url: str, wanted: Collection[str], prefix: str, environ: Mapping[str, str]
+    url: str, names: Collection[str], prefix: str, environ: Mapping[str, str]
 ) -> Tables:
     """`prefix` is of the names of all tables of the source. Raises CommandError."""
-    connection = _connected(url, environ.get("PGPASSWORD"))
+    connection = _connect(url, environ.get("PGPASSWORD"))
     try:
-        return _tables(connection, wanted, prefix, _schema(url))
+        return _tables(connection, names, prefix, _schema(url))
     except _errors() as error:
         raise Failed(f"The database answers: {_reason(error)}") from None
     finally:
@@ -32,7 +32,7 @@ def has_password(url: str) -> bool:
     return urlsplit(url).password is not None
 
 
-def _connected(url: str, password: str | None) -> "pg8000.native.Connection":
+def _connect(url: str, password: str | None) -> "pg8000.native.Connection":
     try:
         import pg8000.native
     except ImportError:
@@ -60,8 +60,8 @@ def _connected(url: str, password: str | None) -> "pg8000.native.Connection":
             application_name="gatewayctl",
         )
     except _errors() as error:
-        where = f"{parts.hostname}:{port}{parts.path}"
-        raise Failed(f"The database at {where} cannot be read: {_reason(error)}") from None
+        address = f"{parts.hostname}:{port}{parts.path}"
+        raise Failed(f"The database at {address} cannot be read: {_reason(error)}") from None
 
 
 def _errors() -> tuple[type[Exception], ...]:
@@ -72,8 +72,8 @@ def _errors() -> tuple[type[Exception], ...]:
 
 def _reason(error: Exception) -> str:
     """Without the values of rows, which a server may quote."""
-    found = error.args[0] if error.args else ""
-    return str(found.get("M")) if isinstance(found, dict) else str(found or error)
+    detail = error.args[0] if error.args else ""
+    return str(detail.get("M")) if isinstance(detail, dict) else str(detail or error)
 
 
 def _schema(url: str) -> str:
@@ -82,24 +82,24 @@ def _schema(url: str) -> str:
 
 
 def _tables(
-    connection: "pg8000.native.Connection", wanted: Collection[str], prefix: str, schema: str
+    connection: "pg8000.native.Connection", names: Collection[str], prefix: str, schema: str
 ) -> Tables:
     connection.run("START TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-    names = connection.run(
+    records = connection.run(
         "SELECT table_name FROM information_schema.tables WHERE table_schema = :schema",
         schema=schema,
     )
-    found = sorted(name for (name,) in names or () if name.startswith(prefix))
-    if not set(found) & set(wanted):
-        raise Misused(f"The schema {schema!r} has none of the tables {', '.join(wanted)}.")
+    present = sorted(name for (name,) in records or () if name.startswith(prefix))
+    if not set(present) & set(names):
+        raise Misused(f"The schema {schema!r} has none of the tables {', '.join(names)}.")
     tables = Tables()
-    for name in found:
-        quoted = f"{_quoted(schema)}.{_quoted(name)}"
-        if name not in wanted:
-            if connection.run(f"SELECT 1 FROM {quoted} LIMIT 1"):  # noqa: S608 - quoted
+    for name in present:
+        table = f"{_quote(schema)}.{_quote(name)}"
+        if name not in names:
+            if connection.run(f"SELECT 1 FROM {table} LIMIT 1"):  # noqa: S608 - quoted
                 tables.others.add(name)
             continue
-        rows: Any = connection.run(f"SELECT * FROM {quoted} LIMIT {MAX_ROWS + 1}")  # noqa: S608
+        rows: Any = connection.run(f"SELECT * FROM {table} LIMIT {MAX_ROWS + 1}")  # noqa: S608
         header = [column["name"] for column in connection.columns or ()]
         for values in rows or ():
             tables.add(name, dict(zip(header, values, strict=True)))
@@ -107,5 +107,5 @@ def _tables(
     return tables
 
 
-def _quoted(name: str) -> str:
+def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'

@@ -18,9 +18,9 @@ class SecretVariables:
     `taken` are variables that the file names itself, which hold other secrets.
     """
 
-    def __init__(self, taken: Collection[str]) -> None:
-        self._taken = set(taken)
-        self._named: dict[str, str] = {}
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = set(names)
+        self._by_secret: dict[str, str] = {}
 
     def of(self, secret: str, provider: str, base: str | None) -> str:
         """The same variable for the same secret, and no other's.
@@ -28,16 +28,16 @@ class SecretVariables:
         That of a `base` has its host in its name: the gateway sends what is in the provider's own
         variable, such as OPENAI_API_KEY, to the provider's own address.
         """
-        if secret not in self._named:
+        if secret not in self._by_secret:
             words = provider if base is None else f"{provider}_{_host_of(base)}"
             stem = name = re.sub(r"[^A-Z0-9]", "_", words.upper())[:_MAX_STEM] + "_API_KEY"
             number = 1
-            while name in self._taken:
+            while name in self._names:
                 number += 1
                 name = f"{stem}_{number}"
-            self._taken.add(name)
-            self._named[secret] = name
-        return self._named[secret]
+            self._names.add(name)
+            self._by_secret[secret] = name
+        return self._by_secret[secret]
 
 
 def _host_of(base: str) -> str:
@@ -65,7 +65,7 @@ def add_base(fields: Fields, deployment: Row, base: str, provider: str) -> None:
     name = "api_base" if fields.has("api_base") else "base_url"
     if provider == "openai" and "api.openai.com" not in base:
         deployment["formats"] = ["chat", "embeddings"]
-        said = "is asked in the formats chat and embeddings; add responses where it speaks it"
-        fields.adapted(name, said=said)
+        note = "is asked in the formats chat and embeddings; add responses where it speaks it"
+        fields.adapted(name, note=note)
     else:
         fields.carried(name)

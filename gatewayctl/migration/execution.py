@@ -25,50 +25,50 @@ _MAX_KEY = 256
 def carry_out(client: ApiClient, plan: MigrationPlan) -> Iterator[Row]:
     """Yields the outcome for each object. Raises CommandError if the API does not answer."""
     refused: set[str] = set()
-    for row in _made(client, ACCOUNTS, plan.accounts):
+    for row in _create(client, ACCOUNTS, plan.accounts):
         if row["action"] == "wrong":
             refused.add(row["name"])
         yield row
     # Before the keys, which must not find a budget that is spent already.
     for spend in plan.spends:
         if spend.user_id not in refused:
-            yield _spent(client, spend)
-    yield from _made(client, PRICES, plan.costs)
-    yield from _made(client, ROUTES, plan.routes)
-    yield from _made(client, KEYS, [key for key in plan.keys if key["user_id"] not in refused])
+            yield _carry_spend(client, spend)
+    yield from _create(client, PRICES, plan.costs)
+    yield from _create(client, ROUTES, plan.routes)
+    yield from _create(client, KEYS, [key for key in plan.keys if key["user_id"] not in refused])
     for key in plan.keys:
         if key["user_id"] in refused:
-            yield _row("wrong", KEYS.name, KEYS.named(key), "its account could not be made")
+            yield _row("wrong", KEYS.name, KEYS.name_of(key), "its account could not be made")
 
 
-def _made(client: ApiClient, kind: Kind, bodies: Iterable[Row]) -> Iterator[Row]:
+def _create(client: ApiClient, kind: Kind, bodies: Iterable[Row]) -> Iterator[Row]:
     steps = (_step(client, kind, body) for body in bodies)
     for step, error in apply_all(client, steps):
         if error is not None:
-            said = "; ".join((error.message, *error.details))
-            yield _row("wrong", kind.name, step.name, said)
+            note = "; ".join((error.message, *error.details))
+            yield _row("wrong", kind.name, step.name, note)
         else:
-            yield _row(step.action, kind.name, step.name, step.said or _kept(step))
+            yield _row(step.action, kind.name, step.name, step.note or _kept_note(step))
 
 
 def _step(client: ApiClient, kind: Kind, body: Row) -> Step:
     step = step_of(client, Declared(kind, body, ""), creates_only=True)
     origin = body.get("metadata", {}).get(ORIGIN)
-    if kind is ACCOUNTS and origin is not None and step.there is not None:
-        found = step.there.row["metadata"].get(ORIGIN)
+    if kind is ACCOUNTS and origin is not None and step.stored is not None:
+        found = step.stored.row["metadata"].get(ORIGIN)
         if found != origin:
-            said = f"exists already, and is not the {printable_name(origin)}"
-            return Step("wrong", kind, step.name, body, {}, step.there, said)
+            note = f"exists already, and is not the {printable_name(origin)}"
+            return Step("wrong", kind, step.name, body, {}, step.stored, note)
     return step
 
 
-def _kept(step: Step) -> str:
+def _kept_note(step: Step) -> str:
     if not step.differences:
         return ""
     return f"exists already, with other {', '.join(step.differences)}"
 
 
-def _spent(client: ApiClient, spend: EarlierSpend) -> Row:
+def _carry_spend(client: ApiClient, spend: EarlierSpend) -> Row:
     """Spend that the source counted since the last run is added to what was carried then."""
     reason = f"Spent before it came here ({printable_name(spend.source)})"
     query = {"user_id": spend.user_id, "kind": "adjustment"}
@@ -93,17 +93,17 @@ def _spent(client: ApiClient, spend: EarlierSpend) -> Row:
         if error.exit_code == CommandError.exit_code:
             raise
         return _row("wrong", "spend", spend.user_id, error.message)
-    said = f"{missing:f} USD"
+    note = f"{missing:f} USD"
     if answer.status == _QUEUED:
-        said += ", once the ledger worker runs"
-    return _row("create", "spend", spend.user_id, said)
+        note += ", once the ledger worker runs"
+    return _row("create", "spend", spend.user_id, note)
 
 
 def _key_of(spend: EarlierSpend, carried: Decimal) -> str:
     """The same as long as neither the source nor the ledger has changed."""
-    said = f"{spend.source}|{carried.normalize():f}|{spend.amount_usd:f}"
-    return f"migration {hashlib.sha256(said.encode()).hexdigest()}"[:_MAX_KEY]
+    note = f"{spend.source}|{carried.normalize():f}|{spend.amount_usd:f}"
+    return f"migration {hashlib.sha256(note.encode()).hexdigest()}"[:_MAX_KEY]
 
 
-def _row(action: str, kind: str, name: str, said: str = "") -> Row:
-    return {"action": action, "kind": kind, "name": name, "said": said}
+def _row(action: str, kind: str, name: str, note: str = "") -> Row:
+    return {"action": action, "kind": kind, "name": name, "said": note}

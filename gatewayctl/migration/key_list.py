@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from gatewayctl.errors import Misused
-from gatewayctl.migration.accounts import named, shown_id
+from gatewayctl.migration.accounts import name_from, shown_id
 from gatewayctl.migration.conversions import bounded_usd, number, whole_count
 from gatewayctl.migration.plan import Fields, MigrationPlan
 from gatewayctl.values import Row
@@ -38,24 +38,24 @@ def read_keys(rows: Iterable[Row], name: str, now: datetime) -> MigrationPlan:
         user_id = row.get("user_id")
         reason = _why_not(row, hashed, hashes, now)
         if hashed is None or user_id is None or reason is not None:
-            fields.rest(said=reason or "has neither a secret nor its SHA-256")
+            fields.rest(note=reason or "has neither a secret nor its SHA-256")
             continue
         hashes.add(hashed)
         fields.carried("key_sha256")
-        fields.adapted("secret", said="only its SHA-256 is sent")
+        fields.adapted("secret", note="only its SHA-256 is sent")
         if user_id not in accounts:
             accounts.add(user_id)
             plan.accounts.append({"user_id": user_id})
         fields.carried("user_id")
         plan.keys.append({"user_id": user_id, "key_sha256": hashed, **_terms(fields)})
-        fields.rest(_UNREAD, said="is not a column of a key")
+        fields.rest(_UNREAD, note="is not a column of a key")
     return plan
 
 
 def _hash(fields: Fields) -> str | None:
-    given, secret = fields.get("key_sha256"), fields.get("secret")
-    if isinstance(given, str) and _SHA256.fullmatch(given):
-        return given.lower()
+    digest, secret = fields.get("key_sha256"), fields.get("secret")
+    if isinstance(digest, str) and _SHA256.fullmatch(digest):
+        return digest.lower()
     if isinstance(secret, str) and len(secret) >= _LEAST_SECRET:
         return hashlib.sha256(secret.encode()).hexdigest()
     return None
@@ -77,7 +77,7 @@ def _why_not(row: Row, hashed: str | None, hashes: set[str], now: datetime) -> s
 
 
 def _terms(fields: Fields) -> Row:
-    body: Row = {"name": named(fields, "name") or ""}
+    body: Row = {"name": name_from(fields, "name") or ""}
     models = (fields.get("allowed_models") or "").split()
     if models:
         body["allowed_models"] = list(dict.fromkeys(models))
@@ -91,11 +91,11 @@ def _terms(fields: Fields) -> Row:
         body["budgets"] = [{"limit_usd": bounded_usd(limit), "period": period}]
         fields.carried("limit_usd", "period")
     limits = {}
-    for each in ("requests_per_minute", "tokens_per_minute", "parallel_calls"):
-        wanted = whole_count(fields.get(each))
-        if wanted is not None:
-            limits[each] = wanted
-            fields.carried(each)
+    for name in ("requests_per_minute", "tokens_per_minute", "parallel_calls"):
+        count = whole_count(fields.get(name))
+        if count is not None:
+            limits[name] = count
+            fields.carried(name)
     return body | ({"limits": limits} if limits else {})
 
 

@@ -17,7 +17,7 @@ from gatewayctl.migration.accounts import (
     bounds_of,
     first_models,
     metadata_of,
-    named,
+    name_from,
     shown_id,
     spend_of,
 )
@@ -53,29 +53,29 @@ class LiteLLMAccounts:
         source_id = row.get(f"{kind}_id")
         fields = Fields(self._plan, kind, shown_id(row.get(f"{kind}_alias") or source_id), row)
         if not isinstance(source_id, str) or not source_id:
-            fields.rest(said=f"has no {kind}_id")
+            fields.rest(note=f"has no {kind}_id")
             return
         if source_id == _WHOLE_PROXY:
-            fields.rest(said="there is no budget of all accounts together")
+            fields.rest(note="there is no budget of all accounts together")
             return
         user_id = self._ids.of(kind, source_id)
         if user_id in self._accounts:
-            fields.rest(said=f"appears twice in the source: {kind} {shown_id(source_id)}")
+            fields.rest(note=f"appears twice in the source: {kind} {shown_id(source_id)}")
             return
         if user_id == source_id:
-            fields.carried(f"{kind}_id", said="is the account's user_id")
+            fields.carried(f"{kind}_id", note="is the account's user_id")
         else:
-            fields.adapted(f"{kind}_id", said="becomes what a user_id can be")
+            fields.adapted(f"{kind}_id", note="becomes what a user_id can be")
         origin = f"litellm {kind} {source_id}"
-        body: Row = {"user_id": user_id, "name": named(fields, f"{kind}_alias") or user_id}
+        body: Row = {"user_id": user_id, "name": name_from(fields, f"{kind}_alias") or user_id}
         body |= self._time_zone() | bounds_of(fields)
         if row.get("blocked") not in (None, False):
             body["status"] = "suspended"
-            fields.adapted("blocked", said="the account is suspended")
-        body["metadata"] = metadata_of(fields, "metadata", origin, self._beside(fields))
+            fields.adapted("blocked", note="the account is suspended")
+        body["metadata"] = metadata_of(fields, "metadata", origin, self._extra_metadata(fields))
         self._spend(fields, user_id, origin)
         self._models[user_id] = self._allowed(fields)
-        fields.adapted("models", said="each key of it is allowed these")
+        fields.adapted("models", note="each key of it is allowed these")
         fields.rest(REASONS)
         self._accounts.add(user_id)
         self._plan.accounts.append(body)
@@ -84,24 +84,24 @@ class LiteLLMAccounts:
         zone = self._config.time_zone
         return {} if zone is None else {"time_zone": zone}
 
-    def _beside(self, fields: Fields) -> dict[str, str]:
-        also: dict[str, str] = {}
+    def _extra_metadata(self, fields: Fields) -> dict[str, str]:
+        extra: dict[str, str] = {}
         organization = fields.get("organization_id")
         if isinstance(organization, str) and organization:
             name = self._organizations.get(organization) or organization
-            also["organization"] = name[:MAX_TEXT]
-            fields.adapted("organization_id", said="is in the metadata; it has no pool of its own")
+            extra["organization"] = name[:MAX_TEXT]
+            fields.adapted("organization_id", note="is in the metadata; it has no pool of its own")
         email = fields.get("user_email")
         if isinstance(email, str) and 0 < len(email) <= MAX_TEXT:
-            also["email"] = email
-            fields.adapted("user_email", said="is in the metadata")
-        return also
+            extra["email"] = email
+            fields.adapted("user_email", note="is in the metadata")
+        return extra
 
     def _spend(self, fields: Fields, user_id: str, origin: str) -> None:
         spent = spend_of(fields)
         if spent:
             self._plan.spends.append(EarlierSpend(user_id, origin, spent))
-            fields.adapted("spend", said="is an adjustment, which counts in all current periods")
+            fields.adapted("spend", note="is an adjustment, which counts in all current periods")
         else:
             fields.carried("spend")
 
@@ -110,19 +110,19 @@ class LiteLLMAccounts:
         team, user = fields.get("team_id"), fields.get("user_id")
         if isinstance(team, str) and team:
             user_id, origin = self._ids.of("team", team), f"litellm team {team}"
-            fields.carried("team_id", said="is its account")
-            fields.cannot("user_id", said="a team's key is the team's, whoever holds it")
+            fields.carried("team_id", note="is its account")
+            fields.cannot("user_id", note="a team's key is the team's, whoever holds it")
         elif isinstance(user, str) and user:
             user_id, origin = self._ids.of("user", user), f"litellm user {user}"
-            fields.carried("user_id", said="is its account")
+            fields.carried("user_id", note="is its account")
         else:
             user_id, origin = self._ids.of("keys", _UNASSIGNED), "litellm keys without a team"
         if user_id not in self._accounts:
             self._accounts.add(user_id)
             body = {"user_id": user_id, "name": user_id, "metadata": {ORIGIN: origin[:MAX_TEXT]}}
             self._plan.accounts.append(body | self._time_zone())
-            said = "its team or user has no row: the account has no budget"
-            self._plan.say("adapted", "key.account", user_id, said)
+            note = "its team or user has no row: the account has no budget"
+            self._plan.say("adapted", "key.account", user_id, note)
             self._key_spends[user_id, origin] = Decimal(0)
         if (user_id, origin) in self._key_spends:
             self._key_spends[user_id, origin] += spent
@@ -140,7 +140,7 @@ class LiteLLMAccounts:
             fields.carried("models")
         else:
             allowed = [each for each in own if any(fnmatchcase(each, one) for one in account)]
-            fields.adapted("models", said="those of them that its team or user is allowed")
+            fields.adapted("models", note="those of them that its team or user is allowed")
             allowed = allowed or [NO_MODEL]
         return first_models(self._plan, fields, "models", allowed) or None
 
@@ -148,7 +148,7 @@ class LiteLLMAccounts:
         """Groups as their models. Empty is every model, which nothing unreadable becomes."""
         given = names(fields.get("models"))
         if given is None:
-            fields.cannot("models", said=UNREADABLE_MODELS)
+            fields.cannot("models", note=UNREADABLE_MODELS)
             return [NO_MODEL]
         if not given or any(each in _ALL_MODELS for each in given):
             return []

@@ -53,7 +53,7 @@ class Variables:
     environ: Mapping[str, str]
     secrets: SecretVariables
 
-    def resolved(self, value: Any) -> Any:
+    def resolve(self, value: Any) -> Any:
         """None for a variable that is not set."""
         if isinstance(value, str) and value.startswith(ENVIRON):
             return self.environ.get(value.removeprefix(ENVIRON))
@@ -81,19 +81,19 @@ def read_model(
     params, info = row.inner("litellm_params"), row.inner("model_info")
     params = _with_credential(params, credentials)
     mode = info.get("mode")
-    named = _named_model(params, variables)
+    identity = _named_model(params, variables)
     if mode not in _SERVED_MODES:
-        _refused(row, params, info, f"calls of the kind {mode!r} are not served here")
+        _refuse(row, params, info, f"calls of the kind {mode!r} are not served here")
         return None
-    if named is None:
-        said = "names no provider that is known; write provider/model"
-        _refused(row, params, info, said)
+    if identity is None:
+        note = "names no provider that is known; write provider/model"
+        _refuse(row, params, info, note)
         return None
-    base = variables.resolved(params.get("api_base") or params.get("base_url"))
+    base = variables.resolve(params.get("api_base") or params.get("base_url"))
     if base is None and (params.has("api_base") or params.has("base_url")):
-        _refused(row, params, info, "its api_base is a variable that is not set here")
+        _refuse(row, params, info, "its api_base is a variable that is not set here")
         return None
-    provider, model = named
+    provider, model = identity
     params.carried("model", "custom_llm_provider")
     deployment: Row = {"model": f"{provider}/{model}"}
     if base is not None:
@@ -105,34 +105,34 @@ def read_model(
     shares, order = _shares(params, share_by), _order(params)
     groups = _groups(info)
     info.carried("mode")
-    info.rest(_INFO_REASONS, said="what a model can do is known from its price map, or a profile")
+    info.rest(_INFO_REASONS, note="what a model can do is known from its price map, or a profile")
     params.rest(_PARAM_REASONS)
     row.carried("model_name")
     row.rest(_PARAM_REASONS)
     return ServedModel(deployment, cost, shares, order, groups)
 
 
-def _with_credential(params: Fields, known: Mapping[str, Mapping[str, Any]]) -> Fields:
+def _with_credential(params: Fields, by_name: Mapping[str, Mapping[str, Any]]) -> Fields:
     """With what `litellm_credential_name` stands for, beneath what the row says itself."""
     name = params.get("litellm_credential_name")
-    if not isinstance(name, str) or name not in known:
+    if not isinstance(name, str) or name not in by_name:
         return params
-    return params.over(known[name], adapted="litellm_credential_name", said=f"is that of {name}")
+    return params.over(by_name[name], adapted="litellm_credential_name", note=f"is that of {name}")
 
 
-def _refused(row: Fields, params: Fields, info: Fields, said: str) -> None:
+def _refuse(row: Fields, params: Fields, info: Fields, note: str) -> None:
     for fields in (params, info, row):
-        fields.rest(said=said)
+        fields.rest(note=note)
 
 
 def _named_model(params: Fields, variables: Variables) -> tuple[str, str] | None:
     """Its provider, and its name there."""
-    model, given = variables.resolved(params.get("model")), params.get("custom_llm_provider")
+    model, custom = variables.resolve(params.get("model")), params.get("custom_llm_provider")
     if not isinstance(model, str) or not model or not model.isprintable():
         return None
     head, slash, rest = model.partition("/")
-    if isinstance(given, str) and _PROVIDER.fullmatch(given):
-        return given, model.removeprefix(f"{given}/")
+    if isinstance(custom, str) and _PROVIDER.fullmatch(custom):
+        return custom, model.removeprefix(f"{custom}/")
     if slash and _PROVIDER.fullmatch(head) and rest:
         return head, rest
     for provider, prefixes in _FAMILIES:
@@ -149,11 +149,11 @@ def _add_credential(params: Fields, deployment: Row, variables: Variables, provi
     name = str(key).removeprefix(ENVIRON)
     if not str(key).startswith(ENVIRON):
         name = variables.secrets.of(str(key), provider, deployment.get("api_base"))
-        params.adapted("api_key", said=f"stands in the file: give it to the gateway as {name}")
+        params.adapted("api_key", note=f"stands in the file: give it to the gateway as {name}")
     elif _VARIABLE.fullmatch(name):
-        params.carried("api_key", said=f"the gateway needs {name}")
+        params.carried("api_key", note=f"the gateway needs {name}")
     else:
-        params.cannot("api_key", said="its variable's name has other than capitals, digits and _")
+        params.cannot("api_key", note="its variable's name has other than capitals, digits and _")
         return
     deployment["credential"] = f"env:{name}"
 
@@ -162,15 +162,15 @@ def _add_bounds(params: Fields, deployment: Row) -> None:
     parallel = whole_count(params.get("max_parallel_requests"))
     if parallel is not None and 1 <= parallel <= _MAX_PARALLEL:
         deployment["max_parallel"] = parallel
-        params.carried("max_parallel_requests", said="of each gateway process")
+        params.carried("max_parallel_requests", note="of each gateway process")
     timeouts = {}
     for name, ours in (("timeout", "total"), ("stream_timeout", "first_byte")):
         seconds = number(params.get(name))
         if seconds is None or not 0 < seconds <= _MAX_TIMEOUT_S:
-            params.cannot(name, said=f"must be seconds, up to {_MAX_TIMEOUT_S}")
+            params.cannot(name, note=f"must be seconds, up to {_MAX_TIMEOUT_S}")
             continue
         timeouts[ours] = seconds
-        params.adapted(name, said=f"is timeouts.{ours}")
+        params.adapted(name, note=f"is timeouts.{ours}")
     if timeouts:
         deployment["timeouts"] = timeouts
 
@@ -202,7 +202,7 @@ def _shares(params: Fields, by: str | None) -> Decimal | None:
     if by == "weight":
         params.carried(by)
     else:
-        params.adapted(by, said="shares out calls as LiteLLM does, but limits nothing")
+        params.adapted(by, note="shares out calls as LiteLLM does, but limits nothing")
     return share
 
 
@@ -210,7 +210,7 @@ def _order(params: Fields) -> int | None:
     order = whole_count(params.get("order"))
     if order is None or order > _MAX_ORDER:
         return None
-    params.carried("order", said="is the priority")
+    params.carried("order", note="is the priority")
     return order
 
 
@@ -218,5 +218,5 @@ def _groups(info: Fields) -> tuple[str, ...]:
     groups = info.get("access_groups")
     if not isinstance(groups, list):
         return ()
-    info.adapted("access_groups", said="keys that name the group are allowed its models")
+    info.adapted("access_groups", note="keys that name the group are allowed its models")
     return tuple(str(group) for group in groups)

@@ -30,12 +30,12 @@ def migrated_price(
             rate = number(fields.get(name))
             if rate is not None and 0 <= rate <= 1 and name not in rates:
                 rates[name] = rate
-    priced_as = _base_model(info, deployment, provider, wanted=not rates)
+    priced_as = _base_model(info, deployment, provider, is_needed=not rates)
     if not rates:
         return None
     if any(name not in rates for name in _REQUIRED):
         for fields in (params, info):
-            fields.cannot(*rates, said="a price needs the rates of input and output")
+            fields.cannot(*rates, note="a price needs the rates of input and output")
         return None
     for fields in (params, info):
         fields.carried(*rates)
@@ -43,14 +43,14 @@ def migrated_price(
     return cost | {_RATES[name]: per_million(rate) for name, rate in rates.items()}
 
 
-def _base_model(info: Fields, deployment: Row, provider: str, *, wanted: bool) -> str | None:
+def _base_model(info: Fields, deployment: Row, provider: str, *, is_needed: bool) -> str | None:
     base = info.get("base_model")
-    if not isinstance(base, str) or not base or not wanted:
+    if not isinstance(base, str) or not base or not is_needed:
         return None
-    named = base.removeprefix(f"{provider}/")
-    if "/" in named and provider in ("azure", "openai"):
-        info.cannot("base_model", said="is of another provider")
+    model = base.removeprefix(f"{provider}/")
+    if "/" in model and provider in ("azure", "openai"):
+        info.cannot("base_model", note="is of another provider")
         return None
-    deployment["priced_as"] = named
-    info.carried("base_model", said="is priced_as")
-    return named
+    deployment["priced_as"] = model
+    info.carried("base_model", note="is priced_as")
+    return model

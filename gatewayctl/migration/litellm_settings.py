@@ -63,15 +63,15 @@ class LiteLLMSettings:
     timeouts: Row = field(default_factory=dict)
     time_zone: str | None = None
 
-    def route_fields(self, name: str, known: Sequence[str]) -> Row:
+    def route_fields(self, name: str, routes: Sequence[str]) -> Row:
         """Fallbacks are those of them that are routes."""
         fields: Row = dict(self.route)
-        wanted = [*self.fallbacks.get(name, ()), *self.default_fallbacks]
+        fallbacks = [*self.fallbacks.get(name, ()), *self.default_fallbacks]
         for field_name, names in (
-            ("fallbacks", wanted),
+            ("fallbacks", fallbacks),
             ("context_fallbacks", self.context_fallbacks.get(name, ())),
         ):
-            found = [each for each in dict.fromkeys(names) if each in known and each != name]
+            found = [each for each in dict.fromkeys(names) if each in routes and each != name]
             if found:
                 fields[field_name] = found[:_MAX_FALLBACKS]
         if ("fallbacks" in fields or "context_fallbacks" in fields) and (
@@ -81,9 +81,9 @@ class LiteLLMSettings:
         return fields
 
     def defaults(self, deployment: Row) -> Row:
-        own = {**self.deployment, **deployment}
+        fields = {**self.deployment, **deployment}
         timeouts = {**self.timeouts, **deployment.get("timeouts", {})}
-        return own | ({"timeouts": timeouts} if timeouts else {})
+        return fields | ({"timeouts": timeouts} if timeouts else {})
 
 
 def read_settings(plan: MigrationPlan, content: Mapping[str, Any]) -> LiteLLMSettings:
@@ -107,34 +107,34 @@ def read_settings(plan: MigrationPlan, content: Mapping[str, Any]) -> LiteLLMSet
 
 
 def _names(rows: Any) -> set[Any]:
-    found = rows if isinstance(rows, list) else []
-    names = [row.get("model_name") for row in found if isinstance(row, Mapping)]
+    entries = rows if isinstance(rows, list) else []
+    names = [row.get("model_name") for row in entries if isinstance(row, Mapping)]
     return {name for name in names if isinstance(name, str)}
 
 
 def _read_fallbacks(
     plan: MigrationPlan, fields: Fields, settings: LiteLLMSettings, models: set[Any]
 ) -> None:
-    for name, known in (
+    for name, fallbacks in (
         ("fallbacks", settings.fallbacks),
         ("context_window_fallbacks", settings.context_fallbacks),
     ):
         if not fields.has(name):
             continue
-        given = fields.get(name)
-        for rule in given if isinstance(given, list) else [given]:
-            _read_rule(plan, f"{fields.kind}.{name}", rule, known, models)
+        rules = fields.get(name)
+        for rule in rules if isinstance(rules, list) else [rules]:
+            _read_rule(plan, f"{fields.kind}.{name}", rule, fallbacks, models)
         fields.skip(name)
     default = fields.get("default_fallbacks")
     if isinstance(default, list) and default:
         settings.default_fallbacks += [
             each for each in default if isinstance(each, str) and each in models
         ]
-        fields.adapted("default_fallbacks", said="are fallbacks of every route")
+        fields.adapted("default_fallbacks", note="are fallbacks of every route")
 
 
 def _read_rule(
-    plan: MigrationPlan, kind: str, rule: Any, known: dict[str, list[str]], models: set[Any]
+    plan: MigrationPlan, kind: str, rule: Any, fallbacks: dict[str, list[str]], models: set[Any]
 ) -> None:
     """A rule is `{model: [others]}`."""
     if not isinstance(rule, Mapping):
@@ -145,7 +145,7 @@ def _read_rule(
             plan.say("cannot", kind, str(model), "is not a list of models")
             continue
         names = [each for each in others if isinstance(each, str) and each in models]
-        known.setdefault(str(model), []).extend(names)
+        fallbacks.setdefault(str(model), []).extend(names)
         if model not in models:
             plan.say("cannot", kind, str(model), "is not a model of the list")
         elif len(names) == len(others):
@@ -161,15 +161,15 @@ def _read_numbers(fields: Fields, settings: LiteLLMSettings) -> None:
         retries = whole_count(fields.get(name))
         if retries is not None and fields.has(name):
             settings.route["max_attempts"] = min(retries + 1, _MAX_ATTEMPTS)
-            fields.adapted(name, said=f"is max_attempts, one more and at most {_MAX_ATTEMPTS}")
+            fields.adapted(name, note=f"is max_attempts, one more and at most {_MAX_ATTEMPTS}")
     fails = whole_count(fields.get("allowed_fails"))
     if fails is not None and fields.has("allowed_fails"):
         settings.route["cooldown_after"] = min(fails + 1, _MAX_FAILURES)
-        fields.adapted("allowed_fails", said="is cooldown_after: failures in a row, not a minute's")
+        fields.adapted("allowed_fails", note="is cooldown_after: failures in a row, not a minute's")
     cooldown = number(fields.get("cooldown_time"))
     if cooldown is not None and 0 <= cooldown <= _MAX_COOLDOWN_S and fields.has("cooldown_time"):
         settings.route["cooldown_s"] = int(cooldown)
-        fields.carried("cooldown_time", said="is cooldown_s")
+        fields.carried("cooldown_time", note="is cooldown_s")
     for name, ours in (
         ("request_timeout", "total"),
         ("timeout", "total"),
@@ -178,14 +178,14 @@ def _read_numbers(fields: Fields, settings: LiteLLMSettings) -> None:
         seconds = number(fields.get(name))
         if seconds is not None and 0 < seconds <= _MAX_TIMEOUT_S:
             settings.timeouts[ours] = seconds
-            fields.adapted(name, said=f"is timeouts.{ours} of every deployment")
+            fields.adapted(name, note=f"is timeouts.{ours} of every deployment")
     if fields.get("drop_params") is True:
         settings.deployment["drop_params"] = True
-        fields.carried("drop_params", said="of every deployment")
+        fields.carried("drop_params", note="of every deployment")
     parallel = whole_count(fields.get("default_max_parallel_requests"))
     if parallel:
         settings.deployment["max_parallel"] = parallel
-        fields.carried("default_max_parallel_requests", said="of every deployment")
+        fields.carried("default_max_parallel_requests", note="of every deployment")
 
 
 def _read_time_zone(fields: Fields, settings: LiteLLMSettings) -> None:
@@ -194,15 +194,15 @@ def _read_time_zone(fields: Fields, settings: LiteLLMSettings) -> None:
     zone = fields.get("timezone")
     if isinstance(zone, str) and zone in available_timezones():
         settings.time_zone = zone
-        fields.carried("timezone", said="is that of every account")
+        fields.carried("timezone", note="is that of every account")
 
 
 def _read_aliases(plan: MigrationPlan, fields: Fields, settings: LiteLLMSettings) -> None:
-    given = fields.get("model_group_alias")
-    if not isinstance(given, Mapping):
+    aliases = fields.get("model_group_alias")
+    if not isinstance(aliases, Mapping):
         return
     fields.skip("model_group_alias")
-    for alias, target in given.items():
+    for alias, target in aliases.items():
         model = target.get("model") if isinstance(target, Mapping) else target
         if isinstance(model, str) and isinstance(alias, str) and alias.strip("/ "):
             settings.aliases[alias] = model

@@ -8,7 +8,7 @@ from typing import Any
 
 from gatewayctl.migration.accounts import (
     bounds_of,
-    named,
+    name_from,
     shown_id,
     spend_of,
 )
@@ -36,7 +36,7 @@ Tables = Mapping[str, Sequence[Mapping[str, Any]]]
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DASHBOARD = "litellm-dashboard"
 # What a key takes from the row of budgets that it names, where it has none itself.
-_SHARED = (
+_BUDGET_FIELDS = (
     "max_budget", "soft_budget", "budget_duration", "tpm_limit", "rpm_limit",
     "max_parallel_requests",
 )  # fmt: skip
@@ -94,13 +94,13 @@ class _Keys:
         fields = Fields(self._plan, "key", _shown_key(row, hashed), self._with_budget(row))
         reason = self._why_not(row, hashed)
         if reason is not None:
-            fields.rest(said=reason)
+            fields.rest(note=reason)
             return
         self._hashes.add(str(hashed))
         if hashed == row["token"]:
-            fields.carried("token", said="its secret stays")
+            fields.carried("token", note="its secret stays")
         else:
-            fields.adapted("token", said="was not a hash: its SHA-256 is carried")
+            fields.adapted("token", note="was not a hash: its SHA-256 is carried")
         spent = spend_of(fields)
         user_id = self._accounts.owner(fields, spent)
         body: Row = {"user_id": user_id, "key_sha256": hashed, "name": _key_name(fields)}
@@ -110,11 +110,11 @@ class _Keys:
         if row.get("expires") is not None:
             body["expires_at"] = row["expires"].isoformat()
             fields.carried("expires")
-        said = "is in its account's; a period of its own budget begins at zero"
-        fields.adapted("spend", said=said)
+        note = "is in its account's; a period of its own budget begins at zero"
+        fields.adapted("spend", note=note)
         self._share_budget(fields)
         if fields.has("metadata"):
-            fields.inner("metadata").rest(said="keys have no metadata: its account has")
+            fields.inner("metadata").rest(note="keys have no metadata: its account has")
         fields.rest(REASONS)
         self._plan.keys.append(body)
 
@@ -135,15 +135,15 @@ class _Keys:
         return None
 
     def _with_budget(self, row: Row) -> Row:
-        shared = self._budgets.get(str(row.get("budget_id")), {})
-        given = {name: shared.get(name) for name in _SHARED if row.get(name) is None}
-        return {**row, **{name: value for name, value in given.items() if has_value(value)}}
+        budget = self._budgets.get(str(row.get("budget_id")), {})
+        budget_fields = {name: budget.get(name) for name in _BUDGET_FIELDS if row.get(name) is None}
+        return {**row, **{name: value for name, value in budget_fields.items() if has_value(value)}}
 
     def _share_budget(self, fields: Fields) -> None:
         budget_id = fields.get("budget_id")
         if isinstance(budget_id, str) and budget_id in self._budgets:
             self.shared_budgets.add(budget_id)
-            fields.adapted("budget_id", said="its limits are the key's own")
+            fields.adapted("budget_id", note="its limits are the key's own")
 
 
 def _tell_others(
@@ -152,18 +152,18 @@ def _tell_others(
     for row in rows[BUDGETS]:
         fields = Fields(plan, "budget", shown_id(row.get("budget_id")), row)
         if row.get("budget_id") in shared_budgets:
-            fields.adapted(*_SHARED, said="each key that names it has the same of its own")
-            fields.adapted("budget_id", said="each key that names it has the same of its own")
-        fields.rest(REASONS, said="only keys get a budget by its name")
+            fields.adapted(*_BUDGET_FIELDS, note="each key that names it has the same of its own")
+            fields.adapted("budget_id", note="each key that names it has the same of its own")
+        fields.rest(REASONS, note="only keys get a budget by its name")
     for row in rows[ORGANIZATIONS]:
         name = shown_id(row.get("organization_alias") or row.get("organization_id"))
         fields = Fields(plan, "organization", name, row)
-        said = "is in the metadata of its accounts"
-        fields.adapted("organization_id", "organization_alias", said=said)
-        fields.rest(REASONS, said="there is no pool of several accounts")
+        note = "is in the metadata of its accounts"
+        fields.adapted("organization_id", "organization_alias", note=note)
+        fields.rest(REASONS, note="there is no pool of several accounts")
     for row in rows[MODELS]:
         fields = Fields(plan, "model", shown_id(row.get("model_name")), row)
-        fields.rest(said="is encrypted in the database: put it into config.yaml")
+        fields.rest(note="is encrypted in the database: put it into config.yaml")
 
 
 def _hash(row: Row) -> str | None:
@@ -177,10 +177,10 @@ def _hash(row: Row) -> str | None:
 
 
 def _key_name(fields: Fields) -> str:
-    alias = named(fields, "key_alias")
+    alias = name_from(fields, "key_alias")
     if alias is None:
-        return named(fields, "key_name") or ""
-    fields.cannot("key_name", said="its alias is its name")
+        return name_from(fields, "key_name") or ""
+    fields.cannot("key_name", note="its alias is its name")
     return alias
 
 

@@ -15,7 +15,7 @@ from gatewayctl.migration.accounts import (
     first_models,
     metadata_of,
     migrated_budget,
-    named,
+    name_from,
     shown_id,
     spend_of,
 )
@@ -67,7 +67,7 @@ def read_otari(
         fields = Fields(
             reader.plan, "budget", shown_id(row.get("name") or row.get("budget_id")), row
         )
-        fields.rest(said="each account of it has the same of its own")
+        fields.rest(note="each account of it has the same of its own")
     for row in rows[KEYS]:
         reader.key(row)
     for name in also:
@@ -87,26 +87,28 @@ class _Reader:
         source_id = str(row.get("user_id") or "")
         fields = Fields(self.plan, "user", shown_id(row.get("alias") or source_id), row)
         if row.get("deleted_at") is not None or not source_id:
-            fields.rest(said="is deleted")
+            fields.rest(note="is deleted")
             return
         user_id, origin = self._ids.of("user", source_id), f"otari user {source_id}"
         fields.carried("user_id")
-        body: Row = {"user_id": user_id, "name": named(fields, "alias") or user_id}
+        body: Row = {"user_id": user_id, "name": name_from(fields, "alias") or user_id}
         if budget is not None:
-            limit = migrated_budget(Fields(self.plan, "budget", fields.of, budget), _period(budget))
+            limit = migrated_budget(
+                Fields(self.plan, "budget", fields.subject, budget), _period(budget)
+            )
             body |= {"budgets": [limit]} if limit is not None else {}
-            fields.adapted("budget_id", said="its limit is the account's own")
+            fields.adapted("budget_id", note="its limit is the account's own")
         if row.get("blocked") not in (None, False):
             body["status"] = "suspended"
-            fields.adapted("blocked", said="the account is suspended")
+            fields.adapted("blocked", note="the account is suspended")
         body["metadata"] = metadata_of(fields, "metadata", origin, {})
         spent = spend_of(fields)
         if spent:
             self.plan.spends.append(EarlierSpend(user_id, origin, spent))
-            fields.adapted("spend", said="is an adjustment, which counts in all current periods")
+            fields.adapted("spend", note="is an adjustment, which counts in all current periods")
         fields.carried("spend")
         self._models[source_id] = self._allowed(fields)
-        fields.adapted("allowed_models", said="each key of it is allowed these")
+        fields.adapted("allowed_models", note="each key of it is allowed these")
         fields.rest(REASONS)
         self.plan.accounts.append(body)
 
@@ -114,14 +116,14 @@ class _Reader:
         fields = Fields(self.plan, "key", shown_id(row.get("key_name") or row.get("id")), row)
         reason = self._why_not(row)
         if reason is not None:
-            fields.rest(said=reason)
+            fields.rest(note=reason)
             return
         self._hashes.add(row["key_hash"])
-        fields.carried("key_hash", "user_id", said="its secret stays")
+        fields.carried("key_hash", "user_id", note="its secret stays")
         body: Row = {
             "user_id": self._ids.of("user", row["user_id"]),
             "key_sha256": row["key_hash"],
-            "name": named(fields, "key_name") or "",
+            "name": name_from(fields, "key_name") or "",
         }
         own = self._allowed(fields)
         allowed = self._models[row["user_id"]] if own is None else own
@@ -132,17 +134,17 @@ class _Reader:
             body["expires_at"] = row["expires_at"].isoformat()
             fields.carried("expires_at")
         fields.carried("is_active")
-        fields.rest(REASONS, said="keys here have no such field")
+        fields.rest(REASONS, note="keys here have no such field")
         self.plan.keys.append(body)
 
     def _allowed(self, fields: Fields) -> Sequence[str] | None:
         """None means every model; an unreadable list never becomes that."""
-        given = fields.get("allowed_models")
-        if given is None:
+        value = fields.get("allowed_models")
+        if value is None:
             return None
-        models = names(given)
+        models = names(value)
         if models is None:
-            fields.cannot("allowed_models", said=UNREADABLE_MODELS)
+            fields.cannot("allowed_models", note=UNREADABLE_MODELS)
         return models or [NO_MODEL]
 
     def _why_not(self, row: Row) -> str | None:
@@ -167,5 +169,5 @@ def _period(budget: Row) -> ConvertedPeriod | None:
     seconds = budget.get("budget_duration_sec")
     if seconds is None:
         return ConvertedPeriod("total")
-    wanted = whole_count(seconds)
-    return period_of_seconds(wanted, f"{wanted} s") if wanted else None
+    length_s = whole_count(seconds)
+    return period_of_seconds(length_s, f"{length_s} s") if length_s else None

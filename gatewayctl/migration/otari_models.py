@@ -57,8 +57,8 @@ class OtariModels:
         if not isinstance(content, Mapping):
             raise Misused(f"{document.where()}: is not a mapping of settings.")
         top = Fields(self._plan, "config", "config.yml", content)
-        named = map(_VARIABLE.fullmatch, texts_within(content))
-        self._secrets = SecretVariables({match[1] for match in named if match})
+        matches = map(_VARIABLE.fullmatch, texts_within(content))
+        self._secrets = SecretVariables({match[1] for match in matches if match})
         for name, values in _pairs(content, "providers"):
             self._provider(name, values)
         for key, values in _pairs(content, "pricing"):
@@ -66,30 +66,30 @@ class OtariModels:
         for name, target in _pairs(content, "aliases"):
             self._alias(name, target)
         top.skip("providers", "pricing", "aliases")
-        top.rest(said="is the other gateway's own")
+        top.rest(note="is the other gateway's own")
 
     def _provider(self, name: str, values: Any) -> None:
         fields = Fields.of_value(self._plan, "providers", shown_id(name), values)
         kind = str(fields.get("provider_type") or name).lower()
-        own: Row = {"provider": _PROVIDERS.get(kind, kind)}
+        settings: Row = {"provider": _PROVIDERS.get(kind, kind)}
         fields.carried("provider_type")
         if fields.has("api_base"):
-            add_base(fields, own, str(fields.get("api_base")), own["provider"])
+            add_base(fields, settings, str(fields.get("api_base")), settings["provider"])
         key = fields.get("api_key")
         if fields.has("api_key"):
             match = _VARIABLE.fullmatch(str(key))
             if match is None:
-                variable = self._secrets.of(str(key), name, own.get("api_base"))
+                variable = self._secrets.of(str(key), name, settings.get("api_base"))
             else:
                 variable = match[1]
-            own["credential"] = f"env:{variable}"
-            said = f"give it to the gateway as {variable}"
+            settings["credential"] = f"env:{variable}"
+            note = f"give it to the gateway as {variable}"
             if match is None:
-                fields.adapted("api_key", said=said)
+                fields.adapted("api_key", note=note)
             else:
-                fields.carried("api_key", said=said)
-        fields.rest(said="set it for the gateway, if it needs it")
-        self._providers[name] = own
+                fields.carried("api_key", note=note)
+        fields.rest(note="set it for the gateway, if it needs it")
+        self._providers[name] = settings
 
     def _deployment(self, key: str) -> Row | None:
         """Of `provider:model`; the instance's name may stand for a provider."""
@@ -97,16 +97,16 @@ class OtariModels:
         if not colon or not model or not instance:
             return None
         kind = _PROVIDERS.get(instance, instance)
-        own = {"provider": kind, **self._providers.get(instance, {})}
-        provider = own.pop("provider")
-        return {"model": f"{provider}/{model}", **own}
+        settings = {"provider": kind, **self._providers.get(instance, {})}
+        provider = settings.pop("provider")
+        return {"model": f"{provider}/{model}", **settings}
 
     def price(self, key: str, fields: Fields) -> None:
         deployment = self._deployment(key)
         rates = {ours: number(fields.get(theirs)) for theirs, ours in _RATES.items()}
         if deployment is None or None in [*rates.values()][:2]:
-            said = "needs provider:model, and prices of input and output"
-            fields.cannot("model_key", *_RATES, said=said)
+            note = "needs provider:model, and prices of input and output"
+            fields.cannot("model_key", *_RATES, note=note)
             fields.rest(REASONS)
             return
         fields.carried("model_key", *_RATES)
@@ -116,9 +116,9 @@ class OtariModels:
         cost |= {name: rate for name, rate in rates.items() if rate is not None}
         # Rows of the database come later, and apply before the file's.
         self._plan.costs = [
-            each
-            for each in self._plan.costs
-            if (each["model"], each["provider"]) != (model, provider)
+            other
+            for other in self._plan.costs
+            if (other["model"], other["provider"]) != (model, provider)
         ] + [cost]
         if key not in self._routes:
             self._routes[key] = {"model": key, "deployments": [deployment]}
@@ -127,7 +127,7 @@ class OtariModels:
     def alias_row(self, row: Row) -> None:
         fields = Fields(self._plan, "alias", shown_id(row.get("name")), row)
         if row.get("user_id") is not None:
-            fields.rest(said="names of models are routes, the same for all")
+            fields.rest(note="names of models are routes, the same for all")
             return
         self._alias(str(row.get("name") or ""), row.get("target"), fields)
         fields.rest(REASONS | {"id": _OWN})
@@ -136,9 +136,9 @@ class OtariModels:
         fields = fields or Fields(self._plan, "aliases", shown_id(name), {"target": target})
         deployment = self._deployment(target) if isinstance(target, str) else None
         if deployment is None or name in self._routes or not name:
-            fields.rest(said="needs a name of its own, and a target provider:model")
+            fields.rest(note="needs a name of its own, and a target provider:model")
             return
-        fields.carried("name", "target", said="is a route")
+        fields.carried("name", "target", note="is a route")
         self._routes[name] = {"model": name, "deployments": [deployment]}
         self._plan.routes.append(self._routes[name])
 

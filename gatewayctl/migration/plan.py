@@ -17,12 +17,12 @@ _UNKNOWN = "has no equal here"
 
 @dataclass(frozen=True)
 class Line:
-    """`kind` is the field without the object's name, such as `team.max_budget`."""
+    """`kind` is the field without the name of its object (`subject`), such as `team.max_budget`."""
 
     verdict: FieldVerdict
     kind: str
-    of: str
-    said: str
+    subject: str
+    note: str
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class MigrationPlan:
     spends: list[EarlierSpend] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
 
-    def say(self, verdict: FieldVerdict, kind: str, of: str, said: str = "") -> None:
-        self.lines.append(Line(verdict, kind, of, said))
+    def say(self, verdict: FieldVerdict, kind: str, subject: str, note: str = "") -> None:
+        self.lines.append(Line(verdict, kind, subject, note))
 
     def add(self, other: "MigrationPlan") -> None:
         for name in ("accounts", "keys", "costs", "routes", "spends", "lines"):
@@ -57,21 +57,23 @@ class MigrationPlan:
 class Fields:
     """One object of the source. Each of its fields is taken once, and `rest` takes all others."""
 
-    def __init__(self, plan: MigrationPlan, kind: str, of: str, values: Mapping[str, Any]) -> None:
+    def __init__(
+        self, plan: MigrationPlan, kind: str, subject: str, values: Mapping[str, Any]
+    ) -> None:
         self.kind = kind
-        self.of = of
+        self.subject = subject
         self._plan = plan
         self._values = values
-        self._left = {name for name, value in values.items() if has_value(value)}
+        self._remaining = {name for name, value in values.items() if has_value(value)}
 
     @classmethod
-    def of_value(cls, plan: MigrationPlan, kind: str, of: str, value: Any) -> "Fields":
+    def of_value(cls, plan: MigrationPlan, kind: str, subject: str, value: Any) -> "Fields":
         """The fields of a mapping; any other value is reported, and empty."""
         if isinstance(value, Mapping):
-            return cls(plan, kind, of, value)
+            return cls(plan, kind, subject, value)
         if has_value(value):
-            plan.say("cannot", kind, of, "is not a mapping")
-        return cls(plan, kind, of, {})
+            plan.say("cannot", kind, subject, "is not a mapping")
+        return cls(plan, kind, subject, {})
 
     def names(self) -> Iterable[str]:
         return self._values.keys()
@@ -82,59 +84,61 @@ class Fields:
     def has(self, name: str) -> bool:
         return has_value(self._values.get(name))
 
-    def carried(self, *names: str, said: str = "") -> None:
-        self._say("carried", names, said)
+    def carried(self, *names: str, note: str = "") -> None:
+        self._say("carried", names, note)
 
-    def adapted(self, *names: str, said: str) -> None:
-        self._say("adapted", names, said)
+    def adapted(self, *names: str, note: str) -> None:
+        self._say("adapted", names, note)
 
-    def cannot(self, *names: str, said: str = _UNKNOWN) -> None:
-        self._say("cannot", names, said)
+    def cannot(self, *names: str, note: str = _UNKNOWN) -> None:
+        self._say("cannot", names, note)
 
     def skip(self, *names: str) -> None:
         """Marks fields as taken; their contents get lines of their own."""
-        self._left.difference_update(names)
+        self._remaining.difference_update(names)
 
     def inner(self, name: str) -> "Fields":
         """The fields of a mapping in a field; any other value is reported, and empty."""
         value = self._values.get(name)
         if not has_value(value):
-            return Fields(self._plan, f"{self.kind}.{name}", self.of, {})
+            return Fields(self._plan, f"{self.kind}.{name}", self.subject, {})
         if isinstance(value, Mapping):
-            self._left.discard(name)
-            return Fields(self._plan, f"{self.kind}.{name}", self.of, value)
-        self.cannot(name, said="is not a mapping")
-        return Fields(self._plan, f"{self.kind}.{name}", self.of, {})
+            self._remaining.discard(name)
+            return Fields(self._plan, f"{self.kind}.{name}", self.subject, value)
+        self.cannot(name, note="is not a mapping")
+        return Fields(self._plan, f"{self.kind}.{name}", self.subject, {})
 
     def mapping(self, name: str) -> Mapping[str, Any]:
         """A mapping that is reported elsewhere; any other value is reported here, and empty."""
         value = self._values.get(name)
         if not isinstance(value, Mapping):
-            self.cannot(name, said="is not a mapping")
+            self.cannot(name, note="is not a mapping")
             return {}
-        self._left.discard(name)
+        self._remaining.discard(name)
         return value
 
-    def over(self, beneath: Mapping[str, Any], *, adapted: str, said: str) -> "Fields":
+    def over(self, beneath: Mapping[str, Any], *, adapted: str, note: str) -> "Fields":
         """Adds fields of another object that this one lacks. They are reported there."""
-        self.adapted(adapted, said=said)
-        merged = Fields(self._plan, self.kind, self.of, {**beneath, **_with_values(self._values)})
-        merged._left = self._left
+        self.adapted(adapted, note=note)
+        merged = Fields(
+            self._plan, self.kind, self.subject, {**beneath, **_with_values(self._values)}
+        )
+        merged._remaining = self._remaining
         return merged
 
-    def rest(self, reasons: Mapping[str, str] | None = None, *, said: str = _UNKNOWN) -> None:
+    def rest(self, reasons: Mapping[str, str] | None = None, *, note: str = _UNKNOWN) -> None:
         """Reports that all other fields cannot be carried, for their own reason or this one."""
-        for name in sorted(self._left):
+        for name in sorted(self._remaining):
             if self._values.get(name) == 0:
                 # A counter at its start.
-                self._left.discard(name)
-            self.cannot(name, said=(reasons or {}).get(name, said))
+                self._remaining.discard(name)
+            self.cannot(name, note=(reasons or {}).get(name, note))
 
-    def _say(self, verdict: FieldVerdict, names: Iterable[str], said: str) -> None:
+    def _say(self, verdict: FieldVerdict, names: Iterable[str], note: str) -> None:
         for name in names:
-            if name in self._left:
-                self._left.discard(name)
-                self._plan.say(verdict, f"{self.kind}.{name}", self.of, said)
+            if name in self._remaining:
+                self._remaining.discard(name)
+                self._plan.say(verdict, f"{self.kind}.{name}", self.subject, note)
 
 
 def has_value(value: Any) -> bool:

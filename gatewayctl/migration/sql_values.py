@@ -15,25 +15,25 @@ _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 def rows_of_insert(text: str) -> tuple[list[str], list[list[str | None]]]:
     """The names of columns, where it has some, and the values. Raises ValueError."""
-    named: list[str] = []
+    columns: list[str] = []
     rest = text.lstrip()
     if rest.startswith("("):
         inner, closed, rest = rest[1:].partition(")")
         if not closed:
             raise ValueError("has columns without an end")
-        named = [each.strip() for each in inner.split(",")]
+        columns = [each.strip() for each in inner.split(",")]
     rest = rest.strip()
     if not rest.startswith(_VALUES):
         raise ValueError("has no VALUES")
-    return named, _rows(rest[len(_VALUES) :])
+    return columns, _rows(rest[len(_VALUES) :])
 
 
 def _rows(text: str) -> list[list[str | None]]:
     rows: list[list[str | None]] = []
     row: list[str | None] | None = None
-    at = 0
-    while at < len(text.rstrip()):
-        at, value, mark = _token(text, at)
+    position = 0
+    while position < len(text.rstrip()):
+        position, value, mark = _token(text, position)
         if mark == "(" and row is None:
             row = []
         elif mark == ")" and row is not None:
@@ -48,30 +48,30 @@ def _rows(text: str) -> list[list[str | None]]:
     return rows
 
 
-def _token(text: str, at: int) -> tuple[int, str | None, str]:
+def _token(text: str, position: int) -> tuple[int, str | None, str]:
     """Where it ends; its value, or its mark. Raises ValueError."""
-    while at < len(text) and text[at].isspace():
-        at += 1
-    plain = _PLAIN.match(text, at)
+    while position < len(text) and text[position].isspace():
+        position += 1
+    plain = _PLAIN.match(text, position)
     if plain is not None:
         end = _cast_end(text, plain.end())
         return end, plain[0][1:-1].replace("''", "'"), ""
-    match = _TOKEN.match(text, at)
+    match = _TOKEN.match(text, position)
     if match is None:
-        raise ValueError(f"has a value that cannot be read: {text[at : at + 20]!r}")
+        raise ValueError(f"has a value that cannot be read: {text[position : position + 20]!r}")
     if match["mark"]:
         return match.end("mark"), None, match["mark"]
     if match["string"]:
         inner = match["string"][2:-1].replace("''", "'")
-        return match.end(), re.sub(r"\\(.)", _unescaped, inner, flags=re.DOTALL), ""
+        return match.end(), re.sub(r"\\(.)", _unescape, inner, flags=re.DOTALL), ""
     word = match["word"]
     return match.end(), None if word.upper() == "NULL" else word, ""
 
 
-def _cast_end(text: str, at: int) -> int:
-    cast = re.compile(r"::[a-z_ \[\]\"]+(?:\(\d+\))?").match(text, at)
-    return at if cast is None else cast.end()
+def _cast_end(text: str, position: int) -> int:
+    cast = re.compile(r"::[a-z_ \[\]\"]+(?:\(\d+\))?").match(text, position)
+    return position if cast is None else cast.end()
 
 
-def _unescaped(found: re.Match[str]) -> str:
-    return _ESCAPES.get(found[1], found[1])
+def _unescape(match: re.Match[str]) -> str:
+    return _ESCAPES.get(match[1], match[1])

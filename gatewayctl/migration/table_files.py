@@ -41,10 +41,10 @@ class Tables:
         self.rows.setdefault(table, []).append(row)
 
 
-def read_tables_of(path: Path, wanted: Collection[str]) -> Tables:
+def read_tables_of(path: Path, names: Collection[str]) -> Tables:
     """Raises Misused, with the line."""
     try:
-        return _directory(path, wanted) if path.is_dir() else _dump(path, wanted)
+        return _directory(path, names) if path.is_dir() else _dump(path, names)
     except OSError as error:
         raise Misused(f"{error.filename or path}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -64,13 +64,13 @@ def read_rows(path: Path) -> Iterator[Row]:
         raise Misused(f"{path}: is not UTF-8.") from None
 
 
-def _directory(path: Path, wanted: Collection[str]) -> Tables:
+def _directory(path: Path, names: Collection[str]) -> Tables:
     tables = Tables()
     files = sorted(path.glob("*.csv"))
-    if not {file.stem for file in files} & {*wanted}:
-        raise Misused(f"{path}: has none of the files {', '.join(f'{t}.csv' for t in wanted)}.")
+    if not {file.stem for file in files} & {*names}:
+        raise Misused(f"{path}: has none of the files {', '.join(f'{t}.csv' for t in names)}.")
     for file in files:
-        if file.stem not in wanted:
+        if file.stem not in names:
             tables.others.add(file.stem)
             continue
         for row in read_csv(file):
@@ -114,17 +114,17 @@ class _Lines:
             return None
         self.number += 1
         if len(raw) > _MAX_LINE_BYTES:
-            raise self.wrong(f"is longer than {_MAX_LINE_BYTES // 1024**2} MiB")
+            raise self.fault(f"is longer than {_MAX_LINE_BYTES // 1024**2} MiB")
         return raw.decode("utf-8").rstrip("\r\n")
 
-    def wrong(self, message: str) -> Misused:
+    def fault(self, message: str) -> Misused:
         return Misused(f"{self._name}:{self.number}: {message}.")
 
 
-def _dump(path: Path, wanted: Collection[str]) -> Tables:
+def _dump(path: Path, names: Collection[str]) -> Tables:
     tables = Tables()
     columns: dict[str, list[str]] = {}
-    seen: set[str] = set()
+    found: set[str] = set()
     with path.open("rb") as file:
         if file.read(5) == b"PGDMP":
             raise Misused(f"{path}: is pg_dump's own format; dump with --format=plain.")
@@ -132,79 +132,79 @@ def _dump(path: Path, wanted: Collection[str]) -> Tables:
         lines = _Lines(file, str(path))
         while (line := lines.next()) is not None:
             if (match := _COPY.match(line)) is not None:
-                seen.add(_table(match["table"]))
-                _copy(lines, match, wanted, tables)
+                found.add(_table(match["table"]))
+                _copy(lines, match, names, tables)
             elif (match := _INSERT.match(line)) is not None:
-                seen.add(_table(match["table"]))
-                _insert(lines, line, match, wanted, columns, tables)
+                found.add(_table(match["table"]))
+                _insert(lines, line, match, names, columns, tables)
             elif (match := _CREATE.match(line)) is not None:
-                seen.add(_table(match["table"]))
+                found.add(_table(match["table"]))
                 if not line.rstrip().endswith(";"):
-                    columns[_table(match["table"])] = _created(lines)
-    if not seen:
+                    columns[_table(match["table"])] = _read_columns(lines)
+    if not found:
         raise Misused(f"{path}: has no tables: dump with pg_dump --format=plain.")
-    if not seen & {*wanted}:
-        raise Misused(f"{path}: has none of the tables {', '.join(wanted)}.")
+    if not found & {*names}:
+        raise Misused(f"{path}: has none of the tables {', '.join(names)}.")
     return tables
 
 
-def _copy(lines: _Lines, match: re.Match[str], wanted: Collection[str], tables: Tables) -> None:
+def _copy(lines: _Lines, match: re.Match[str], names: Collection[str], tables: Tables) -> None:
     table = _table(match["table"])
     header = [_name(each) for each in match["columns"].split(",")]
     while (line := lines.next()) != "\\.":
         if line is None:
-            raise lines.wrong(f"ends within the rows of {table}: the dump is not whole")
-        if table not in wanted:
+            raise lines.fault(f"ends within the rows of {table}: the dump is not whole")
+        if table not in names:
             tables.others.add(table)
             continue
         values = line.split("\t")
         if len(values) != len(header):
-            raise lines.wrong(f"has {len(values)} values for {len(header)} columns of {table}")
-        tables.add(table, {n: _copied(v) for n, v in zip(header, values, strict=True)})
+            raise lines.fault(f"has {len(values)} values for {len(header)} columns of {table}")
+        tables.add(table, {n: _unescape(v) for n, v in zip(header, values, strict=True)})
 
 
-def _copied(value: str) -> str | None:
+def _unescape(value: str) -> str | None:
     if value == "\\N":
         return None
     if "\\" not in value:
         return value
-    return _ESCAPED.sub(lambda found: _ESCAPES.get(found[1], found[1]), value)
+    return _ESCAPED.sub(lambda match: _ESCAPES.get(match[1], match[1]), value)
 
 
 def _insert(
     lines: _Lines,
     line: str,
     match: re.Match[str],
-    wanted: Collection[str],
+    names: Collection[str],
     columns: dict[str, list[str]],
     tables: Tables,
 ) -> None:
     table = _table(match["table"])
-    began, statement, size, quotes = lines.number, [line], len(line), line.count("'")
+    first_line, statement, size, quotes = lines.number, [line], len(line), line.count("'")
     while not (statement[-1].endswith(";") and quotes % 2 == 0):
         following = lines.next()
         if following is None:
-            raise lines.wrong(f"ends within a row of {table}: the dump is not whole")
+            raise lines.fault(f"ends within a row of {table}: the dump is not whole")
         size += len(following)
         quotes += following.count("'")
         if size > _MAX_LINE_BYTES:
-            raise lines.wrong(f"goes on with a statement of more than {_MAX_LINE_BYTES} bytes")
+            raise lines.fault(f"goes on with a statement of more than {_MAX_LINE_BYTES} bytes")
         statement.append(following)
-    if table not in wanted:
+    if table not in names:
         tables.others.add(table)
         return
     try:
-        named, rows = rows_of_insert("\n".join(statement)[match.end() :])
+        column_names, rows = rows_of_insert("\n".join(statement)[match.end() :])
     except ValueError as error:
-        raise lines.wrong(str(error)) from None
-    header = [_name(each) for each in named] if named else columns.get(table)
+        raise lines.fault(str(error)) from None
+    header = [_name(each) for each in column_names] if column_names else columns.get(table)
     for values in rows:
-        _add_row(lines, began, table, header, values, tables)
+        _add_row(lines, first_line, table, header, values, tables)
 
 
 def _add_row(
     lines: _Lines,
-    began: int,
+    first_line: int,
     table: str,
     header: Sequence[str] | None,
     values: Sequence[Any],
@@ -212,24 +212,24 @@ def _add_row(
 ) -> None:
     if header is None:
         message = f"{table} has no columns: dump with --column-inserts, or with the schema"
-        raise lines.wrong(message)
+        raise lines.fault(message)
     if len(values) != len(header):
-        raise lines.wrong(
-            f"(from {began}) has {len(values)} values for {len(header)} columns of {table}"
+        raise lines.fault(
+            f"(from {first_line}) has {len(values)} values for {len(header)} columns of {table}"
         )
     tables.add(table, dict(zip(header, values, strict=True)))
 
 
-def _created(lines: _Lines) -> list[str]:
+def _read_columns(lines: _Lines) -> list[str]:
     """As pg_dump writes it, a column a line."""
-    found: list[str] = []
+    columns: list[str] = []
     while (line := lines.next()) is None or not line.startswith(")"):
         if line is None:
-            raise lines.wrong("ends within CREATE TABLE: the dump is not whole")
+            raise lines.fault("ends within CREATE TABLE: the dump is not whole")
         match = _COLUMN.match(line)
         if match is not None and match["column"].lower() not in _NO_COLUMN:
-            found.append(_name(match["column"]))
-    return found
+            columns.append(_name(match["column"]))
+    return columns
 
 
 def _table(text: str) -> str:
@@ -238,7 +238,7 @@ def _table(text: str) -> str:
 
 
 def _name(text: str) -> str:
-    bare = text.strip()
-    if bare.startswith('"') and bare.endswith('"'):
-        return bare[1:-1].replace('""', '"')
-    return bare
+    name = text.strip()
+    if name.startswith('"') and name.endswith('"'):
+        return name[1:-1].replace('""', '"')
+    return name

@@ -142,7 +142,7 @@ def _set_status(
     rows: list[dict[str, Any]] = []
     missed: list[str] = []
     for change in session.client.answers("POST", "/admin/account-status", body):
-        rows += [{"user_id": one, "status": status} for one in change["user_ids"]]
+        rows += [{"user_id": user_id, "status": status} for user_id in change["user_ids"]]
         missed += change["missed"]
     session.output.rows(rows, ("user_id", "status"), empty="No account would change its status.")
     _refuse_unknown(session, {*user_ids} - {row["user_id"] for row in rows} - {*missed})
@@ -175,11 +175,11 @@ def statement(
 ) -> None:
     """Show what an account spent in a month, by key and model."""
     session = session_of(ctx)
-    shown = session.client.get(at("/admin/accounts/{}/statements/{}", user_id, month))
+    answer = session.client.get(at("/admin/accounts/{}/statements/{}", user_id, month))
     if session.output.is_table:
-        session.output.one({name: value for name, value in shown.items() if name != "lines"})
+        session.output.one({name: value for name, value in answer.items() if name != "lines"})
         session.output.rows(
-            shown["lines"], ("key_id", "provider", "model", "calls", "calls_usd", "total_usd")
+            answer["lines"], ("key_id", "provider", "model", "calls", "calls_usd", "total_usd")
         )
     else:
-        session.output.one(shown)
+        session.output.one(answer)

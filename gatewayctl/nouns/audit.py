@@ -31,7 +31,7 @@ def list_audit(
     *,
     actor: Actor = None,
     action: Action = None,
-    of: Object = None,
+    object_id: Object = None,
     since: Since = None,
     until: Until = None,
     where: Where = None,
@@ -40,7 +40,7 @@ def list_audit(
     """List writes, the newest first."""
     session = session_of(ctx)
     query = query_of(
-        session, where, since=since, until=until, actor=actor, action=action, object=of
+        session, where, since=since, until=until, actor=actor, action=action, object=object_id
     )
     session.output.rows(session.client.pages("/admin/audit", query, limit), _COLUMNS)
 
@@ -58,12 +58,12 @@ def verify(
     page: Row = {}
     records = 0
     with progress(session.terminal, "Proving") as show:
-        asked = {"seq": seq, "hash": digest}
-        for page in session.client.answers("GET", "/admin/audit/verify", asked):
+        query = {"seq": seq, "hash": digest}
+        for page in session.client.answers("GET", "/admin/audit/verify", query):
             records += page["records"]
             show(records, f"{records:,} records")
-    shown = {"ok": page["ok"], "records": records, "head": page["head"], "fault": page["fault"]}
-    session.output.one(shown)
+    result = {"ok": page["ok"], "records": records, "head": page["head"], "fault": page["fault"]}
+    session.output.one(result)
     if not page["ok"]:
         raise end_wrong()
 
@@ -76,13 +76,15 @@ def export(
     force: Force = False,
     actor: Actor = None,
     action: Action = None,
-    of: Object = None,
+    object_id: Object = None,
     since: Since = None,
     until: Until = None,
 ) -> None:
     """Write the records as lines of JSON, the oldest first."""
     session = session_of(ctx)
-    query = query_of(session, None, since=since, until=until, actor=actor, action=action, object=of)
+    query = query_of(
+        session, None, since=since, until=until, actor=actor, action=action, object=object_id
+    )
     download(
         session, "/admin/audit/export", query, accept="application/x-ndjson", to=to, force=force
     )

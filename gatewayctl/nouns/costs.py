@@ -113,38 +113,39 @@ def set_cost(
 
 def _show_change(session: CommandSession, body: Row) -> None:
     """Beside what it takes over from, whose other terms are named."""
-    before = _replaced(session, body)
+    before = _price_in_force(session, body)
     rows = [
         {"field": name, "before": before.get(name), "after": value}
         for name, value in body.items()
         if before.get(name) != value and name != _INHERIT
     ]
     session.output.rows(rows, ("field", "before", "after"), empty="Nothing would change.")
-    lost = [
+    dropped = [
         name
         for name, default in PRICE.own.items()
         if name not in body and before.get(name) is not None and not equal(before[name], default)
     ]
-    lost = [name for name in lost if name not in ("model", "provider")]
-    if lost and not body.get(_INHERIT):
+    dropped = [name for name in dropped if name not in ("model", "provider")]
+    if dropped and not body.get(_INHERIT):
         session.terminal.say(
             f"gatewayctl: the price in force says more, which the new one will not: "
-            f"{', '.join(lost)} (--set inherit=true keeps it)."
+            f"{', '.join(dropped)} (--set inherit=true keeps it)."
         )
 
 
-def _replaced(session: CommandSession, body: Row) -> Row:
+def _price_in_force(session: CommandSession, body: Row) -> Row:
     """The price in force for the same provider, else for all; of LiteLLM's map any provider's."""
-    of = body.get("provider") or "*"
-    found = [
+    provider = body.get("provider") or "*"
+    prices = [
         row
         for row in session.client.pages("/admin/costs", {"model": body["model"]}, _MAX_IN_FORCE)
         if row["in_force"]
         and (
-            row["provider"] in (of, "*") or (of == "*" and row["price_id"].startswith(_OF_THE_MAP))
+            row["provider"] in (provider, "*")
+            or (provider == "*" and row["price_id"].startswith(_OF_THE_MAP))
         )
     ]
-    return min(found, key=lambda row: bool(row["provider"] != of), default={})
+    return min(prices, key=lambda row: bool(row["provider"] != provider), default={})
 
 
 @verb(app, "end")
@@ -235,9 +236,9 @@ def quote(
         session.terminal, model=model, usage=counts, provider=provider, user_id=account,
         at=time_of(when, session.terminal.now()),
     )  # fmt: skip
-    shown = session.client.post("/admin/costs/quote", body)
+    answer = session.client.post("/admin/costs/quote", body)
     fields = ("model", "provider", "cost_usd", "lines", "multiplier", "surcharges", "notes")
-    session.output.one(shown, fields)
+    session.output.one(answer, fields)
 
 
 price_imports.add_to(app)

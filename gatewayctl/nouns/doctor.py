@@ -37,12 +37,12 @@ def doctor(
     versions and clocks, and the providers. Ends with 1 where something fails.
     """
     session = session_of(ctx)
-    shown = session.client.get("/admin/doctor")
-    findings: list[Row] = [_version(shown["version"]), *shown["findings"]]
+    report = session.client.get("/admin/doctor")
+    findings: list[Row] = [_version(report["version"]), *report["findings"]]
     if providers:
-        counted = session.client.post("/admin/doctor/providers")
-        findings += counted["findings"]
-        if counted["more"]:
+        provider_report = session.client.post("/admin/doctor/providers")
+        findings += provider_report["findings"]
+        if provider_report["more"]:
             session.terminal.say("gatewayctl: there are more providers than were asked.")
     verdicts = {finding["verdict"] for finding in findings}
     if quiet:
@@ -69,18 +69,18 @@ def _print(session: CommandSession, findings: list[Row]) -> None:
     from gatewayctl.tables import console
     from gatewayctl.terminal import printable
 
-    out = console(session.terminal)
+    rich_console = console(session.terminal)
     area = None
     order = list(dict.fromkeys(finding["area"] for finding in findings))
-    for finding in sorted(findings, key=lambda each: order.index(each["area"])):
+    for finding in sorted(findings, key=lambda row: order.index(row["area"])):
         if finding["area"] != area:
             area = finding["area"]
-            out.print(Text(printable(area), style="bold"))
+            rich_console.print(Text(printable(area), style="bold"))
         mark, style = _MARKS.get(finding["verdict"], ("?", "yellow"))
         text = printable(f"{finding['check']}: {finding['reason']}")
-        out.print(Text.assemble("  ", (mark, style), " ", text))
+        rich_console.print(Text.assemble("  ", (mark, style), " ", text))
         if finding["mend"] and finding["verdict"] != "ok":
-            out.print(Text.assemble("      -> ", (printable(finding["mend"]), "cyan")))
+            rich_console.print(Text.assemble("      -> ", (printable(finding["mend"]), "cyan")))
     counts = dict.fromkeys(("fail", "warn", "unknown", "ok"), 0)
     for finding in findings:
         counts[finding["verdict"]] += 1

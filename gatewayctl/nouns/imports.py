@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 app = noun("import", "Move here: routes, prices, accounts, spend, and keys with their secrets.")
 
-_SAID = ("verdict", "field", "of", "said")
-_DONE = ("action", "kind", "name", "said")
+_FIELD_COLUMNS = ("verdict", "field", "of", "said")
+_RESULT_COLUMNS = ("action", "kind", "name", "said")
 # One stream of lines has both, and --json picks the same fields of each.
 _NO_LINE: Row = {"verdict": None, "field": None, "of": None}
 _NO_RESULT: Row = {"action": None, "kind": None, "name": None}
@@ -70,14 +70,14 @@ def import_litellm(
 
     session = session_of(ctx)
     _check_given(config, database, export)
-    found = LiteLLMConfig()
+    source = LiteLLMConfig()
     if config is not None:
-        found = read_config(read_document(config), session.terminal.environ)
+        source = read_config(read_document(config), session.terminal.environ)
     tables = _tables(session, database, export, TABLES, _LITELLM)
     if tables is not None:
         others = sorted(name for name in tables.others if name.startswith(_LITELLM))
-        found.plan.add(read_tables(tables.rows, datetime.now(UTC), found, also=others))
-    _finish(session, found.plan, apply=apply)
+        source.plan.add(read_tables(tables.rows, datetime.now(UTC), source, also=others))
+    _finish(session, source.plan, apply=apply)
 
 
 @verb(app, "otari")
@@ -128,14 +128,14 @@ def _tables(
     session: CommandSession,
     database: str | None,
     export: Path | None,
-    wanted: Collection[str],
+    names: Collection[str],
     prefix: str,
 ) -> "Tables | None":
     from gatewayctl.migration.database import has_password, read_database
     from gatewayctl.migration.table_files import read_tables_of
 
     if export is not None:
-        return read_tables_of(export, wanted)
+        return read_tables_of(export, names)
     if database is None:
         return None
     if database == "-":
@@ -145,7 +145,7 @@ def _tables(
             "A password does not belong on the command line, whose history keeps it.",
             way_out="--database -, and the URL on stdin",
         )
-    return read_database(database, wanted, prefix, session.terminal.environ)
+    return read_database(database, names, prefix, session.terminal.environ)
 
 
 def _finish(session: CommandSession, plan: "MigrationPlan", *, apply: bool) -> None:
@@ -156,15 +156,15 @@ def _finish(session: CommandSession, plan: "MigrationPlan", *, apply: bool) -> N
     if apply and session.output.query is not None:
         raise Misused("--query is of the fields that are told: it has no place beside --apply.")
     if session.output.is_table:
-        for text in _summed(lines):
+        for text in _summaries(lines):
             session.output.text(printable(text))
     else:
-        session.output.rows(map(_row, lines), _SAID)
+        session.output.rows(map(_row, lines), _FIELD_COLUMNS)
     counts = Counter(str(line.verdict) for line in lines)
-    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in _VERDICTS)
+    summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in _VERDICTS)
     session.terminal.say(
         f"{len(plan.accounts)} accounts, {len(plan.keys)} keys, {len(plan.routes)} routes, "
-        f"{len(plan.costs)} prices, {len(plan.spends)} sums of spend; fields: {told}."
+        f"{len(plan.costs)} prices, {len(plan.spends)} sums of spend; fields: {summary}."
     )
     if not apply:
         session.terminal.say("Nothing was sent: add --apply to do it.")
@@ -181,26 +181,26 @@ def _finish(session: CommandSession, plan: "MigrationPlan", *, apply: bool) -> N
 def _show(session: CommandSession, result: Row) -> None:
     """As it is done, so that an interrupted one tells how far it was."""
     if not session.output.is_table:
-        session.output.rows([_NO_LINE | result], _DONE)
+        session.output.rows([_NO_LINE | result], _RESULT_COLUMNS)
     elif result["action"] != "same":
-        said = f": {result['said']}" if result["said"] else ""
-        text = f"{result['action']:8}{result['kind']} {result['name']}{said}"
+        note = f": {result['said']}" if result["said"] else ""
+        text = f"{result['action']:8}{result['kind']} {result['name']}{note}"
         session.output.text(printable(text))
 
 
 def _row(line: "Line") -> Row:
     return _NO_RESULT | {
-        "verdict": line.verdict, "field": line.kind, "of": line.of, "said": line.said,
+        "verdict": line.verdict, "field": line.kind, "of": line.subject, "said": line.note,
     }  # fmt: skip
 
 
-def _summed(lines: "list[Line]") -> Iterator[str]:
+def _summaries(lines: "list[Line]") -> Iterator[str]:
     """A line for all objects of which the same is said of a field: never cut, so no table."""
-    found: dict[tuple[str, str, str], list[str]] = {}
+    objects: dict[tuple[str, str, str], list[str]] = {}
     for line in lines:
-        found.setdefault((line.verdict, line.kind, line.said), []).append(line.of)
-    for (verdict, kind, said), of in found.items():
-        named = [*dict.fromkeys(of)]
-        more = ", ..." if len(named) > _EXAMPLES else ""
-        examples = f"{len(of)}: {', '.join(named[:_EXAMPLES])}{more}"
-        yield f"{verdict}  {kind}{': ' if said else ''}{said}  ({examples})"
+        objects.setdefault((line.verdict, line.kind, line.note), []).append(line.subject)
+    for (verdict, kind, note), names in objects.items():
+        unique_names = [*dict.fromkeys(names)]
+        more = ", ..." if len(unique_names) > _EXAMPLES else ""
+        examples = f"{len(names)}: {', '.join(unique_names[:_EXAMPLES])}{more}"
+        yield f"{verdict}  {kind}{': ' if note else ''}{note}  ({examples})"

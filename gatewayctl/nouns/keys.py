@@ -72,7 +72,7 @@ def list_keys(
 def show_key(ctx: typer.Context, key: Key) -> None:
     """Show a key."""
     session = session_of(ctx)
-    session.output.one(session.client.get(at("/admin/keys/{}", _named(session, key))))
+    session.output.one(session.client.get(at("/admin/keys/{}", _key_of(session, key))))
 
 
 @verb(app, "create", writes=True)
@@ -118,7 +118,7 @@ def change_key(
 ) -> None:
     """Change a key. Options replace what it has; --set expires_at=null removes a field."""
     session = session_of(ctx)
-    path = at("/admin/keys/{}", _named(session, key))
+    path = at("/admin/keys/{}", _key_of(session, key))
     patch = body_of(
         session.terminal, source, assignments,
         name=name, **_fields(session, models, expires, budget, period),
@@ -138,33 +138,33 @@ def rotate_key(
 ) -> None:
     """Give a key another secret, which is printed once."""
     session = session_of(ctx)
-    named = _named(session, key)
+    key_id = _key_of(session, key)
     if grace == 0:
         session.terminal.confirm("Clients with the old secret fail at once. Go on?", yes=yes)
     body = {} if grace is None else {"grace_s": grace}
-    made = session.client.post(at("/admin/keys/{}/rotate", named), body)
-    show_secret(session, made, "api_key")
+    answer = session.client.post(at("/admin/keys/{}/rotate", key_id), body)
+    show_secret(session, answer, "api_key")
 
 
 @verb(app, "revoke")
 def revoke_key(ctx: typer.Context, key: Key, yes: Yes = False) -> None:
     """Revoke a key, for good: within a second no gateway takes it."""
     session = session_of(ctx)
-    path = at("/admin/keys/{}", _named(session, key))
+    path = at("/admin/keys/{}", _key_of(session, key))
     if not yes:
-        shown = session.client.get(path)
-        what = f"{shown['key_id']} {shown['name'] or ''}".strip()
-        session.terminal.confirm(f"Revoke {what} of {shown['user_id']}?", yes=False)
+        answer = session.client.get(path)
+        label = f"{answer['key_id']} {answer['name'] or ''}".strip()
+        session.terminal.confirm(f"Revoke {label} of {answer['user_id']}?", yes=False)
     session.output.one(session.client.delete(path))
 
 
-def show_secret(session: CommandSession, made: Row, field: str) -> None:
-    session.output.one(made)
-    if made[field] is not None:
+def show_secret(session: CommandSession, answer: Row, field: str) -> None:
+    session.output.one(answer)
+    if answer[field] is not None:
         session.output.done(f"{field} is shown this once: keep it where secrets are kept.")
 
 
-def _named(session: CommandSession, key: str) -> str:
+def _key_of(session: CommandSession, key: str) -> str:
     """Raises Misused for a secret that stands in the command line."""
     if key == "-":
         return session.terminal.secret("The key's secret: ")

@@ -92,13 +92,13 @@ def show_health(ctx: typer.Context) -> None:
 def show_entry(ctx: typer.Context, entry_id: EntryId) -> None:
     """Explain an entry: its tokens, its price, its corrections."""
     session = session_of(ctx)
-    shown = session.client.get(at("/admin/ledger/entries/{}", entry_id))
+    entry = session.client.get(at("/admin/ledger/entries/{}", entry_id))
     fields = (
         "entry_id", "kind", "user_id", "key_id", "started_at", "requested_model", "provider",
         "model", "status", "error_code", "usage", "usage_source", "lines", "cost_usd",
         "net_cost_usd", "price_id", "latency_ms", "corrections", "recorded",
     )  # fmt: skip
-    session.output.one(shown, fields)
+    session.output.one(entry, fields)
 
 
 @verb(app, "refund", writes=True)
@@ -175,8 +175,8 @@ def _correct(session: CommandSession, body: Row, *, dry_run: bool, yes: bool) ->
         return
     session.terminal.confirm(f"Change what {body['user_id']} spent by {value:f} USD?", yes=yes)
     body = {**body, "idempotency_key": session.client.idempotency_key}
-    made = session.client.post("/admin/ledger/corrections", body)
-    session.output.one(made, [name for name in _CORRECTION if name in made])
+    answer = session.client.post("/admin/ledger/corrections", body)
+    session.output.one(answer, [name for name in _CORRECTION if name in answer])
 
 
 _CORRECTION = ("entry_id", "status", "kind", "user_id", "cost_usd", "reason", "made_by")
@@ -202,11 +202,11 @@ def reprice(
     body: Row = {"selector": selector}
     if reason is not None:
         body["reason"] = reason
-    planned = _repriced(session, {**body, "dry_run": True})
-    if dry_run or not planned["entries_changed"]:
-        session.output.one(planned)
+    preview = _repriced(session, {**body, "dry_run": True})
+    if dry_run or not preview["entries_changed"]:
+        session.output.one(preview)
         return
-    question = f"Change {planned['entries_changed']} entries by {planned['difference_usd']:f} USD?"
+    question = f"Change {preview['entries_changed']} entries by {preview['difference_usd']:f} USD?"
     session.terminal.confirm(question, yes=yes)
     session.output.one(_repriced(session, {**body, "dry_run": False}))
 

@@ -102,13 +102,13 @@ def call_deployments(
     """Call each deployment of a route once. Ends with 1 where one fails. It costs a few tokens."""
     session = session_of(ctx)
     body = {} if deployment is None else {"deployment_id": deployment}
-    shown = session.client.post(at("/admin/models/{}/test", model), body)
-    session.output.rows(shown["results"], _RESULTS)
-    if not all(result["ok"] for result in shown["results"]):
+    answer = session.client.post(at("/admin/models/{}/test", model), body)
+    session.output.rows(answer["results"], _RESULTS)
+    if not all(result["ok"] for result in answer["results"]):
         raise end_wrong()
 
 
 def _fields(deployments: list[str] | None, fallbacks: list[str] | None) -> Row:
     """Deployments of the names alone; --from has all of what one can say."""
-    named = [{"model": name} for name in deployments or ()]
-    return {"deployments": named or None, "fallbacks": fallbacks or None}
+    rows = [{"model": name} for name in deployments or ()]
+    return {"deployments": rows or None, "fallbacks": fallbacks or None}

@@ -47,30 +47,30 @@ def import_costs(
     body = {name: value for name, value in body.items() if value is not None}
     if file is not None:
         body["price_map"] = object_of(session.terminal, file)
-    shown = _dry(session, body)
+    preview = _preview(session, body)
     if dry_run:
         return
-    if not shown["new"] + shown["changed"]:
+    if not preview["new"] + preview["changed"]:
         session.output.done("Nothing changes.")
         return
-    what = f"{shown['new']} new and {shown['changed']} changed prices"
-    session.terminal.confirm(f"Import {what}?", yes=yes)
-    made = session.client.post("/admin/costs/import", {**body, "dry_run": False})
-    session.output.one({name: value for name, value in made.items() if name != "changes"})
+    counts = f"{preview['new']} new and {preview['changed']} changed prices"
+    session.terminal.confirm(f"Import {counts}?", yes=yes)
+    answer = session.client.post("/admin/costs/import", {**body, "dry_run": False})
+    session.output.one({name: value for name, value in answer.items() if name != "changes"})
 
 
-def _dry(session: CommandSession, body: Row) -> Row:
+def _preview(session: CommandSession, body: Row) -> Row:
     """Shows all changes, over their pages."""
-    asked = {**body, "dry_run": True, "limit": 200}
-    pages = session.client.answers("POST", "/admin/costs/import", asked)
-    first: Row = next(pages)
-    changes = (row for page in chain([first], pages) for row in page["changes"])
+    preview_body = {**body, "dry_run": True, "limit": 200}
+    pages = session.client.answers("POST", "/admin/costs/import", preview_body)
+    first_page: Row = next(pages)
+    changes = (row for page in chain([first_page], pages) for row in page["changes"])
     session.output.rows(changes, _CHANGES, empty="No price would change.")
     counts = ("models", "new", "changed", "same", "kept")
-    session.output.done(", ".join(f"{first[name]} {name}" for name in counts))
-    for row in first["unreadable"]:
+    session.output.done(", ".join(f"{first_page[name]} {name}" for name in counts))
+    for row in first_page["unreadable"]:
         session.terminal.say(f"gatewayctl: not readable: {row}")
-    return first
+    return first_page
 
 
 def list_imports(ctx: typer.Context, limit: Limit = DEFAULT_LIMIT) -> None:

@@ -62,8 +62,8 @@ def login(
         raise Misused(f"{name!r} is not a valid profile name: use letters, digits and . _ - only.")
     path = file_of(terminal.environ)
     profiles = read_profiles(path)
-    before = profiles.named.get(name)
-    url = options.url or terminal.environ.get(URL) or (before.url if before else None)
+    saved = profiles.named.get(name)
+    url = options.url or terminal.environ.get(URL) or (saved.url if saved else None)
     if url is None and terminal.can_ask:
         terminal.stderr.write("Address of the admin API, such as http://localhost:8001: ")
         terminal.stderr.flush()
@@ -92,9 +92,9 @@ def logout(ctx: typer.Context) -> None:
     name = session.options.profile or session.terminal.environ.get(PROFILE) or profiles.current
     if name is None or name not in profiles.named:
         raise Misused(f"There is no profile {name!r} in {path}.")
-    named = {other: one for other, one in profiles.named.items() if other != name}
-    current = next(iter(named), None) if profiles.current == name else profiles.current
-    write_profiles(path, SavedProfiles(current=current, named=named))
+    remaining = {other: one for other, one in profiles.named.items() if other != name}
+    current = next(iter(remaining), None) if profiles.current == name else profiles.current
+    write_profiles(path, SavedProfiles(current=current, named=remaining))
     session.terminal.say(f"Profile {name} was removed; the next one is {current or 'none'}.")
 
 
@@ -122,8 +122,8 @@ def list_profiles(
         profiles = SavedProfiles(current=use, named=profiles.named)
         write_profiles(path, profiles)
     rows = [
-        {"name": name, "url": one.url, "current": name == profiles.current}
-        for name, one in profiles.named.items()
+        {"name": name, "url": connection.url, "current": name == profiles.current}
+        for name, connection in profiles.named.items()
     ]
     session.output.rows(rows, ("name", "url", "current"), empty=f"There are none in {path}.")
 
@@ -140,5 +140,5 @@ def _admin_version(session: CommandSession) -> str | None:
     except CommandError as error:
         session.output.done(f"The admin service was not asked: {error.message}")
         return None
-    found = _BUILD.search(metrics) if isinstance(metrics, str) else None
-    return found[1] if found else None
+    match = _BUILD.search(metrics) if isinstance(metrics, str) else None
+    return match[1] if match else None

@@ -53,17 +53,17 @@ def apply(
     from gatewayctl.state.reconciliation import apply_all, steps_of
 
     session = session_of(ctx)
-    declaration = _read(session, file)
+    declaration = _read_file(session, file)
     steps = [*steps_of(session.client, declaration, prune=prune)]
     rows = [step.row() for step in steps]
     if dry_run:
-        _end(_shown(session, rows))
+        _end(_show_rows(session, rows))
         return
-    removed = [row for row in rows if row["action"] in _REMOVALS]
-    if removed:
-        session.terminal.confirm(f"Take away {len(removed)} that are not declared?", yes=yes)
+    removals = [row for row in rows if row["action"] in _REMOVALS]
+    if removals:
+        session.terminal.confirm(f"Take away {len(removals)} that are not declared?", yes=yes)
     # As they are done: one that breaks off has told how far it was.
-    _end(_shown(session, (_result(*each) for each in apply_all(session.client, steps))))
+    _end(_show_rows(session, (_result(*outcome) for outcome in apply_all(session.client, steps))))
 
 
 def diff(ctx: typer.Context, file: File, prune: Prune = False) -> None:
@@ -71,8 +71,8 @@ def diff(ctx: typer.Context, file: File, prune: Prune = False) -> None:
     from gatewayctl.state.reconciliation import steps_of
 
     session = session_of(ctx)
-    steps = steps_of(session.client, _read(session, file), prune=prune)
-    actions = _shown(session, (step.row() for step in steps))
+    steps = steps_of(session.client, _read_file(session, file), prune=prune)
+    actions = _show_rows(session, (step.row() for step in steps))
     if actions - {_SAME}:
         raise end_wrong()
 
@@ -113,7 +113,7 @@ def export(
         raise Misused(f"{target} cannot be written: {error.strerror}") from None
 
 
-def _read(session: CommandSession, file: str) -> "Declaration":
+def _read_file(session: CommandSession, file: str) -> "Declaration":
     from gatewayctl.documents import parse_document, read_document
     from gatewayctl.state.declaration import read_declaration
 
@@ -129,7 +129,7 @@ def _result(step: "Step", error: CommandError | None) -> Row:
     return {**row, "action": "wrong", "said": "; ".join((error.message, *error.details))}
 
 
-def _shown(session: CommandSession, rows: Iterable[Row]) -> set[str]:
+def _show_rows(session: CommandSession, rows: Iterable[Row]) -> set[str]:
     """The actions among them. On a terminal only what is not as it is declared, and whole."""
     actions: set[str] = set()
     if session.output.query is not None:
@@ -142,10 +142,10 @@ def _shown(session: CommandSession, rows: Iterable[Row]) -> set[str]:
         if not session.output.is_table:
             session.output.rows([row], _COLUMNS)
         elif row["action"] != _SAME:
-            said = f": {row['said']}" if row["said"] else ""
-            session.output.text(printable(f"{row['action']:8}{row['kind']} {row['name']}{said}"))
-            for name, each in row["changes"].items():
-                change = f"{name}: {_short(each['from'])} -> {_short(each['to'])}"
+            note = f": {row['said']}" if row["said"] else ""
+            session.output.text(printable(f"{row['action']:8}{row['kind']} {row['name']}{note}"))
+            for name, values in row["changes"].items():
+                change = f"{name}: {_short(values['from'])} -> {_short(values['to'])}"
                 session.output.text(printable(f"        {change}"))
     if session.output.is_table and not actions - {_SAME}:
         session.terminal.say("Nothing to change.")

@@ -41,43 +41,43 @@ def tail(
     query = where_of(where, user_id=account, key_id=key, model=model, status=status)
     seen: OrderedDict[str, None] = OrderedDict()
     printed = 0
-    first = True
+    is_first = True
     while count is None or printed < count:
-        fresh = _fresh(session, query, seen, first=first)
-        shown = fresh[: last if count is None else min(last, count)] if first else fresh
-        shown = shown[::-1]
+        unseen = _unseen_entries(session, query, seen, is_first=is_first)
+        entries = unseen[: last if count is None else min(last, count)] if is_first else unseen
+        entries = entries[::-1]
         if count is not None:
-            shown = shown[: count - printed]
-        for entry in shown:
+            entries = entries[: count - printed]
+        for entry in entries:
             _print(session, entry, header=printed == 0)
             printed += 1
-        first = False
+        is_first = False
         if count is None or printed < count:
             session.terminal.sleep(every)
 
 
-def _fresh(
-    session: CommandSession, query: dict[str, Any], seen: OrderedDict[str, None], *, first: bool
+def _unseen_entries(
+    session: CommandSession, query: dict[str, Any], seen: OrderedDict[str, None], *, is_first: bool
 ) -> list[Row]:
     """The entries not seen yet, the newest first; bounded at each look."""
     # The first look begins with older ones, too.
-    since = None if first else (session.terminal.now() - _LOOKBACK).isoformat()
-    fresh: list[Row] = []
+    since = None if is_first else (session.terminal.now() - _LOOKBACK).isoformat()
+    entries: list[Row] = []
     cursor = None
     for number in range(_MAX_PAGES):
-        asked = {**query, "since": since, "limit": _PAGE, "cursor": cursor}
-        page = session.client.get("/admin/usage", asked)
-        new = [entry for entry in page["data"] if entry["entry_id"] not in seen]
-        fresh += new
-        seen.update((entry["entry_id"], None) for entry in new)
+        page_query = {**query, "since": since, "limit": _PAGE, "cursor": cursor}
+        page = session.client.get("/admin/usage", page_query)
+        unseen = [entry for entry in page["data"] if entry["entry_id"] not in seen]
+        entries += unseen
+        seen.update((entry["entry_id"], None) for entry in unseen)
         cursor = page["next_cursor"]
-        if first or not new or cursor is None:
+        if is_first or not unseen or cursor is None:
             break
         if number == _MAX_PAGES - 1:
             session.terminal.say("gatewayctl: more came than can be shown; some are left out.")
     while len(seen) > _MAX_SEEN:
         seen.popitem(last=False)
-    return fresh
+    return entries
 
 
 def _print(session: CommandSession, entry: Row, *, header: bool) -> None:

@@ -88,22 +88,22 @@ def summary(
     query = _sums(session, where, since, until, account, key, model) | where_of(
         None, group_by=by, zone=zone, compare="previous" if compare else None, limit=limit
     )
-    shown = session.client.get("/admin/usage/summary", query)
+    answer = session.client.get("/admin/usage/summary", query)
     if not session.output.is_table:
-        session.output.one(shown)
+        session.output.one(answer)
         return
     from gatewayctl.bars import bars
 
-    rows = [(_group(by, row), row) for row in shown["data"]]
-    if shown["rest"] is not None:
-        rows.append(("(all others)", shown["rest"]))
+    rows = [(_group(by, row), row) for row in answer["data"]]
+    if answer["rest"] is not None:
+        rows.append(("(all others)", answer["rest"]))
     bars(session.terminal, by, rows)
-    total = shown["total"]
-    before = total.get("previous")
-    compared = f"; {before['cost_usd']:f} USD before" if before else ""
+    total = answer["total"]
+    previous = total.get("previous")
+    comparison = f"; {previous['cost_usd']:f} USD before" if previous else ""
     session.output.done(
-        f"From {shown['since']} on, before {shown['until']}: {total['cost_usd']:f} USD, "
-        f"{total['calls']} calls{compared}."
+        f"From {answer['since']} on, before {answer['until']}: {total['cost_usd']:f} USD, "
+        f"{total['calls']} calls{comparison}."
     )
 
 
@@ -123,15 +123,15 @@ def series(
     """Show usage over time."""
     session = session_of(ctx)
     query = _sums(session, where, since, until, account, key, model)
-    shown = session.client.get(
+    answer = session.client.get(
         "/admin/usage/series", query | where_of(None, interval=interval, zone=zone)
     )
     if not session.output.is_table:
-        session.output.one(shown)
+        session.output.one(answer)
         return
     from gatewayctl.bars import bars
 
-    points = [(point["start"], point) for point in shown["total"]]
+    points = [(point["start"], point) for point in answer["total"]]
     bars(session.terminal, interval, points)
 
 
@@ -165,17 +165,17 @@ def export(
 ) -> None:
     """Write all entries that the filters leave to a file, which is never half there."""
     session = session_of(ctx)
-    chosen = form or _by_ending(to)
+    file_format = form or _by_ending(to)
     query = query_of(
         session, where, since=since, until=until,
-        user_id=account, key_id=key, model=model, status=status, zone=zone, format=chosen,
+        user_id=account, key_id=key, model=model, status=status, zone=zone, format=file_format,
     )  # fmt: skip
-    expected = None
-    if session.terminal.stderr.isatty() and chosen != "parquet" and not where:
-        expected = _expected(session, account, since, until)
+    expected_lines = None
+    if session.terminal.stderr.isatty() and file_format != "parquet" and not where:
+        expected_lines = _count_entries(session, account, since, until)
     download(
         session, "/admin/usage/export", query,
-        accept=_ACCEPT.get(chosen, "*/*"), to=to, force=force, expected=expected,
+        accept=_ACCEPT.get(file_format, "*/*"), to=to, force=force, expected_lines=expected_lines,
     )  # fmt: skip
 
 
@@ -202,8 +202,8 @@ def _group(by: str, row: Row) -> str:
         if field.startswith("tag:"):
             value = (row.get("tags") or {}).get(field.removeprefix("tag:"))
         # A correction has no model, and would be an unnamed sum without a call.
-        none = "-" if row["calls"] else "(corrections)"
-        names.append(none if value is None else str(value))
+        placeholder = "-" if row["calls"] else "(corrections)"
+        names.append(placeholder if value is None else str(value))
     return " / ".join(names)
 
 
@@ -212,7 +212,7 @@ def _by_ending(to: str) -> str:
     return {"parquet": "parquet", "ndjson": "ndjson", "jsonl": "ndjson"}.get(ending, "csv")
 
 
-def _expected(
+def _count_entries(
     session: CommandSession, account: str | None, since: str | None, until: str | None
 ) -> int | None:
     """The approximate number of entries; None if unknown."""

@@ -24,7 +24,7 @@ class Declared:
 
     @property
     def name(self) -> str:
-        return self.kind.named(self.body)
+        return self.kind.name_of(self.body)
 
 
 @dataclass(frozen=True)
@@ -112,24 +112,24 @@ def _check(
         for name, default in shape.own.items()
         if default is REQUIRED and value.get(name) is None
     ]
-    for name, inner in shape.objects.items():
+    for name, inner_shape in shape.objects.items():
         if value.get(name) is not None:
-            _check(document, (*path, name), value[name], inner, problems)
-    for name, inner in shape.items.items():
+            _check(document, (*path, name), value[name], inner_shape, problems)
+    for name, inner_shape in shape.items.items():
         rows = value.get(name)
         if isinstance(rows, list):
             for place, row in enumerate(rows):
-                _check(document, (*path, name, place), row, inner, problems)
+                _check(document, (*path, name, place), row, inner_shape, problems)
         elif rows is not None:
             problems.append(f"{document.where(*path, name)}: {name} must be a list")
 
 
 def _check_names(objects: Sequence[Declared], problems: list[str]) -> None:
     seen: dict[tuple[str, str], str] = {}
-    for each in objects:
-        own_id = each.body.get(each.kind.id_field or "")
-        first = seen.setdefault((each.kind.name, own_id or each.name), each.where)
-        if first != each.where:
+    for item in objects:
+        own_id = item.body.get(item.kind.id_field or "")
+        first = seen.setdefault((item.kind.name, own_id or item.name), item.where)
+        if first != item.where:
             problems.append(
-                f"{each.where}: the {each.kind.name} {each.name!r} is declared before, at {first}"
+                f"{item.where}: the {item.kind.name} {item.name!r} is declared before, at {first}"
             )

@@ -12,35 +12,35 @@ Differences = dict[str, tuple[Any, Any]]
 
 
 def differences_of(
-    declared: Row, there: Row, shape: FieldShape, *, whole: bool = False
+    declared: Row, stored: Row, shape: FieldShape, *, whole: bool = False
 ) -> Differences:
     """By field: the stored value, and the declared one.
 
     A field that is not declared stays as it is; with `whole` it is declared to have its default.
     Elements of lists are always whole.
     """
-    found: Differences = {}
+    differences: Differences = {}
     for name, default in shape.own.items():
         if name not in declared and (not whole or default is REQUIRED):
             continue
-        wanted, present = declared.get(name, default), there.get(name)
-        if not _same(wanted, present, name, shape):
-            found[name] = (present, wanted)
-    return found
+        value, stored_value = declared.get(name, default), stored.get(name)
+        if not _is_same(value, stored_value, name, shape):
+            differences[name] = (stored_value, value)
+    return differences
 
 
-def _same(wanted: Any, present: Any, name: str, shape: FieldShape) -> bool:
-    if name in shape.items and isinstance(wanted, list) and isinstance(present, list):
-        inner = shape.items[name]
-        return len(wanted) == len(present) and all(
-            not differences_of(mine, theirs, inner, whole=True)
-            for mine, theirs in zip(wanted, present, strict=True)
+def _is_same(value: Any, stored_value: Any, name: str, shape: FieldShape) -> bool:
+    if name in shape.items and isinstance(value, list) and isinstance(stored_value, list):
+        item_shape = shape.items[name]
+        return len(value) == len(stored_value) and all(
+            not differences_of(item, stored_item, item_shape, whole=True)
+            for item, stored_item in zip(value, stored_value, strict=True)
         )
-    if name in shape.objects and isinstance(wanted, Mapping):
-        return not differences_of(dict(wanted), dict(present or {}), shape.objects[name])
-    if isinstance(wanted, Mapping) and isinstance(present, Mapping) and name == "metadata":
-        return all(present.get(key) == text for key, text in wanted.items())
-    return equal(wanted, present)
+    if name in shape.objects and isinstance(value, Mapping):
+        return not differences_of(dict(value), dict(stored_value or {}), shape.objects[name])
+    if isinstance(value, Mapping) and isinstance(stored_value, Mapping) and name == "metadata":
+        return all(stored_value.get(key) == text for key, text in value.items())
+    return equal(value, stored_value)
 
 
 def equal(one: Any, other: Any) -> bool:

@@ -22,26 +22,26 @@ def exported(client: ApiClient, kinds: Iterable[Kind]) -> Row:
 
 def _section(kind: Kind, rows: Sequence[Row]) -> list[Row]:
     """An object without a name of its own is identified by its id."""
-    names = Counter(kind.named(row) for row in rows)
+    names = Counter(kind.name_of(row) for row in rows)
     bodies = []
     for row in rows:
-        body = _declared(row, kind.shape)
-        if body.get("name") and names[kind.named(row)] == 1:
+        body = _declaration_of(row, kind.shape)
+        if body.get("name") and names[kind.name_of(row)] == 1:
             body.pop(kind.id_field or "", None)
         bodies.append(body)
     return bodies
 
 
-def _declared(row: Mapping[str, Any], shape: FieldShape) -> Row:
+def _declaration_of(row: Mapping[str, Any], shape: FieldShape) -> Row:
     body: Row = {}
     for name, default in shape.own.items():
         value = row.get(name)
         if default is not REQUIRED and (value is None or equal(value, default)):
             continue
         if name in shape.items and isinstance(value, list):
-            value = [_declared(each, shape.items[name]) for each in value]
+            value = [_declaration_of(item, shape.items[name]) for item in value]
         elif name in shape.objects and isinstance(value, Mapping):
-            value = _declared(value, shape.objects[name])
+            value = _declaration_of(value, shape.objects[name])
             if not value:
                 continue
         body[name] = value

@@ -15,7 +15,7 @@ _NOT_FOUND = 404
 
 
 @dataclass(frozen=True)
-class There:
+class Stored:
     """A stored object; `etag` is the revision on which a change must be based."""
 
     row: Row
@@ -37,7 +37,7 @@ class Kind:
     shape: FieldShape
     identity: tuple[str, ...]
     found_by: tuple[str, ...]
-    find: Callable[[ApiClient, Row], There | None]
+    find: Callable[[ApiClient, Row], Stored | None]
     listed: Callable[[ApiClient], Iterator[Row]]
     path: str
     removal: str
@@ -45,7 +45,7 @@ class Kind:
     whole: bool = False
     id_field: str | None = None
 
-    def named(self, row: Row) -> str:
+    def name_of(self, row: Row) -> str:
         """Of one without a name, its id stands in its place."""
         own_id = row.get(self.id_field or "") or ""
         return "/".join(str(row.get(part, "*") or own_id) for part in self.identity)
@@ -54,23 +54,23 @@ class Kind:
         row: Row = client.post(self.path, body)
         return row
 
-    def change(self, client: ApiClient, there: There, patch: Row) -> None:
+    def change(self, client: ApiClient, stored: Stored, patch: Row) -> None:
         """Over the revision that the change was computed from. Raises CommandError."""
-        client.change(there.path, patch, etag=there.etag)
+        client.change(stored.path, patch, etag=stored.etag)
 
 
-def shown_object(client: ApiClient, path: str) -> There | None:
+def read_object(client: ApiClient, path: str) -> Stored | None:
     try:
         answer = client.ask("GET", path)
     except Refused as error:
         if error.status == _NOT_FOUND:
             return None
         raise
-    return There(answer.content, path, answer.etag)
+    return Stored(answer.content, path, answer.etag)
 
 
-def _account(client: ApiClient, body: Row) -> There | None:
-    return shown_object(client, at("/admin/accounts/{}", body["user_id"]))
+def _account(client: ApiClient, body: Row) -> Stored | None:
+    return read_object(client, at("/admin/accounts/{}", body["user_id"]))
 
 
 def _accounts(client: ApiClient) -> Iterator[Row]:
@@ -79,11 +79,11 @@ def _accounts(client: ApiClient) -> Iterator[Row]:
             yield row
 
 
-def _key(client: ApiClient, body: Row) -> There | None:
+def _key(client: ApiClient, body: Row) -> Stored | None:
     """By its id or the hash of its secret, else by its name within its account."""
-    named = body.get("key_id") or body.get("key_sha256")
-    if named:
-        return shown_object(client, at("/admin/keys/{}", named))
+    identifier = body.get("key_id") or body.get("key_sha256")
+    if identifier:
+        return read_object(client, at("/admin/keys/{}", identifier))
     query = {"user_id": body["user_id"], "q": body["name"][:100]}
     try:
         rows = [
@@ -105,17 +105,17 @@ def _keys(client: ApiClient) -> Iterator[Row]:
             yield row
 
 
-def _route(client: ApiClient, body: Row) -> There | None:
-    return shown_object(client, at("/admin/models/{}", body["model"]))
+def _route(client: ApiClient, body: Row) -> Stored | None:
+    return read_object(client, at("/admin/models/{}", body["model"]))
 
 
-def _price(client: ApiClient, body: Row) -> There | None:
+def _price(client: ApiClient, body: Row) -> Stored | None:
     """The administrators' own that is in force."""
     provider = body.get("provider", "*")
     rows = client.pages("/admin/costs", {"model": body["model"], "source": "admin"}, _ALL)
     for row in rows:
         if row["model"] == body["model"] and row["provider"] == provider:
-            return There(row, at("/admin/costs/{}", row["price_id"]), None)
+            return Stored(row, at("/admin/costs/{}", row["price_id"]), None)
     return None
 
 
@@ -123,9 +123,9 @@ def _prices(client: ApiClient) -> Iterator[Row]:
     return client.pages("/admin/costs", {"source": "admin"}, _ALL)
 
 
-def _receiver(client: ApiClient, body: Row) -> There | None:
+def _receiver(client: ApiClient, body: Row) -> Stored | None:
     if body.get("receiver_id"):
-        return shown_object(client, at("/admin/alerts/receivers/{}", body["receiver_id"]))
+        return read_object(client, at("/admin/alerts/receivers/{}", body["receiver_id"]))
     rows = [row for row in _receivers(client) if row["name"] == body["name"]]
     return _only(client, rows, "receiver_id", "/admin/alerts/receivers/{}", body["name"])
 
@@ -134,14 +134,14 @@ def _receivers(client: ApiClient) -> Iterator[Row]:
     return client.pages("/admin/alerts/receivers", {}, _ALL)
 
 
-def _only(client: ApiClient, rows: list[Row], id_field: str, path: str, name: str) -> There | None:
+def _only(client: ApiClient, rows: list[Row], id_field: str, path: str, name: str) -> Stored | None:
     if len(rows) > 1:
         ids = ", ".join(row[id_field] for row in rows[:5])
         raise Refused(
             f"{len(rows)} have the name {name!r}: {ids}.",
             way_out="give them names of their own: which one is meant cannot be told",
         )
-    return shown_object(client, at(path, rows[0][id_field])) if rows else None
+    return read_object(client, at(path, rows[0][id_field])) if rows else None
 
 
 def _deleter(pattern: str, id_field: str) -> Callable[[ApiClient, Row], None]:

@@ -10,7 +10,7 @@ from gatewayctl.errors import CommandError, Misused, Refused
 from gatewayctl.state.declaration import Declaration, Declared
 from gatewayctl.state.differences import Differences, differences_of
 from gatewayctl.state.fields import DEPLOYMENT
-from gatewayctl.state.kinds import ACCOUNTS, KEYS, KINDS, PRICES, ROUTES, Kind, There
+from gatewayctl.state.kinds import ACCOUNTS, KEYS, KINDS, PRICES, ROUTES, Kind, Stored
 from gatewayctl.values import Row
 
 Action = Literal["create", "change", "same", "keep", "remove", "wrong"]
@@ -21,15 +21,15 @@ _FALLBACKS = ("fallbacks", "context_fallbacks")
 
 @dataclass(frozen=True)
 class Step:
-    """A change of one object, planned or done. `said` is why it failed, or a remark."""
+    """A change of one object, planned or done. `note` is why it failed, or a remark."""
 
     action: Action
     kind: Kind
     name: str
     body: Row
     differences: Differences
-    there: There | None = None
-    said: str = ""
+    stored: Stored | None = None
+    note: str = ""
 
     def row(self) -> Row:
         changes = {n: {"from": a, "to": b} for n, (a, b) in self.differences.items()}
@@ -38,7 +38,7 @@ class Step:
             "kind": self.kind.name,
             "name": self.name,
             "changes": changes,
-            "said": self.said,
+            "said": self.note,
         }
 
 
@@ -56,34 +56,34 @@ def step_of(client: ApiClient, declared: Declared, *, creates_only: bool = False
     """With `creates_only`, existing objects are kept, and their differences reported."""
     kind, body, name = declared.kind, declared.body, declared.name
     try:
-        there = kind.find(client, body)
+        stored = kind.find(client, body)
     except Refused as error:
         if error.status is not None:
             raise
-        return Step("wrong", kind, name, body, {}, said=error.message)
-    if there is None:
-        said = _why_not(kind, body)
-        return Step("wrong" if said else "create", kind, name, body, {}, said=said)
-    if kind is KEYS and there.row.get("status") == "revoked":
+        return Step("wrong", kind, name, body, {}, note=error.message)
+    if stored is None:
+        note = _why_not(kind, body)
+        return Step("wrong" if note else "create", kind, name, body, {}, note=note)
+    if kind is KEYS and stored.row.get("status") == "revoked":
         action: Action = "keep" if creates_only else "wrong"
-        return Step(action, kind, name, body, {}, there, "is revoked, for ever")
-    differences = differences_of(body, there.row, kind.shape, whole=kind.whole)
+        return Step(action, kind, name, body, {}, stored, "is revoked, for ever")
+    differences = differences_of(body, stored.row, kind.shape, whole=kind.whole)
     for field in ("key_sha256", "key_id", "receiver_id"):
         differences.pop(field, None)
-    if kind is ACCOUNTS and "status" not in body and there.row["status"] == "archived":
+    if kind is ACCOUNTS and "status" not in body and stored.row["status"] == "archived":
         # An archived object that is declared again is wanted again.
         differences["status"] = ("archived", "active")
     if kind is KEYS and "user_id" in differences:
-        said = f"belongs to the account {there.row['user_id']!r}, and cannot change it"
-        return Step("wrong", kind, name, body, differences, there, said)
+        note = f"belongs to the account {stored.row['user_id']!r}, and cannot change it"
+        return Step("wrong", kind, name, body, differences, stored, note)
     if not differences:
-        return Step("same", kind, name, body, {}, there)
+        return Step("same", kind, name, body, {}, stored)
     # A route gets its fallbacks last: one that was made a moment ago may lack them still.
     is_begun = kind is ROUTES and all(
         n in _FALLBACKS and not before for n, (before, _) in differences.items()
     )
     action = "keep" if creates_only and not is_begun else "change"
-    return Step(action, kind, name, body, differences, there)
+    return Step(action, kind, name, body, differences, stored)
 
 
 def _why_not(kind: Kind, body: Row) -> str:
@@ -95,28 +95,28 @@ def _why_not(kind: Kind, body: Row) -> str:
 
 
 def _removals(client: ApiClient, kind: Kind, declared: Iterable[Declared]) -> Iterator[Step]:
-    kept: set[str] = set()
+    names: set[str] = set()
     ids: set[str] = set()
     for each in declared:
-        kept.add(each.name)
+        names.add(each.name)
         if kind.id_field is not None:
             # Its name here may be another one than there.
-            there = kind.find(client, each.body)
-            ids |= set() if there is None else {there.row[kind.id_field]}
+            stored = kind.find(client, each.body)
+            ids |= set() if stored is None else {stored.row[kind.id_field]}
     for row in [*kind.listed(client)]:
-        if kind.named(row) not in kept and row.get(kind.id_field or "") not in ids:
-            yield Step("remove", kind, kind.named(row), row, {})
+        if kind.name_of(row) not in names and row.get(kind.id_field or "") not in ids:
+            yield Step("remove", kind, kind.name_of(row), row, {})
 
 
 def _split(step: Step) -> tuple[Step, Row]:
     """Routes may name one another: fallbacks wait until all routes are there."""
     if step.kind is not ROUTES or step.action not in ("create", "change"):
         return step, {}
-    given = step.body if step.action == "create" else step.differences
-    later = {name: step.body[name] for name in _FALLBACKS if given.get(name)}
-    left = {name: pair for name, pair in step.differences.items() if name not in later}
-    body = {name: value for name, value in step.body.items() if name not in later}
-    return replace(step, body=body, differences=left), later
+    fields = step.body if step.action == "create" else step.differences
+    deferred = {name: step.body[name] for name in _FALLBACKS if fields.get(name)}
+    differences = {name: pair for name, pair in step.differences.items() if name not in deferred}
+    body = {name: value for name, value in step.body.items() if name not in deferred}
+    return replace(step, body=body, differences=differences), deferred
 
 
 def _do(client: ApiClient, step: Step) -> None:
@@ -131,42 +131,42 @@ def _do(client: ApiClient, step: Step) -> None:
 
 def _add_fallbacks(client: ApiClient, step: Step, fallbacks: Row) -> None:
     """Raises CommandError."""
-    there = step.kind.find(client, step.body)
-    if there is not None:
-        step.kind.change(client, there, fallbacks)
+    stored = step.kind.find(client, step.body)
+    if stored is not None:
+        step.kind.change(client, stored, fallbacks)
 
 
 def _change(client: ApiClient, step: Step) -> None:
-    assert step.there is not None  # noqa: S101 - a change is of something
+    assert step.stored is not None  # noqa: S101 - a change is of something
     if step.kind is PRICES:
         # A price is never changed: a new version takes over from it.
         step.kind.create(client, step.body)
         return
-    patch: dict[str, Any] = {name: wanted for name, (_, wanted) in step.differences.items()}
+    patch: dict[str, Any] = {name: value for name, (_, value) in step.differences.items()}
     if "deployments" in patch:
-        patch["deployments"] = _with_ids(patch["deployments"], step.there.row["deployments"])
-    step.kind.change(client, step.there, patch)
+        patch["deployments"] = _with_ids(patch["deployments"], step.stored.row["deployments"])
+    step.kind.change(client, step.stored, patch)
 
 
-def _with_ids(wanted: Sequence[Row], present: Sequence[Row]) -> list[Row]:
+def _with_ids(declared: Sequence[Row], stored_rows: Sequence[Row]) -> list[Row]:
     """A deployment that stays the same, or the same model at the same address, keeps its id."""
-    left = list(present)
-    kept: list[Row] = []
-    for each in wanted:
-        found = next((one for one in left if _is_same(each, one)), None)
-        found = found or next((one for one in left if _is_alike(each, one)), None)
+    remaining = list(stored_rows)
+    rows: list[Row] = []
+    for row in declared:
+        found = next((stored for stored in remaining if _is_same(row, stored)), None)
+        found = found or next((stored for stored in remaining if _is_alike(row, stored)), None)
         if found is not None:
-            left.remove(found)
-        kept.append(each if found is None else {**each, "deployment_id": found["deployment_id"]})
-    return kept
+            remaining.remove(found)
+        rows.append(row if found is None else {**row, "deployment_id": found["deployment_id"]})
+    return rows
 
 
-def _is_same(wanted: Row, present: Row) -> bool:
-    return not differences_of(wanted, present, DEPLOYMENT, whole=True)
+def _is_same(declared: Row, stored_row: Row) -> bool:
+    return not differences_of(declared, stored_row, DEPLOYMENT, whole=True)
 
 
-def _is_alike(wanted: Row, present: Row) -> bool:
-    return all(wanted.get(name) == present.get(name) for name in ("model", "api_base"))
+def _is_alike(declared: Row, stored_row: Row) -> bool:
+    return all(declared.get(name) == stored_row.get(name) for name in ("model", "api_base"))
 
 
 def apply_all(
@@ -176,18 +176,18 @@ def apply_all(
 
     Raises CommandError where the API does not answer, or takes no more.
     """
-    later: list[tuple[Step, Row]] = []
+    deferred: list[tuple[Step, Row]] = []
     removals: list[Step] = []
     for step in steps:
         if step.action == "remove":
             removals.append(step)
             continue
-        first, fallbacks = _split(step)
-        error = _error_of(partial(_do, client, first))
+        first_step, fallbacks = _split(step)
+        error = _error_of(partial(_do, client, first_step))
         if fallbacks and error is None:
-            later.append((step, fallbacks))
+            deferred.append((step, fallbacks))
         yield step, error
-    for step, fallbacks in later:
+    for step, fallbacks in deferred:
         error = _error_of(partial(_add_fallbacks, client, step, fallbacks))
         if error is not None:
             yield step, error

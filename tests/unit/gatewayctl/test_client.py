@@ -28,7 +28,7 @@ class Server(httpx.BaseTransport):
         return answer
 
 
-def ran(server: httpx.BaseTransport, *arguments: str) -> Ran:
+def run_with(server: httpx.BaseTransport, *arguments: str) -> Ran:
     return run(*arguments, transport=server, environ=ENVIRON)
 
 
@@ -47,7 +47,7 @@ def test_a_lost_answer_is_asked_for_again_with_the_same_key() -> None:
     server = Server(
         httpx.ReadError("gone"), httpx.ReadTimeout(""), httpx.Response(201, json=ACCOUNT)
     )
-    done = ran(server, "accounts", "create", "a")
+    done = run_with(server, "accounts", "create", "a")
     assert (done.code, done.row) == (0, ACCOUNT)
     assert len(server.requests) == 3
     assert len(keys_of(server.requests)) == 1
@@ -55,12 +55,12 @@ def test_a_lost_answer_is_asked_for_again_with_the_same_key() -> None:
 
 def test_a_lost_answer_prints_the_idempotency_key() -> None:
     server = Server(*[httpx.ReadError("gone")] * 3)
-    lost = ran(server, "accounts", "create", "a")
+    result = run_with(server, "accounts", "create", "a")
     [key] = keys_of(server.requests)
-    assert lost.code == 4
-    assert f"--idempotency-key {key}" in lost.err
+    assert result.code == 4
+    assert f"--idempotency-key {key}" in result.err
     again = Server(httpx.Response(201, json=ACCOUNT))
-    assert ran(again, "accounts", "create", "a", "--idempotency-key", key).code == 0
+    assert run_with(again, "accounts", "create", "a", "--idempotency-key", key).code == 0
     assert keys_of(again.requests) == {key}
 
 
@@ -74,14 +74,14 @@ def test_a_lost_answer_prints_the_idempotency_key() -> None:
 )
 def test_a_busy_service_is_asked_again(answer: httpx.Response) -> None:
     server = Server(answer, httpx.Response(201, json=ACCOUNT))
-    assert ran(server, "accounts", "create", "a").code == 0
+    assert run_with(server, "accounts", "create", "a").code == 0
 
 
 def test_a_change_is_never_repeated_blindly() -> None:
     server = Server(
         httpx.Response(200, json=ACCOUNT, headers={"etag": '"1"'}), httpx.ReadError("gone")
     )
-    assert ran(server, "accounts", "change", "a", "--name", "b").code == 4
+    assert run_with(server, "accounts", "change", "a", "--name", "b").code == 4
     assert [request.method for request in server.requests] == ["GET", "PATCH"]
     assert server.requests[1].headers["if-match"] == '"1"'
 
@@ -95,41 +95,41 @@ def test_a_change_is_never_repeated_blindly() -> None:
     ],
 )  # fmt: skip
 def test_exit_codes_tell_whose_turn_it_is(status: int, code: str, expected: int) -> None:
-    refused = ran(Server(problem(status, code)), "accounts", "show", "a")
+    refused = run_with(Server(problem(status, code)), "accounts", "show", "a")
     assert (refused.code, refused.out) == (expected, "")
     assert f"It is so. ({status} {code})" in refused.err
     assert "\n  -> " in refused.err
 
 
 def test_of_other_servers() -> None:
-    def of(title: str | None) -> Ran:
+    def ask(title: str | None) -> Ran:
         document = httpx.Response(404) if title is None else None
         described = document or httpx.Response(200, json={"info": {"title": title}})
         first = httpx.Response(404, json={"error": {"message": "There is no such path."}})
-        return ran(Server(first, described), "doctor")
+        return run_with(Server(first, described), "doctor")
 
-    gateway = of("LLM gateway")
+    gateway = ask("LLM gateway")
     assert gateway.code == 4
     assert "is the gateway's address" in gateway.err
-    other = of(None)
+    other = ask(None)
     assert "is not an admin API" in other.err
     # A page of a proxy.
     page = Server(httpx.Response(200, text="<html>"), httpx.Response(200, text="<html>"))
-    assert ran(page, "accounts", "list").code == 4
+    assert run_with(page, "accounts", "list").code == 4
 
 
 def test_an_older_admin_service_is_said_to_be_one() -> None:
     first = problem(404, "not_found", "There is nothing at this path. The paths begin with /admin.")
     described = httpx.Response(200, json={"info": {"title": "Admin API"}})
-    old = ran(Server(first, described), "doctor")
+    old = run_with(Server(first, described), "doctor")
     assert old.code == 4
     assert "has no GET /admin/doctor: its version is an older one" in old.err
 
 
 def test_nothing_there_is_said_in_one_line() -> None:
-    nothing = ran(Server(httpx.ConnectError("refused")), "accounts", "list")
-    assert nothing.code == 4
-    assert "Nothing answers at http://admin (GATEWAYCTL_KEY): refused" in nothing.err
+    result = run_with(Server(httpx.ConnectError("refused")), "accounts", "list")
+    assert result.code == 4
+    assert "Nothing answers at http://admin (GATEWAYCTL_KEY): refused" in result.err
 
 
 @pytest.mark.parametrize("fault", [httpx.RemoteProtocolError("cut"), httpx.ReadTimeout("late")])
@@ -140,27 +140,27 @@ def test_an_export_that_breaks_off_leaves_no_file(tmp_path: Path, fault: Excepti
             raise fault
 
     target = tmp_path / "out.csv"
-    cut = ran(Server(httpx.Response(200, stream=Cut())), "usage", "export", "-o", str(target))
+    cut = run_with(Server(httpx.Response(200, stream=Cut())), "usage", "export", "-o", str(target))
     assert cut.code == 4
     assert "was not written" in cut.err
     assert list(tmp_path.iterdir()) == []
     target.write_text("before")
-    there = ran(Server(), "usage", "export", "-o", str(target))
-    assert there.code == 2
+    existing = run_with(Server(), "usage", "export", "-o", str(target))
+    assert existing.code == 2
     Server(httpx.Response(200, stream=Cut()))
     forced = Server(httpx.Response(200, stream=Cut()))
-    assert ran(forced, "usage", "export", "-o", str(target), "--force").code == 4
+    assert run_with(forced, "usage", "export", "-o", str(target), "--force").code == 4
     assert target.read_text() == "before"
     whole = Server(httpx.Response(200, content=b"entry_id\n1\n"))
-    assert ran(whole, "usage", "export", "-o", str(target), "--force").code == 0
+    assert run_with(whole, "usage", "export", "-o", str(target), "--force").code == 0
     assert target.read_text() == "entry_id\n1\n"
 
 
 def test_an_unexpected_answer_prints_no_traceback() -> None:
-    odd = ran(Server(httpx.Response(200, json={"rows": []})), "accounts", "list")
-    assert odd.code == 4
-    assert "unexpected error: KeyError: 'data'" in odd.err
-    assert "GATEWAYCTL_DEBUG" in odd.err
+    result = run_with(Server(httpx.Response(200, json={"rows": []})), "accounts", "list")
+    assert result.code == 4
+    assert "unexpected error: KeyError: 'data'" in result.err
+    assert "GATEWAYCTL_DEBUG" in result.err
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_endless_pages_are_abandoned(
 ) -> None:
     monkeypatch.setattr("gatewayctl.client._MAX_PAGES", 3)
     server = Server(*[httpx.Response(200, json={**page, "next_cursor": "again"})] * 4)
-    endless = ran(server, *command.split())
+    endless = run_with(server, *command.split())
     assert endless.code == 4
     assert "has no end" in endless.err
     assert len(server.requests) == 3
@@ -191,21 +191,21 @@ def test_a_list_ends_at_its_limit_and_says_so(last: list[int], more: bool) -> No
         {"data": [{"user_id": str(i)} for i in last], "next_cursor": None},
     ]
     server = Server(*[httpx.Response(200, json=page) for page in pages])
-    shown = ran(server, "accounts", "list", "--limit", "251")
-    assert len(shown.rows) == 251
-    assert ("there are more" in shown.err) is more
+    result = run_with(server, "accounts", "list", "--limit", "251")
+    assert len(result.rows) == 251
+    assert ("there are more" in result.err) is more
     assert [request.url.params.get("cursor") for request in server.requests] == [None, "on"]
 
 
 def test_names_cannot_control_the_terminal() -> None:
     page = {"data": [{"user_id": "a", "name": "\x1b[2Jx\x9b"}], "next_cursor": None}
     for arguments in ((), ("--json", "name")):
-        shown = run(
+        result = run(
             "accounts", "list", *arguments, transport=Server(httpx.Response(200, json=page)),
             environ={**ENVIRON, "NO_COLOR": "1"}, terminal=True,
         )  # fmt: skip
-        assert shown.code == 0
-        assert not {"\x1b", "\x9b"} & set(shown.out)
+        assert result.code == 0
+        assert not {"\x1b", "\x9b"} & set(result.out)
 
 
 def test_the_sum_of_corrections_has_a_name() -> None:
@@ -216,18 +216,18 @@ def test_the_sum_of_corrections_has_a_name() -> None:
         "since": "2026-11-01", "until": "2026-12-01", "data": [corrections, nameless],
         "rest": None, "total": total,
     }  # fmt: skip
-    shown = run(
+    result = run(
         "usage", "summary", transport=Server(httpx.Response(200, json=page)),
         environ={**ENVIRON, "NO_COLOR": "1"}, terminal=True,
     )  # fmt: skip
-    _, first, second, *_ = shown.out.splitlines()
+    _, first, second, *_ = result.out.splitlines()
     assert first.startswith("(corrections)  ")
     assert second.startswith("- ")
 
 
 def test_a_secret_on_the_command_line_is_refused() -> None:
     server = Server()
-    refused = ran(server, "keys", "show", "sk-gw-0123456789abcdef")
+    refused = run_with(server, "keys", "show", "sk-gw-0123456789abcdef")
     assert (refused.code, server.requests) == (2, [])
     assert "sk-gw-0123" not in refused.err
 
@@ -253,6 +253,6 @@ def test_a_secret_on_the_command_line_is_refused() -> None:
 )
 def test_wrong_arguments_send_nothing(arguments: tuple[str, ...], tmp_path: Path) -> None:
     server = Server()
-    wrong = run(*arguments, transport=server, environ={**ENVIRON, "HOME": str(tmp_path)})
-    assert (wrong.code, wrong.out, server.requests) == (2, "", [])
-    assert wrong.err
+    result = run(*arguments, transport=server, environ={**ENVIRON, "HOME": str(tmp_path)})
+    assert (result.code, result.out, server.requests) == (2, "", [])
+    assert result.err

@@ -52,15 +52,15 @@ NOT_DECLARED = {
 def test_fields_and_their_defaults_are_those_of_the_bodies(
     shape: FieldShape, body: type[msgspec.Struct]
 ) -> None:
-    taken = {each.encode_name: each for each in msgspec.structs.fields(body)}
+    by_name = {each.encode_name: each for each in msgspec.structs.fields(body)}
     for name in NOT_DECLARED.get(body, ()):
-        del taken[name]
-    assert set(shape.own) - IDS == set(taken)
+        del by_name[name]
+    assert set(shape.own) - IDS == set(by_name)
     for name, default in shape.own.items():
         if default is REQUIRED or name in IDS:
             continue
-        usual = taken[name].default
-        assert _plain(default) == _plain(STORED.get(name) if usual is UNSET else usual), name
+        initial = by_name[name].default
+        assert _plain(default) == _plain(STORED.get(name) if initial is UNSET else initial), name
 
 
 def _plain(value: Any) -> Any:

@@ -31,8 +31,8 @@ def terminal(width: int) -> tuple[Terminal, Stream, Stream]:
 
 @pytest.mark.parametrize("width", [10, 40, 60, 80, 120, 200])
 def test_only_long_texts_are_shortened(width: int) -> None:
-    shown, out, err = terminal(width)
-    table(shown, ROWS, COLUMNS)
+    screen, out, err = terminal(width)
+    table(screen, ROWS, COLUMNS)
     header, line = out.getvalue().splitlines()
     # Nothing has a value there, in no row.
     assert "NOTHING" not in header
@@ -47,7 +47,7 @@ def test_only_long_texts_are_shortened(width: int) -> None:
 
 
 def test_an_object_has_a_line_for_each_field_that_is_set() -> None:
-    shown, out, _ = terminal(100)
+    screen, out, _ = terminal(100)
     item: dict[str, Any] = {
         "user_id": "a",
         "budget": {"limit_usd": Decimal("1.50"), "soft_limit_usd": None, "alerts": []},
@@ -56,7 +56,7 @@ def test_an_object_has_a_line_for_each_field_that_is_set() -> None:
         "tags": ["x", "y"],
         "none": None,
     }
-    sheet(shown, item, list(item))
+    sheet(screen, item, list(item))
     assert [line.split() for line in out.getvalue().splitlines()] == [
         ["user_id", "a"],
         ["budget.limit_usd", "1.50"],

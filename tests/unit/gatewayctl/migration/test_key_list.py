@@ -15,7 +15,7 @@ SECRET = "sk-a-secret-of-clients"
 HASH = hashlib.sha256(SECRET.encode()).hexdigest()
 
 
-def planned(*rows: dict[str, Any]) -> MigrationPlan:
+def plan_of(*rows: dict[str, Any]) -> MigrationPlan:
     return read_keys([dict.fromkeys(COLUMNS) | row for row in rows], "keys.csv", NOW)
 
 
@@ -30,7 +30,7 @@ def test_a_row_is_a_key_of_its_account() -> None:
         "period": "monthly",
         "requests_per_minute": "60",
     }
-    plan = planned(row, {"user_id": "team-a", "key_sha256": "A" * 64})
+    plan = plan_of(row, {"user_id": "team-a", "key_sha256": "A" * 64})
     assert plan.accounts == [{"user_id": "team-a"}]
     assert plan.keys == [
         {
@@ -60,9 +60,9 @@ def test_a_row_is_a_key_of_its_account() -> None:
     ],
 )
 def test_a_row_without_a_valid_key_is_reported(row: dict[str, Any], why: str) -> None:
-    plan = planned(row)
+    plan = plan_of(row)
     assert plan.keys == []
-    assert all(why in line.said for line in plan.lines)
+    assert all(why in line.note for line in plan.lines)
     assert "short" not in repr(plan)
 
 
@@ -71,19 +71,19 @@ def test_a_row_without_a_valid_key_is_reported(row: dict[str, Any], why: str) ->
                {"parallel_calls": "-1"}, {"team": "x"}],
 )  # fmt: skip
 def test_a_value_that_cannot_be_carried_is_reported(column: dict[str, Any]) -> None:
-    plan = planned({"user_id": "a", "secret": SECRET, **column})
+    plan = plan_of({"user_id": "a", "secret": SECRET, **column})
     (key,) = plan.keys
     assert set(key) == {"user_id", "key_sha256", "name"}
-    told = {line.kind for line in plan.lines if line.verdict == "cannot"}
-    assert {f"key.{name}" for name in column} == told
-    unknown = [line.kind for line in plan.lines if line.said == "is not a column of a key"]
+    kinds = {line.kind for line in plan.lines if line.verdict == "cannot"}
+    assert {f"key.{name}" for name in column} == kinds
+    unknown = [line.kind for line in plan.lines if line.note == "is not a column of a key"]
     assert unknown == (["key.team"] if "team" in column else [])
 
 
 def test_the_same_secret_twice_is_one_key() -> None:
-    plan = planned({"user_id": "a", "secret": SECRET}, {"user_id": "b", "key_sha256": HASH})
+    plan = plan_of({"user_id": "a", "secret": SECRET}, {"user_id": "b", "key_sha256": HASH})
     assert len(plan.keys) == 1
-    assert any("is there twice" in line.said for line in plan.lines)
+    assert any("is there twice" in line.note for line in plan.lines)
 
 
 def test_unknown_columns_are_refused_with_their_line() -> None:

@@ -17,16 +17,16 @@ CONFIG = Path(__file__).parents[3] / "support/litellm/config.yaml"
 ENVIRON = {"AZURE_API_BASE": "https://x.openai.azure.com"}
 
 
-def planned(text: str, environ: Mapping[str, str] = ENVIRON) -> MigrationPlan:
+def plan_of(text: str, environ: Mapping[str, str] = ENVIRON) -> MigrationPlan:
     return read_config(parse_document(text.encode(), "config.yaml"), environ).plan
 
 
 def model(params: str, *, beside: str = "") -> MigrationPlan:
-    return planned(f"model_list: [{{model_name: m, litellm_params: {{{params}}} {beside}}}]")
+    return plan_of(f"model_list: [{{model_name: m, litellm_params: {{{params}}} {beside}}}]")
 
 
-def said(plan: MigrationPlan, kind: str) -> list[tuple[str, str]]:
-    return [(line.verdict, line.said) for line in plan.lines if line.kind == kind]
+def notes_of(plan: MigrationPlan, kind: str) -> list[tuple[str, str]]:
+    return [(line.verdict, line.note) for line in plan.lines if line.kind == kind]
 
 
 def test_a_configuration_as_routes_prices_and_fallbacks() -> None:
@@ -83,7 +83,7 @@ def test_a_configuration_as_routes_prices_and_fallbacks() -> None:
 
 def test_a_key_in_the_file_never_takes_a_variable_that_has_another_secret() -> None:
     """That of the provider itself would be sent to the other address."""
-    plan = planned("""
+    plan = plan_of("""
 model_list:
 - model_name: own
   litellm_params: {model: openai/gpt-4o, api_key: os.environ/OPENAI_API_KEY}
@@ -141,8 +141,8 @@ unheard_of: {a: b}
 """
     document = parse_document(text.encode(), "config.yaml")
     plan = read_config(document, {}).plan
-    told = Counter(line.kind for line in plan.lines)
-    assert set(told.values()) == {1}, told
+    counts = Counter(line.kind for line in plan.lines)
+    assert set(counts.values()) == {1}, counts
     content = document.content
     row = content.pop("model_list")[0]
     expected = {f"model_list.{name}" for name in ("model_name", "surprise")}
@@ -150,11 +150,11 @@ unheard_of: {a: b}
         expected |= {f"model_list.{inner}.{name}" for name in row[inner]}
     for section in ("litellm_settings", "router_settings", "general_settings"):
         expected |= {f"{section}.{name}" for name in content.pop(section)}
-    assert set(told) == expected | {f"config.{name}" for name in content}
+    assert set(counts) == expected | {f"config.{name}" for name in content}
 
 
 def test_each_row_is_a_deployment_and_its_price_its_own() -> None:
-    plan = planned(
+    plan = plan_of(
         """
 model_list:
   - {model_name: m, litellm_params: {model: openai/x, input_cost_per_token: 1e-6,
@@ -214,7 +214,7 @@ def test_unsupported_models_are_reported(params: str, why: str) -> None:
     plan = model(params)
     assert plan.routes == []
     assert {line.verdict for line in plan.lines} == {"cannot"}
-    assert any(why in line.said for line in plan.lines)
+    assert any(why in line.note for line in plan.lines)
 
 
 @pytest.mark.parametrize(
@@ -232,12 +232,12 @@ def test_unsupported_models_are_reported(params: str, why: str) -> None:
 )
 def test_calls_are_shared_out_by_one_measure(shares: list[str], weights: list[Any]) -> None:
     rows = [f"{{model_name: m, litellm_params: {{model: openai/x, {each}}}}}" for each in shares]
-    (route,) = planned(f"model_list: [{', '.join(rows)}]").routes
+    (route,) = plan_of(f"model_list: [{', '.join(rows)}]").routes
     assert [each.get("weight") for each in route["deployments"]] == weights
 
 
 def test_a_named_credential_is_each_models_that_names_it() -> None:
-    plan = planned(
+    plan = plan_of(
         """
 credential_list:
   - credential_name: eu
@@ -266,14 +266,14 @@ def test_the_time_zone_of_budgets(zone: str, found: str | None) -> None:
 def test_features_that_are_not_here_are_named() -> None:
     plan = model("model: openai/x", beside=", model_info: {mode: audio_speech}")
     assert plan.routes == []
-    assert "'audio_speech' are not served here" in said(plan, "model_list.model_name")[0][1]
-    plan = planned("model_list: [{model_name: '*', litellm_params: {model: 'openai/*'}}]")
+    assert "'audio_speech' are not served here" in notes_of(plan, "model_list.model_name")[0][1]
+    plan = plan_of("model_list: [{model_name: '*', litellm_params: {model: 'openai/*'}}]")
     assert plan.routes == []
     assert {line.verdict for line in plan.lines} == {"cannot"}
 
 
 def test_ambiguous_and_dangling_aliases_are_reported() -> None:
-    plan = planned(
+    plan = plan_of(
         """
 model_list:
   - {model_name: a, litellm_params: {model: openai/x}}
@@ -282,7 +282,7 @@ router_settings: {model_group_alias: {a: b, c: b, d: nothing, e: {model: a}}}
 """
     )
     assert [route["model"] for route in plan.routes] == ["a", "b", "c", "e"]
-    aliases = {line.of: line.said for line in plan.lines if "alias" in line.kind}
+    aliases = {line.subject: line.note for line in plan.lines if "alias" in line.kind}
     assert "is a model's name too" in aliases["a"]
     assert "no model 'nothing'" in aliases["d"]
 
@@ -299,7 +299,7 @@ router_settings: {model_group_alias: {a: b, c: b, d: nothing, e: {model: a}}}
 )
 def test_a_broken_file_is_named_with_its_line(text: str, where: str) -> None:
     with pytest.raises(Misused) as raised:
-        planned(text)
+        plan_of(text)
     assert where in raised.value.message
 
 
@@ -315,7 +315,7 @@ def test_a_broken_file_is_named_with_its_line(text: str, where: str) -> None:
     ],
 )
 def test_odd_rows_are_reported_and_do_not_stop_the_import(odd: str) -> None:
-    plan = planned(f"model_list: [{odd}, {{model_name: ok, litellm_params: {{model: openai/x}}}}]")
+    plan = plan_of(f"model_list: [{odd}, {{model_name: ok, litellm_params: {{model: openai/x}}}}]")
     assert plan.routes[-1]["model"] == "ok"
 
 
@@ -331,7 +331,7 @@ def test_odd_rows_are_reported_and_do_not_stop_the_import(odd: str) -> None:
     ],
 )
 def test_odd_settings_are_reported_and_do_not_stop_the_import(settings: str) -> None:
-    plan = planned(
+    plan = plan_of(
         f"model_list: [{{model_name: m, litellm_params: {{model: openai/x}}}}]\n{settings}"
     )
     assert plan.routes[0]["model"] == "m"
@@ -344,7 +344,7 @@ def test_a_secret_in_the_file_is_not_given_by_the_variable_of_another() -> None:
         f"{{model_name: m{i}, litellm_params: {{model: openai/x, api_key: {key}}}}}"
         for i, key in enumerate(keys)
     ]
-    plan = planned(f"model_list: [{', '.join(rows)}]")
+    plan = plan_of(f"model_list: [{', '.join(rows)}]")
     variables = [route["deployments"][0]["credential"] for route in plan.routes]
     first, second = "env:OPENAI_API_KEY_2", "env:OPENAI_API_KEY_3"
     assert variables == [first, "env:OPENAI_API_KEY", second, first]

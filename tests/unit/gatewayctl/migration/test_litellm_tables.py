@@ -46,14 +46,14 @@ def sha(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def planned(**tables: list[dict[str, Any]]) -> MigrationPlan:
+def plan_of(**tables: list[dict[str, Any]]) -> MigrationPlan:
     config = LiteLLMConfig(allowed={"beta": ("x", "y")}, time_zone="Europe/Berlin")
     return read_tables({KEYS: [], **tables}, NOW, config)
 
 
 def key(**columns: Any) -> MigrationPlan:
     row = {"token": sha("sk-1"), "user_id": "u", **columns}
-    return planned(**{KEYS: [row], USERS: [{"user_id": "u"}]})
+    return plan_of(**{KEYS: [row], USERS: [{"user_id": "u"}]})
 
 
 def test_a_dump_as_accounts_keys_and_spend() -> None:
@@ -77,8 +77,8 @@ def test_a_dump_as_accounts_keys_and_spend() -> None:
     assert accounts["team-blocked"]["status"] == "suspended"
     assert accounts["team-blocked"]["budgets"][0]["limit_usd"] == 0
     assert accounts["ada"]["budgets"] == [{"limit_usd": 10, "period": "daily"}]
-    (odd,) = [name for name in accounts if name.startswith("grace-hopper-")]
-    assert re.fullmatch(r"grace-hopper-[0-9a-f]{12}", odd)
+    (cleaned_id,) = [name for name in accounts if name.startswith("grace-hopper-")]
+    assert re.fullmatch(r"grace-hopper-[0-9a-f]{12}", cleaned_id)
     keys = {each["name"]: each for each in plan.keys}
     assert set(keys) == {"research-ci", "research-claude", "sk-...77aa", "legacy", "nobody"}
     assert keys["research-ci"] == {
@@ -100,18 +100,18 @@ def test_a_dump_as_accounts_keys_and_spend() -> None:
         ("ada", Decimal("0.75")),
         ("litellm-keys", Decimal("0.5")),
     }
-    assert {line.kind for line in plan.lines if line.of == "table"} == {
+    assert {line.kind for line in plan.lines if line.subject == "table"} == {
         "LiteLLM_EndUserTable", "LiteLLM_TeamMembership",
     }  # fmt: skip
 
 
 def columns_of(table: str) -> dict[str, str]:
     """Of LiteLLM's own schema, with their types."""
-    found = re.search(rf"^model {table} \{{(.*?)^\}}", SCHEMA.read_text(), re.MULTILINE | re.DOTALL)
-    assert found is not None
-    lines = [line.split() for line in found[1].splitlines()]
-    typed = [(parts[0], parts[1]) for parts in lines if len(parts) > 1]
-    return {name: kind for name, kind in typed if re.sub(r"\W", "", kind) in SCALARS}
+    match = re.search(rf"^model {table} \{{(.*?)^\}}", SCHEMA.read_text(), re.MULTILINE | re.DOTALL)
+    assert match is not None
+    lines = [line.split() for line in match[1].splitlines()]
+    columns = [(parts[0], parts[1]) for parts in lines if len(parts) > 1]
+    return {name: kind for name, kind in columns if re.sub(r"\W", "", kind) in SCALARS}
 
 
 VALUES = {
@@ -120,13 +120,13 @@ VALUES = {
 }  # fmt: skip
 
 
-def filled(table: str, **given: str) -> dict[str, str]:
+def filled(table: str, **values: str) -> dict[str, str]:
     """A row with a value in every column."""
     row = {
         name: "{x}" if kind.endswith("[]") else VALUES[re.sub(r"\W", "", kind)]
         for name, kind in columns_of(table).items()
     }
-    return {**row, **given}
+    return {**row, **values}
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -140,13 +140,13 @@ def test_every_column_of_every_table_is_reported_once(table: str, blocked: str) 
     elif "budget_id" not in columns_of(table):
         del row["budget_id"]
     kind = KIND_OF[table]
-    plan = planned(**{table: [row]})
-    told = Counter(line.kind for line in plan.lines if line.kind != "key.account")
+    plan = plan_of(**{table: [row]})
+    counts = Counter(line.kind for line in plan.lines if line.kind != "key.account")
     expected = {f"{kind}.{name}" for name in row if row[name] != "f"}
-    if f"{kind}.metadata" in expected and f"{kind}.metadata" not in told:
+    if f"{kind}.metadata" in expected and f"{kind}.metadata" not in counts:
         expected = expected - {f"{kind}.metadata"} | {f"{kind}.metadata.a"}
-    assert set(told) == expected
-    assert set(told.values()) == {1}, told
+    assert set(counts) == expected
+    assert set(counts.values()) == {1}, counts
 
 
 def test_columns_are_read_as_what_the_schema_says() -> None:
@@ -156,8 +156,8 @@ def test_columns_are_read_as_what_the_schema_says() -> None:
     }  # fmt: skip
     for table in TABLES:
         for name, kind in columns_of(table).items():
-            wanted = "list" if kind.endswith("[]") else kinds.get(re.sub(r"\W", "", kind), "text")
-            assert KINDS[table].get(name, "text") == wanted or name == "model_id", (table, name)
+            expected = "list" if kind.endswith("[]") else kinds.get(re.sub(r"\W", "", kind), "text")
+            assert KINDS[table].get(name, "text") == expected or name == "model_id", (table, name)
 
 
 def test_an_unknown_column_is_reported() -> None:
@@ -183,7 +183,7 @@ def test_a_key_that_is_not_carried_is_reported_with_the_reason(
 ) -> None:
     plan = key(**columns)
     assert plan.keys == []
-    assert all(why in line.said for line in plan.lines if line.kind.startswith("key."))
+    assert all(why in line.note for line in plan.lines if line.kind.startswith("key."))
 
 
 def test_a_plain_secret_of_old_versions_is_hashed_and_never_shown() -> None:
@@ -215,8 +215,8 @@ def test_a_plain_secret_of_old_versions_is_hashed_and_never_shown() -> None:
 )
 def test_budgets_never_let_more_be_spent(columns: dict[str, Any], budget: Any) -> None:
     (body,) = key(**columns).keys
-    found = body.get("budgets")
-    assert budget == (None if found is None else (found[0]["limit_usd"], found[0]["period"]))
+    budgets = body.get("budgets")
+    assert budget == (None if budgets is None else (budgets[0]["limit_usd"], budgets[0]["period"]))
 
 
 @pytest.mark.parametrize(
@@ -241,12 +241,12 @@ def test_budgets_never_let_more_be_spent(columns: dict[str, Any], budget: Any) -
 )
 def test_a_key_is_allowed_what_both_allow(team: str, own: str, allowed: Any) -> None:
     row = {"token": sha("sk-1"), "team_id": "t", "models": own}
-    plan = planned(**{KEYS: [row], TEAMS: [{"team_id": "t", "models": team}]})
+    plan = plan_of(**{KEYS: [row], TEAMS: [{"team_id": "t", "models": team}]})
     assert plan.keys[0].get("allowed_models") == allowed
 
 
 def test_ids_that_are_the_same_or_cannot_be_one_become_others() -> None:
-    plan = planned(
+    plan = plan_of(
         **{
             TEAMS: [{"team_id": "x"}, {"team_id": "ä/ö"}, {"team_id": "ä|ö"}, {"team_id": "x"}],
             USERS: [{"user_id": "x"}, {"user_id": "y" * 300}, {"user_id": ""}],
@@ -256,18 +256,18 @@ def test_ids_that_are_the_same_or_cannot_be_one_become_others() -> None:
     assert len(ids) == len(set(ids)) == 5
     assert "user:x" in ids
     assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@:+-]{0,127}", each) for each in ids)
-    assert any("appears twice" in line.said for line in plan.lines)
+    assert any("appears twice" in line.note for line in plan.lines)
 
 
 def test_duplicate_aliases_are_two_keys() -> None:
     rows = [{"token": sha(f"sk-{n}"), "key_alias": "same", "user_id": "u"} for n in (1, 2)]
-    plan = planned(**{KEYS: [*rows, rows[0]]})
+    plan = plan_of(**{KEYS: [*rows, rows[0]]})
     assert [each["name"] for each in plan.keys] == ["same", "same"]
-    assert any("appears twice in the source" in line.said for line in plan.lines)
+    assert any("appears twice in the source" in line.note for line in plan.lines)
 
 
 def test_accounts_have_the_time_zone_of_the_budgets() -> None:
     (account,) = key().accounts
     assert account["time_zone"] == "Europe/Berlin"
-    (account,) = planned(**{KEYS: [{"token": sha("sk-1")}]}).accounts
+    (account,) = plan_of(**{KEYS: [{"token": sha("sk-1")}]}).accounts
     assert account["time_zone"] == "Europe/Berlin"

@@ -121,12 +121,12 @@ def test_any_otari(content: Any, tables: dict[str, list[dict[str, Any]]]) -> Non
 @given(st.integers(0, len(CONFIG) - 1), st.sampled_from(list(b"{}[]:#&*!|>-\n '\x00\xff")))
 def test_any_damage_to_a_file(place: int, byte: int) -> None:
     damaged = CONFIG[:place] + bytes([byte]) + CONFIG[place + 1 :]
-    said = "f:"
+    message = "f:"
     try:
         read_config(parse_document(damaged, "f"), {})
     except Misused as error:
-        said = error.message
-    assert said.startswith("f:")
+        message = error.message
+    assert message.startswith("f:")
 
 
 @few
@@ -138,9 +138,9 @@ def test_any_damage_to_a_file(place: int, byte: int) -> None:
     )
 )
 def test_any_declaration(content: dict[str, Any]) -> None:
-    told: Sequence[str] = ("nothing",)
+    problems: Sequence[str] = ("nothing",)
     try:
         read_declaration(YamlDocument("f", content, {}))
     except Misused as error:
-        told = error.details
-    assert told
+        problems = error.details
+    assert problems

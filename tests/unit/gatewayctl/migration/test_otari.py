@@ -33,7 +33,7 @@ KEY = {"id": "k1", "key_hash": HASH, "key_name": "ci", "user_id": "ada", "is_act
 BUDGET = {"budget_id": "b", "max_budget": "10", "reset_alignment": "calendar_month"}
 
 
-def planned(**tables: list[dict[str, Any]]) -> MigrationPlan:
+def plan_of(**tables: list[dict[str, Any]]) -> MigrationPlan:
     return read_otari(None, tables, NOW, ())
 
 
@@ -57,10 +57,10 @@ def test_a_configuration_as_routes_and_prices() -> None:
     ]
     assert "sk-in-the-file" not in repr(plan)
     assert "sk-master" not in repr(plan)
-    told = {(line.kind, line.of) for line in plan.lines if line.verdict == "cannot"}
-    assert ("aliases.target", "broken") in told
-    assert ("config.master_key", "config.yml") in told
-    assert any(of == "no-provider" for _, of in told)
+    dropped = {(line.kind, line.subject) for line in plan.lines if line.verdict == "cannot"}
+    assert ("aliases.target", "broken") in dropped
+    assert ("config.master_key", "config.yml") in dropped
+    assert any(subject == "no-provider" for _, subject in dropped)
 
 
 def test_each_secret_in_a_file_has_a_variable_of_its_own() -> None:
@@ -74,12 +74,12 @@ aliases: {one: "a-b:m", two: "a.b:m", three: "other:m"}
     plan = read_otari(parse_document(text.encode(), "config.yml"), {}, NOW, ())
     variables = [route["deployments"][0]["credential"] for route in plan.routes]
     assert variables == ["env:A_B_BOX_API_KEY", "env:A_B_API_KEY_2", "env:A_B_API_KEY"]
-    told = {(line.kind, line.of): line.verdict for line in plan.lines}
-    assert told["providers.api_base", "a-b"] == "adapted"
+    verdicts = {(line.kind, line.subject): line.verdict for line in plan.lines}
+    assert verdicts["providers.api_base", "a-b"] == "adapted"
 
 
 def test_users_are_accounts_and_keys_keep_their_secrets() -> None:
-    plan = planned(users=[USER], budgets=[BUDGET], api_keys=[KEY])
+    plan = plan_of(users=[USER], budgets=[BUDGET], api_keys=[KEY])
     assert plan.accounts == [
         {
             "user_id": "ada",
@@ -104,7 +104,7 @@ def test_users_are_accounts_and_keys_keep_their_secrets() -> None:
     ],
 )
 def test_allowed_models(own: str | None, users: str | None, allowed: Any) -> None:
-    plan = planned(
+    plan = plan_of(
         users=[{**USER, "allowed_models": users}], api_keys=[{**KEY, "allowed_models": own}]
     )
     assert plan.keys[0].get("allowed_models") == allowed
@@ -112,7 +112,7 @@ def test_allowed_models(own: str | None, users: str | None, allowed: Any) -> Non
 
 def test_too_many_or_unreadable_models_are_reported() -> None:
     many = [f"openai:{i}" for i in range(257)]
-    plan = planned(
+    plan = plan_of(
         users=[USER],
         api_keys=[
             {**KEY, "allowed_models": json.dumps(many)},
@@ -120,9 +120,9 @@ def test_too_many_or_unreadable_models_are_reported() -> None:
         ],
     )
     assert plan.keys[0]["allowed_models"] == many[:256]
-    told = [line.said for line in plan.lines if line.kind == "key.allowed_models"]
-    assert told[0] == "the key is allowed the first 256 of them"
-    assert told[-1] == "is not a list of names: no model is allowed"
+    notes = [line.note for line in plan.lines if line.kind == "key.allowed_models"]
+    assert notes[0] == "the key is allowed the first 256 of them"
+    assert notes[-1] == "is not a list of names: no model is allowed"
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_too_many_or_unreadable_models_are_reported() -> None:
     ],
 )  # fmt: skip
 def test_a_key_that_is_not_carried_is_reported(columns: dict[str, Any]) -> None:
-    plan = planned(users=[USER], api_keys=[{**KEY, **columns}])
+    plan = plan_of(users=[USER], api_keys=[{**KEY, **columns}])
     assert plan.keys == []
     assert any(line.kind.startswith("key.") for line in plan.lines)
 
