@@ -30,7 +30,7 @@ _OVERHEAD_SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1,
 _TOKENS = tuple(4**power for power in range(14))
 _NUSD = 1_000_000_000
 # Looking up a series costs more than counting: these are kept at hand.
-_KEPT = 2_000
+_CACHED_SERIES = 2_000
 
 # No model was called, or nothing is known of how long it took.
 _UNCALLED = frozenset({"refused", "abandoned"})
@@ -61,11 +61,11 @@ class CallMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         counter = partial(Counter, registry=registry)
         histogram = partial(Histogram, registry=registry)
-        kept = lru_cache(_KEPT)
-        self._calls = kept(
+        cached = lru_cache(_CACHED_SERIES)
+        self._calls = cached(
             counter("ledger_calls", "Posted calls by how they ended", (*_LABELS, "end")).labels
         )
-        self._tokens = kept(
+        self._tokens = cached(
             counter(
                 "ledger_tokens", "Tokens of posted calls by class", (*_LABELS, "token_class")
             ).labels
@@ -73,7 +73,7 @@ class CallMetrics:
         self._cost = counter(
             "ledger_cost_usd", "What posted calls cost, corrections left out", _LABELS
         )
-        self._attempts = kept(
+        self._attempts = cached(
             counter(
                 "ledger_attempts", "Tries of deployments by posted calls", (*_LABELS, "end")
             ).labels
@@ -140,24 +140,24 @@ class CallMetrics:
     def _count_operation(
         self, entry: LedgerEntry, labels: DeploymentLabels, added: _Increments
     ) -> None:
-        of = self._operation(GEN_AI_OPERATIONS[entry.format], labels)
+        series = self._operation(GEN_AI_OPERATIONS[entry.format], labels)
         if entry.latency_ms is not None:
-            of.seconds.observe(entry.latency_ms / 1000)
+            series.seconds.observe(entry.latency_ms / 1000)
         if entry.stream and entry.first_byte_ms is not None:
-            of.first_chunk_seconds.observe(entry.first_byte_ms / 1000)
+            series.first_chunk_seconds.observe(entry.first_byte_ms / 1000)
         if entry.cost_nusd > 0:
-            added[of.cost] += entry.cost_nusd / _NUSD
+            added[series.cost] += entry.cost_nusd / _NUSD
         if entry.usage is None:
             return
         parts = (entry.usage, *entry.usage.runs)
-        of.input_tokens.observe(sum(map(total_input, parts)))
-        of.output_tokens.observe(sum(map(total_output, parts)))
+        series.input_tokens.observe(sum(map(total_input, parts)))
+        series.output_tokens.observe(sum(map(total_output, parts)))
         for part in parts:
             for token_class, tokens in used_classes(part):
                 added[self._tokens(*labels, token_class)] += tokens
 
     def _count_attempts(
-        self, entry: LedgerEntry, answered: DeploymentLabels, added: _Increments
+        self, entry: LedgerEntry, answer_labels: DeploymentLabels, added: _Increments
     ) -> None:
         failed = entry.failed_attempts
         for attempt in failed:
@@ -166,9 +166,9 @@ class CallMetrics:
             )
             added[self._attempts(*labels, "failed")] += 1
         if entry.attempts > len(failed):
-            added[self._attempts(*answered, "answered")] += 1
+            added[self._attempts(*answer_labels, "answered")] += 1
             if failed and failed[0].deployment != entry.deployment:
-                added[self._fallbacks.labels(*answered)] += 1
+                added[self._fallbacks.labels(*answer_labels)] += 1
 
     def _labels(
         self, provider: str | None, model: str | None, deployment: str | None, *, is_priced: bool
@@ -182,23 +182,23 @@ class CallMetrics:
         is_unrouted = deployment in {None, f"{provider}/{model}"}
         if is_unrouted and not is_priced:
             return _UNKNOWN
-        kept, most = (self._unrouted, MAX_UNROUTED) if is_unrouted else (self._routed, MAX_ROUTED)
-        if len(kept) >= most:
+        known, limit = (self._unrouted, MAX_UNROUTED) if is_unrouted else (self._routed, MAX_ROUTED)
+        if len(known) >= limit:
             return _UNKNOWN
-        kept.add(labels)
+        known.add(labels)
         return labels
 
     def _operation(
         self, operation: Literal["chat", "embeddings"], labels: DeploymentLabels
     ) -> _OperationSeries:
-        of = self._operations.get((operation, labels))
-        if of is None:
+        series = self._operations.get((operation, labels))
+        if series is None:
             gen_ai: Sequence[str] = (operation, *labels)
-            of = self._operations[operation, labels] = _OperationSeries(
+            series = self._operations[operation, labels] = _OperationSeries(
                 seconds=self._seconds.labels(*gen_ai),
                 first_chunk_seconds=self._first_chunk.labels(*gen_ai),
                 input_tokens=self._token_usage.labels(*gen_ai, "input"),
                 output_tokens=self._token_usage.labels(*gen_ai, "output"),
                 cost=self._cost.labels(*labels),
             )
-        return of
+        return series

@@ -55,7 +55,7 @@ def spans_of(entry: LedgerEntry) -> list[Span]:
     context = read_traceparent(entry.traceparent)
     times = _Times(int(entry.started_at.timestamp() * 1000), max(entry.latency_ms or 0, 0))
     own = Span(
-        name=_named(_operation(entry), entry.requested_model),
+        name=_span_name(_operation(entry), entry.requested_model),
         trace_id=trace_id_of(entry.entry_id) if context is None else context.trace_id,
         span_id=span_id_of(entry.entry_id),
         parent_id=None if context is None else context.parent_id,
@@ -70,7 +70,7 @@ def spans_of(entry: LedgerEntry) -> list[Span]:
                 "gen_ai.provider.name": entry.provider,
                 "gen_ai.request.model": entry.requested_model,
                 "gen_ai.request.stream": entry.stream,
-                **_answered(entry),
+                **_answer_attributes(entry),
                 "http.response.status_code": entry.http_status,
                 "gateway.call_id": entry.entry_id,
                 "gateway.status": entry.status,
@@ -111,7 +111,7 @@ def _attempts(entry: LedgerEntry, own: Span, times: _Times) -> Iterator[Span]:
 
 def _attempt(
     entry: LedgerEntry,
-    own: Span,
+    call_span: Span,
     number: int,
     failed: FailedAttempt | None,
     *,
@@ -119,31 +119,31 @@ def _attempt(
     start_ns: int,
     end_ns: int,
 ) -> Span:
-    of = entry if failed is None else failed
+    attempt = entry if failed is None else failed
     attributes: dict[str, Attribute | None] = {
         "gen_ai.operation.name": _operation(entry),
-        "gen_ai.provider.name": of.provider,
-        "gen_ai.request.model": of.model,
+        "gen_ai.provider.name": attempt.provider,
+        "gen_ai.request.model": attempt.model,
         "gateway.call_id": entry.entry_id,
-        "gateway.deployment": of.deployment,
+        "gateway.deployment": attempt.deployment,
         "gateway.attempt": number,
     }
     if failed is None:
-        attributes |= _answered(entry)
+        attributes |= _answer_attributes(entry)
     else:
         attributes |= {
             "http.response.status_code": failed.status,
             "gateway.error_code": failed.code or None,
         }
     return Span(
-        name=_named(_operation(entry), of.model),
-        trace_id=own.trace_id,
+        name=_span_name(_operation(entry), attempt.model),
+        trace_id=call_span.trace_id,
         span_id=span_id_of(entry.entry_id, number),
-        parent_id=own.span_id,
+        parent_id=call_span.span_id,
         is_call=False,
         start_ns=start_ns,
         end_ns=end_ns,
-        first_chunk_ns=own.first_chunk_ns if failed is None else None,
+        first_chunk_ns=call_span.first_chunk_ns if failed is None else None,
         error=error,
         attributes=_known(attributes),
     )
@@ -160,11 +160,11 @@ def _operation(entry: LedgerEntry) -> str:
     return GEN_AI_OPERATIONS[entry.format]
 
 
-def _named(operation: str, model: str | None) -> str:
+def _span_name(operation: str, model: str | None) -> str:
     return operation if model is None else f"{operation} {model}"
 
 
-def _answered(entry: LedgerEntry) -> dict[str, Attribute | None]:
+def _answer_attributes(entry: LedgerEntry) -> dict[str, Attribute | None]:
     """The answer's own attributes."""
     usage = entry.usage
     return {

@@ -50,28 +50,28 @@ def fault(settings: CheckSettings) -> str | None:
 
 async def _is_alive(redis_url: str, name: str) -> bool:
     async with asyncio.timeout(_TIMEOUT_S), open_redis(redis_url, max_connections=1) as redis:
-        asked = [
+        checks = [
             asyncio.create_task(_exists(redis, k)) for k in health_keys(shards_of(redis), name)
         ]
         try:
-            return await _any_alive(asked)
+            return await _any_alive(checks)
         finally:
             # All are read, or what they raised is printed at the end.
-            for each in asked:
-                each.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
+            for check in checks:
+                check.cancel()
+            await asyncio.gather(*checks, return_exceptions=True)
 
 
 async def _exists(redis: Redis, key: str) -> bool:
     return bool(await redis.exists(key))
 
 
-async def _any_alive(asked: Sequence[asyncio.Task[bool]]) -> bool:
+async def _any_alive(checks: Sequence[asyncio.Task[bool]]) -> bool:
     """Raises the error of a server only if none of the others has a worker's key."""
     fault: Exception | None = None
-    for looked in asyncio.as_completed(asked):
+    for check in asyncio.as_completed(checks):
         try:
-            if await looked:
+            if await check:
                 return True
         except (RedisError, OSError) as error:
             # Of one server: the worker may work on the shards of others.

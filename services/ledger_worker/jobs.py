@@ -101,7 +101,7 @@ class Jobs:
         posted; a job with a damaged or a rejected event has to be tried by itself.
         """
         events_of = {job_id: self._sound_events(raw) for job_id, raw in payloads.items()}
-        events = [event for some in events_of.values() for event in some or ()]
+        events = [event for batch in events_of.values() for event in batch or ()]
         if not events:
             return set()
         try:
@@ -113,8 +113,8 @@ class Jobs:
             self._postpone(error, tries=1, jobs=len(payloads))
         return {
             job_id
-            for job_id, some in events_of.items()
-            if some is not None and not any(event.call_id in failures for event in some)
+            for job_id, batch in events_of.items()
+            if batch is not None and not any(event.call_id in failures for event in batch)
         }
 
     async def dead_letter(self, ctx: dict[Any, Any], job: bytes) -> None:
@@ -165,11 +165,11 @@ class Jobs:
     def _sound_events(self, payload: bytes) -> list[UsageEvent] | None:
         """None if the batch, or an event of it, cannot be posted."""
         try:
-            read = [self._read(raw) for raw in split_batch(payload)]
+            results = [self._decode(raw) for raw in split_batch(payload)]
         except UNREADABLE:
             return None
-        events = [event for event in read if isinstance(event, UsageEvent)]
-        return events if len(events) == len(read) else None
+        events = [event for event in results if isinstance(event, UsageEvent)]
+        return events if len(events) == len(results) else None
 
     async def _post(self, payload: bytes, job_id: str, tries: int) -> None:
         try:
@@ -179,7 +179,7 @@ class Jobs:
             return
         accepted: list[tuple[UsageEvent, bytes]] = []
         for raw in raws:
-            match self._read(raw):
+            match self._decode(raw):
                 case UsageEvent() as event:
                     accepted.append((event, raw))
                 case Unpostable(reason):
@@ -187,7 +187,7 @@ class Jobs:
         if accepted:
             await self._post_accepted(accepted, job_id, tries)
 
-    def _read(self, raw: bytes) -> UsageEvent | Unpostable:
+    def _decode(self, raw: bytes) -> UsageEvent | Unpostable:
         try:
             event = decode_event(raw)
         except UNREADABLE as error:
@@ -198,7 +198,7 @@ class Jobs:
         self, accepted: Sequence[tuple[UsageEvent, bytes]], job_id: str, tries: int
     ) -> None:
         failures = await self._commit.commit([event for event, _ in accepted])
-        repeated: EntriesRefused | RedisError | None = None
+        retry_error: EntriesRefused | RedisError | None = None
         for event, raw in accepted:
             match failures.get(event.call_id):
                 case None:
@@ -208,9 +208,9 @@ class Jobs:
                 case EntriesRefused() as error if tries >= _MAX_REFUSALS:
                     await self._dead_letter(self._letter("event", raw, job_id, str(error)))
                 case error:
-                    repeated = error
-        if repeated is not None:
-            raise repeated
+                    retry_error = error
+        if retry_error is not None:
+            raise retry_error
 
     async def _dead_letter_refused(
         self,

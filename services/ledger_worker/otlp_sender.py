@@ -36,16 +36,16 @@ class OtlpSender:
     ) -> None:
         # It writes a line for each export that fails; the worker writes one for each outage.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
-        named = {} if headers is None else parse_env_headers(headers.reveal(), liberal=True)
+        fields = {} if headers is None else parse_env_headers(headers.reveal(), liberal=True)
         self._exporter = OTLPSpanExporter(
-            f"{endpoint.rstrip('/')}{_PATH}", headers=named, timeout=timeout_s
+            f"{endpoint.rstrip('/')}{_PATH}", headers=fields, timeout=timeout_s
         )
-        own = Resource({"service.name": _SERVICE, "service.version": VERSION})
-        self._resource = own.merge(OTELResourceDetector().detect())
+        resource = Resource({"service.name": _SERVICE, "service.version": VERSION})
+        self._resource = resource.merge(OTELResourceDetector().detect())
 
     def send(self, spans: Sequence[Span]) -> bool:
-        sent = self._exporter.export([_as_otel(span, self._resource) for span in spans])
-        return sent is SpanExportResult.SUCCESS
+        result = self._exporter.export([_as_otel(span, self._resource) for span in spans])
+        return result is SpanExportResult.SUCCESS
 
     def close(self) -> None:
         self._exporter.shutdown()  # type: ignore[no-untyped-call]

@@ -142,8 +142,8 @@ class Poster:
         posted_at = self._now()
         entries: list[LedgerEntry] = []
         unpostable: dict[str, Unpostable] = {}
-        for event, needed in zip(events, models, strict=True):
-            prices = prices_at(price_at, needed, event.started_at)
+        for event, event_models in zip(events, models, strict=True):
+            prices = prices_at(price_at, event_models, event.started_at)
             match entry_of(event, prices, posted_at):
                 case LedgerEntry() as entry:
                     entries.append(entry)

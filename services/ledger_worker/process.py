@@ -79,7 +79,7 @@ async def _serve(settings: Settings) -> str | None:
     price_map = _open_price_map(settings.price_map_path)
     async with (
         open_stores(settings) as (database, redis),
-        _served(metrics, settings),
+        _serve_metrics(metrics, settings),
         metrics.databases.running(database, redis),
     ):
         if await wait_until_ready(database, redis, stop):
@@ -212,7 +212,7 @@ async def _watch_queue(redis: Redis, metrics: Metrics, stop: asyncio.Event) -> N
 
 
 @asynccontextmanager
-async def _served(metrics: Metrics, settings: Settings) -> AsyncIterator[None]:
+async def _serve_metrics(metrics: Metrics, settings: Settings) -> AsyncIterator[None]:
     """Serves metrics on their own port. If the port cannot be opened, the worker still posts."""
     if settings.worker_metrics_port == 0:
         yield

@@ -182,7 +182,7 @@ async def keep_working(
     """
     failures = 0
     while not stop.is_set():
-        worker, began = new_worker(), monotonic()
+        worker, started_s = new_worker(), monotonic()
         main = asyncio.create_task(worker.main())
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -195,7 +195,7 @@ async def keep_working(
             await _retire(worker, main)
         if stop.is_set():
             return
-        failures = 1 if monotonic() - began > _RECOVERED_AFTER_S else failures + 1
+        failures = 1 if monotonic() - started_s > _RECOVERED_AFTER_S else failures + 1
         delay_s = min(_FIRST_DELAY_S * 2.0 ** min(failures, 16), _MAX_DELAY_S)
         log.warning(
             "queue.unavailable",

@@ -41,18 +41,18 @@ class RecordingKeeper:
             self._drop("damaged", 1, job_id, error)
             return
         # A job may have waited for longer than the shortest retention.
-        alive = [recording for recording in recordings if recording.expires_at > self._now()]
-        self._metrics.recordings.labels("expired").inc(len(recordings) - len(alive))
+        unexpired = [recording for recording in recordings if recording.expires_at > self._now()]
+        self._metrics.recordings.labels("expired").inc(len(recordings) - len(unexpired))
         try:
-            await self._store.add(alive)
+            await self._store.add(unexpired)
         except (PyMongoError, BSONError, OverflowError) as error:
             refused = refusal(error)
             if refused is None or (refused == "unknown" and tries < _MAX_REFUSALS):
                 raise NotStored(type(error).__name__) from None
-            self._drop("refused", len(alive), job_id, error)
+            self._drop("refused", len(unexpired), job_id, error)
         else:
-            self._metrics.recordings.labels("stored").inc(len(alive))
+            self._metrics.recordings.labels("stored").inc(len(unexpired))
 
-    def _drop(self, why: str, count: int, job_id: str, error: Exception) -> None:
-        self._metrics.recordings.labels(why).inc(count)
-        log.error("recordings.lost", why=why, job_id=job_id, error_type=type(error).__name__)
+    def _drop(self, outcome: str, count: int, job_id: str, error: Exception) -> None:
+        self._metrics.recordings.labels(outcome).inc(count)
+        log.error("recordings.lost", why=outcome, job_id=job_id, error_type=type(error).__name__)

@@ -48,11 +48,11 @@ class Settler:
             periods.update(entry.periods)
         users = sorted(entry_ids)
         spent = await self._spent(users, sorted(periods), entries, accounts) if users else {}
-        asked: defaultdict[int, dict[str, Settlement]] = defaultdict(dict)
+        by_shard: defaultdict[int, dict[str, Settlement]] = defaultdict(dict)
         for user_id in users:
             shard = self._holds.shards.of(user_id)
-            asked[shard][user_id] = (entry_ids[user_id], spent[user_id])
-        answers = await asyncio.gather(*map(self._settle_shard, asked.values()))
+            by_shard[shard][user_id] = (entry_ids[user_id], spent[user_id])
+        answers = await asyncio.gather(*map(self._settle_shard, by_shard.values()))
         return {
             entry_id: error
             for errors in answers
@@ -65,8 +65,8 @@ class Settler:
         errors: dict[str, RedisError] = {}
         users = list(accounts)
         for start in range(0, len(users), _SETTLED_AT_ONCE):
-            some = users[start : start + _SETTLED_AT_ONCE]
-            errors |= await self._settle({user_id: accounts[user_id] for user_id in some})
+            part = users[start : start + _SETTLED_AT_ONCE]
+            errors |= await self._settle({user_id: accounts[user_id] for user_id in part})
         return errors
 
     async def _settle(self, accounts: Mapping[str, Settlement]) -> dict[str, RedisError]:
@@ -115,13 +115,13 @@ class Settler:
         spent = await self._ledger.spend_of_keys(names)
         return [
             (
-                of.user_id,
+                key_period.user_id,
                 Spent(
-                    key_id=of.key_id,
-                    period=names[of],
+                    key_id=key_period.key_id,
+                    period=names[key_period],
                     nusd=amount.nusd,
                     revision=amount.revision,
                 ),
             )
-            for of, amount in spent.items()
+            for key_period, amount in spent.items()
         ]

@@ -59,7 +59,7 @@ async def share_shards(
     share = _Share(worker, others.count, late_ms, work)
     async with asyncio.TaskGroup() as tasks:
         while not stop.is_set():
-            share.adjust(await _announced(others, worker), tasks)
+            share.adjust(await _announce(others, worker), tasks)
             await pause(stop, look_s)
         share.end()
         leaving = (others.leave(shard, worker) for shard in range(others.count))
@@ -67,10 +67,10 @@ async def share_shards(
         await asyncio.gather(*leaving, return_exceptions=True)
 
 
-async def _announced(others: ShardWorkers, worker: str) -> list[Presence | None]:
+async def _announce(others: ShardWorkers, worker: str) -> list[Presence | None]:
     """By shard; None while its server is away."""
-    asked = (others.announce(shard, worker) for shard in range(others.count))
-    answers = await answers_of(asked)
+    announcements = (others.announce(shard, worker) for shard in range(others.count))
+    answers = await answers_of(announcements)
     return [answer if isinstance(answer, Presence) else None for answer in answers]
 
 
@@ -84,11 +84,11 @@ class _Share:
         self._work = work
         self._working: dict[int, _Working] = {}
 
-    def adjust(self, found: Sequence[Presence | None], tasks: asyncio.TaskGroup) -> None:
+    def adjust(self, presences: Sequence[Presence | None], tasks: asyncio.TaskGroup) -> None:
         """Starts and ends work. Work on a shard whose server is away goes on: it waits there."""
         before = set(self._working)
         self._working = {n: each for n, each in self._working.items() if not each.task.done()}
-        for shard, presence in enumerate(found):
+        for shard, presence in enumerate(presences):
             if presence is None:
                 continue
             working = self._working.get(shard)
@@ -100,7 +100,7 @@ class _Share:
                 task = tasks.create_task(self._work(shard, stop))
                 self._working[shard] = _Working(stop, task)
         if set(self._working) != before:
-            workers = max((len(each.workers) for each in found if each is not None), default=0)
+            workers = max((len(each.workers) for each in presences if each is not None), default=0)
             log.info("shards.shared", shards=len(self._working), of=self._count, workers=workers)
 
     def _has(self, shard: int, presence: Presence) -> bool:

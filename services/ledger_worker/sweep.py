@@ -34,9 +34,9 @@ async def keep_sweeping(
     turn_ms, count = max(int(every_s * 900), 1), holds.shards.count
     while not stop.is_set():
         for start in range(0, count, _SHARDS_AT_ONCE):
-            some = range(start, min(start + _SHARDS_AT_ONCE, count))
+            shards = range(start, min(start + _SHARDS_AT_ONCE, count))
             await asyncio.gather(
-                *(_take_turn(redis, holds, metrics, shard, turn_ms) for shard in some)
+                *(_take_turn(redis, holds, metrics, shard, turn_ms) for shard in shards)
             )
         await pause(stop, every_s)
 
@@ -56,8 +56,8 @@ async def sweep_all(redis: Redis, holds: HoldStore, metrics: Metrics, shard: int
     """Noted accounts of the shard that may have holds, and no others."""
     async for accounts in holds.accounts_to_sweep(shard):
         for start in range(0, len(accounts), _SWEPT_AT_ONCE):
-            some = accounts[start : start + _SWEPT_AT_ONCE]
-            await asyncio.gather(*(sweep(redis, holds, metrics, user) for user in some))
+            users = accounts[start : start + _SWEPT_AT_ONCE]
+            await asyncio.gather(*(sweep(redis, holds, metrics, user) for user in users))
 
 
 async def sweep(redis: Redis, holds: HoldStore, metrics: Metrics, user_id: str) -> int:

@@ -94,13 +94,13 @@ class TraceExport:
 
     def _run(self) -> None:
         while True:
-            calls, is_last = self._gathered()
+            calls, is_last = self._gather()
             if calls:
                 self._export(calls)
             if is_last or self._is_closed:
                 return
 
-    def _gathered(self) -> tuple[list[LedgerEntry], bool]:
+    def _gather(self) -> tuple[list[LedgerEntry], bool]:
         """Waits for a first call. The flag says that no more will come."""
         calls: list[LedgerEntry] = []
         ends_s: float | None = None

@@ -74,7 +74,7 @@ class Verifier:
             )
             await self._proofs.save(part.seals)
             if findings.first_difference is None:
-                await self._tell(part.findings)
+                await self._add_alerts(part.findings)
             findings = findings.with_later(part.findings)
             saved = await self._proofs.save_progress(self._after(progress, part))
             if saved is None:
@@ -88,14 +88,14 @@ class Verifier:
         return saved
 
     def _after(self, progress: Progress, part: RoundPart) -> Progress:
-        found = part.findings
-        sound = progress.sound and found.first_difference is None
+        findings = part.findings
+        sound = progress.sound and findings.first_difference is None
         progress = msgspec.structs.replace(
             progress,
-            after=found.next_after,
+            after=findings.next_after,
             under_way=part.under_way,
             sound=sound,
-            ok=progress.ok if found.first_difference is None else False,
+            ok=progress.ok if findings.first_difference is None else False,
         )
         if not part.is_last:
             return progress
@@ -106,7 +106,7 @@ class Verifier:
             last_success_at=self._now() if sound else progress.last_success_at,
         )
 
-    async def _tell(self, findings: Findings) -> None:
+    async def _add_alerts(self, findings: Findings) -> None:
         """Once a day for a place that differs: it is found again in each round."""
         difference, now = findings.first_difference, self._now()
         if difference is None:

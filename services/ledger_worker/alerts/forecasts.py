@@ -84,7 +84,7 @@ class ForecastWatch:
                 for account, _ in accounts
             ]
             documents = [document for _, document in accounts]
-            await self._tell(owners, await self._spent_by_accounts(owners, documents))
+            await self._add_alerts(owners, await self._spent_by_accounts(owners, documents))
         after = None
         while keys := await self._keys.with_budgets(after_id(after, _PAGE), user_id=None):
             after = keys[-1].key_id
@@ -101,11 +101,13 @@ class ForecastWatch:
                 for key in keys
                 if key.status == "active"
             ]
-            await self._tell(owners, await self._spent_by_keys(owners))
+            await self._add_alerts(owners, await self._spent_by_keys(owners))
 
-    async def _tell(self, owners: Sequence[_Owner], spent: Sequence[_Spent]) -> None:
+    async def _add_alerts(self, owners: Sequence[_Owner], spent: Sequence[_Spent]) -> None:
         alerts = [
-            alert for owner, of in zip(owners, spent, strict=True) for alert in _alerts(owner, of)
+            alert
+            for owner, amounts in zip(owners, spent, strict=True)
+            for alert in _alerts(owner, amounts)
         ]
         await self._outbox.add(alerts)
 
@@ -125,19 +127,19 @@ class ForecastWatch:
         ]
 
     async def _spent_by_keys(self, owners: Sequence[_Owner]) -> list[_Spent]:
-        def of(owner: _Owner, days: tuple[str, str] | None) -> KeyPeriod:
+        def key_of(owner: _Owner, days: tuple[str, str] | None) -> KeyPeriod:
             return KeyPeriod(owner.user_id, owner.key_id or "", days)
 
-        wanted = {
-            of(owner, days)
+        key_periods = {
+            key_of(owner, days)
             for owner in owners
             for days in (*map(days_of, _periods(owner)), owner.present.pace_days)
         }
-        spent = await self._ledger.spend_of_keys(wanted) if wanted else {}
+        spent = await self._ledger.spend_of_keys(key_periods) if key_periods else {}
         return [
             _Spent(
-                {period: spent[of(owner, days_of(period))].nusd for period in _periods(owner)},
-                spent[of(owner, owner.present.pace_days)].nusd,
+                {period: spent[key_of(owner, days_of(period))].nusd for period in _periods(owner)},
+                spent[key_of(owner, owner.present.pace_days)].nusd,
             )
             for owner in owners
         ]
@@ -150,14 +152,14 @@ def _periods(owner: _Owner) -> list[str]:
 def _alerts(owner: _Owner, spent: _Spent) -> Iterator[Alert]:
     for budget, current in zip(owner.budgets, _periods(owner), strict=True):
         ends_at = owner.present.ends[budget.period]
-        found = forecast(
+        outlook = forecast(
             budget,
             owner.present,
             spent_nusd=spent.in_periods[current],
             recent_nusd=spent.recent,
             created_at=owner.created_at,
         )
-        if ends_at is None or found.runs_out_at is None or found.expected_nusd is None:
+        if ends_at is None or outlook.runs_out_at is None or outlook.expected_nusd is None:
             continue
         yield Alert(
             kind="budget.forecast",
@@ -173,7 +175,7 @@ def _alerts(owner: _Owner, spent: _Spent) -> Iterator[Alert]:
                 ends_at=ends_at,
                 limit_usd=nusd_to_usd(budget.limit_nusd),
                 spent_usd=nusd_to_usd(spent.in_periods[current]),
-                runs_out_at=found.runs_out_at,
-                expected_usd=nusd_to_usd(found.expected_nusd),
+                runs_out_at=outlook.runs_out_at,
+                expected_usd=nusd_to_usd(outlook.expected_nusd),
             ),
         )

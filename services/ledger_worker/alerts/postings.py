@@ -60,7 +60,7 @@ class PostingWatch:
         self._outbox = outbox
         self._ledger = ledger
         self._keys = keys
-        self._of_keys: TTLCache[str, tuple[Budget, ...]] = TTLCache(_MAX_KEYS, _KEYS_S)
+        self._by_key: TTLCache[str, tuple[Budget, ...]] = TTLCache(_MAX_KEYS, _KEYS_S)
 
     async def __call__(
         self, entries: Sequence[LedgerEntry], accounts: Mapping[str, Document], session: Session
@@ -93,16 +93,16 @@ class PostingWatch:
             rows = _rows(entries, budgets)
             spent = await self._spent(rows, accounts, session)
             for row, nusd in zip(rows, spent, strict=True):
-                alerts += _of_row(row, nusd)
+                alerts += _row_alerts(row, nusd)
         return alerts
 
     async def _budgets_of_keys(self, key_ids: set[str]) -> dict[str, tuple[Budget, ...]]:
-        found = {id_: budgets for id_ in key_ids if (budgets := self._of_keys.get(id_)) is not None}
+        found = {id_: budgets for id_ in key_ids if (budgets := self._by_key.get(id_)) is not None}
         if missing := key_ids - found.keys():
-            read: dict[str, tuple[Budget, ...]] = dict.fromkeys(missing, ())
-            read |= {key.key_id: key.budgets for key in await self._keys.budgeted(missing)}
-            self._of_keys.update(read)
-            found |= read
+            fetched: dict[str, tuple[Budget, ...]] = dict.fromkeys(missing, ())
+            fetched |= {key.key_id: key.budgets for key in await self._keys.budgeted(missing)}
+            self._by_key.update(fetched)
+            found |= fetched
         return {id_: budgets for id_, budgets in found.items() if budgets}
 
     async def _spent(
@@ -157,7 +157,7 @@ def _rows(
     return list(rows.values())
 
 
-def _of_row(row: _Row, spent_nusd: int) -> Iterator[Alert]:
+def _row_alerts(row: _Row, spent_nusd: int) -> Iterator[Alert]:
     (user_id, key_id), budget = row.owner, row.budget
     zone = posting_zone(row.entry.time_zone)
     ends_at = period_end(budget.period, row.entry.started_at, zone)
@@ -170,7 +170,7 @@ def _of_row(row: _Row, spent_nusd: int) -> Iterator[Alert]:
         "limit_usd": nusd_to_usd(budget.limit_nusd),
         "spent_usd": nusd_to_usd(spent_nusd),
     }
-    of = f"{user_id}|{key_id or ''}|{row.current}"
+    prefix = f"{user_id}|{key_id or ''}|{row.current}"
 
     def alert(kind: AlertKind, name: str, data: ThresholdReached | BudgetExhausted) -> Alert:
         return Alert(
@@ -188,7 +188,7 @@ def _of_row(row: _Row, spent_nusd: int) -> Iterator[Alert]:
         yield alert(
             "budget.threshold_reached",
             # Another limit is another threshold.
-            f"{of}|{percent}|{threshold.nusd}",
+            f"{prefix}|{percent}|{threshold.nusd}",
             ThresholdReached(
                 **state,
                 threshold_usd=nusd_to_usd(threshold.nusd),
@@ -199,7 +199,7 @@ def _of_row(row: _Row, spent_nusd: int) -> Iterator[Alert]:
         spent_all = spent_nusd >= budget.limit_nusd
         yield alert(
             "budget.exhausted",
-            f"{of}|{budget.limit_nusd}",
+            f"{prefix}|{budget.limit_nusd}",
             BudgetExhausted(**state, refused_call_id=None if spent_all else row.refused_call_id),
         )
 

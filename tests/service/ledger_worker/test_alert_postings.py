@@ -36,7 +36,7 @@ MONTHLY = Budget(limit_nusd=10 * CALL_NUSD, period="monthly", alert_percents=(25
 
 
 @pytest.fixture
-async def told(stage: Stage) -> AlertStore:
+async def store(stage: Stage) -> AlertStore:
     await ReceiverStore(stage.database).insert(receiver("rcv_1", URL))
     return AlertStore(stage.database)
 
@@ -63,8 +63,8 @@ async def limit(stage: Stage, *budgets: Budget, user_id: str = "alice") -> None:
     await stage.accounts.update(user_id, {"budgets": msgspec.to_builtins(budgets)}, NOW)
 
 
-async def deliveries(told: AlertStore) -> list[Delivery]:
-    found = await told_by(told)
+async def deliveries(store: AlertStore) -> list[Delivery]:
+    found = await told_by(store)
     return sorted(found, key=lambda each: (each.kind, data_of(each).get("percent") or 0))
 
 
@@ -73,22 +73,22 @@ def data_of(delivery: Delivery) -> dict[str, Any]:
     return data
 
 
-async def percents(told: AlertStore) -> list[int | None]:
-    return [data_of(d)["percent"] for d in await deliveries(told) if "percent" in data_of(d)]
+async def percents(store: AlertStore) -> list[int | None]:
+    return [data_of(d)["percent"] for d in await deliveries(store) if "percent" in data_of(d)]
 
 
-async def test_each_threshold_is_reported_once_per_period(stage: Stage, told: AlertStore) -> None:
+async def test_each_threshold_is_reported_once_per_period(stage: Stage, store: AlertStore) -> None:
     await limit(stage, MONTHLY)
     watch = watch_of(stage)
     await post(stage, *make_events(2), watch=watch)
-    assert await deliveries(told) == []
+    assert await deliveries(store) == []
     await post(stage, make_event(), watch=watch)
-    assert await percents(told) == [25]
+    assert await percents(store) == [25]
     # Neither further postings nor a worker that has just started tell it again.
     await post(stage, make_event(), watch=watch)
     await post(stage, *make_events(2))
-    assert await percents(told) == [25, 50]
-    [first, _] = await deliveries(told)
+    assert await percents(store) == [25, 50]
+    [first, _] = await deliveries(store)
     assert first.kind == "budget.threshold_reached"
     assert first.user_id == "alice"
     body = msgspec.json.decode(first.body.encode(), type=dict[str, Any])
@@ -100,11 +100,11 @@ async def test_each_threshold_is_reported_once_per_period(stage: Stage, told: Al
     )
 
 
-async def test_several_at_once_and_the_limit_itself(stage: Stage, told: AlertStore) -> None:
+async def test_several_at_once_and_the_limit_itself(stage: Stage, store: AlertStore) -> None:
     total = Budget(limit_nusd=10 * CALL_NUSD, period="total", soft_limit_nusd=CALL_NUSD)
     await limit(stage, MONTHLY, total)
     await post(stage, *make_events(10))
-    alerts = await deliveries(told)
+    alerts = await deliveries(store)
     kinds = [(d.kind, data_of(d)["period"], data_of(d).get("percent")) for d in alerts]
     assert sorted(kinds, key=str) == [
         ("budget.exhausted", "monthly", None),
@@ -120,7 +120,7 @@ async def test_several_at_once_and_the_limit_itself(stage: Stage, told: AlertSto
 
 
 async def test_a_refused_call_shows_that_a_budget_is_nearly_spent(
-    stage: Stage, told: AlertStore
+    stage: Stage, store: AlertStore
 ) -> None:
     refusal: dict[str, Any] = {
         "status": "rejected",
@@ -132,17 +132,17 @@ async def test_a_refused_call_shows_that_a_budget_is_nearly_spent(
     await limit(stage, Budget(limit_nusd=10 * CALL_NUSD, period="daily"))
     await post(stage, make_event(**refusal), *make_events(8))
     # A call that was too large, at 80 percent.
-    assert await deliveries(told) == []
+    assert await deliveries(store) == []
     await post(stage, make_event())
     refused = make_event(**refusal)
     await post(stage, refused, make_event(**refusal))
-    [alert] = await deliveries(told)
+    [alert] = await deliveries(store)
     assert alert.kind == "budget.exhausted"
     assert data_of(alert)["refused_call_id"] == refused.call_id
     assert Decimal(str(data_of(alert)["spent_usd"])) == Decimal("0.0405")
 
 
-async def test_a_budget_of_a_key_and_a_raised_limit(stage: Stage, told: AlertStore) -> None:
+async def test_a_budget_of_a_key_and_a_raised_limit(stage: Stage, store: AlertStore) -> None:
     key = ApiKey(
         key_id="key-1",
         user_id="alice",
@@ -155,15 +155,15 @@ async def test_a_budget_of_a_key_and_a_raised_limit(stage: Stage, told: AlertSto
     )
     await KeyStore(stage.database).insert(key)
     await post(stage, make_event(key_id="key-2"), make_event())
-    [alert] = await deliveries(told)
+    [alert] = await deliveries(store)
     assert (data_of(alert)["key_id"], data_of(alert)["spent_usd"]) == ("key-1", 0.0045)
     raised = Budget(limit_nusd=4 * CALL_NUSD, period="daily", alert_percents=(50,))
     await KeyStore(stage.database).update("key-1", {"budgets": msgspec.to_builtins((raised,))}, NOW)
     await post(stage, make_event())
-    assert await percents(told) == [50, 50]
+    assert await percents(store) == [50, 50]
 
 
-async def test_receivers_get_what_they_want(stage: Stage, told: AlertStore) -> None:
+async def test_receivers_get_what_they_want(stage: Stage, store: AlertStore) -> None:
     receivers = ReceiverStore(stage.database)
     await receivers.insert(receiver("rcv_bob", URL, user_ids=("bob",)))
     await receivers.insert(receiver("rcv_kind", URL, kinds=("budget.exhausted",)))
@@ -171,14 +171,14 @@ async def test_receivers_get_what_they_want(stage: Stage, told: AlertStore) -> N
     for user_id in ("alice", "bob"):
         await limit(stage, MONTHLY, user_id=user_id)
     await post(stage, *make_events(3), *make_events(10, "bob"))
-    by: dict[str, list[tuple[str, str | None]]] = {}
-    for delivery in await deliveries(told):
-        by.setdefault(delivery.receiver_id, []).append((delivery.kind, delivery.user_id))
-    assert by.keys() == {"rcv_1", "rcv_bob", "rcv_kind"}
-    assert len(by["rcv_1"]) == 5
-    assert {user_id for _, user_id in by["rcv_bob"]} == {"bob"}
-    assert by["rcv_kind"] == [("budget.exhausted", "bob")]
-    ids = [delivery.alert_id for delivery in await deliveries(told)]
+    by_receiver: dict[str, list[tuple[str, str | None]]] = {}
+    for delivery in await deliveries(store):
+        by_receiver.setdefault(delivery.receiver_id, []).append((delivery.kind, delivery.user_id))
+    assert by_receiver.keys() == {"rcv_1", "rcv_bob", "rcv_kind"}
+    assert len(by_receiver["rcv_1"]) == 5
+    assert {user_id for _, user_id in by_receiver["rcv_bob"]} == {"bob"}
+    assert by_receiver["rcv_kind"] == [("budget.exhausted", "bob")]
+    ids = [delivery.alert_id for delivery in await deliveries(store)]
     assert len(set(ids)) == len(ids)
 
 
@@ -204,13 +204,13 @@ async def test_without_receivers_no_posting_reads_more(stage: Stage) -> None:
     await post(stage, *make_events(10), watch=watch())
     assert reads == []
     await ReceiverStore(stage.database).insert(receiver("rcv_1", URL))
-    kept = watch()
+    same_watch = watch()
     for _ in range(3):
-        await post(stage, make_event("bob"), watch=kept)
+        await post(stage, make_event("bob"), watch=same_watch)
     assert reads == ["keys"]
 
 
-async def test_a_posting_that_is_rolled_back_tells_nothing(stage: Stage, told: AlertStore) -> None:
+async def test_a_posting_that_is_rolled_back_tells_nothing(stage: Stage, store: AlertStore) -> None:
     class Failing(PostingWatch):
         failures = 1
 
@@ -221,47 +221,47 @@ async def test_a_posting_that_is_rolled_back_tells_nothing(stage: Stage, told: A
                 raise ConnectionError
 
     await limit(stage, MONTHLY)
-    outbox = Outbox(told, ReceiverStore(stage.database))
+    outbox = Outbox(store, ReceiverStore(stage.database))
     watch = Failing(outbox, LedgerReader(stage.database), KeyStore(stage.database))
     events = make_events(3)
     with pytest.raises(ConnectionError):
         await post(stage, *events, watch=watch)
-    assert await deliveries(told) == []
+    assert await deliveries(store) == []
     assert await stage.entry_ids() == []
     await post(stage, *events, watch=watch)
-    assert await percents(told) == [25]
+    assert await percents(store) == [25]
     # Delivered again, they are not new entries.
     await post(stage, *events, watch=watch)
-    assert await percents(told) == [25]
+    assert await percents(store) == [25]
 
 
 async def test_an_unpriced_entry_is_reported_once_per_day_and_model(
-    stage: Stage, told: AlertStore
+    stage: Stage, store: AlertStore
 ) -> None:
     first = make_event(model="no-price")
     await post(stage, first, make_event(model="no-price"), make_event(model="neither"))
     await post(stage, make_event(model="no-price"))
-    alerts = await deliveries(told)
+    alerts = await deliveries(store)
     assert {delivery.kind for delivery in alerts} == {"entry.unpriced"}
     assert sorted(data_of(delivery)["model"] for delivery in alerts) == ["neither", "no-price"]
-    [of] = [data_of(d) for d in alerts if data_of(d)["model"] == "no-price"]
-    assert (of["entry_id"], of["provider"], of["user_id"]) == (first.call_id, "openai", "alice")
+    [row] = [data_of(d) for d in alerts if data_of(d)["model"] == "no-price"]
+    assert (row["entry_id"], row["provider"], row["user_id"]) == (first.call_id, "openai", "alice")
 
 
-async def test_an_alert_of_a_past_period_names_that_period(stage: Stage, told: AlertStore) -> None:
+async def test_an_alert_of_a_past_period_names_that_period(stage: Stage, store: AlertStore) -> None:
     await limit(stage, Budget(limit_nusd=CALL_NUSD, period="daily", alert_percents=(100,)))
     yesterday = NOW.replace(day=23)
     await post(stage, make_event(started_at=yesterday), make_event())
-    days = [data_of(d)["current"] for d in await deliveries(told) if "percent" in data_of(d)]
+    days = [data_of(d)["current"] for d in await deliveries(store) if "percent" in data_of(d)]
     assert sorted(days) == ["2026-11-23", "2026-11-24"]
 
 
-async def test_several_workers_at_once_tell_once(stage: Stage, told: AlertStore) -> None:
+async def test_several_workers_at_once_tell_once(stage: Stage, store: AlertStore) -> None:
     await limit(stage, MONTHLY)
     events = make_events(12)
     # Some events are delivered to two workers.
     shares = (events[:8], events[4:], [*events[:2], *events[10:]])
     await asyncio.gather(*(post(stage, *share, watch=watch_of(stage)) for share in shares))
     await stage.assert_exact("alice", 12)
-    assert await percents(told) == [25, 50, 100]
-    assert [d.kind for d in await deliveries(told)].count("budget.exhausted") == 1
+    assert await percents(store) == [25, 50, 100]
+    assert [d.kind for d in await deliveries(store)].count("budget.exhausted") == 1

@@ -222,16 +222,16 @@ async def test_nothing_is_sent_where_it_must_not(desk: Desk) -> None:
 async def test_a_worker_that_dies_while_it_sends_leaves_the_message_to_another(desk: Desk) -> None:
     await desk.add(receiver("rcv_1", f"http://{HOST}:1/"))
     await desk.tell("rcv_1")
-    claimed = await desk.alerts.claim("rcv_1", desk.now, lease_s=30)
-    assert claimed is not None
+    claim = await desk.alerts.claim("rcv_1", desk.now, lease_s=30)
+    assert claim is not None
     assert await desk.alerts.claim("rcv_1", desk.now, lease_s=30) is None
     desk.passed = timedelta(seconds=30)
     again = await desk.alerts.claim("rcv_1", desk.now, lease_s=30)
     assert again is not None
-    assert (again.alert_id, again.tries) == (claimed.alert_id, 2)
+    assert (again.alert_id, again.tries) == (claim.alert_id, 2)
     # The first worker was only slow: what it has to say comes too late.
-    late = msgspec.structs.replace(claimed, state="failed")
-    assert not await desk.alerts.store_outcome(claimed, late)
+    late = msgspec.structs.replace(claim, state="failed")
+    assert not await desk.alerts.store_outcome(claim, late)
     assert await desk.alerts.store_outcome(again, msgspec.structs.replace(again, state="delivered"))
 
 

@@ -32,7 +32,7 @@ from tests.service.ledger_worker.worker_stage import (
 from tests.support.receivers import receiver, told_by
 
 
-class Told:
+class Alerts:
     """What is in the outbox, and a clock that the test moves."""
 
     def __init__(self, stage: Stage) -> None:
@@ -50,65 +50,67 @@ class Told:
 
 
 @pytest.fixture
-async def told(stage: Stage) -> Told:
+async def alerts(stage: Stage) -> Alerts:
     await ReceiverStore(stage.database).insert(receiver("rcv_1", "https://hooks.example/"))
-    return Told(stage)
+    return Alerts(stage)
 
 
-async def test_dead_letters_are_reported_once_per_reason(stage: Stage, told: Told) -> None:
+async def test_dead_letters_are_reported_once_per_reason(stage: Stage, alerts: Alerts) -> None:
     raws = [altered(make_event(), v=99) for _ in range(3)]
     other = altered(make_event("bob"), v=99)
 
-    async def nothing(_: Any) -> Any:
+    async def fail(_: Any) -> Any:
         raise AssertionError
 
-    async with jobs_over(stage, nothing) as jobs:
+    async with jobs_over(stage, fail) as jobs:
         for _ in range(2):
             # The job is delivered again, as when its worker died behind the letter.
             for raw in (*raws, other):
                 await jobs.post(context(), msgspec.msgpack.encode([msgspec.Raw(raw)]))
     assert await stage.dead_letters.count() == 4
-    data = await told.data()
+    data = await alerts.data()
     assert sorted(row["user_id"] for row in data) == ["alice", "bob"]
     [letter] = [row for row in data if row["user_id"] == "bob"]
     assert (letter["letter_kind"], letter["reason"]) == ("event", "version 99 is unknown")
 
 
-async def test_drift_is_reported_once_per_day(stage: Stage, settings: Settings, told: Told) -> None:
+async def test_drift_is_reported_once_per_day(
+    stage: Stage, settings: Settings, alerts: Alerts
+) -> None:
     await post(stage, settings, 2)
     verifier = verifier_of(stage, stage.metrics)
     await verifier.take_turn()
-    assert await told.data() == []
-    tampered = {"$inc": {"spent_nusd": 1}}
-    await stage.database["accounts"].update_one({"_id": "alice"}, tampered)
+    assert await alerts.data() == []
+    update = {"$inc": {"spent_nusd": 1}}
+    await stage.database["accounts"].update_one({"_id": "alice"}, update)
     for _ in range(2):
         # The turn that was taken lasts for a while.
         await stage.redis.delete("gateway:worker:verify")
         await verifier.take_turn()
-    [data] = await told.data()
+    [data] = await alerts.data()
     assert (data["user_id"], data["where"], data["unit"]) == ("alice", "account", "nusd")
     assert (data["expected"], data["found"]) == (2 * CALL_NUSD, 2 * CALL_NUSD + 1)
     assert data["drifting_accounts"] == 1
 
 
-async def test_cooldowns_are_reported_once_per_hour(stage: Stage, told: Told) -> None:
+async def test_cooldowns_are_reported_once_per_hour(stage: Stage, alerts: Alerts) -> None:
     cooldowns = CooldownStore(stage.redis)
-    watch = CooldownWatch(cooldowns, outbox_of(stage.database), told.clock)
+    watch = CooldownWatch(cooldowns, outbox_of(stage.database), alerts.clock)
     await watch.look()
     for minutes in (0, 1, 60):
-        told.now = NOW + timedelta(minutes=minutes)
-        now_s = told.now.timestamp()
+        alerts.now = NOW + timedelta(minutes=minutes)
+        now_s = alerts.now.timestamp()
         await cooldowns.exchange({"dep_1": now_s + 30}, now_s=now_s)
         await watch.look()
-    told.now += timedelta(minutes=1)
+    alerts.now += timedelta(minutes=1)
     await watch.look()
-    assert [row["deployment"] for row in await told.data()] == ["dep_1", "dep_1"]
-    assert (await told.data())[0]["until"] == "2026-11-24T12:00:30Z"
+    assert [row["deployment"] for row in await alerts.data()] == ["dep_1", "dep_1"]
+    assert (await alerts.data())[0]["until"] == "2026-11-24T12:00:30Z"
 
 
-async def test_spools_are_reported_once_they_have_waited_long(stage: Stage, told: Told) -> None:
+async def test_spools_are_reported_once_they_have_waited_long(stage: Stage, alerts: Alerts) -> None:
     notes = SpoolNoteStore(stage.redis)
-    watch = SpoolWatch(notes, outbox_of(stage.database), told.clock, after_s=60)
+    watch = SpoolWatch(notes, outbox_of(stage.database), alerts.clock, after_s=60)
     began_ms = int(NOW.timestamp() * 1000)
     waiting = SpoolNote(gateway="gw-1", since_ms=began_ms)
     short = SpoolNote(gateway="gw-2", since_ms=began_ms, until_ms=began_ms + 59_999)
@@ -117,35 +119,35 @@ async def test_spools_are_reported_once_they_have_waited_long(stage: Stage, told
     for note in (waiting, short, late):
         await notes.put(note)
     await watch.look()
-    assert [row["gateway"] for row in await told.data()] == ["gw-3"]
+    assert [row["gateway"] for row in await alerts.data()] == ["gw-3"]
     assert await notes.all() == [waiting]
-    told.now += timedelta(seconds=60)
+    alerts.now += timedelta(seconds=60)
     for _ in range(2):
         await watch.look()
     await notes.put(msgspec.structs.replace(waiting, until_ms=began_ms + 70_000))
     await watch.look()
     assert await notes.all() == []
-    assert [(row["gateway"], row["until"]) for row in await told.data()] == [
+    assert [(row["gateway"], row["until"]) for row in await alerts.data()] == [
         ("gw-3", "2026-11-24T12:00:00Z"),
         ("gw-1", None),
     ]
 
 
-async def test_notes_of_gateways_that_are_gone_are_forgotten(stage: Stage, told: Told) -> None:
+async def test_notes_of_gateways_that_are_gone_are_forgotten(stage: Stage, alerts: Alerts) -> None:
     """Although others prolong the life of the hash that all are in."""
     notes = SpoolNoteStore(stage.redis)
-    watch = SpoolWatch(notes, outbox_of(stage.database), told.clock, after_s=60)
+    watch = SpoolWatch(notes, outbox_of(stage.database), alerts.clock, after_s=60)
     began_ms = int(NOW.timestamp() * 1000)
     gone = SpoolNote(gateway="gw-1", since_ms=began_ms, noted_ms=began_ms)
     waiting = SpoolNote(gateway="gw-2", since_ms=began_ms, noted_ms=began_ms + 10_000)
     for note in (gone, waiting):
         await notes.put(note)
-    told.now += timedelta(days=1, seconds=5)
+    alerts.now += timedelta(days=1, seconds=5)
     await watch.look()
     assert await notes.all() == [waiting]
 
 
-async def test_keys_are_reported_before_they_expire(stage: Stage, told: Told) -> None:
+async def test_keys_are_reported_before_they_expire(stage: Stage, alerts: Alerts) -> None:
     keys = KeyStore(stage.database)
 
     async def add(name: str, days: float | None, **changes: Any) -> None:
@@ -166,23 +168,23 @@ async def test_keys_are_reported_before_they_expire(stage: Stage, told: Told) ->
     await add("never", None)
     await add("expired", -0.1)
     await add("revoked", 1, status="revoked")
-    watch = ExpiryWatch(keys, outbox_of(stage.database), told.clock, within=timedelta(days=7))
+    watch = ExpiryWatch(keys, outbox_of(stage.database), alerts.clock, within=timedelta(days=7))
     for _ in range(2):
         await watch.look()
-    assert [row["name"] for row in await told.data()] == ["soon"]
-    told.now += timedelta(days=1)
+    assert [row["name"] for row in await alerts.data()] == ["soon"]
+    alerts.now += timedelta(days=1)
     await watch.look()
-    assert [row["name"] for row in await told.data()] == ["soon", "later"]
+    assert [row["name"] for row in await alerts.data()] == ["soon", "later"]
     # Another expiry is another fact.
-    await keys.update("key_soon", {"expires_at": told.now + timedelta(days=6.95)}, NOW)
+    await keys.update("key_soon", {"expires_at": alerts.now + timedelta(days=6.95)}, NOW)
     await watch.look()
-    assert len(await told.data()) == 3
-    assert {each.user_id for each in await told.deliveries()} == {"alice"}
+    assert len(await alerts.data()) == 3
+    assert {each.user_id for each in await alerts.deliveries()} == {"alice"}
 
 
 @pytest.mark.parametrize("of_key", [False, True])
 async def test_a_budget_that_will_run_out_is_reported_once_per_period(
-    stage: Stage, settings: Settings, told: Told, *, of_key: bool
+    stage: Stage, settings: Settings, alerts: Alerts, *, of_key: bool
 ) -> None:
     """At 12:00 of the 24th, one of the days' two calls a day is spent each half a day."""
     tight = Budget(limit_nusd=8 * CALL_NUSD, period="weekly")
@@ -219,14 +221,14 @@ async def test_a_budget_that_will_run_out_is_reported_once_per_period(
             ledger=LedgerReader(stage.database),
             outbox=outbox_of(stage.database),
             redis=stage.redis,
-            now=told.clock,
+            now=alerts.clock,
             every_s=900,
         )
         await watch.look()
         # Another worker has the turn.
         await watch.look()
         await stage.redis.delete("gateway:worker:forecasts")
-    [data] = await told.data()
+    [data] = await alerts.data()
     assert (data["key_id"], data["period"]) == ("key-1" if of_key else None, "weekly")
     assert (data["current"], data["spent_usd"]) == ("2026-W48", 0.0135)
     # Three calls in a day and a half: five more take two and a half days, to the 27th.

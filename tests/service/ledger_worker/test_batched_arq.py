@@ -164,7 +164,7 @@ async def test_two_workers_run_each_job_once_within_their_limits(
 async def test_a_backlog_does_not_wait_for_the_poll(stage: Stage) -> None:
     """One poll goes on for as long as jobs end and others wait."""
     jobs, stop = CountingJobs(), asyncio.Event()
-    taken = await enqueued(stage, 3)
+    claimed_ids = await enqueued(stage, 3)
 
     def new_worker() -> QueueWorker:
         worker = create_worker(
@@ -180,12 +180,12 @@ async def test_a_backlog_does_not_wait_for_the_poll(stage: Stage) -> None:
         return worker
 
     queue = QueueRedis(stage.redis.connection_pool, default_queue_name=QUEUE)
-    assert await claim(queue) == taken
+    assert await claim(queue) == claimed_ids
     job_ids = await enqueued(stage, 15)
     working = asyncio.create_task(keep_working(new_worker, stop, grace_s=10))
 
     async def all_but_those_taken_are_done() -> bool:
-        return int(await stage.redis.zcard(QUEUE)) == len(taken)
+        return int(await stage.redis.zcard(QUEUE)) == len(claimed_ids)
 
     await eventually(all_but_those_taken_are_done)
     stop.set()
@@ -199,7 +199,7 @@ async def test_a_dead_workers_job_runs_when_its_claim_expires(
 ) -> None:
     jobs = CountingJobs()
     dead, other = await enqueued(stage, 2)
-    began = time.monotonic()
+    start_s = time.monotonic()
     assert await claim(queue, room=1, lease_ms=1000) == [dead]
     async with Running(stage, jobs):
 
@@ -209,7 +209,7 @@ async def test_a_dead_workers_job_runs_when_its_claim_expires(
         await eventually(the_other_is_done)
         await stage.drained()
     assert jobs.runs_of == Counter([dead, other])
-    assert time.monotonic() - began >= 0.99
+    assert time.monotonic() - start_s >= 0.99
 
 
 async def test_a_worker_that_stops_while_it_claims_leaves_no_claims_behind(stage: Stage) -> None:

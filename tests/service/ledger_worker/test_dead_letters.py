@@ -250,10 +250,10 @@ async def test_a_letter_dead_lettered_again_survives_its_replay(
     await stage.enqueue_raws(altered(make_event(), v=99))
     async with working(stage, settings):
         await stage.drained()
-        [read] = await letters_of(stage)
-        await stage.enqueue_raws(read.raw)
+        [earlier] = await letters_of(stage)
+        await stage.enqueue_raws(earlier.raw)
         await stage.drained()
-    assert not await stage.dead_letters.remove(read)
+    assert not await stage.dead_letters.remove(earlier)
     [letter] = await letters_of(stage)
     assert await stage.dead_letters.remove(letter)
 

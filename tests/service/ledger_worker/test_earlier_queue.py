@@ -43,8 +43,8 @@ async def test_earlier_jobs_are_posted_and_foreign_ones_stay(
     await stage.enqueue(make_events(2), "of-this-release")
 
     stop = asyncio.Event()
-    async with working(stage, settings), asyncio.TaskGroup() as beside:
-        beside.create_task(run_chores(stage.resources(settings), stop))
+    async with working(stage, settings), asyncio.TaskGroup() as tasks:
+        tasks.create_task(run_chores(stage.resources(settings), stop))
 
         async def all_posted() -> bool:
             return len(await stage.entry_ids()) == 207

@@ -53,5 +53,5 @@ async def spent_by_keys(stage: Stage) -> dict[str, int]:
     """Nano-USD by `key:period` of all keys that Redis knows of."""
     names = [name async for name in stage.redis.scan_iter("gateway:{*}:spent:key:*")]
     values = [int((await stage.redis.get(name)).split(b":")[0]) for name in names]
-    short = [name.decode().partition(":spent:key:")[2] for name in names]
-    return dict(zip(short, values, strict=True))
+    labels = [name.decode().partition(":spent:key:")[2] for name in names]
+    return dict(zip(labels, values, strict=True))

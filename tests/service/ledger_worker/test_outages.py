@@ -164,7 +164,7 @@ async def test_the_worker_follows_a_failover_that_closes_no_connection(
 
 def has_caught_up(first: ServerProcess, second: ServerProcess) -> bool:
     replication = tell(second, "INFO", "replication")
-    wanted = tell(first, "INFO", "replication")["master_repl_offset"]
+    offset = tell(first, "INFO", "replication")["master_repl_offset"]
     return bool(
-        replication["master_link_status"] == "up" and replication["slave_repl_offset"] >= wanted
+        replication["master_link_status"] == "up" and replication["slave_repl_offset"] >= offset
     )

@@ -102,10 +102,10 @@ async def test_jobs_that_are_left_over_are_tried_alone(stage: Stage) -> None:
 
 
 async def test_jobs_that_are_put_back_are_tried_alone_the_next_time(stage: Stage) -> None:
-    async def none(_: Mapping[str, bytes]) -> set[str]:
+    async def put_back(_: Mapping[str, bytes]) -> set[str]:
         raise Retry(defer=0.01)
 
-    jobs = JobsTogether(none)
+    jobs = JobsTogether(put_back)
     job_ids = await enqueued(stage, 3)
     async with Running(stage, jobs):
         await stage.drained()

@@ -200,9 +200,9 @@ async def test_a_transaction_is_settled_while_the_next_one_is_under_way(
 
 
 def poster_of(stage: Stage, session: Session, **others: Any) -> Poster:
-    given: dict[str, Any] = {"ledger": stage.ledger, "settler": stage.settler}
+    defaults: dict[str, Any] = {"ledger": stage.ledger, "settler": stage.settler}
     return Poster(
-        **(given | others),
+        **(defaults | others),
         session=session,
         prices=PriceBook(stage.prices, PriceMap(b"{}")),
         metrics=stage.metrics,
@@ -278,8 +278,8 @@ async def test_a_cost_uses_the_multipliers_of_the_event_and_the_version(
     entry = await EntryStore(stage.database).get(event.call_id)
     assert entry is not None
     assert (entry.multiplier, entry.account_multiplier) == (Decimal("1.5"), Decimal("1.5"))
-    listed = sum((line.amount for line in entry.lines), Decimal(0))
-    assert round_to_nusd(listed * entry.multiplier) == entry.cost_nusd == nusd
+    line_sum = sum((line.amount for line in entry.lines), Decimal(0))
+    assert round_to_nusd(line_sum * entry.multiplier) == entry.cost_nusd == nusd
 
 
 async def test_tags_that_the_setting_names_are_rolled_up(
@@ -290,8 +290,8 @@ async def test_tags_that_the_setting_names_are_rolled_up(
     async with working(stage, settings_for(mongo_uri, redis_url, rollup_tags="team,region")):
         await stage.drained()
     await stage.assert_exact("alice", 3)
-    found = await stage.ledger.list(EntryFilter(user_id="alice", tag="env:prod"), limit=9, now=NOW)
-    assert [entry.tags for entry in found.entries] == [tags]
+    page = await stage.ledger.list(EntryFilter(user_id="alice", tag="env:prod"), limit=9, now=NOW)
+    assert [entry.tags for entry in page.entries] == [tags]
     await RollupSegments(stage.database).roll_up(after_ms=0)
     rows = await stage.database["rollups"].find({"user_id": "alice"}).to_list(9)
     assert sorted((row.get("tags", {}).get("team", ""), row["cost_nusd"]) for row in rows) == [

@@ -60,11 +60,11 @@ class WorkerProcess:
         return self._log.read_text()
 
     async def says(self, text: str) -> None:
-        async def said() -> bool:
+        async def has_line() -> bool:
             assert self._process.returncode is None, self.log()
             return text in self.log()
 
-        await eventually(said)
+        await eventually(has_line)
 
     async def end(self, signum: signal.Signals) -> int:
         self._process.send_signal(signum)
@@ -221,7 +221,7 @@ async def test_metrics_are_served(
             await second.says("metrics.unavailable")
             await second.says("worker.started")
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:  # noqa: ASYNC210
-            shown = answer.read().decode()
+            page = answer.read().decode()
     for line in (
         "ledger_entries_posted_total 2.0",
         "ledger_entries_unpriced_total 1.0",
@@ -233,7 +233,7 @@ async def test_metrics_are_served(
         "ledger_verify_last_success_timestamp ",
         "ledger_unrolled_oldest_seconds ",
     ):
-        assert f"\n{line}" in shown
+        assert f"\n{line}" in page
 
 
 async def test_replay_from_the_command_line(
@@ -321,7 +321,7 @@ async def test_the_command_names_a_rollup_that_cannot_be_added_to(
     assert await run(environment(mongo_uri, redis_url), "--roll-up") == (0, "")
     await stage.database["rollups"].update_one({}, {"$set": {"cost_nusd": "much"}})
     await LedgerStore(stage.database).post([entry("two", user_id="alice")])
-    code, said = await run(environment(mongo_uri, redis_url), "--roll-up")
+    code, errors = await run(environment(mongo_uri, redis_url), "--roll-up")
     assert code == 1
-    assert "1 rollups cannot be added to" in said
-    assert "'alice|" in said
+    assert "1 rollups cannot be added to" in errors
+    assert "'alice|" in errors

@@ -150,14 +150,14 @@ async def test_accounts_that_have_changed_are_proved_together(stage: Stage) -> N
         await stage.database["accounts"].update_one({"_id": user_id}, {"$inc": {"spent_nusd": 1}})
     with sent_commands() as commands:
         part = await rounds.run()
-    sent = Counter(next(iter(command)) for command in commands)
+    counts = Counter(next(iter(command)) for command in commands)
     # Of twenty accounts, and of three.
-    assert sent["commitTransaction"] == 2
+    assert counts["commitTransaction"] == 2
     # The entries of each, and the rollups of all.
-    assert sent["aggregate"] == 23 + 2
+    assert counts["aggregate"] == 23 + 2
     # What may have entries beside each and after the last; the page, its new segments, and of each
     # batch checkpoints, accounts, spend and which segments there are.
-    assert sent["find"] == 23 + 1 + 3 + 2 * 4
+    assert counts["find"] == 23 + 1 + 3 + 2 * 4
     assert len(part.seals) == 21
     assert {seal.checkpoint.seq for seal in part.seals} == {2}
     assert part.findings.drifting == 2
@@ -253,8 +253,8 @@ async def test_an_unreadable_document_is_found_and_does_not_end_the_round(
     rounds.now = NOW + WEEK
     part = await rounds.run()
     # A checkpoint alone is made anew.
-    found = 1 if tampering.collection == "checkpoints" else 2
-    assert (part.findings.accounts, part.findings.drifting) == (2, found)
+    drifting = 1 if tampering.collection == "checkpoints" else 2
+    assert (part.findings.accounts, part.findings.drifting) == (2, drifting)
 
 
 async def test_a_count_that_is_too_low_is_found(
@@ -358,8 +358,8 @@ async def test_entries_without_an_account_are_found_within_a_week(rounds: Rounds
     for user_id in ("aaron", "bea", "zoe"):
         document = await rounds.stage.database["entries"].find_one({"user_id": "bob"})
         assert document is not None
-        copied = {**document, "_id": new_call_id(), "user_id": user_id}
-        await rounds.stage.database["entries"].insert_one(copied)
+        orphan = {**document, "_id": new_call_id(), "user_id": user_id}
+        await rounds.stage.database["entries"].insert_one(orphan)
     # After the last account always; elsewhere beside accounts that are proved.
     part = await rounds.run()
     assert (part.findings.accounts, part.findings.drifting) == (3, 1)
@@ -380,17 +380,17 @@ async def test_pages_cover_every_account(stage: Stage) -> None:
     gone = [f"user-3-{n}" for n in range(6)] + [f"z-{n}" for n in range(5)]
     await stage.database["checkpoints"].insert_many([{"_id": id_, "seq": 0} for id_ in gone])
     for unchanged in (False, True):
-        after, seen = None, list[str]()
+        after, proved = None, list[str]()
         for _ in range(20):
             part = await rounds.part(after)
             await rounds.proofs.save(part.seals)
-            seen += [seal.checkpoint.user_id for seal in part.seals]
+            proved += [seal.checkpoint.user_id for seal in part.seals]
             assert part.findings.unchanged == (part.findings.accounts if unchanged else 0)
             after = part.findings.next_after
             if part.is_last:
                 break
         assert after is None
-        assert seen == ([] if unchanged else sorted([*USERS, *users]))
+        assert proved == ([] if unchanged else sorted([*USERS, *users]))
 
 
 async def test_a_killed_worker_s_round_goes_on_after_its_last_page(stage: Stage) -> None:
@@ -405,10 +405,10 @@ async def test_a_killed_worker_s_round_goes_on_after_its_last_page(stage: Stage)
         raise Killed
 
     pages = ProofPages(stage.database, page=2)
-    rounds.prover._pages, read = pages, pages.read
+    rounds.prover._pages, read_page = pages, pages.read
 
     async def read_one(after: str | None) -> Any:
-        return await read(after) if after is None else await die()
+        return await read_page(after) if after is None else await die()
 
     pages.read = read_one  # type: ignore[method-assign]
     with pytest.raises(Killed):
@@ -434,10 +434,10 @@ async def test_a_long_proof_is_cut_and_gone_on_with(stage: Stage) -> None:
     rounds = Rounds(stage)
     first = await rounds.part(within_s=-1)
     assert (first.findings.accounts, first.is_last) == (0, False)
-    reached = Checkpoint(
+    checkpoint = Checkpoint(
         user_id="alice", seq=3, nusd=3 * COST, periods=dict.fromkeys(PERIODS, 3 * COST)
     )
-    assert first.under_way == UnderWay(checkpoint=reached, began_at=NOW)
+    assert first.under_way == UnderWay(checkpoint=checkpoint, began_at=NOW)
     verifier = rounds.verifier(within_s=-1)
     for seq in (3, 6, 9):
         await stage.redis.delete("gateway:worker:verify")
@@ -463,10 +463,10 @@ async def test_two_workers_do_not_prove_a_round_twice(stage: Stage) -> None:
     proofs = rounds.proofs
     assert await proofs.save_progress(Progress()) == Progress(saves=1)
     assert await proofs.save_progress(Progress(after="x")) is None
-    read = rounds.prover._pages.read
+    read_page = rounds.prover._pages.read
 
     async def read_late(after: str | None) -> Any:
-        page = await read(after)
+        page = await read_page(after)
         if after is None:
             await stage.redis.delete("gateway:worker:verify")
             await Rounds(stage, page=1).verifier().take_turn()

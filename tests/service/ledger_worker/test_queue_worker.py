@@ -166,10 +166,10 @@ async def test_a_failed_main_loop_is_restarted(stage: Stage) -> None:
     await stage.redis.zadd(QUEUE, {b"\xff\xfe": 1})
     async with Running(stage, jobs) as running:
 
-        async def followed() -> bool:
+        async def has_restarted() -> bool:
             return len(running.workers) >= 3
 
-        await eventually(followed)
+        await eventually(has_restarted)
         await stage.redis.zrem(QUEUE, b"\xff\xfe")
         await stage.enqueue([make_event()])
         await stage.drained()

@@ -56,7 +56,7 @@ async def put(stage: Stage, *recordings: Recording) -> None:
         assert await RecordingQueue(stage.redis).put(new_call_id(), payload)
 
 
-def ended(metrics: Metrics, end: str) -> float:
+def count_of_end(metrics: Metrics, end: str) -> float:
     return metrics.registry.get_sample_value("ledger_recordings_total", {"end": end}) or 0.0
 
 
@@ -73,7 +73,7 @@ async def test_recordings_are_stored_once(stage: Stage, settings: Settings) -> N
     assert [await store.get(recording.call_id) for recording in recordings] == recordings
     assert await stage.database["recordings"].count_documents({}) == 2
     assert await stage.dead_letters.count() == 0
-    assert ended(stage.metrics, "stored") == 4
+    assert count_of_end(stage.metrics, "stored") == 4
 
 
 async def test_recordings_expire(stage: Stage, settings: Settings) -> None:
@@ -89,7 +89,7 @@ async def test_recordings_expire(stage: Stage, settings: Settings) -> None:
     (document,) = await stage.database["recordings"].find({}).to_list(None)
     # A date, or MongoDB would never look at it.
     assert document["expires_at"] == recording.expires_at
-    assert ended(stage.metrics, "expired") == 1
+    assert count_of_end(stage.metrics, "expired") == 1
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ async def test_a_corrupt_payload_is_dropped_alone(
         await put(stage, sound)
         await stage.enqueue([event])
         await stage.drained()
-    assert ended(stage.metrics, "damaged") == 1
+    assert count_of_end(stage.metrics, "damaged") == 1
     assert await stage.entry_ids() == [event.call_id]
     assert await RecordingStore(stage.database).exists(sound.call_id)
     assert await stage.dead_letters.count() == 0
@@ -174,7 +174,7 @@ async def test_a_recording_mongodb_refuses_is_eventually_dropped(stage: Stage) -
     with capture_logs() as logs:
         await keeper.keep(payload, "job", 25)
     assert "what was said" not in str(logs)
-    assert ended(stage.metrics, "refused") == 2
+    assert count_of_end(stage.metrics, "refused") == 2
 
 
 def _newest(limit: int, start: RowPlace | None = None) -> Slice:
@@ -188,10 +188,10 @@ async def test_lists_pages_and_removal(stage: Stage) -> None:
     await store.add([*recordings, make_recording("bob")])
     await store.add([])
     first = await store.slice(RecordingFilter(user_id="alice"), _newest(3))
-    listed = first.rows
-    assert [row.call_id for row in listed] == newest[:3]
-    assert {row.request.text for row in listed} == {""}
-    assert {row.request.size for row in listed} == {16}
+    rows = first.rows
+    assert [row.call_id for row in rows] == newest[:3]
+    assert {row.request.text for row in rows} == {""}
+    assert {row.request.size for row in rows} == {16}
     rest = await store.slice(RecordingFilter(user_id="alice"), _newest(3, first.rest))
     assert [row.call_id for row in rest.rows] == newest[3:]
     assert len((await store.slice(RecordingFilter(key_id="key-0"), _newest(9))).rows) == 3

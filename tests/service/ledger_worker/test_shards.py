@@ -128,9 +128,9 @@ async def test_two_workers_that_both_believe_to_have_all_shards_post_once(
                 await sharded.redis.delete(name)
 
     forgetting = asyncio.create_task(keep_forgetting())
-    async with AsyncExitStack() as both:
+    async with AsyncExitStack() as workers:
         for _ in range(2):
-            await both.enter_async_context(working(sharded, settings))
+            await workers.enter_async_context(working(sharded, settings))
         await sharded.drained()
     forgetting.cancel()
     for user_id in users:
@@ -264,19 +264,19 @@ async def test_a_killed_master_stops_its_own_shards_alone_until_its_replica_take
     users = users_of(clustered)
     master = cluster_session.master_of(slot_of_shard(clustered, 1))
     replica = cluster_session.replica_of(master)
-    served = [master.serves(slot_of_shard(clustered, shard)) for shard in range(4)]
+    on_master = [master.serves(slot_of_shard(clustered, shard)) for shard in range(4)]
     await finish(clustered, *users)
     until(lambda: has_all(replica, master))
     master.server.kill()
     try:
         async with working(clustered, settings):
-            others = [user for user, lost in zip(users, served, strict=True) if not lost]
+            others = [user for user, lost in zip(users, on_master, strict=True) if not lost]
 
             async def the_others_are_posted() -> bool:
                 return all([len(await clustered.entry_ids(user)) == 1 for user in others])
 
             await eventually(the_others_are_posted)
-            assert (await queue_state(clustered.redis)).shards_away == sum(served)
+            assert (await queue_state(clustered.redis)).shards_away == sum(on_master)
             assert await check_output(settings, f"{cluster_session.url}?shards=4") == (0, b"")
             await finish(clustered, *others)
             promote(replica)
@@ -291,7 +291,7 @@ async def test_a_killed_master_stops_its_own_shards_alone_until_its_replica_take
     finally:
         master.server.start()
         until(lambda: master.ask("INFO").get("master_link_status") == "up")
-    for user_id, lost in zip(users, served, strict=True):
+    for user_id, lost in zip(users, on_master, strict=True):
         await clustered.assert_exact(user_id, 1 if lost else 2)
         assert await clustered.holds.held(user_id) == 0
         assert await clustered.spent_in_redis(user_id) == CALL_NUSD * (1 if lost else 2)

@@ -51,10 +51,10 @@ def settings(far: SlowSet, redis_url: str) -> Settings:
 
 
 async def test_an_answer_takes_both_ways(stage: Stage) -> None:
-    began = monotonic()
+    start_s = monotonic()
     for _ in range(10):
         await stage.database.command("ping")
-    assert monotonic() - began >= 10 * 2 * DELAY_MS / 1000
+    assert monotonic() - start_s >= 10 * 2 * DELAY_MS / 1000
 
 
 async def test_a_posting_takes_as_many_round_trips_for_many_accounts_as_for_one(
@@ -65,8 +65,8 @@ async def test_a_posting_takes_as_many_round_trips_for_many_accounts_as_for_one(
     for user_id in users:
         await stage.add_account(user_id)
     sent = []
-    for some in (["alice"], users):
-        await stage.enqueue([event for user_id in some for event in make_events(2, user_id)])
+    for user_ids in (["alice"], users):
+        await stage.enqueue([event for user_id in user_ids for event in make_events(2, user_id)])
         with sent_commands() as commands:
             async with working(stage, settings):
                 await stage.drained()

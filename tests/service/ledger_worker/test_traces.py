@@ -100,12 +100,12 @@ async def test_posted_calls_reach_the_collector(
         otel_exporter_otlp_endpoint=collector.url,
         otel_exporter_otlp_headers=Secret("authorization=Bearer%20t"),
     )
-    tried = FailedAttempt(
+    failure = FailedAttempt(
         deployment="west", provider="openai", model="m", status=529, after_ms=2, elapsed_ms=30
     )
     traced = make_event(
         traceparent=f"00-{TRACE}-{PARENT}-01", stream=True, attempts=2, latency_ms=500,
-        first_byte_ms=90, asked_after_ms=40, failed_attempts=(tried,), deployment="east",
+        first_byte_ms=90, asked_after_ms=40, failed_attempts=(failure,), deployment="east",
     )  # fmt: skip
     unsampled = make_event(traceparent=f"00-{TRACE}-{PARENT}-00", attempts=1)
     untraced = make_event(attempts=1)
@@ -130,9 +130,9 @@ async def test_posted_calls_reach_the_collector(
     assert spans[span_id_of(untraced.call_id)].trace_id.hex() == trace_id_of(untraced.call_id)
     assert collector.headers[0]["authorization"] == "Bearer t"
     (resource,) = {
-        attributes_of(of.resource)["service.name"]
+        attributes_of(resource_spans.resource)["service.name"]
         for request in collector.requests
-        for of in request.resource_spans
+        for resource_spans in request.resource_spans
     }
     assert resource == "gateway"
 
@@ -145,8 +145,8 @@ async def test_a_dead_collector_stops_no_posting(stage: Stage, settings: Setting
         async with working(stage, settings):
             await stage.enqueue(make_events(3))
             await stage.drained()
-    counted = [counts(stage.metrics)[end] for end in ("exported", "failed", "dropped")]
-    assert (counted[0], sum(counted)) == (0, 3)
+    ends = [counts(stage.metrics)[end] for end in ("exported", "failed", "dropped")]
+    assert (ends[0], sum(ends)) == (0, 3)
 
 
 def counts(metrics: Metrics) -> dict[str, float]:
@@ -161,11 +161,11 @@ def entries(number: int) -> list[Any]:
 
 
 def test_spans_beyond_the_limit_are_dropped_at_once_and_counted() -> None:
-    asked, goes_on = threading.Event(), threading.Event()
+    started, goes_on = threading.Event(), threading.Event()
     sent: list[int] = []
 
     def slow(spans: Sequence[Span]) -> bool:
-        asked.set()
+        started.set()
         goes_on.wait()
         sent.append(len(spans))
         return True
@@ -173,7 +173,7 @@ def test_spans_beyond_the_limit_are_dropped_at_once_and_counted() -> None:
     metrics = Metrics()
     export = TraceExport(slow, metrics, share=1.0, max_waiting=4, gather_s=0.0)
     export.offer(entries(1))
-    asked.wait()
+    started.wait()
     # One is being sent, four wait.
     export.offer(entries(10))
     assert counts(metrics) == {"exported": 0, "failed": 0, "dropped": 6}
@@ -249,8 +249,8 @@ def test_a_worker_without_a_collector_does_not_load_the_library() -> None:
         "import sys, services.ledger_worker.process;"
         "print(sorted(n for n in sys.modules if n.startswith('opentelemetry')))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert child.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(

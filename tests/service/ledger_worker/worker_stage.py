@@ -54,12 +54,12 @@ MODEL, PROVIDER = "stand-in-1", "openai"
 CALL_NUSD = 4_500_000
 
 
-_minted = itertools.count()
+_numbers = itertools.count()
 
 
 def new_call_id(started_at: datetime = NOW) -> str:
     """Holds the time of the start, as the gateway mints it; each is larger than those before."""
-    entropy = next(_minted).to_bytes(7) + os.urandom(3)
+    entropy = next(_numbers).to_bytes(7) + os.urandom(3)
     return uuid7(int(started_at.timestamp() * 1000), entropy)
 
 
@@ -119,9 +119,9 @@ class Stage:
     def resources(
         self, settings: Settings | None = None, price_map: PriceMap | None = None
     ) -> WorkerResources:
-        unused = "mongodb://127.0.0.1", "redis://127.0.0.1"
+        urls = "mongodb://127.0.0.1", "redis://127.0.0.1"
         return WorkerResources(
-            settings=settings_for(*unused) if settings is None else settings,
+            settings=settings_for(*urls) if settings is None else settings,
             database=self.database,
             redis=self.redis,
             price_map=PriceMap(b"{}") if price_map is None else price_map,

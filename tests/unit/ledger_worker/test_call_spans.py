@@ -137,9 +137,9 @@ def test_no_account_and_no_message_is_in_them() -> None:
             tags=("team:secret",), requested_model="m", reason="of nobody's concern",
         )
     )  # fmt: skip
-    said = repr(spans)
+    text = repr(spans)
     for private in ("acme", "key-1", "quotes a prompt", "end-user", "secret", "concern"):
-        assert private not in said
+        assert private not in text
 
 
 def test_the_same_call_has_the_same_spans() -> None:

@@ -89,10 +89,10 @@ async def others() -> AsyncIterator[OneShardAway]:
 
 
 def works_on(process: Process, *shards: int) -> asyncio.Future[None]:
-    async def it_does() -> bool:
+    async def has_shards() -> bool:
         return process.working == set(shards)
 
-    return asyncio.ensure_future(eventually(it_does))
+    return asyncio.ensure_future(eventually(has_shards))
 
 
 async def test_one_process_takes_all_and_two_share_them(others: ShardWorkers) -> None:
