@@ -33,8 +33,8 @@ def main() -> None:
     extras = [f"--extra={name}" for name in (*LOCKS, "migrate", "parquet", "dev")]
     compile_lock(uv, "dev", "pyproject.toml", *extras)
     for name, own in LOCKS.items():
-        chosen = [f"--extra={extra}" for extra in own]
-        compile_lock(uv, name, "pyproject.toml", *chosen, "--constraint=requirements/dev.txt")
+        options = [f"--extra={extra}" for extra in own]
+        compile_lock(uv, name, "pyproject.toml", *options, "--constraint=requirements/dev.txt")
     for group in ("ci", "peers"):
         compile_lock(uv, group, f"--group={group}")
 

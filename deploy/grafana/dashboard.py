@@ -30,7 +30,7 @@ VARIABLES = {
 
 
 def _variable(name: str, query: str) -> QueryVariable:
-    everything = VariableOption(selected=True, text="All", value="$__all")
+    all_option = VariableOption(selected=True, text="All", value="$__all")
     return (
         QueryVariable(name)
         .label(name.capitalize())
@@ -42,7 +42,7 @@ def _variable(name: str, query: str) -> QueryVariable:
         .include_all(True)
         # Also what has no such label.
         .all_value(".*")
-        .current(everything)
+        .current(all_option)
     )
 
 
@@ -66,6 +66,6 @@ def make_dashboard() -> str:
         for panel in row.panels:
             dashboard = dashboard.with_panel(build(panel))
     built = dashboard.build()
-    for number, made in enumerate(built.panels or [], 1):
-        made.id_val = number
+    for number, built_panel in enumerate(built.panels or [], 1):
+        built_panel.id_val = number
     return JSONEncoder(sort_keys=True, indent=1).encode(built) + "\n"

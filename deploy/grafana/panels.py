@@ -63,7 +63,7 @@ def panel_description(panel: Panel) -> str:
 
 
 def build(panel: Panel) -> stat.Panel | timeseries.Panel:
-    built = _single(panel) if panel.single else _graph(panel)
+    built = _stat(panel) if panel.single else _graph(panel)
     built = built.title(panel.title).description(panel_description(panel)).unit(panel.unit)
     built = built.datasource(PROMETHEUS).span(panel.width).height(4 if panel.single else 8).min(0)
     if panel.top is not None:
@@ -74,7 +74,7 @@ def build(panel: Panel) -> stat.Panel | timeseries.Panel:
     return built
 
 
-def _single(panel: Panel) -> stat.Panel:
+def _stat(panel: Panel) -> stat.Panel:
     steps = [Threshold(value=None, color="green")]
     if panel.red_from is not None:
         steps.append(Threshold(value=panel.red_from, color="red"))

@@ -14,8 +14,8 @@ def metric_series(metric: str, where: str = "") -> str:
     return f"{metric}{{{_OWN}{',' if where else ''}{where}}}"
 
 
-def summed_series(of: str, by: str = "", how: str = "sum") -> str:
-    return f"{how} by ({by}) ({of})" if by else f"{how}({of})"
+def summed_series(series: str, by: str = "", how: str = "sum") -> str:
+    return f"{how} by ({by}) ({series})" if by else f"{how}({series})"
 
 
 def gauge(metric: str, by: str = "", where: str = "", how: str = "sum") -> str:

@@ -44,7 +44,7 @@ def debian_components(status: Path) -> Iterator[Component]:
 
 def component(kind: str, name: str, version: str, licence: object) -> Component:
     purl = f"pkg:{kind}/{quote(name, safe='')}@{quote(version, safe='')}"
-    found: Component = {
+    entry: Component = {
         "type": "library",
         "bom-ref": purl,
         "name": name,
@@ -52,8 +52,8 @@ def component(kind: str, name: str, version: str, licence: object) -> Component:
         "purl": purl,
     }
     if licence:
-        found["licenses"] = [{"expression": licence}]
-    return found
+        entry["licenses"] = [{"expression": licence}]
+    return entry
 
 
 def make_bom(name: str, version: str, status: Path = DPKG) -> dict[str, Any]:

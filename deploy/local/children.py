@@ -30,7 +30,7 @@ def start(
     """The process leads a session of its own, and its stdin is empty."""
     child = _forker().submit(
         subprocess.Popen,
-        _launched(command, parent=os.getpid() if is_tied else 0, is_gated=True),
+        _launcher_command(command, parent=os.getpid() if is_tied else 0, is_gated=True),
         cwd=directory,
         env=environment,
         stdin=subprocess.PIPE,
@@ -52,10 +52,10 @@ def tied(command: Sequence[str]) -> tuple[str, ...]:
 
     The main thread lives as long as the process. Use `start` in other threads, which may not.
     """
-    return _launched(command, parent=os.getpid(), is_gated=False)
+    return _launcher_command(command, parent=os.getpid(), is_gated=False)
 
 
-def _launched(command: Sequence[str], *, parent: int, is_gated: bool) -> tuple[str, ...]:
+def _launcher_command(command: Sequence[str], *, parent: int, is_gated: bool) -> tuple[str, ...]:
     # Isolated and without site-packages: it starts faster, and the environment is the command's.
     python = (sys.executable, "-I", "-S", _LAUNCHER)
     return (*python, str(parent), str(int(is_gated)), *command)

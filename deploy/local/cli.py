@@ -142,9 +142,9 @@ def _logs(directory: Path, service: str | None) -> None:
 
 def demo_model(environment: Mapping[str, str]) -> str:
     """A cheap model of a configured provider; DEMO_MODEL overrides it."""
-    chosen = environment.get("DEMO_MODEL")
-    if chosen:
-        return chosen
+    model = environment.get("DEMO_MODEL")
+    if model:
+        return model
     anthropic_alone = "ANTHROPIC_API_KEY" in environment and "OPENAI_API_KEY" not in environment
     return ANTHROPIC_MODEL if anthropic_alone else OPENAI_MODEL
 

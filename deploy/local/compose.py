@@ -54,8 +54,8 @@ def up(directory: Path, environment: Mapping[str, str]) -> StackInfo:
         raise StackError("no Docker engine with Compose answers; use: make up STACK=local")
     state = load_state(directory)
     env_file = ROOT / ".env"
-    if written := ensure_secrets(env_file, environment):
-        print(f"Wrote to .env, at random: {', '.join(written)}")
+    if names := ensure_secrets(env_file, environment):
+        print(f"Wrote to .env, at random: {', '.join(names)}")
     values = read_environment(environment, env_file)
     stand_in = needs_stand_in(values)
     if stand_in:
@@ -120,11 +120,11 @@ def logs(service: str | None, *, follow: bool) -> None:
 
 def ensure_secrets(env_file: Path, environment: Mapping[str, str]) -> list[str]:
     """Add a random value to `.env` for each unset secret. Returns the names of the added ones."""
-    given = read_environment(environment, env_file)
+    values = read_environment(environment, env_file)
     for name in PASSWORDS:
-        if not _UNRESERVED.fullmatch(given.get(name, "unset")):
+        if not _UNRESERVED.fullmatch(values.get(name, "unset")):
             raise StackError(f"{name} may have letters, digits and -._~ alone: it is part of a URL")
-    missing = [name for name in SECRETS if not given.get(name)]
+    missing = [name for name in SECRETS if not values.get(name)]
     if missing:
         text = env_file.read_text() if env_file.exists() else ""
         empty = tuple(f"{name}=" for name in missing)
@@ -140,8 +140,8 @@ def _new_secret(name: str) -> str:
 
 def _with_any_secrets() -> dict[str, str]:
     """Compose demands the secrets even for commands that do not use them."""
-    unused = dict.fromkeys(SECRETS, "unused")
-    return {**unused, **read_environment(os.environ, ROOT / ".env")}
+    placeholders = dict.fromkeys(SECRETS, "unused")
+    return {**placeholders, **read_environment(os.environ, ROOT / ".env")}
 
 
 def _mongo_uri(values: Mapping[str, str]) -> str:
@@ -155,8 +155,8 @@ def _redis_url(values: Mapping[str, str]) -> str:
 
 
 def _compose(environment: Mapping[str, str], *arguments: str) -> None:
-    done = subprocess.run(
+    completed = subprocess.run(
         ("docker", "compose", *arguments), cwd=ROOT, env=dict(environment), check=False
     )
-    if done.returncode != 0:
-        raise StackError(f"docker compose {' '.join(arguments)} ended with {done.returncode}")
+    if completed.returncode != 0:
+        raise StackError(f"docker compose {' '.join(arguments)} ended with {completed.returncode}")

@@ -24,7 +24,7 @@ def run_demo(info: StackInfo, model: str) -> None:
     admin = StackClient(info.admin_url, info.admin_api_key)
     if info.provider_url:
         print("No provider key is set: the answers come from the scripted local stand-in.")
-    seen = {entry["entry_id"] for entry in _entries(admin, info.demo_user_id)}
+    earlier_ids = {entry["entry_id"] for entry in _entries(admin, info.demo_user_id)}
 
     _title("1. A chat call", f"POST {info.gateway_url}/v1/chat/completions  model={model}")
     answer = gateway.expect(
@@ -43,7 +43,7 @@ def run_demo(info: StackInfo, model: str) -> None:
     print()
 
     _title("3. What the ledger says", f"GET {info.admin_url}/admin/usage/user/{info.demo_user_id}")
-    for entry in _await_entries(admin, info.demo_user_id, seen):
+    for entry in _await_entries(admin, info.demo_user_id, earlier_ids):
         _show_entry(entry)
 
     _title("4. What the account has spent", f"GET /admin/accounts/{info.demo_user_id}")
@@ -79,11 +79,11 @@ def _entries(admin: StackClient, user_id: str) -> list[dict[str, Any]]:
     return entries
 
 
-def _await_entries(admin: StackClient, user_id: str, seen: set[str]) -> list[dict[str, Any]]:
+def _await_entries(admin: StackClient, user_id: str, earlier_ids: set[str]) -> list[dict[str, Any]]:
     """The entries of this tour, oldest first, once the worker has posted them."""
     deadline = time.monotonic() + POST_TIMEOUT_S
     while True:
-        new = [e for e in _entries(admin, user_id) if e["entry_id"] not in seen]
+        new = [e for e in _entries(admin, user_id) if e["entry_id"] not in earlier_ids]
         if len(new) >= CALLS:
             return new[::-1]
         if time.monotonic() > deadline:
@@ -92,8 +92,8 @@ def _await_entries(admin: StackClient, user_id: str, seen: set[str]) -> list[dic
 
 
 def _show_entry(entry: dict[str, Any]) -> None:
-    streamed = ", streamed" if entry["stream"] else ""
-    print(f"{entry['entry_id']}  {entry['model']}  {entry['status']}{streamed}")
+    suffix = ", streamed" if entry["stream"] else ""
+    print(f"{entry['entry_id']}  {entry['model']}  {entry['status']}{suffix}")
     for line in entry["lines"]:
         rate = f"{_plain(line['rate_usd'])} USD per {line['per']:,}"
         print(

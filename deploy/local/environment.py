@@ -35,8 +35,8 @@ def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
 def read_environment(environment: Mapping[str, str], env_file: Path) -> dict[str, str]:
     """The set variables. An empty one counts as unset: a copied `.env.example` has empty ones."""
     from_file = {name: value for name, value in dotenv_values(env_file).items() if value}
-    given = {name: value for name, value in environment.items() if value or not is_setting(name)}
-    return {**from_file, **given}
+    settings = {name: value for name, value in environment.items() if value or not is_setting(name)}
+    return {**from_file, **settings}
 
 
 def needs_stand_in(environment: Mapping[str, str]) -> bool:

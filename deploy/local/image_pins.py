@@ -34,35 +34,35 @@ def pinned_image(image: str) -> str:
     """`name:tag@sha256:…`: Docker uses the digest, and the tag informs the reader."""
     name = image.partition("@")[0]
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             (*_INSPECT, name), capture_output=True, text=True, check=False, timeout=_TIMEOUT_S
         )
     except FileNotFoundError:
         raise NotPinned(f"{name}: {_NEEDS_BUILDX}") from None
     except subprocess.TimeoutExpired:
         raise NotPinned(f"{name}: its registry did not answer within {_TIMEOUT_S} s") from None
-    digest = done.stdout.strip()
-    if done.returncode != 0 or not _DIGEST.fullmatch(digest):
+    digest = completed.stdout.strip()
+    if completed.returncode != 0 or not _DIGEST.fullmatch(digest):
         if not _has_buildx():
             raise NotPinned(f"{name}: {_NEEDS_BUILDX}")
-        raise NotPinned(f"{name}: {done.stderr.strip() or digest or 'no digest'}")
+        raise NotPinned(f"{name}: {completed.stderr.strip() or digest or 'no digest'}")
     return f"{name}@{digest}"
 
 
 def _has_buildx() -> bool:
     """Checked first, because without the plugin Docker only reports an unknown option."""
-    asked = subprocess.run(
+    completed = subprocess.run(
         ("docker", "buildx", "version"), capture_output=True, check=False, timeout=_TIMEOUT_S
     )
-    return asked.returncode == 0
+    return completed.returncode == 0
 
 
 def main(env_file: Path = ROOT / ".env") -> int:
     """Images that the environment or `.env` names are pinned anew, by their tags."""
     images = default_images()
-    chosen = read_environment(os.environ, env_file)
+    values = read_environment(os.environ, env_file)
     try:
-        lines = [f"{name}={pinned_image(chosen.get(name, images[name]))}" for name in images]
+        lines = [f"{name}={pinned_image(values.get(name, images[name]))}" for name in images]
     except NotPinned as error:
         print(f"make pin-images: {error}", file=sys.stderr)
         return 1

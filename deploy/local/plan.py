@@ -72,14 +72,14 @@ def make_plan(
     services = [
         worker_service(name, values, port_of(name)) for name in replicas("ledger_worker", workers)
     ]
-    served = []
+    gateway_servers = []
     for name in replicas("gateway", gateways):
-        own = {**values, "SPOOL_DIR": _spool(values, name, data, shared=gateways > 1)}
-        served.append(http_service(name, "gateway", own, port_of(name)))
+        settings = {**values, "SPOOL_DIR": _spool(values, name, data, shared=gateways > 1)}
+        gateway_servers.append(http_service(name, "gateway", settings, port_of(name)))
     # The environment may hold the GATEWAY_URL of an earlier start, with another port.
-    to_gateway = {"GATEWAY_URL": served[0].url} if served else {}
+    to_gateway = {"GATEWAY_URL": gateway_servers[0].url} if gateway_servers else {}
     services.append(http_service("admin", "admin", values | to_gateway, port_of("admin")))
-    services += served
+    services += gateway_servers
     return StackPlan(
         backing=backing,
         services=services,
@@ -103,7 +103,7 @@ def chosen_port(environment: Mapping[str, str], variable: str, default: int) -> 
 
 def _spool(values: Mapping[str, str], name: str, data: Path, *, shared: bool) -> str:
     """A spool belongs to one process: replicas that share SPOOL_DIR get a folder each in it."""
-    given = values.get("SPOOL_DIR")
-    if given is None:
+    spool_dir = values.get("SPOOL_DIR")
+    if spool_dir is None:
         return str(data / "spool" / name)
-    return str(Path(given) / name) if shared else given
+    return str(Path(spool_dir) / name) if shared else spool_dir

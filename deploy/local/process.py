@@ -141,7 +141,7 @@ class Supervisor:
     def _register(self, launch: Launch, log_offset: int, pid: int) -> None:
         record = ProcessRecord(
             pid=pid,
-            created=_created(pid),
+            created=_create_time(pid),
             digest=launch.digest,
             port=launch.port,
             log_offset=log_offset,
@@ -200,7 +200,7 @@ def lives(process: psutil.Process) -> bool:
         return False
 
 
-def _created(pid: int) -> float:
+def _create_time(pid: int) -> float:
     try:
         return psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:

@@ -90,8 +90,8 @@ def _check_own(name: str, probe: Probe, supervisor: Supervisor) -> str | None:
     record = supervisor.find(name)
     if record is None:
         port = supervisor.port(name)
-        taken = f": port {port} is taken by {ports.owner(port)}" if ports.answers(port) else ""
-        raise StackError(f"{name} ended while starting{taken}", supervisor.tail(name, TAIL_LINES))
+        cause = f": port {port} is taken by {ports.owner(port)}" if ports.answers(port) else ""
+        raise StackError(f"{name} ended while starting{cause}", supervisor.tail(name, TAIL_LINES))
     if reason is None and record.port and not ports.is_listening(record.pid, record.port):
         return f"port {record.port} is taken by {ports.owner(record.port)}"
     return reason
@@ -127,7 +127,7 @@ def _check_http(url: str) -> str | None:
 
 def _check_command(probe: CommandSucceeds) -> str | None:
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             probe.command,
             cwd=probe.directory,
             env=probe.environment,
@@ -138,7 +138,7 @@ def _check_command(probe: CommandSucceeds) -> str | None:
         )
     except subprocess.TimeoutExpired:
         return f"its check did not answer within {COMMAND_TIMEOUT_S:.0f} s"
-    if done.returncode == 0:
+    if completed.returncode == 0:
         return None
-    lines = (done.stdout + done.stderr).strip().splitlines()
-    return lines[-1] if lines else f"its check ended with {done.returncode}"
+    lines = (completed.stdout + completed.stderr).strip().splitlines()
+    return lines[-1] if lines else f"its check ended with {completed.returncode}"

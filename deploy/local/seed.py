@@ -22,5 +22,5 @@ def seed_demo(*, gateway_url: str, admin_url: str, admin_api_key: str, demo_api_
         raise StackError(f"could not create the demo account: {status} {answer}")
     if demo_api_key and StackClient(gateway_url, demo_api_key).call("GET", "/v1/models")[0] == 200:
         return demo_api_key
-    created: Any = admin.expect("POST", "/admin/keys", DEMO_KEY)
-    return str(created["api_key"])
+    key: Any = admin.expect("POST", "/admin/keys", DEMO_KEY)
+    return str(key["api_key"])

@@ -181,8 +181,8 @@ class LocalStack:
         """Raises StackError with the taken port and its owner, before any start or stop."""
         for name, port in self._chosen_ports():
             record = self.supervisor.find(name)
-            ours = record is not None and record.port == port
-            if not ours and not ports.is_free(port):
+            is_own = record is not None and record.port == port
+            if not is_own and not ports.is_free(port):
                 raise _port_taken(name, port, ports.owner(port), log)
 
     def _chosen_ports(self) -> list[tuple[str, int]]:

@@ -128,9 +128,9 @@ def _words(ask: Ask, script: CallScript) -> list[str]:
         text = f"{LABEL} You said: {echo}" if echo else f"{LABEL} This is a scripted answer."
     # A text of blanks alone still has to be an answer.
     words = text.split() or [LABEL]
-    wanted = script.chunks
-    if wanted is not None and len(words) < wanted:
-        words = (words * -(-wanted // len(words)))[:wanted]
+    count = script.chunks
+    if count is not None and len(words) < count:
+        words = (words * -(-count // len(words)))[:count]
     return words
 
 

@@ -141,8 +141,8 @@ class StandIn:
             script = directives.parse(ask.prompt)
         except (msgspec.DecodeError, directives.InvalidDirectiveError) as error:
             raise RequestRefused(400, f"invalid request: {error}") from error
-        nothing = answers.ScriptedAnswer(pieces=())
-        tokens = answers.scripted_tokens(ask, script, nothing, inclusive=False)
+        empty_answer = answers.ScriptedAnswer(pieces=())
+        tokens = answers.scripted_tokens(ask, script, empty_answer, inclusive=False)
         return {"input_tokens": tokens.input_total}
 
     async def _calls(self, request: OtherRequest) -> dict[str, Any]:

@@ -100,14 +100,14 @@ def _finish_reason(call: ScriptedCall) -> str:
 
 
 def reply(call: ScriptedCall) -> ScriptedReply:
-    called = call.answer.tool is not None
+    calls_tool = call.answer.tool is not None
     message: dict[str, Any] = {
         "role": "assistant",
-        "content": None if called else call.answer.whole,
+        "content": None if calls_tool else call.answer.whole,
         "refusal": None,
         "annotations": [],
     }
-    if called:
+    if calls_tool:
         message["tool_calls"] = [_tool_call(call, call.answer.whole)]
     served = _serve(call)
     body: dict[str, Any] = {

@@ -36,10 +36,10 @@ def content_text(content: Content) -> str:
 
 def summarise(turns: list[PromptTurn], *, system: Content, tools: Iterable[Any]) -> Conversation:
     texts = [content_text(turn.content) for turn in turns]
-    asked = [text for turn, text in zip(turns, texts, strict=True) if turn.role == "user"]
+    prompts = [text for turn, text in zip(turns, texts, strict=True) if turn.role == "user"]
     tool_characters = sum(len(msgspec.json.encode(tool)) for tool in tools)
     return Conversation(
-        prompt=asked[-1] if asked else "",
+        prompt=prompts[-1] if prompts else "",
         characters=sum(map(len, texts)) + len(content_text(system)) + tool_characters,
         ends_with_user=bool(turns) and turns[-1].role == "user",
     )

@@ -66,14 +66,14 @@ class InvalidDirectiveError(ValueError):
 def parse(text: str) -> CallScript:
     if OPENING not in text:
         return _UNSCRIPTED
-    found = _DIRECTIVE.findall(text)
-    if len(found) != text.count(OPENING):
+    directives = _DIRECTIVE.findall(text)
+    if len(directives) != text.count(OPENING):
         raise InvalidDirectiveError(f"stand-in directive: a {OPENING} or a quote is not closed")
     settings: dict[str, Any] = {}
-    for directive in found:
-        unread = _SETTING.sub("", directive).strip(" ,;\t\r\n")
-        if unread:
-            raise InvalidDirectiveError(f"stand-in directive: cannot read {unread!r}")
+    for directive in directives:
+        rest = _SETTING.sub("", directive).strip(" ,;\t\r\n")
+        if rest:
+            raise InvalidDirectiveError(f"stand-in directive: cannot read {rest!r}")
         for key, value in _SETTING.findall(directive):
             settings[key] = _unquote(value) if value else True
     try:

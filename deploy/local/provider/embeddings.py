@@ -53,13 +53,13 @@ def read(body: bytes, headers: dict[bytes, bytes]) -> Ask:
     )
 
 
-def _texts(given: str | list[Any]) -> list[str]:
+def _texts(value: str | list[Any]) -> list[str]:
     """Strings as they are; token lists as the text of their numbers."""
-    if isinstance(given, str):
-        return [given]
-    if given and isinstance(given[0], int):
-        return [str(given)]
-    return [item if isinstance(item, str) else str(item) for item in given]
+    if isinstance(value, str):
+        return [value]
+    if value and isinstance(value[0], int):
+        return [str(value)]
+    return [item if isinstance(item, str) else str(item) for item in value]
 
 
 def _vector(text: str, dimensions: int) -> list[float]:

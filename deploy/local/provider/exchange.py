@@ -53,12 +53,12 @@ class _BreakOff(NamedTuple):
 
 def _break_off(script: CallScript) -> _BreakOff | None:
     """The earliest of the ends that the script asks for."""
-    asked: tuple[tuple[int | None, ExchangeOutcome], ...] = (
+    candidates: tuple[tuple[int | None, ExchangeOutcome], ...] = (
         (script.cut_after_chunks, "cut"),
         (script.error_after_chunks, "errored"),
         (script.end_after_chunks, "ended_early"),
     )
-    ends = [_BreakOff(after, outcome) for after, outcome in asked if after is not None]
+    ends = [_BreakOff(after, outcome) for after, outcome in candidates if after is not None]
     return min(ends, default=None)
 
 

@@ -172,10 +172,10 @@ def reply(call: ScriptedCall) -> ScriptedReply:
     body = _message(call, blocks, _stop_reason(call))
     if call.script.no_usage:
         return ScriptedReply(body=encode(body), served=None)
-    told = usage(call.tokens)
+    usage_fields = usage(call.tokens)
     if _thinks(call):
-        told["output_tokens_details"] = {"thinking_tokens": call.tokens.reasoning}
-    served = ServedUsage(usage=encode(told), tokens=call.tokens)
+        usage_fields["output_tokens_details"] = {"thinking_tokens": call.tokens.reasoning}
+    served = ServedUsage(usage=encode(usage_fields), tokens=call.tokens)
     body["usage"] = msgspec.Raw(served.usage)
     return ScriptedReply(body=encode(body), served=served)
 
@@ -185,8 +185,8 @@ def stream(call: ScriptedCall) -> StreamPlan:
     message = _message(call, [], None)
     ending: dict[str, Any] = {"delta": {"stop_reason": _stop_reason(call), "stop_sequence": None}}
     if not call.script.no_usage:
-        started = _opening_tokens(call.tokens)
-        opened_with = ServedUsage(usage=encode(usage(started)), tokens=started)
+        opening_tokens = _opening_tokens(call.tokens)
+        opened_with = ServedUsage(usage=encode(usage(opening_tokens)), tokens=opening_tokens)
         closed_with = ServedUsage(usage=encode(_final_usage(call.tokens)), tokens=call.tokens)
         message["usage"] = msgspec.Raw(opened_with.usage)
         ending["usage"] = msgspec.Raw(closed_with.usage)

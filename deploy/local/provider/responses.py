@@ -152,8 +152,8 @@ def _reasoning_events(call: ScriptedCall) -> Events:
 
 def _error_frame(number: int) -> bytes:
     error = openai_error(500, SCRIPTED_MID_STREAM)
-    flat = {name: error[name] for name in ("code", "message", "param")}
-    return event("error", {**flat, "error": error, "sequence_number": number})
+    fields = {name: error[name] for name in ("code", "message", "param")}
+    return event("error", {**fields, "error": error, "sequence_number": number})
 
 
 ENDPOINT = GenerationRoute(

@@ -45,13 +45,13 @@ def test_a_server_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
 
 @linux
 def test_a_child_of_another_parent_does_not_start(tmp_path: Path) -> None:
-    ran = tmp_path / "ran"
-    *launcher, parent, gate, command, argument = children.tied(("touch", str(ran)))
+    marker = tmp_path / "ran"
+    *launcher, parent, gate, command, argument = children.tied(("touch", str(marker)))
     other = (*launcher, str(int(parent) + 1), gate, command, argument)
-    done = subprocess.run(other, check=False, capture_output=True, timeout=PATIENCE_S)
-    assert done.returncode == 1
-    assert b"parent ended" in done.stderr
-    assert not ran.exists()
+    completed = subprocess.run(other, check=False, capture_output=True, timeout=PATIENCE_S)
+    assert completed.returncode == 1
+    assert b"parent ended" in completed.stderr
+    assert not marker.exists()
 
 
 @pytest.mark.parametrize("is_tied", [True, False])
@@ -59,7 +59,7 @@ def test_a_parent_that_dies_before_registering_leaves_no_child(
     tmp_path: Path, is_tied: bool
 ) -> None:
     """So that no process runs whose pid is nowhere."""
-    ran, pid = tmp_path / "ran", tmp_path / "pid"
+    marker, pid = tmp_path / "ran", tmp_path / "pid"
     code = f"""
 import os, signal, sys
 from pathlib import Path
@@ -70,14 +70,14 @@ def register(pid):
     os.kill(os.getpid(), signal.SIGKILL)
 
 children.start(
-    ("touch", {str(ran)!r}), log=sys.stdout.buffer, environment=os.environ,
+    ("touch", {str(marker)!r}), log=sys.stdout.buffer, environment=os.environ,
     directory=Path("."), is_tied={is_tied}, register=register,
 )
 """
-    done = subprocess.run((sys.executable, "-c", code), cwd=ROOT, check=False, timeout=PATIENCE_S)
-    assert done.returncode == -signal.SIGKILL
+    parent = subprocess.run((sys.executable, "-c", code), cwd=ROOT, check=False, timeout=PATIENCE_S)
+    assert parent.returncode == -signal.SIGKILL
     block_until(lambda: not is_alive(int(pid.read_text())), PATIENCE_S)
-    assert not ran.exists()
+    assert not marker.exists()
 
 
 def test_a_missing_command_is_named(tmp_path: Path) -> None:

@@ -56,12 +56,12 @@ class TestChat:
 
     def test_usage_is_streamed_only_when_asked_for(self, provider: StandInProvider) -> None:
         body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "x"}]}
-        plain = provider.post("/v1/chat/completions", body).text
-        asked = provider.post(
+        without_usage = provider.post("/v1/chat/completions", body).text
+        with_usage = provider.post(
             "/v1/chat/completions", {**body, "stream_options": {"include_usage": True}}
         ).text
-        assert "usage" not in plain
-        frames = [frame.removeprefix("data: ") for frame in asked.strip().split("\n\n")]
+        assert "usage" not in without_usage
+        frames = [frame.removeprefix("data: ") for frame in with_usage.strip().split("\n\n")]
         assert frames[-1] == "[DONE]"
         assert all('"usage":null' in frame for frame in frames[:-2])
         assert json.loads(frames[-2])["usage"]["total_tokens"] > 0
@@ -224,13 +224,13 @@ class TestMessages:
         ended = say("y" * 40, goes_on)
 
         assert begun.usage.input_tokens == 100
-        said = len("x" * 400 + begun.content[0].text + "y" * 40)
-        assert ended.usage.input_tokens == -(-said // 4)
+        characters = len("x" * 400 + begun.content[0].text + "y" * 40)
+        assert ended.usage.input_tokens == -(-characters // 4)
         with pytest.raises(anthropic.NotFoundError):
             say("z", {**goes_on, "previous_message_id": "msg_unknown"})
 
     def test_counts_tokens_as_it_bills_them(self, anthropic_client: anthropic.Anthropic) -> None:
-        counted = anthropic_client.messages.count_tokens(
+        count = anthropic_client.messages.count_tokens(
             model="m", messages=[{"role": "user", "content": "Some words"}], system="Be brief"
         )
         billed = anthropic_client.messages.create(
@@ -239,7 +239,7 @@ class TestMessages:
             messages=[{"role": "user", "content": "Some words"}],
             system="Be brief",
         )
-        assert counted.input_tokens == billed.usage.input_tokens == 5
+        assert count.input_tokens == billed.usage.input_tokens == 5
 
     @pytest.mark.parametrize("parameter", ["temperature", "top_p", "top_k"])
     def test_sampling_is_refused_by_version(

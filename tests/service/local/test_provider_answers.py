@@ -110,8 +110,8 @@ def test_token_classes_sum_to_what_was_scripted(
     if script.output_tokens is not None:
         assert tokens.output_total == script.output_tokens
     if script.input_tokens is not None:
-        told = tokens.input_total if inclusive else tokens.input_text
-        assert told == script.input_tokens
+        reported = tokens.input_total if inclusive else tokens.input_text
+        assert reported == script.input_tokens
     if not inclusive:
         assert tokens.cache_read == script.cached_tokens
         assert tokens.cache_write == max(script.cache_write_tokens, script.cache_write_1h_tokens)

@@ -78,18 +78,18 @@ def test_the_record_says_what_was_served(
     headers = {**AUTHORISED, "x-request-id": "call-1"}
     with provider.http.stream("POST", path, json=body, headers=headers) as response:
         received = b"".join(response.iter_raw()).decode()
-        logged = json.loads(provider.log.read_text().splitlines()[-1])
-    assert logged["id"] in received
-    assert logged["request_id"] in (
+        call = json.loads(provider.log.read_text().splitlines()[-1])
+    assert call["id"] in received
+    assert call["request_id"] in (
         response.headers.get("x-request-id"),
         response.headers.get("request-id"),
     )
-    assert logged["client_request_id"] == "call-1"
-    assert (logged["path"], logged["model"], logged["stream"]) == (path, "m", stream)
-    assert (logged["status"], logged["outcome"], logged["completed"]) == (200, "served", True)
-    assert logged["usage"] is not None
-    assert json.dumps(logged["usage"], separators=(",", ":")) in received
-    assert provider.calls(logged["seq"] - 1)["calls"] == [logged]
+    assert call["client_request_id"] == "call-1"
+    assert (call["path"], call["model"], call["stream"]) == (path, "m", stream)
+    assert (call["status"], call["outcome"], call["completed"]) == (200, "served", True)
+    assert call["usage"] is not None
+    assert json.dumps(call["usage"], separators=(",", ":")) in received
+    assert provider.calls(call["seq"] - 1)["calls"] == [call]
 
 
 def test_totals_are_the_sum_of_what_was_served(provider: StandInProvider) -> None:

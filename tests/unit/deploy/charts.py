@@ -174,10 +174,10 @@ def leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def flat(manifests: list[Manifest]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for each in manifests:
-        found |= leaves(each, f"{each['kind']}/{each['metadata']['name']}")
-    return found
+        fields |= leaves(each, f"{each['kind']}/{each['metadata']['name']}")
+    return fields
 
 
 def validate(manifests: list[Manifest]) -> None:
@@ -190,13 +190,13 @@ def validate(manifests: list[Manifest]) -> None:
 @functools.cache
 def _validate(manifest: str) -> None:
     """Most objects are the same in several sets of values, and each takes a moment."""
-    read = json.loads(manifest)
+    document = json.loads(manifest)
     # The group is named without its domain: rbac.authorization.k8s.io/v1 is rbac-v1.
-    group, _, version = read["apiVersion"].rpartition("/")
-    name = "-".join(filter(None, (read["kind"].lower(), group.partition(".")[0], version)))
+    group, _, version = document["apiVersion"].rpartition("/")
+    name = "-".join(filter(None, (document["kind"].lower(), group.partition(".")[0], version)))
     schema = _schema(name)
-    known = Resource.from_contents(schema) @ _definitions()
-    Draft202012Validator(schema, registry=known).validate(read)
+    registry = Resource.from_contents(schema) @ _definitions()
+    Draft202012Validator(schema, registry=registry).validate(document)
 
 
 @functools.cache

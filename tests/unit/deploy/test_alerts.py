@@ -165,7 +165,7 @@ def rules() -> dict[str, dict[str, Any]]:
     return {rule["alert"]: rule for group in groups for rule in group["rules"]}
 
 
-def checked(rule: dict[str, Any], series: Series, at: str, *expected: Any) -> dict[str, Any]:
+def rule_test(rule: dict[str, Any], series: Series, at: str, *expected: Any) -> dict[str, Any]:
     """One test of promtool's."""
     return {
         "interval": "1m",
@@ -188,10 +188,10 @@ def run(tmp_path: Path, tests: Mapping[str, dict[str, Any]]) -> str:
         alone.write_text(yaml_text.written({"groups": [{"name": name, "rules": [rules()[name]]}]}))
         file.write_text(yaml_text.written({"rule_files": [str(alone)], "tests": [test]}))
         files.append(str(file))
-    done = subprocess.run(
+    completed = subprocess.run(
         [PROMTOOL, "test", "rules", *files], capture_output=True, text=True, check=False
     )
-    return "" if done.returncode == 0 else done.stdout + done.stderr
+    return "" if completed.returncode == 0 else completed.stdout + completed.stderr
 
 
 @needs_promtool
@@ -200,24 +200,24 @@ def test_every_alert_fires(tmp_path: Path) -> None:
     for name, rule in rules().items():
         labels = {**rule["labels"], **CASES[name].labels}
         fired = {"exp_labels": labels, "exp_annotations": rule["annotations"]}
-        tests[name] = checked(rule, CASES[name].fires, CASES[name].at, fired)
+        tests[name] = rule_test(rule, CASES[name].fires, CASES[name].at, fired)
     assert run(tmp_path, tests) == ""
 
 
 @needs_promtool
 def test_no_alert_fires_without_need(tmp_path: Path) -> None:
     assert CASES.keys() == rules().keys()
-    silent = {
-        name: checked(rule, CASES[name].silent, CASES[name].at) for name, rule in rules().items()
+    rule_tests = {
+        name: rule_test(rule, CASES[name].silent, CASES[name].at) for name, rule in rules().items()
     }
-    assert run(tmp_path, silent) == ""
+    assert run(tmp_path, rule_tests) == ""
 
 
 @needs_promtool
 def test_an_alert_that_does_not_fire_is_noticed(tmp_path: Path) -> None:
     name = "SpoolLacksRoom"
     rule = rules()[name]
-    never = checked(rule, {}, "30m", {"exp_labels": rule["labels"]})
+    never = rule_test(rule, {}, "30m", {"exp_labels": rule["labels"]})
     assert "FAILED" in run(tmp_path, {name: never})
 
 
@@ -229,17 +229,21 @@ def test_promtool_reads_the_file() -> None:
 
 def test_every_alert_asks_for_metrics_that_exist() -> None:
     """With labels that they have."""
-    known = {metric: (kind, labels) for of in SERVICES for metric, kind, labels in documented(of)}
+    known = {
+        metric: (kind, labels)
+        for service in SERVICES
+        for metric, kind, labels in documented(service)
+    }
     for name, rule in rules().items():
-        asked = re.findall(
+        matches = re.findall(
             r"\b((?:gateway|ledger|admin|http|gen_ai)_\w+)(?:\{([^}]*)\})?[\s)\[]", rule["expr"]
         )
-        metrics = [(re.sub(r"_bucket$", "", metric), chosen) for metric, chosen in asked]
-        there = [(metric, chosen) for metric, chosen in metrics if metric in known]
-        assert there, name
+        metrics = [(re.sub(r"_bucket$", "", metric), selector) for metric, selector in matches]
+        known_metrics = [(metric, selector) for metric, selector in metrics if metric in known]
+        assert known_metrics, name
         assert {metric for metric, _ in metrics} - known.keys() <= {"gen_ai_provider_name"}, name
-        for metric, chosen in there:
-            assert set(re.findall(r"(\w+)[=!]", chosen)) <= set(known[metric][1]), (name, metric)
+        for metric, selector in known_metrics:
+            assert set(re.findall(r"(\w+)[=!]", selector)) <= set(known[metric][1]), (name, metric)
 
 
 def test_counters_of_increase_alerts_begin_at_0() -> None:
@@ -251,6 +255,6 @@ def test_counters_of_increase_alerts_begin_at_0() -> None:
         for sample in metric.samples
     }
     increases = [re.findall(r"increase\((\w+)", rule["expr"]) for rule in rules().values()]
-    counted = {metric for metrics in increases for metric in metrics}
-    assert len(counted) > 5
-    assert counted - begun == set()
+    counters = {metric for metrics in increases for metric in metrics}
+    assert len(counters) > 5
+    assert counters - begun == set()

@@ -58,14 +58,14 @@ INTENDED = {
 def kustomized() -> list[Manifest]:
     """The base, and the component that an overlay may add."""
     kubectl = Path(sys.executable).with_name("kubectl")
-    found: list[Manifest] = []
+    manifests: list[Manifest] = []
     for directory in ("base", "components/monitoring"):
         command = (kubectl, "kustomize", f"deploy/k8s/{directory}")
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
         # kustomize adds a hash to the names of ConfigMaps; the annotation in INTENDED is for that.
-        plain = re.sub(r"\b((?:gateway-)?settings)-[a-z0-9]{10}\b", r"\1", done.stdout.decode())
-        found += yaml_text.read_all(plain)
-    return found
+        plain = re.sub(r"\b((?:gateway-)?settings)-[a-z0-9]{10}\b", r"\1", result.stdout.decode())
+        manifests += yaml_text.read_all(plain)
+    return manifests
 
 
 def differences(chart: list[Manifest], others: list[Manifest]) -> set[str]:
@@ -79,15 +79,15 @@ def differences(chart: list[Manifest], others: list[Manifest]) -> set[str]:
 
 
 def test_the_chart_says_what_kustomize_says(chart: Chart) -> None:
-    found = differences(rendered(chart, INGRESS | MONITORING), kustomized())
-    intended = {pattern: {p for p in found if re.fullmatch(pattern, p)} for pattern in INTENDED}
-    assert found - set[str]().union(*intended.values()) == set()
+    changed = differences(rendered(chart, INGRESS | MONITORING), kustomized())
+    intended = {pattern: {p for p in changed if re.fullmatch(pattern, p)} for pattern in INTENDED}
+    assert changed - set[str]().union(*intended.values()) == set()
     assert [pattern for pattern, paths in intended.items() if not paths] == []
 
 
 def test_by_default_no_ingress_is_made_for_a_host_that_is_nobodys(chart: Chart) -> None:
-    without, ingress = rendered(chart, {}), rendered(chart, INGRESS)
-    assert {path.split("/")[0] for path in differences(ingress, without)} == {"Ingress"}
+    default, ingress = rendered(chart, {}), rendered(chart, INGRESS)
+    assert {path.split("/")[0] for path in differences(ingress, default)} == {"Ingress"}
 
 
 @pytest.mark.parametrize("values", SETS.values(), ids=SETS)
@@ -101,15 +101,15 @@ def test_kubernetes_takes_every_object(chart: Chart, values: Values) -> None:
 @pytest.mark.parametrize("values", SETS.values(), ids=SETS)
 def test_helm_finds_nothing_to_say(values: Values) -> None:
     report = helm_python.lint(CHART, values, strict=True, kube_version="v1.37.0")
-    said = [message for message in report["messages"] if "icon is" not in message["error"]]
-    assert (said, report["errors"]) == ([], [])
+    messages = [message for message in report["messages"] if "icon is" not in message["error"]]
+    assert (messages, report["errors"]) == ([], [])
 
 
 def test_every_value_appears_in_the_manifests(chart: Chart) -> None:
     """A value that no template reads would be refused by nobody."""
-    said = yaml_text.written(rendered(chart, EVERYTHING))
+    text = yaml_text.written(rendered(chart, EVERYTHING))
     words = {str(value) for _, value in leaves(EVERYTHING, "") if value and value is not True}
-    assert {word for word in words if word not in said} == set()
+    assert {word for word in words if word not in text} == set()
 
 
 def test_rules_and_dashboard_are_the_files(chart: Chart) -> None:
@@ -117,8 +117,8 @@ def test_rules_and_dashboard_are_the_files(chart: Chart) -> None:
     plain = yaml_text.read((ROOT / "deploy/prometheus/alerts.yml").read_text())
     assert of_kind(manifests, "PrometheusRule")["litellm-gateway"]["spec"] == plain
     (dashboard,) = of_kind(manifests, "ConfigMap")["dashboard"]["data"].values()
-    made = (ROOT / "deploy/grafana/litellm-gateway.json").read_text()
-    assert json.loads(dashboard) == json.loads(made)
+    file_text = (ROOT / "deploy/grafana/litellm-gateway.json").read_text()
+    assert json.loads(dashboard) == json.loads(file_text)
 
 
 def test_every_service_is_scraped_under_its_name(chart: Chart) -> None:
@@ -149,11 +149,11 @@ def test_the_guide_is_walked(chart: Chart) -> None:
     (block,) = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
     manifests = rendered(chart, yaml_text.read(block))
     validate(manifests)
-    asked = {value for path, value in flat(manifests).items() if path.endswith("/secretRef/name")}
+    named = {value for path, value in flat(manifests).items() if path.endswith("/secretRef/name")}
     script = guide.partition("## 3. Secrets")[2].partition("## 4.")[0]
-    made = set(re.findall(r"create secret generic ([a-z-]+) ", script))
-    made |= {f"{service}-databases" for service in SERVICES.values()}
-    assert made == asked
+    created = set(re.findall(r"create secret generic ([a-z-]+) ", script))
+    created |= {f"{service}-databases" for service in SERVICES.values()}
+    assert created == named
 
 
 def test_the_version_is_the_projects_and_an_archive_is_whole(chart: Chart, tmp_path: Path) -> None:

@@ -23,16 +23,16 @@ def test_each_value_is_in_the_schema_and_each_of_the_schemas_has_a_default(chart
     schema = cast("dict[str, Any]", chart.schema)
     definitions = schema["definitions"]
 
-    def properties(of: dict[str, Any]) -> dict[str, Any]:
-        if "$ref" in of:
-            return properties(definitions[of["$ref"].rpartition("/")[2]])
-        found: dict[str, Any] = dict(of.get("properties", {}))
-        for part in of.get("allOf", []):
-            found |= properties(part)
-        return found
+    def properties(node: dict[str, Any]) -> dict[str, Any]:
+        if "$ref" in node:
+            return properties(definitions[node["$ref"].rpartition("/")[2]])
+        fields: dict[str, Any] = dict(node.get("properties", {}))
+        for part in node.get("allOf", []):
+            fields |= properties(part)
+        return fields
 
-    def compare(of: dict[str, Any], values: Values, path: str) -> None:
-        known = {name: value for name, value in properties(of).items() if value is not False}
+    def compare(node: dict[str, Any], values: Values, path: str) -> None:
+        known = {name: value for name, value in properties(node).items() if value is not False}
         if not known:
             return
         assert known.keys() - {"global", "backendRequest"} == values.keys(), path
@@ -138,10 +138,10 @@ def test_a_large_number_stays_a_number(chart: Chart) -> None:
 
 def test_a_changed_setting_rolls_its_pods_and_no_others(chart: Chart) -> None:
     def sums(values: Values) -> dict[str, str]:
-        found = of_kind(rendered(chart, values), "Deployment")
+        deployments = of_kind(rendered(chart, values), "Deployment")
         return {
             name: each["spec"]["template"]["metadata"]["annotations"]["checksum/settings"]
-            for name, each in found.items()
+            for name, each in deployments.items()
         }
 
     before = sums({})

@@ -77,8 +77,8 @@ def test_no_password_is_hard_coded_or_in_a_command() -> None:
         assert re.match(r"\w+://\w+:\$\{\w+_PASSWORD:\?", url), url
     assert "_PASSWORD:-" not in TEXT
     for name, service in SERVICES.items():
-        told = [service.get("command"), service.get("entrypoint"), service.get("healthcheck")]
-        assert "PASSWORD" not in str(told), name
+        commands = [service.get("command"), service.get("entrypoint"), service.get("healthcheck")]
+        assert "PASSWORD" not in str(commands), name
 
 
 def test_every_image_can_be_pinned() -> None:
@@ -112,9 +112,9 @@ def test_compose_passes_the_environment_to_each_service(
     service: str, settings: type[msgspec.Struct], its_own: set[str]
 ) -> None:
     """The gateway reads all of `.env`; the others get their variables, and no provider's key."""
-    read = {field.name.upper() for field in msgspec.structs.fields(settings)}
-    told = set(SERVICES[service]["environment"])
-    assert told == read - its_own - {"PRICE_MAP_PATH"}
+    variables = {field.name.upper() for field in msgspec.structs.fields(settings)}
+    passed = set(SERVICES[service]["environment"])
+    assert passed == variables - its_own - {"PRICE_MAP_PATH"}
 
 
 def test_compose_agrees_with_the_command_that_starts_it() -> None:

@@ -15,7 +15,7 @@ from tests.unit.test_metrics import SERVICES, documented, registry_of
 
 PANELS = [panel for row in ROWS for panel in row.panels]
 # By its name, without what a histogram's series end with.
-KNOWN = {name: labels for of in SERVICES for name, _, labels in documented(of)}
+KNOWN = {name: labels for service in SERVICES for name, _, labels in documented(service)}
 # Of every process, by prometheus_client itself.
 OF_A_PROCESS = {
     "process_cpu_seconds_total",
@@ -61,38 +61,38 @@ def test_a_query_asks_for_metrics_that_exist_with_their_labels(panel: str, expre
     allowed = TARGET.union({"le"}, *(KNOWN.get(metric, ()) for metric in metrics))
     if "ALERTS" in expression:
         allowed |= {"alertstate", "severity"}
-    chosen = {
+    selected = {
         label
         for part in re.findall(r"\{([^}]*)\}", expression)
         for label in re.findall(r"(\w+)[=!]", part)
     }
-    kept = {
+    grouped = {
         label for part in re.findall(r"by \(([^)]*)\)", expression) for label in part.split(", ")
     }
     legend = set(re.findall(r"\{\{(\w+)\}\}", panel))
-    assert (chosen | kept) - allowed == set()
+    assert (selected | grouped) - allowed == set()
     # A legend without its label would be the same text for every series.
-    assert legend <= kept or (not kept and legend <= TARGET)
-    assert kept - {"le"} <= legend
+    assert legend <= grouped or (not grouped and legend <= TARGET)
+    assert grouped - {"le"} <= legend
 
 
 def test_every_metric_is_on_a_panel() -> None:
-    shown = set[str]().union(*(metrics_in(expression) for _, expression in queries()))
-    assert KNOWN.keys() - shown == set()
+    metrics = set[str]().union(*(metrics_in(expression) for _, expression in queries()))
+    assert KNOWN.keys() - metrics == set()
 
 
 def test_every_alert_names_a_panel_that_shows_its_metric() -> None:
-    named = {alert: [panel for panel in PANELS if alert in panel.alerts] for alert in rules()}
-    assert {alert for panel in PANELS for alert in panel.alerts} == named.keys()
+    panels = {alert: [panel for panel in PANELS if alert in panel.alerts] for alert in rules()}
+    assert {alert for panel in PANELS for alert in panel.alerts} == panels.keys()
     for alert, rule in rules().items():
-        shown = [metrics_in(query.expr) for panel in named[alert] for query in panel.queries]
-        assert set[str]().union(*shown) & metrics_in(rule["expr"]), alert
+        metrics = [metrics_in(query.expr) for panel in panels[alert] for query in panel.queries]
+        assert set[str]().union(*metrics) & metrics_in(rule["expr"]), alert
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_service_tells_what_its_process_uses(service: str) -> None:
-    told = {sample.name for each in registry_of(service).collect() for sample in each.samples}
-    assert told >= OF_A_PROCESS
+    samples = {sample.name for each in registry_of(service).collect() for sample in each.samples}
+    assert samples >= OF_A_PROCESS
 
 
 def test_every_panel_says_what_it_shows() -> None:
@@ -112,7 +112,7 @@ def test_every_panel_says_what_it_shows() -> None:
 
 
 def test_panels_do_not_overlap() -> None:
-    taken: set[tuple[int, int]] = set()
+    occupied: set[tuple[int, int]] = set()
     for panel in json.loads(DASHBOARD.read_text())["panels"]:
         at = panel["gridPos"]
         cells = {
@@ -121,15 +121,15 @@ def test_panels_do_not_overlap() -> None:
             for y in range(at["y"], at["y"] + at["h"])
         }
         assert at["x"] + at["w"] <= 24
-        assert not cells & taken, panel["title"]
-        taken |= cells
+        assert not cells & occupied, panel["title"]
+        occupied |= cells
 
 
 def test_dashboards_declare_exactly_the_variables_in_use() -> None:
     dashboard = json.loads(DASHBOARD.read_text())
-    there = {variable["name"] for variable in dashboard["templating"]["list"]}
+    declared = {variable["name"] for variable in dashboard["templating"]["list"]}
     used = set(re.findall(r"\$\{?([a-z]\w+)", json.dumps(panels_of(dashboard))))
-    assert used == there == {*VARIABLES, "datasource"}
+    assert used == declared == {*VARIABLES, "datasource"}
 
 
 def test_the_dashboard_fits_into_kubectl_apply() -> None:

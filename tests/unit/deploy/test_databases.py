@@ -26,31 +26,31 @@ def start(directory: Path) -> tuple[str, str, str]:
         "HOME": str(directory),
         "TMPDIR": str(directory),
     }
-    done = subprocess.run(
+    completed = subprocess.run(
         ("/bin/sh", DATABASES / "mongo.sh"),
         env=environment,
         capture_output=True,
         text=True,
         check=True,
     )
-    command, mode, key = done.stdout.splitlines()
+    command, mode, key = completed.stdout.splitlines()
     return command, mode, key
 
 
 def test_each_start_makes_a_new_private_key(tmp_path: Path) -> None:
-    started = [start(tmp_path), start(tmp_path), start(tmp_path / "other")]
-    for command, mode, key in started:
+    starts = [start(tmp_path), start(tmp_path), start(tmp_path / "other")]
+    for command, mode, key in starts:
         assert re.fullmatch(r"--replSet rs0 --bind_ip_all --keyFile \S+/mongo\.key", command)
         assert mode == "600"
         # What MongoDB takes: 6 to 1024 characters of base64.
         assert re.fullmatch(r"[A-Za-z0-9+/]{128}", key)
-    assert len({key for _, _, key in started}) == 3
+    assert len({key for _, _, key in starts}) == 3
 
 
 def test_the_gateway_can_only_read_and_not_recordings() -> None:
     assert {action for rule in ROLES["gateway"] for action in rule["actions"]} == {"find"}
-    read = {name for rule in ROLES["gateway"] for name in rule["collections"]}
-    assert read.isdisjoint({"recordings", "dead_letters", "correction_orders"})
+    collections = {name for rule in ROLES["gateway"] for name in rule["collections"]}
+    assert collections.isdisjoint({"recordings", "dead_letters", "correction_orders"})
 
 
 def test_only_the_worker_writes_the_ledger() -> None:
@@ -69,13 +69,13 @@ def test_only_the_worker_writes_the_ledger() -> None:
 
 def test_roles_name_existing_collections() -> None:
     sources = [*(ROOT / "libs").rglob("*.py"), *(ROOT / "services").rglob("*.py")]
-    named = {
+    used = {
         name
         for source in sources
         for name in re.findall(r'database\["([a-z_]+)"\]', source.read_text())
     }
     granted = {n for rules in ROLES.values() for rule in rules for n in rule["collections"]}
-    assert granted == named
+    assert granted == used
 
 
 def test_each_user_has_a_password_in_both_databases() -> None:

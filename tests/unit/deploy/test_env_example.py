@@ -15,6 +15,6 @@ OF_THE_TOOLS = {"DEMO_MODEL", *PASSWORDS, *default_images()}
 
 def test_the_example_lists_every_setting() -> None:
     services = (GatewaySettings, AdminSettings, WorkerSettings)
-    read = {field.name.upper() for settings in services for field in fields(settings)}
-    read |= {name for row in ROWS for name in (row.base_variable, row.key_variables[0])}
-    assert documented_names() == read | OF_THE_TOOLS
+    names = {field.name.upper() for settings in services for field in fields(settings)}
+    names |= {name for row in ROWS for name in (row.base_variable, row.key_variables[0])}
+    assert documented_names() == names | OF_THE_TOOLS

@@ -23,10 +23,10 @@ LOGS_MIB = 50
 def manifests(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
     kubectl = Path(sys.executable).with_name("kubectl")
     overlay = f"deploy/k8s/overlays/{request.param}"
-    done = subprocess.run(
+    completed = subprocess.run(
         (kubectl, "kustomize", overlay), cwd=ROOT, capture_output=True, check=True
     )
-    return yaml_text.read_all(done.stdout)
+    return yaml_text.read_all(completed.stdout)
 
 
 def of_kind(manifests: list[dict[str, Any]], *kinds: str) -> dict[str, dict[str, Any]]:
@@ -34,8 +34,8 @@ def of_kind(manifests: list[dict[str, Any]], *kinds: str) -> dict[str, dict[str,
 
 
 def pods(manifests: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    found = of_kind(manifests, "Deployment", "StatefulSet")
-    return {name: workload["spec"]["template"]["spec"] for name, workload in found.items()}
+    workloads = of_kind(manifests, "Deployment", "StatefulSet")
+    return {name: workload["spec"]["template"]["spec"] for name, workload in workloads.items()}
 
 
 def mebibytes(quantity: str) -> int:

@@ -33,9 +33,9 @@ def test_an_entry_says_what_it_means_where_to_look_and_what_to_do(name: str) -> 
     assert re.search(r"- \*\*Means\*\* .+\n- \*\*Look at\*\* .+\n- \*\*Do\b.+", entry, re.DOTALL)
     panels = {panel.title: panel for row in ROWS for panel in row.panels}
     text = re.sub(r"`[^`]*`", "", entry)
-    named = {" ".join(title.split()) for title in re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", text)}
-    assert named - panels.keys() == set()
-    assert any(name in panels[title].alerts for title in named)
+    titles = {" ".join(title.split()) for title in re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", text)}
+    assert titles - panels.keys() == set()
+    assert any(name in panels[title].alerts for title in titles)
 
 
 def test_the_runbook_links_places_that_exist() -> None:

@@ -51,15 +51,15 @@ def test_without_docker_nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_unset_secrets_are_generated_randomly(tmp_path: Path) -> None:
     env_file = tmp_path / ".env"
     env_file.write_text("OPENAI_API_KEY=k\nADMIN_API_KEY=\nMONGO_ROOT_PASSWORD=chosen\n")
-    written = ensure_secrets(env_file, {"REDIS_ADMIN_PASSWORD": "given"})
-    assert written == [
+    names = ensure_secrets(env_file, {"REDIS_ADMIN_PASSWORD": "given"})
+    assert names == [
         name for name in SECRETS if name not in ("MONGO_ROOT_PASSWORD", "REDIS_ADMIN_PASSWORD")
     ]
     values = read_environment({}, env_file)
-    assert values.keys() == {"OPENAI_API_KEY", "MONGO_ROOT_PASSWORD", *written}
+    assert values.keys() == {"OPENAI_API_KEY", "MONGO_ROOT_PASSWORD", *names}
     assert values["MONGO_ROOT_PASSWORD"] == "chosen"
-    assert len({values[name] for name in written}) == len(written)
-    assert all(len(values[name]) >= 32 for name in written)
+    assert len({values[name] for name in names}) == len(names)
+    assert all(len(values[name]) >= 32 for name in names)
     assert env_file.stat().st_mode & 0o777 == 0o600
 
     assert ensure_secrets(env_file, {"REDIS_ADMIN_PASSWORD": "given"}) == []

@@ -20,8 +20,8 @@ def test_the_example_file_documents_what_users_set() -> None:
 def test_the_environment_wins_over_the_file_and_empty_means_unset(tmp_path: Path) -> None:
     env_file = tmp_path / ".env"
     env_file.write_text("LOG_LEVEL=debug\nGATEWAY_PORT=8010\nOPENAI_API_KEY=\n")
-    given = {"LOG_LEVEL": "error", "GATEWAY_PORT": "", "TERM": ""}
-    assert read_environment(given, env_file) == {
+    environment = {"LOG_LEVEL": "error", "GATEWAY_PORT": "", "TERM": ""}
+    assert read_environment(environment, env_file) == {
         "LOG_LEVEL": "error",
         "GATEWAY_PORT": "8010",
         "TERM": "",

@@ -36,8 +36,8 @@ def test_images_are_printed_with_their_digests(
     images = {**default_images(), "REDIS_IMAGE": "valkey/valkey:9"}
     lines = capsys.readouterr().out.splitlines()
     assert lines == [f"{name}={image}@{DIGEST}" for name, image in images.items()]
-    asked = "buildx imagetools inspect --format {{.Manifest.Digest}}"
-    assert log.read_text().splitlines() == [f"{asked} {image}" for image in images.values()]
+    command = "buildx imagetools inspect --format {{.Manifest.Digest}}"
+    assert log.read_text().splitlines() == [f"{command} {image}" for image in images.values()]
 
 
 @pytest.mark.parametrize(
@@ -58,10 +58,10 @@ def test_without_a_digest_nothing_is_printed(
 ) -> None:
     docker(tmp_path, monkeypatch, script)
     assert main(tmp_path / ".env") == 1
-    printed = capsys.readouterr()
-    assert printed.out == ""
+    output = capsys.readouterr()
+    assert output.out == ""
     first = next(iter(default_images().values()))
-    assert printed.err == f"make pin-images: {first}: {reason}\n"
+    assert output.err == f"make pin-images: {first}: {reason}\n"
 
 
 def test_docker_is_needed(

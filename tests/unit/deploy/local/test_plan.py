@@ -44,8 +44,8 @@ def test_a_provider_key_replaces_the_stand_in(tmp_path: Path) -> None:
 
 
 def test_configured_databases_are_used(tmp_path: Path) -> None:
-    given = {"MONGO_URI": "mongodb://m/x", "REDIS_URL": "redis://r", "OPENAI_API_KEY": "k"}
-    plan = plan_of(tmp_path, given)
+    environment = {"MONGO_URI": "mongodb://m/x", "REDIS_URL": "redis://r", "OPENAI_API_KEY": "k"}
+    plan = plan_of(tmp_path, environment)
     assert plan.backing == []
     assert (plan.mongo_uri, plan.redis_url) == ("mongodb://m/x", "redis://r")
 

@@ -20,9 +20,9 @@ def test_a_picked_port_is_free_and_below_the_kernels_own() -> None:
 
 
 def test_ports_to_avoid_are_never_picked() -> None:
-    everything = frozenset(range(ports.LOWEST, ports.HIGHEST + 1))
+    all_ports = frozenset(range(ports.LOWEST, ports.HIGHEST + 1))
     with pytest.raises(OSError, match="no free port"):
-        ports.pick_free(avoid=everything)
+        ports.pick_free(avoid=all_ports)
 
 
 def test_a_chosen_port_comes_from_its_variable() -> None:
