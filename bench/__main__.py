@@ -38,36 +38,36 @@ def report(scenario: Scenario, rows: dict[str, list[ScenarioRow]]) -> list[str]:
     direct = rows.get("direct", [])
     direct_p50 = median(row.p50_ms for row in direct) if direct else 0.0
     direct_p99 = median(row.p99_ms for row in direct) if direct else 0.0
-    for name, measured in rows.items():
-        cpu = {part: median(row.cpu_us[part] for row in measured) for part in measured[0].cpu_us}
+    for name, results in rows.items():
+        cpu = {part: median(row.cpu_us[part] for row in results) for part in results[0].cpu_us}
         own = ", ".join(f"{part} {us:.0f}" for part, us in cpu.items())
         p50, p99 = (
-            median(getattr(row, field) for row in measured) for field in ("p50_ms", "p99_ms")
+            median(getattr(row, field) for row in results) for field in ("p50_ms", "p99_ms")
         )
-        limited = median(row.load_share for row in measured) > _LOAD_LIMIT
-        per_s = median(row.requests_per_s for row in measured)
+        is_limited = median(row.load_share for row in results) > _LOAD_LIMIT
+        per_s = median(row.requests_per_s for row in results)
         lines.append(
             f"  {name:<{_NAME_WIDTH}} {per_s:8.0f} requests/s"
             f"   p50 {p50:7.2f} ms (+{p50 - direct_p50:6.2f})"
             f"   p99 {p99:7.2f} ms (+{p99 - direct_p99:6.2f})"
-            f"   CPU us: {own or '-'}" + ("   LIMITED BY THE LOAD GENERATOR" if limited else "")
+            f"   CPU us: {own or '-'}" + ("   LIMITED BY THE LOAD GENERATOR" if is_limited else "")
         )
         # Of the same Python, where another one runs both.
-        same = name.replace("gateway", BARE)
-        bare = same if same in rows else BARE
-        if "gateway" in cpu and bare in rows:
-            bare_us = median(row.cpu_us[BARE] for row in rows[bare])
-            lines.append(f"  {name} / {bare}: CPU {cpu['gateway'] / bare_us:.2f}")
+        namesake = name.replace("gateway", BARE)
+        baseline = namesake if namesake in rows else BARE
+        if "gateway" in cpu and baseline in rows:
+            bare_us = median(row.cpu_us[BARE] for row in rows[baseline])
+            lines.append(f"  {name} / {baseline}: CPU {cpu['gateway'] / bare_us:.2f}")
     if _TRANSLATED in rows:
         relayed, translated = (
             median(row.cpu_us["gateway"] for row in rows[name]) for name in ("gateway", _TRANSLATED)
         )
-        more = f"({translated - relayed:+.0f} us)"
-        lines.append(f"  translated / relayed: CPU {translated / relayed:.2f} {more}")
+        difference = f"({translated - relayed:+.0f} us)"
+        lines.append(f"  translated / relayed: CPU {translated / relayed:.2f} {difference}")
     return lines
 
 
-def _compared(scenario: Scenario, measured: list[System]) -> list[System]:
+def _with_translated(scenario: Scenario, measured: list[System]) -> list[System]:
     """A translated call's target is Anthropic's format, and its client speaks chat."""
     gateway = measured[-1]
     if scenario.concurrency == 1 or scenario.per_s is not None:
@@ -88,12 +88,12 @@ def soak(system: System, requests: int) -> Iterator[str]:
 
 def _compare(scenario: Scenario, info: StackInfo, measured: list[System], rounds: int) -> list[str]:
     """A report of interleaved rounds."""
-    compared = _compared(scenario, measured)
+    candidates = _with_translated(scenario, measured)
     rows: defaultdict[str, list[ScenarioRow]] = defaultdict(list)
-    for system in compared:
+    for system in candidates:
         measure(system, scenario, max(100, scenario.requests // 10))
     for _ in range(rounds):
-        for system in compared:
+        for system in candidates:
             rows[system.name].append(measure(system, scenario, scenario.requests))
         if scenario.concurrency == 1:
             with synced_each_second(info.redis_url):

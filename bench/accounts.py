@@ -71,8 +71,8 @@ def _measure(directory: Path, accounts: int, options: argparse.Namespace) -> Non
         _wait_until_idle(gateway)
         for name, rss_mb in gateway.rss_mb().items():
             tell(f"{name} {rss_mb:.0f} MB")
-        tell(asyncio.run(_looked_at(info.mongo_uri, secrets[0])))
-        with _halted(gateway.pids["ledger_worker"]):
+        tell(asyncio.run(_examined_documents(info.mongo_uri, secrets[0])))
+        with _suspend(gateway.pids["ledger_worker"]):
             for line in _calls(info.mongo_uri, gateway, secrets):
                 tell(line)
             if options.pages:
@@ -100,7 +100,7 @@ def _stack(directory: Path) -> Iterator[tuple[StackInfo, System]]:
 
 
 @contextmanager
-def _halted(pid: int) -> Iterator[None]:
+def _suspend(pid: int) -> Iterator[None]:
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -121,13 +121,13 @@ def _calls(mongo_uri: str, gateway: System, secrets: Sequence[str]) -> Iterator[
                 concurrency=1,
                 requests=len(secrets),
             )
-            cpu, asked = gateway.cpu_s(), _queries(client)
+            cpu, queries_before = gateway.cpu_s(), _queries(client)
             count = len(run_job(job).latencies_s)
             spent = {name: s - cpu[name] for name, s in gateway.cpu_s().items()}
             own = ", ".join(
                 f"{name} {spent[name] / count * _US:.0f}" for name in ("gateway", "mongo")
             )
-            queries = (_queries(client) - asked) / count
+            queries = (_queries(client) - queries_before) / count
             yield f"a call, caches {caches}: {queries:.2f} queries, CPU us {own}"
 
 
@@ -162,9 +162,9 @@ async def _round(mongo_uri: str, redis_url: str, most: int) -> str:
     )
 
 
-async def _looked_at(mongo_uri: str, secret: str) -> str:
+async def _examined_documents(mongo_uri: str, secret: str) -> str:
     """What MongoDB says that it looks at for what a call with cold caches asks."""
-    found = []
+    counts = []
     async with open_database(mongo_uri, operation_timeout_s=_TIMEOUT_S) as database:
         with sent_commands() as commands:
             key = await KeyStore(database).get_by_hash(secret_hash(secret))
@@ -175,8 +175,8 @@ async def _looked_at(mongo_uri: str, secret: str) -> str:
         for command in commands:
             find = {name: command[name] for name in ("find", "filter", "limit") if name in command}
             plan = await database.command("explain", find, verbosity="executionStats")
-            found.append(f"{command['find']} {plan['executionStats']['totalDocsExamined']}")
-    return f"documents looked at by each query: {', '.join(found)}"
+            counts.append(f"{command['find']} {plan['executionStats']['totalDocsExamined']}")
+    return f"documents looked at by each query: {', '.join(counts)}"
 
 
 def _posting(redis_url: str, gateway: System, calls: int) -> str:

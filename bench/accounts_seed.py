@@ -37,15 +37,15 @@ def seeded(directory: Path, accounts: int, calls: int) -> list[str]:
     """The secrets of as many keys as there are calls, spread over all. `directory` is that of a
     `LocalStack`; what an earlier run has written into it stays as it is.
     """
-    kept = directory / _SECRETS
-    if not kept.exists():
+    secrets_file = directory / _SECRETS
+    if not secrets_file.exists():
         server = _server(directory)
         server.start()
         try:
-            kept.write_text("\n".join(asyncio.run(_seed(server.url, accounts, calls))))
+            secrets_file.write_text("\n".join(asyncio.run(_seed(server.url, accounts, calls))))
         finally:
             server.stop()
-    return kept.read_text().split()[:calls]
+    return secrets_file.read_text().split()[:calls]
 
 
 def _server(directory: Path) -> ServerProcess:
@@ -66,10 +66,10 @@ async def _seed(mongo_uri: str, accounts: int, calls: int) -> list[str]:
     async with open_database(mongo_uri, operation_timeout_s=_TIMEOUT_S) as database:
         for start in range(0, accounts, _AT_ONCE):
             numbers = range(start, min(start + _AT_ONCE, accounts))
-            made = [new_secret(os.urandom(32)) for _ in numbers]
-            await _insert(database, numbers, made)
-            spread = max(accounts // calls, 1)
-            secrets += [secret for n, secret in zip(numbers, made, strict=True) if n % spread == 0]
+            batch = [new_secret(os.urandom(32)) for _ in numbers]
+            await _insert(database, numbers, batch)
+            step = max(accounts // calls, 1)
+            secrets += [secret for n, secret in zip(numbers, batch, strict=True) if n % step == 0]
         await build_indexes(database, INDEXES)
     return secrets[:calls]
 
@@ -77,7 +77,7 @@ async def _seed(mongo_uri: str, accounts: int, calls: int) -> list[str]:
 async def _insert(database: Database, numbers: Sequence[int], secrets: Sequence[str]) -> None:
     now = datetime.now(UTC)
     spend = dict.fromkeys(period_keys(now), _SPENT_NUSD)
-    posted: dict[str, Any] = {
+    posted_fields: dict[str, Any] = {
         "entries": _ENTRIES,
         "summed": _ENTRIES,
         "spent_nusd": _SPENT_NUSD,
@@ -88,12 +88,12 @@ async def _insert(database: Database, numbers: Sequence[int], secrets: Sequence[
     seals: list[Document] = []
     for n, secret in zip(numbers, secrets, strict=True):
         account, key = example_account(f"{n:08d}", secret, now)
-        accounts.append(to_document(account, key="user_id") | posted)
+        accounts.append(to_document(account, key="user_id") | posted_fields)
         keys.append(to_document(key, key="key_id"))
         checkpoint = Checkpoint(
             user_id=account.user_id, seq=_ENTRIES, nusd=_SPENT_NUSD, periods=spend
         )
-        seal = {"document": fingerprint(posted), "full_at": now}
+        seal = {"document": fingerprint(posted_fields), "full_at": now}
         seals.append(to_document(checkpoint, key="user_id") | seal)
     for name, documents in (("accounts", accounts), ("keys", keys), ("checkpoints", seals)):
         await database[name].insert_many(documents, ordered=False)

@@ -79,13 +79,13 @@ class ActiveAccounts:
     async def let_an_hour_pass(self, numbers: Iterable[int]) -> None:
         """Removes what expires then."""
         roots = [self._holds.shards.root_of(_user_id(n)) for n in numbers]
-        keys = [f"{of}:spent:{period}" for of in roots for period in self._periods]
+        keys = [f"{root}:spent:{period}" for root in roots for period in self._periods]
         async with self._redis.pipeline(transaction=False) as pipeline:
             for key in keys:
                 pipeline.ttl(key)
             left = zip(keys, await pipeline.execute(), strict=True)
-        if soon := [key for key, ttl_s in left if 0 <= ttl_s <= 3600]:
-            await self._redis.delete(*soon)
+        if expiring := [key for key, ttl_s in left if 0 <= ttl_s <= 3600]:
+            await self._redis.delete(*expiring)
 
     def _spent(self, period: str, revision: int) -> Spent:
         return Spent(period=period, nusd=5 * revision, revision=revision)
@@ -115,23 +115,23 @@ async def _measure(process: ServerProcess, count: int) -> None:
     async with open_redis(process.url) as redis:
         accounts = ActiveAccounts(redis, count)
         await HoldStore(redis).load_scripts()
-        empty = await _used(redis)
+        empty = await _used_memory(redis)
 
-        async def tell(what: str) -> None:
-            used = await _used(redis) - empty
-            print(f"{count:,} accounts, {what}: {used / count:.0f} bytes each, {used / _MB:.0f} MB")
+        async def tell(step: str) -> None:
+            size = await _used_memory(redis) - empty
+            print(f"{count:,} accounts, {step}: {size / count:.0f} bytes each, {size / _MB:.0f} MB")
 
         await _all(accounts.numbers, accounts.call)
         await tell("a call of each under way")
         await _all(accounts.numbers, accounts.finish)
         await tell("each finished, not posted")
         await _sweep(redis, server, count, "that hold something")
-        for some in _parts(accounts.numbers):
-            await accounts.settle(some)
+        for part in _parts(accounts.numbers):
+            await accounts.settle(part)
         await tell("each posted")
         await _sweep(redis, server, count, "noted within ten minutes")
-        for some in _parts(accounts.numbers):
-            await accounts.let_an_hour_pass(some)
+        for part in _parts(accounts.numbers):
+            await accounts.let_an_hour_pass(part)
         await tell("an hour later, before they are forgotten by the sweep")
         await _sweep(redis, server, count, "forgotten", visited_s=0)
         await tell("and forgotten")
@@ -141,27 +141,27 @@ async def _sweep(
     redis: Redis, server: psutil.Process, count: int, what: str, *, visited_s: int = 600
 ) -> None:
     holds = HoldStore(redis, visited_s=visited_s)
-    own_s, its_s, began = time.process_time(), _cpu_s(server), time.perf_counter()
+    worker_s, redis_s, start_s = time.process_time(), _cpu_s(server), time.perf_counter()
     await sweep_all(redis, holds, _METRICS, _ONE_SHARD)
-    taken_s = time.perf_counter() - began
-    own_s, its_s = time.process_time() - own_s, _cpu_s(server) - its_s
+    taken_s = time.perf_counter() - start_s
+    worker_s, redis_s = time.process_time() - worker_s, _cpu_s(server) - redis_s
     print(
         f"{count:,} accounts {what}, one sweep: {taken_s:.1f} s, CPU us an account: "
-        f"worker {own_s / count * _US:.1f}, Redis {its_s / count * _US:.1f}",
+        f"worker {worker_s / count * _US:.1f}, Redis {redis_s / count * _US:.1f}",
         flush=True,
     )
 
 
 async def _all(numbers: range, work: Callable[[int], Awaitable[None]]) -> None:
-    for some in _parts(numbers):
-        await asyncio.gather(*map(work, some))
+    for part in _parts(numbers):
+        await asyncio.gather(*map(work, part))
 
 
 def _parts(numbers: range) -> Iterable[range]:
     return (numbers[start : start + _AT_ONCE] for start in range(0, len(numbers), _AT_ONCE))
 
 
-async def _used(redis: Redis) -> int:
+async def _used_memory(redis: Redis) -> int:
     return int((await redis.info("memory"))["used_memory"])
 
 

@@ -64,15 +64,15 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
 async def measure(
     client: httpx2.AsyncClient, stack: LocalStack, question: Question, rounds: int
 ) -> Times:
-    taken = []
+    times_ms = []
     before_s = _cpu_s(stack)
     for _ in range(rounds):
-        began = time.perf_counter()
+        start_s = time.perf_counter()
         answer = await client.get(question.path)
-        taken.append((time.perf_counter() - began) * 1000)
+        times_ms.append((time.perf_counter() - start_s) * 1000)
         if answer.status_code != 200:
             raise RuntimeError(f"{question.path}: {answer.status_code} {answer.text[:500]}")
-    cuts = quantiles(taken, n=20, method="inclusive")
+    cuts = quantiles(times_ms, n=20, method="inclusive")
     cpu_ms = (_cpu_s(stack) - before_s) * 1000 / rounds
     return Times(p50_ms=cuts[9], p95_ms=cuts[18], cpu_ms=cpu_ms)
 
@@ -87,13 +87,13 @@ async def export(client: httpx2.AsyncClient, pid: int, kind: str, query: str = "
     """The whole ledger, read as fast as it comes."""
     process = psutil.Process(pid)
     before = most = process.memory_info().rss
-    began, lines = time.perf_counter(), 0
+    start_s, lines = time.perf_counter(), 0
     async with client.stream("GET", f"/admin/usage/export?format={kind}{query}") as answer:
         answer.raise_for_status()
         async for piece in answer.aiter_raw():
             lines += piece.count(b"\n")
             most = max(most, process.memory_info().rss)
-    taken_s = time.perf_counter() - began
+    taken_s = time.perf_counter() - start_s
     rows = lines - 1 if kind == "csv" else lines
     return Exported(rows=rows, rows_per_s=rows / taken_s, growth_mb=(most - before) / 1e6)
 
@@ -107,11 +107,11 @@ def shown_times(kind: str, name: str, times: Times, target_ms: float) -> str:
 async def run(stack: LocalStack, seed: LedgerSeed, rounds: int, only: str) -> int:
     """Prints as it goes. Returns how many targets were missed."""
     missed = 0
-    asked = [each for each in questions(seed) if only in f"{each.kind} {each.name}"]
-    found = await check_plans(stack.info, asked)
-    print(f"{found} queries for {len(asked)} questions: none scans entries", flush=True)
+    selected = [each for each in questions(seed) if only in f"{each.kind} {each.name}"]
+    query_count = await check_plans(stack.info, selected)
+    print(f"{query_count} queries for {len(selected)} questions: none scans entries", flush=True)
     async with _client(stack.info) as client:
-        for question in asked:
+        for question in selected:
             times = await measure(client, stack, question, rounds)
             missed += times.p95_ms > question.target_ms
             print(shown_times(question.kind, question.name, times, question.target_ms), flush=True)
@@ -154,8 +154,8 @@ async def _pages(client: httpx2.AsyncClient, stack: LocalStack, rounds: int, onl
         missed += times.p95_ms > TARGET_MS or size > MAX_BYTES
         print(f"{shown_times('page', name, times, TARGET_MS)}  {size / 1000:.0f} kB", flush=True)
     weight = await weigh(client, pid, before_mb)
-    told = f"RSS +{weight.growth_mb:.1f} MB, a silent poll {weight.poll_cpu_ms:.2f} ms of CPU"
-    print(f"pages      {told}", flush=True)
+    line = f"RSS +{weight.growth_mb:.1f} MB, a silent poll {weight.poll_cpu_ms:.2f} ms of CPU"
+    print(f"pages      {line}", flush=True)
     heavy = weight.growth_mb > MAX_GROWTH_MB, weight.poll_cpu_ms > MAX_POLL_CPU_MS
     return missed + sum(heavy)
 
@@ -176,13 +176,13 @@ async def _exports(client: httpx2.AsyncClient, stack: LocalStack) -> int:
         )
     missed = 0
     for kind in ("csv", "ndjson"):
-        done = await export(client, pid, kind)
-        is_large = done.growth_mb > _MAX_GROWTH_MB
+        result = await export(client, pid, kind)
+        is_large = result.growth_mb > _MAX_GROWTH_MB
         missed += is_large
         mark = "!" if is_large else " "
         print(
-            f"export     {kind:<8} {done.rows} rows  {done.rows_per_s:6.0f} rows/s  "
-            f"RSS +{done.growth_mb:.1f} MB {mark} {_MAX_GROWTH_MB:.0f}",
+            f"export     {kind:<8} {result.rows} rows  {result.rows_per_s:6.0f} rows/s  "
+            f"RSS +{result.growth_mb:.1f} MB {mark} {_MAX_GROWTH_MB:.0f}",
             flush=True,
         )
     return missed
@@ -192,25 +192,25 @@ def on_a_stack(
     seed: LedgerSeed,
     write_seed: Callable[[Database, LedgerSeed], Coroutine[Any, Any, int]],
     work: Callable[[LocalStack, LedgerSeed], Coroutine[Any, Any, int]],
-    kept: Path | None,
+    kept_directory: Path | None,
 ) -> int:
     """Seeds it, unless it was kept with a seed that is the same but for its `until`."""
     with tempfile.TemporaryDirectory(prefix="bench-admin-") as temporary:
-        directory = kept or Path(temporary)
-        written = directory / "seed.json"
-        before = None
-        if written.exists():
-            before = msgspec.json.decode(written.read_bytes(), type=LedgerSeed)
-            seed = msgspec.structs.replace(seed, until=before.until)
-            if seed != before:
-                raise SystemExit(f"{directory} has another ledger: {before}")
+        directory = kept_directory or Path(temporary)
+        seed_file = directory / "seed.json"
+        earlier = None
+        if seed_file.exists():
+            earlier = msgspec.json.decode(seed_file.read_bytes(), type=LedgerSeed)
+            seed = msgspec.structs.replace(seed, until=earlier.until)
+            if seed != earlier:
+                raise SystemExit(f"{directory} has another ledger: {earlier}")
         environment = without_settings(os.environ) | {"LOG_LEVEL": "warning"}
         stack = LocalStack(directory, environment, free_ports=True)
         try:
             stack.start()
-            if before is None:
+            if earlier is None:
                 asyncio.run(_seed(stack, seed, write_seed))
-                written.write_bytes(msgspec.json.encode(seed))
+                seed_file.write_bytes(msgspec.json.encode(seed))
             return asyncio.run(work(stack, seed))
         finally:
             stack.stop()
@@ -223,9 +223,9 @@ async def _seed(
 ) -> None:
     uri = stack.info.mongo_uri
     async with open_database(uri, operation_timeout_s=_SEED_TIMEOUT_S) as database:
-        began = time.monotonic()
+        start_s = time.monotonic()
         count = await write_seed(database, seed)
-        took_s = time.monotonic() - began
+        took_s = time.monotonic() - start_s
     print(f"{count} entries of {seed.accounts} accounts in {took_s:.0f} s", flush=True)
 
 
@@ -241,22 +241,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--keep", type=Path, help="a directory of the databases, filled once and used again"
     )
     parser.add_argument("--only", default="", help="questions whose kind and name contain this")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     until = datetime.now(UTC).replace(microsecond=0)
-    seed = LedgerSeed(accounts=given.accounts, calls=given.entries, days=_DAYS, until=until)
+    seed = LedgerSeed(accounts=options.accounts, calls=options.entries, days=_DAYS, until=until)
     missed = 0
-    if given.entries:
-        work = partial(run, rounds=given.rounds, only=given.only)
-        missed += on_a_stack(seed, write, work, _under(given.keep, "lists"))
-    if given.rows > given.entries:
-        days = _DAYS * given.rows // _ENTRIES
-        large = msgspec.structs.replace(seed, calls=given.rows, days=days)
-        missed += on_a_stack(large, write_exported, run_exports, _under(given.keep, "exports"))
+    if options.entries:
+        work = partial(run, rounds=options.rounds, only=options.only)
+        missed += on_a_stack(seed, write, work, _under(options.keep, "lists"))
+    if options.rows > options.entries:
+        days = _DAYS * options.rows // _ENTRIES
+        large = msgspec.structs.replace(seed, calls=options.rows, days=days)
+        missed += on_a_stack(large, write_exported, run_exports, _under(options.keep, "exports"))
     print(f"{missed} targets missed" if missed else "every target met")
 
 
-def _under(kept: Path | None, name: str) -> Path | None:
-    return None if kept is None else kept / name
+def _under(directory: Path | None, name: str) -> Path | None:
+    return None if directory is None else directory / name
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ async def sign_in(client: httpx2.AsyncClient, key: str) -> None:
 
 async def pages(client: httpx2.AsyncClient, user_id: str) -> AsyncIterator[tuple[str, str]]:
     """The name and path of each page that asks for more than its own settings."""
-    listed = (await client.get("/admin/usage?limit=1")).json()["data"]
+    entries = (await client.get("/admin/usage?limit=1")).json()["data"]
     key = (await client.get(f"/admin/keys?user_id={user_id}&limit=1")).json()["data"]
     for name, path in (
         ("overview of today", "/console?days=1"),
@@ -44,7 +44,7 @@ async def pages(client: httpx2.AsyncClient, user_id: str) -> AsyncIterator[tuple
         ("a key", f"/console/keys/{key[0]['key_id']}"),
         ("calls", "/console/calls"),
         ("calls of an account", f"/console/calls?user_id={user_id}"),
-        ("a call", f"/console/calls/{listed[0]['entry_id']}"),
+        ("a call", f"/console/calls/{entries[0]['entry_id']}"),
         ("prices", "/console/prices"),
         ("models", "/console/models"),
         ("ledger", "/console/ledger"),
@@ -60,12 +60,12 @@ async def weigh(client: httpx2.AsyncClient, pid: int, before_mb: float) -> Weigh
     """After the pages were asked."""
     process = psutil.Process(pid)
     newest = (await client.get("/admin/usage?limit=1")).json()["data"][0]["entry_id"]
-    began = _cpu_s(process)
+    cpu_before_s = _cpu_s(process)
     for _ in range(_POLLS):
         answer = await client.get(f"/console/calls/tail?seen={newest}")
         if answer.status_code != 204:
             raise RuntimeError(f"/console/calls/tail: {answer.status_code}")
-    cpu_ms = (_cpu_s(process) - began) * 1000 / _POLLS
+    cpu_ms = (_cpu_s(process) - cpu_before_s) * 1000 / _POLLS
     return Weight(growth_mb=process.memory_info().rss / 1e6 - before_mb, poll_cpu_ms=cpu_ms)
 
 

@@ -24,10 +24,10 @@ _OF_ENTRIES = ("list",)
 _TIMEOUT_S = 120.0
 
 
-async def check_plans(info: StackInfo, asked: Sequence[Question]) -> int:
+async def check_plans(info: StackInfo, questions: Sequence[Question]) -> int:
     """Returns the number of queries. Raises RuntimeError for one that scans entries."""
     configure_logging("bench", "warning", "console")
-    seen = 0
+    count = 0
     settings = Settings(
         mongo_uri=Secret(info.mongo_uri),
         redis_url=Secret(info.redis_url),
@@ -36,26 +36,26 @@ async def check_plans(info: StackInfo, asked: Sequence[Question]) -> int:
     async with (
         open_database(info.mongo_uri, operation_timeout_s=_TIMEOUT_S) as database,
         open_redis(info.redis_url) as redis,
-        _calling(settings, Resources(database=database, redis=redis)) as admin,
+        _admin_api(settings, Resources(database=database, redis=redis)) as admin,
     ):
-        for question in asked:
+        for question in questions:
             with sent_commands() as commands:
                 (await admin.get(question.path)).raise_for_status()
             queries = [each for each in commands if each.keys() & {"find", "aggregate"}]
-            seen += len(queries)
+            count += len(queries)
             for query in queries:
                 if collection_of(query) == "entries":
                     await _check(database, question, query)
-    return seen
+    return count
 
 
 @asynccontextmanager
-async def _calling(settings: Settings, resources: Resources) -> AsyncIterator[httpx2.AsyncClient]:
+async def _admin_api(settings: Settings, resources: Resources) -> AsyncIterator[httpx2.AsyncClient]:
     @asynccontextmanager
-    async def opened(_: Settings) -> AsyncIterator[Resources]:
+    async def open_resources(_: Settings) -> AsyncIterator[Resources]:
         yield resources
 
-    app = create_app(settings, open_resources=opened)
+    app = create_app(settings, open_resources=open_resources)
     async with app.router.lifespan_context(app) as state:
 
         async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,7 +76,7 @@ async def _check(database: Database, question: Question, command: Mapping[str, A
     query = command["filter"] if "find" in command else command["pipeline"][0]["$match"]
     if not query:
         raise RuntimeError(f"{question.path} bounds no index of entries: {command}")
-    explained = await database["entries"].find(query).explain()
-    stages = str(explained["queryPlanner"]["winningPlan"])
+    explanation = await database["entries"].find(query).explain()
+    stages = str(explanation["queryPlanner"]["winningPlan"])
     if "COLLSCAN" in stages:
         raise RuntimeError(f"{question.path} scans entries: {query}")

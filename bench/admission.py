@@ -72,7 +72,7 @@ async def measure_admission(info: StackInfo, rounds: int) -> list[AdmissionRow]:
                 for concurrency in (1, 16, 64):
                     row = await _round(admissions, kind, principal, redis, concurrency)
                     rows[kind, concurrency].append(row)
-    return [_median(measured) for measured in rows.values()]
+    return [_median(kind_rows) for kind_rows in rows.values()]
 
 
 def admission_lines(rows: list[AdmissionRow]) -> Iterator[str]:
@@ -96,9 +96,9 @@ async def _round(
             call = authenticated(arrival, principal)
             request = FORMATS["chat"].decode(_BODY)
             priced = PricedRequest(request=request, prices=prices, input_tokens=20)
-            began = perf_counter()
+            start_s = perf_counter()
             await admissions.admit(call, priced, (), Attempts())
-            latencies_s.append(perf_counter() - began)
+            latencies_s.append(perf_counter() - start_s)
             admissions.close_call(call.call_id, 0)
 
     before, cpu = await _scripts_run(redis), process_time()

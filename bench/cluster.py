@@ -29,13 +29,13 @@ def main() -> None:
     arguments = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="bench-cluster-") as directory,
-        cluster(Path(directory)) as made,
+        cluster(Path(directory)) as redis_cluster,
         systems() as (one_info, one),
-        systems({"REDIS_URL": f"{made.url}?shards={arguments.shards}"}) as (info, several),
+        systems({"REDIS_URL": f"{redis_cluster.url}?shards={arguments.shards}"}) as (info, several),
     ):
         stacks = {
             _ONE: (one_info, one[-1]),
-            _CLUSTER: (info, _with_nodes(several[-1], made)),
+            _CLUSTER: (info, _with_nodes(several[-1], redis_cluster)),
         }
         body = example_body(one[-1].model)
         secrets = {name: known_accounts(*stack, body) for name, stack in stacks.items()}
@@ -51,11 +51,11 @@ def main() -> None:
                         requests=arguments.requests // (4 if at_a_time == 1 else 1),
                     )
                     rows[name].append(row)
-            _print(at_a_time, {name: _medians(some) for name, some in rows.items()})
+            _print(at_a_time, {name: _medians(system_rows) for name, system_rows in rows.items()})
 
 
-def _with_nodes(gateway: System, made: Cluster) -> System:
-    nodes = {f"node {n}": node.server.pid for n, node in enumerate(made.masters)}
+def _with_nodes(gateway: System, redis_cluster: Cluster) -> System:
+    nodes = {f"node {n}": node.server.pid for n, node in enumerate(redis_cluster.masters)}
     return msgspec.structs.replace(gateway, pids={**gateway.pids, **nodes})
 
 
@@ -65,8 +65,8 @@ def _medians(rows: list[dict[str, float]]) -> dict[str, float]:
 
 def _print(at_a_time: int, cpu: Mapping[str, Mapping[str, float]]) -> None:
     print(f"JSON, {at_a_time} at a time, CPU us per call")
-    for name, of in cpu.items():
-        print(f"  {name:<10} " + ", ".join(f"{part} {us:.0f}" for part, us in of.items()))
+    for name, parts in cpu.items():
+        print(f"  {name:<10} " + ", ".join(f"{part} {us:.0f}" for part, us in parts.items()))
     ratio = cpu[_CLUSTER]["gateway"] / cpu[_ONE]["gateway"]
     print(f"  gateway: {ratio:.2f} of one Redis", flush=True)
 

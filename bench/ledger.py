@@ -64,18 +64,18 @@ async def measure(ledger: Ledger, load: Load, count: int) -> LedgerResult:
     if load.pace is None:
         with ledger.paused():
             await ledger.enqueue(ledger.events(count))
-            began, cpu_before = time.monotonic(), ledger.cpu_s()
+            start_s, cpu_before = time.monotonic(), ledger.cpu_s()
         done = await ledger.done(count)
     else:
-        began, cpu_before = time.monotonic(), ledger.cpu_s()
-        done, _ = await _paced(ledger, count, load.pace)
-    rate = count / (done[-1] - began)
+        start_s, cpu_before = time.monotonic(), ledger.cpu_s()
+        done, _ = await _run_paced(ledger, count, load.pace)
+    rate = count / (done[-1] - start_s)
     await ledger.roll_up()
     cpu = {name: (s - cpu_before[name]) / count * 1e6 for name, s in ledger.cpu_s().items()}
     raw, raw_cpu = await asyncio.to_thread(ledger.raw_limit, count, indexed=True)
     raw_bare, _ = await asyncio.to_thread(ledger.raw_limit, count, indexed=False)
-    half = rate / 2
-    _, waits_s = await _paced(ledger, max(EVENTS_PER_JOB, int(half * _PACED_S)), half)
+    half_rate = rate / 2
+    _, waits_s = await _run_paced(ledger, max(EVENTS_PER_JOB, int(half_rate * _PACED_S)), half_rate)
     return LedgerResult(
         rate=rate,
         raw=raw,
@@ -87,13 +87,13 @@ async def measure(ledger: Ledger, load: Load, count: int) -> LedgerResult:
     )
 
 
-async def _paced(ledger: Ledger, count: int, rate: float) -> tuple[list[float], list[float]]:
+async def _run_paced(ledger: Ledger, count: int, rate: float) -> tuple[list[float], list[float]]:
     """When each event's job was done, and how many seconds after it had been enqueued."""
     async with asyncio.TaskGroup() as tasks:
-        sent = tasks.create_task(ledger.enqueue(ledger.events(count), rate=rate))
-        seen = tasks.create_task(ledger.done(count))
-    done = seen.result()
-    return done, [at - since for since, at in zip(sent.result(), done, strict=False)]
+        enqueuing = tasks.create_task(ledger.enqueue(ledger.events(count), rate=rate))
+        watching = tasks.create_task(ledger.done(count))
+    done = watching.result()
+    return done, [at - since for since, at in zip(enqueuing.result(), done, strict=False)]
 
 
 def run(load: Load, count: int) -> LedgerResult:
@@ -114,18 +114,18 @@ def run(load: Load, count: int) -> LedgerResult:
 def summary(results: Sequence[LedgerResult]) -> str:
     """Medians."""
 
-    def of(name: str) -> float:
+    def middle(name: str) -> float:
         return float(median(getattr(result, name) for result in results))
 
     cpu = {name: median(result.cpu[name] for result in results) for name in results[0].cpu}
     share = median(result.rate / result.raw for result in results)
     cpu_share = median(result.raw_cpu / result.cpu["mongo"] for result in results)
     return (
-        f"{of('rate'):6.0f} events/s, raw {of('raw'):6.0f} (bare {of('raw_bare'):6.0f})"
+        f"{middle('rate'):6.0f} events/s, raw {middle('raw'):6.0f} (bare {middle('raw_bare'):6.0f})"
         f"  share {share:4.0%}"
         f"  CPU µs/event: worker {cpu['worker']:5.0f} redis {cpu['redis']:4.0f}"
-        f" mongo {cpu['mongo']:5.0f} (raw {of('raw_cpu'):5.0f}, share {cpu_share:4.0%})"
-        f"  p99 at half load {of('p99_ms'):5.0f} ms  worker RSS {of('rss_mb'):3.0f} MB"
+        f" mongo {cpu['mongo']:5.0f} (raw {middle('raw_cpu'):5.0f}, share {cpu_share:4.0%})"
+        f"  p99 at half load {middle('p99_ms'):5.0f} ms  worker RSS {middle('rss_mb'):3.0f} MB"
     )
 
 
@@ -140,8 +140,8 @@ def main() -> None:
     for _ in range(arguments.rounds):
         for load in loads:
             results[load.name].append(run(load, arguments.events))
-    for name, measured in results.items():
-        print(f"{name:<47} {summary(measured)}", flush=True)
+    for name, load_results in results.items():
+        print(f"{name:<47} {summary(load_results)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ class Ledger:
         """When each event was enqueued; at that many events per second, 0 is at once."""
         enqueued: list[float] = []
         size = self._load.events_per_job
-        began = time.monotonic()
+        start_s = time.monotonic()
         async with open_redis(self._stack.info.redis_url) as redis:
             for start in range(0, len(events), size):
                 job = events[start : start + size]
@@ -94,7 +94,7 @@ class Ledger:
                 self._enqueued += 1
                 enqueued += [time.monotonic()] * len(job)
                 if rate:
-                    due = began + (start + size) / rate
+                    due = start_s + (start + size) / rate
                     await asyncio.sleep(max(0.0, due - time.monotonic()))
         return enqueued
 
@@ -103,15 +103,15 @@ class Ledger:
 
         Redis is asked, by the length of the queue, because MongoDB's CPU time is what is measured.
         """
-        seen: list[float] = []
+        times_s: list[float] = []
         before = self._done
         async with open_redis(self._stack.info.redis_url) as redis, asyncio.timeout(_LIMIT_S):
-            while len(seen) < count:
+            while len(times_s) < count:
                 self._done = max(self._done, self._enqueued - int(await redis.zcard(QUEUE)))
-                there = min((self._done - before) * self._load.events_per_job, count)
-                seen += [time.monotonic()] * (there - len(seen))
+                finished = min((self._done - before) * self._load.events_per_job, count)
+                times_s += [time.monotonic()] * (finished - len(times_s))
                 await asyncio.sleep(_POLL_S)
-        return seen
+        return times_s
 
     async def roll_up(self) -> None:
         """As a worker does every few minutes."""
@@ -134,7 +134,7 @@ class Ledger:
         raw = self._database["raw_entries"]
         if indexed:
             raw.create_indexes([each.model for each in INDEXES if each.collection == "entries"])
-        began, cpu_s = time.monotonic(), self.cpu_s()["mongo"]
+        start_s, cpu_s = time.monotonic(), self.cpu_s()["mongo"]
         for start in range(0, len(documents), _RAW_BATCH):
             batch = documents[start : start + _RAW_BATCH]
             raw.insert_many(batch)
@@ -142,7 +142,7 @@ class Ledger:
             self._database["raw_accounts"].update_one(
                 {"_id": "all"}, {"$inc": {"spent_nusd": cost}}, upsert=True
             )
-        elapsed_s = time.monotonic() - began
+        elapsed_s = time.monotonic() - start_s
         cpu_s = self.cpu_s()["mongo"] - cpu_s
         raw.drop()
         return len(documents) / elapsed_s, cpu_s / len(documents) * 1e6

@@ -117,8 +117,8 @@ async def run(job: LoadJob) -> LoadResult:
     )
     latencies_s: list[float] = []
     loop = asyncio.get_running_loop()
-    started, cpu = perf_counter(), sum(os.times()[:2])
-    first_s = started + _LEAD_S
+    start_s, cpu = perf_counter(), sum(os.times()[:2])
+    first_s = start_s + _LEAD_S
     due_s = iter(
         [None if job.per_s is None else first_s + n / job.per_s for n in range(job.requests)]
     )
@@ -134,7 +134,7 @@ async def run(job: LoadJob) -> LoadResult:
         await asyncio.gather(*(connection.done for connection in connections))
     return LoadResult(
         latencies_s=latencies_s,
-        elapsed_s=perf_counter() - started,
+        elapsed_s=perf_counter() - start_s,
         cpu_s=sum(os.times()[:2]) - cpu,
     )
 

@@ -117,21 +117,21 @@ def _requests(system: System, scenario: Scenario) -> int:
     return max(_LEAST, scenario.requests // share)
 
 
-def _compare(scenario: Scenario, compared: list[System], rounds: int) -> Iterator[str]:
+def _compare(scenario: Scenario, candidates: list[System], rounds: int) -> Iterator[str]:
     rows: defaultdict[str, list[ScenarioRow]] = defaultdict(list)
-    for system in compared:
+    for system in candidates:
         measure(system, scenario, max(_LEAST, _requests(system, scenario) // 10))
     for _ in range(rounds):
-        for system in compared:
+        for system in candidates:
             rows[system.name].append(measure(system, scenario, _requests(system, scenario)))
     yield f"\n{scenario.name}"
     bare_us = _own_us(rows[BARE])
-    for name, measured in rows.items():
+    for name, system_rows in rows.items():
         per_s, p50, p99 = (
-            median(getattr(row, field) for row in measured)
+            median(getattr(row, field) for row in system_rows)
             for field in ("requests_per_s", "p50_ms", "p99_ms")
         )
-        us = _own_us(measured)
+        us = _own_us(system_rows)
         yield (
             f"  {name:<20} {per_s:7.0f} requests/s   p50 {p50:8.2f} ms   p99 {p99:8.2f} ms"
             f"   CPU us {us:7.0f} ({us / bare_us:.2f} of the bare relay)"
@@ -152,7 +152,7 @@ def main() -> None:
     options = parser.parse_args()
     with ExitStack() as stack:
         info, (_direct, bare, gateway) = stack.enter_context(systems())
-        compared = [
+        candidates = [
             bare,
             *(stack.enter_context(another_build(path.resolve())) for path in options.build),
             gateway,
@@ -161,10 +161,10 @@ def main() -> None:
         for scenario in scenarios(options.requests):
             # LiteLLM Proxy does not keep up with the rates.
             if not scenario.is_agents and scenario.per_s is None:
-                for line in _compare(scenario, compared, options.rounds):
+                for line in _compare(scenario, candidates, options.rounds):
                     print(line, flush=True)
         print()
-        for system in compared:
+        for system in candidates:
             for name, mb in system.rss_mb().items():
                 print(f"RSS {system.name}, {name}: {mb:.0f} MB")
 

@@ -58,14 +58,14 @@ async def _cpu_us(verb: Verb, concurrency: int, calls: int) -> tuple[float, floa
     """CPU time and p50 of a call, both in µs."""
     latencies: list[float] = []
 
-    async def some() -> None:
+    async def call_some() -> None:
         for _ in range(calls // concurrency):
-            began = perf_counter()
+            start_s = perf_counter()
             await verb()
-            latencies.append(perf_counter() - began)
+            latencies.append(perf_counter() - start_s)
 
     cpu = process_time()
-    await asyncio.gather(*(some() for _ in range(concurrency)))
+    await asyncio.gather(*(call_some() for _ in range(concurrency)))
     return (process_time() - cpu) / len(latencies) * 1e6, median(latencies) * 1e6
 
 
@@ -77,11 +77,11 @@ async def _compare(title: str, verbs: dict[str, Verb], calls: int = _CALLS) -> N
     rows: dict[str, list[str]] = {name: [] for name in verbs}
     for concurrency in _CONCURRENCIES:
         count = calls // 4 if concurrency == 1 else calls
-        measured: dict[str, list[tuple[float, float]]] = {name: [] for name in verbs}
+        costs: dict[str, list[tuple[float, float]]] = {name: [] for name in verbs}
         for _ in range(_ROUNDS):
             for name, verb in verbs.items():
-                measured[name].append(await _cpu_us(verb, concurrency, count))
-        for name, rounds in measured.items():
+                costs[name].append(await _cpu_us(verb, concurrency, count))
+        for name, rounds in costs.items():
             cpu, p50 = (median(column) for column in zip(*rounds, strict=True))
             rows[name].append(f"{cpu:6.0f} · {p50:6.0f}")
     for name, cells in rows.items():
@@ -234,8 +234,8 @@ async def _protocols() -> None:
             costs[name].append((process_time() - cpu) / _CALLS * 1e6)
             protocol.connection_lost(None)
     print("\nA request through the server's protocol, and a minimal answer: CPU µs")
-    for name, measured in costs.items():
-        print(f"  {name:<34}{median(measured):6.1f}")
+    for name, kind_costs in costs.items():
+        print(f"  {name:<34}{median(kind_costs):6.1f}")
     print("\nA header field that does not end, in pieces of 1 KiB: CPU ms in the parser alone")
     for kib in (64, 256, 1024):
         parser = HttpRequestParser(_Fields())

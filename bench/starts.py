@@ -47,20 +47,20 @@ def main() -> None:
     options = parser.parse_args()
     with systems(directory=options.database) as (info, [*_, gateway]):
         environment = psutil.Process(gateway.pids["gateway"]).environ()
-        started: defaultdict[str, list[TimedStart]] = defaultdict(list)
+        timed_starts: defaultdict[str, list[TimedStart]] = defaultdict(list)
         for n in range(options.rounds):
             for name in ("gateway", "admin", "ledger_worker"):
-                started[name].append(_start(name, n, info, environment))
-        for name, starts in started.items():
+                timed_starts[name].append(_start(name, n, info, environment))
+        for name, starts in timed_starts.items():
             print(f"{name}: {_summary(starts)}")
     print(f"load {os.getloadavg()[0]:.1f}")
 
 
 def _summary(starts: Sequence[TimedStart]) -> str:
-    taken = sorted(each.taken_s for each in starts)
+    times_s = sorted(each.taken_s for each in starts)
     cpu = sorted(each.cpu_s for each in starts)
     return (
-        f"ready after {median(taken):.2f} s ({taken[0]:.2f} to {taken[-1]:.2f}), CPU "
+        f"ready after {median(times_s):.2f} s ({times_s[0]:.2f} to {times_s[-1]:.2f}), CPU "
         f"{median(cpu):.2f} s (least {cpu[0]:.2f}), {median(each.rss_mb for each in starts):.0f} MB"
     )
 
@@ -90,17 +90,17 @@ def _start(name: str, n: int, info: StackInfo, environment: dict[str, str]) -> T
 
 
 def _timed(process: ServerProcess, is_ready: Callable[[], bool]) -> TimedStart:
-    began = time.perf_counter()
+    start_s = time.perf_counter()
     process.start()
     try:
         while not is_ready():
-            if time.perf_counter() > began + _LIMIT_S:
+            if time.perf_counter() > start_s + _LIMIT_S:
                 raise RuntimeError("not ready")
             time.sleep(_POLL_S)
-        taken_s = time.perf_counter() - began
-        of = psutil.Process(process.pid)
-        times = of.cpu_times()
-        return TimedStart(taken_s, times.user + times.system, of.memory_info().rss / _MB)
+        taken_s = time.perf_counter() - start_s
+        server = psutil.Process(process.pid)
+        times = server.cpu_times()
+        return TimedStart(taken_s, times.user + times.system, server.memory_info().rss / _MB)
     finally:
         process.stop()
 

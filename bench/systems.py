@@ -66,12 +66,12 @@ def systems(
     own = {"LOG_LEVEL": "warning", "CACHE_TTL_S": _CACHE_TTL_S}
     environment = {**without_settings(os.environ), **own, **settings}
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
-        seeded, directory = directory is not None, directory or Path(temporary)
+        is_seeded, directory = directory is not None, directory or Path(temporary)
         stack = LocalStack(directory, environment, free_ports=True, start_timeout_s=_OPEN_TIMEOUT_S)
-        beside = Supervisor(directory / "beside")
+        supervisor = Supervisor(directory / "beside")
         try:
             info = stack.start()
-            if not seeded:
+            if not is_seeded:
                 # Of a database with other accounts, the demo account is not called.
                 _raise_budget(info.admin_url, info.admin_api_key, info.demo_user_id)
             environment |= {"OPENAI_BASE_URL": f"{info.provider_url}/v1"}
@@ -84,7 +84,7 @@ def systems(
                 api_key=info.demo_api_key,
                 pids={name: pid for name, pid in pids.items() if pid is not None},
             )
-            more = _More(beside, environment, gateway)
+            more = _More(supervisor, environment, gateway)
             yield (
                 info,
                 [
@@ -95,8 +95,8 @@ def systems(
                 ],
             )
         finally:
-            for name in beside.names():
-                beside.stop(name, _STOP_S)
+            for name in supervisor.names():
+                supervisor.stop(name, _STOP_S)
             stack.stop()
 
 
@@ -112,10 +112,10 @@ class _More:
 
     def pair(self, python: str) -> tuple[System, System]:
         """Bare relay and gateway, named after the Python that runs them."""
-        asked = (python, "-c", "import platform; print(platform.python_version())")
-        version = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
+        command = (python, "-c", "import platform; print(platform.python_version())")
+        version = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         suffix = f", Python {version.strip()}"
-        bare = self.bare_relay(python, f"{BARE}{suffix}")
+        relay = self.bare_relay(python, f"{BARE}{suffix}")
         name = f"gateway{suffix}"
         settings = psutil.Process(self._gateway.pids["gateway"]).environ()
         settings["SPOOL_DIR"] = str(self._supervisor.log_path(name).with_suffix(".spool"))
@@ -125,7 +125,7 @@ class _More:
         gateway = msgspec.structs.replace(
             self._gateway, name=name, url=f"http://127.0.0.1:{port}", pids={"gateway": pid}
         )
-        return bare, gateway
+        return relay, gateway
 
     def bare_relay(self, python: str, name: str) -> System:
         port = ports.pick_free(avoid=frozenset())
