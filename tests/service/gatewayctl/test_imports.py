@@ -35,8 +35,8 @@ def source(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def done(ran: Ran) -> dict[str, str]:
-    rows = [row for row in ran.rows if row["action"]]
+def actions(result: Ran) -> dict[str, str]:
+    rows = [row for row in result.rows if row["action"]]
     return {f"{row['kind']} {row['name']}": row["action"] for row in rows}
 
 
@@ -48,14 +48,14 @@ async def test_a_list_of_keys_is_dry_by_default_and_done_once(
     assert ("cannot", "key.team") in {(row["verdict"], row["field"]) for row in dry.rows}
     assert "--apply" in dry.err
     assert await database["accounts"].count_documents({}) == 0
-    ran = await ctl.done("import", "csv", file, "--apply", "--json", "verdict,action,kind,name")
-    assert Counter(done(ran).values()) == {"create": 4}
+    result = await ctl.done("import", "csv", file, "--apply", "--json", "verdict,action,kind,name")
+    assert Counter(actions(result).values()) == {"create": 4}
     again = await ctl.done("import", "csv", file, "--apply")
-    assert set(done(again).values()) == {"same"}
+    assert set(actions(again).values()) == {"same"}
     key = await database["keys"].find_one({"secret_hash": secret_hash(SECRET)})
     assert key is not None
     assert key["user_id"] == "team-a"
-    assert SECRET not in ran.out + ran.err + dry.out
+    assert SECRET not in result.out + result.err + dry.out
 
 
 async def test_existing_objects_stay_and_are_reported(
@@ -67,9 +67,9 @@ async def test_existing_objects_stay_and_are_reported(
         "import", "litellm", "--config", str(source / "config.yaml"),
         "--export", str(source / "tables"), "--apply",
     )  # fmt: skip
-    ran = await ctl(*arguments)
-    assert ran.code == 1
-    rows = {f"{row['kind']} {row['name']}": row for row in ran.rows if row["action"]}
+    result = await ctl(*arguments)
+    assert result.code == 1
+    rows = {f"{row['kind']} {row['name']}": row for row in result.rows if row["action"]}
     assert rows["account research"]["action"] == "create"
     assert "is not the litellm team taken" in rows["account taken"]["said"]
     assert rows["key taken/"]["action"] == "wrong"
@@ -77,9 +77,9 @@ async def test_existing_objects_stay_and_are_reported(
     assert "deployments" in rows["route smart"]["said"]
     assert "has no price" in rows["route unpriced"]["said"]
     assert (await ctl.done("accounts", "show", "taken")).row["name"] == "Somebody else's"
-    kept = await database["routes"].find_one({"_id": "smart"})
-    assert kept is not None
-    assert kept["fallbacks"] == []
+    document = await database["routes"].find_one({"_id": "smart"})
+    assert document is not None
+    assert document["fallbacks"] == []
     assert await database["keys"].count_documents({}) == 1
 
 
@@ -92,13 +92,13 @@ async def test_an_interrupted_import_is_resumed(
     )  # fmt: skip
     ask, left = ApiClient.ask, 0
 
-    def breaking(self: ApiClient, method: str, *args: object, **given: object) -> object:
+    def breaking(self: ApiClient, method: str, *args: object, **kwargs: object) -> object:
         nonlocal left
         if method != "GET":
             left -= 1
             if left < 0:
                 raise Failed("The connection broke.")
-        return ask(self, method, *args, **given)  # type: ignore[arg-type]
+        return ask(self, method, *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ApiClient, "ask", breaking)
     codes = []
@@ -108,7 +108,7 @@ async def test_an_interrupted_import_is_resumed(
     left = 1000
     last = await ctl(*arguments)
     assert 4 in codes
-    assert {name: action for name, action in done(last).items() if action != "same"} == {
+    assert {name: action for name, action in actions(last).items() if action != "same"} == {
         "route unpriced": "wrong"
     }
     routes = {row["_id"]: row["fallbacks"] async for row in database["routes"].find({})}
@@ -130,15 +130,15 @@ async def test_an_interrupted_import_is_resumed(
 async def test_an_unreadable_source_is_reported(
     ctl: CommandLine, arguments: tuple[str, ...], said: str
 ) -> None:
-    ran = await ctl("import", *arguments)
-    assert ran.code == 2
-    assert said in ran.err
-    assert "pw" not in ran.err
+    result = await ctl("import", *arguments)
+    assert result.code == 2
+    assert said in result.err
+    assert "pw" not in result.err
 
 
 async def test_a_terminal_is_shown_sums(ctl: CommandLine, source: Path) -> None:
-    ran = await ctl.done(
+    result = await ctl.done(
         "import", "litellm", "--config", str(source / "config.yaml"), terminal=True
     )
-    assert "carried  model_list.model_name  (3: smart, fast, unpriced)" in ran.out
-    assert "3 routes" in ran.err
+    assert "carried  model_list.model_name  (3: smart, fast, unpriced)" in result.out
+    assert "3 routes" in result.err

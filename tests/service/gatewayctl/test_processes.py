@@ -67,10 +67,10 @@ def test_an_interrupted_export_leaves_no_file(tmp_path: Path) -> None:
         )  # fmt: skip
         block_until(lambda: any(tmp_path.iterdir()), PATIENCE_S)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate()
+        _, stderr = process.communicate()
     assert process.returncode == 130
-    assert "out.csv was not written" in said
-    assert "Traceback" not in said
+    assert "out.csv was not written" in stderr
+    assert "Traceback" not in stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -84,9 +84,9 @@ def test_a_pipe_that_closes_ends_it_quietly() -> None:
         assert process.stderr is not None
         assert process.stdout.read(10) == b"x" * 10
         process.stdout.close()
-        said = process.stderr.read()
+        stderr = process.stderr.read()
         process.stderr.close()
-        assert (process.wait(), said) == (0, b"")
+        assert (process.wait(), stderr) == (0, b"")
 
 
 def test_a_terminal_is_asked_for_the_key_without_an_echo(tmp_path: Path) -> None:
@@ -97,20 +97,20 @@ def test_a_terminal_is_asked_for_the_key_without_an_echo(tmp_path: Path) -> None
         start_new_session=True,
     )  # fmt: skip
     os.close(follower)
-    said = b""
-    while b"Admin key: " not in said:
-        said += os.read(leader, 4096)
+    output = b""
+    while b"Admin key: " not in output:
+        output += os.read(leader, 4096)
     os.write(leader, b"the-secret-key\n")
     try:
         while piece := os.read(leader, 4096):
-            said += piece
+            output += piece
     except OSError:
         # The other side has ended.
         pass
     os.close(leader)
     assert process.wait() == 4
-    assert b"Nothing answers" in said
-    assert b"the-secret-key" not in said
+    assert b"Nothing answers" in output
+    assert b"the-secret-key" not in output
 
 
 @pytest.mark.parametrize(
@@ -128,14 +128,14 @@ def test_a_terminal_is_asked_for_the_key_without_an_echo(tmp_path: Path) -> None
     ],
 )
 def test_every_shell_completes_verbs(shell: str, more: dict[str, str]) -> None:
-    def completed(instruction: str) -> str:
+    def completion(instruction: str) -> str:
         environ = {**os.environ, "_GATEWAYCTL_COMPLETE": f"{instruction}_{shell}", **more}
-        ran = subprocess.run(
+        completed = subprocess.run(
             command(), cwd=ROOT, env=environ, check=True, capture_output=True, text=True
         )
-        return ran.stdout
+        return completed.stdout
 
-    verbs = completed("complete")
+    verbs = completion("complete")
     assert "create" in verbs
     assert "suspend" not in verbs
-    assert f"_GATEWAYCTL_COMPLETE=complete_{shell}" in completed("source")
+    assert f"_GATEWAYCTL_COMPLETE=complete_{shell}" in completion("source")

@@ -18,6 +18,6 @@ def test_help_imports_nothing_that_takes_long(arguments: list[str]) -> None:
         f"print([name for name in {LATE!r} if name in sys.modules], file=sys.stderr)"
     )
     command = [sys.executable, "-c", script, *arguments]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert ran.stderr.strip() == "[]"
-    assert "Usage: gatewayctl" in ran.stdout
+    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert completed.stderr.strip() == "[]"
+    assert "Usage: gatewayctl" in completed.stdout

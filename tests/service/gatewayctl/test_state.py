@@ -57,11 +57,11 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def actions(ran: Ran) -> dict[str, str]:
-    return {f"{row['kind']} {row['name']}": row["action"] for row in ran.rows}
+def actions(result: Ran) -> dict[str, str]:
+    return {f"{row['kind']} {row['name']}": row["action"] for row in result.rows}
 
 
-def edited(file: Path, *pairs: tuple[str, str]) -> None:
+def edit(file: Path, *pairs: tuple[str, str]) -> None:
     text = file.read_text()
     for old, new in pairs:
         assert old in text
@@ -88,9 +88,9 @@ async def test_a_file_is_applied_once_and_is_then_the_same(
     for command in ("diff", "apply"):
         again = await ctl.done(command, "-f", str(file))
         assert set(actions(again).values()) == {"same"}, again.out
-    stored = await database["keys"].find_one({"secret_hash": HASH})
-    assert stored is not None
-    assert stored["user_id"] == "team-a"
+    document = await database["keys"].find_one({"secret_hash": HASH})
+    assert document is not None
+    assert document["user_id"] == "team-a"
     assert HASH not in applied.out + applied.err
 
 
@@ -98,17 +98,17 @@ async def test_an_export_equals_the_applied_file(
     ctl: CommandLine, file: Path, tmp_path: Path
 ) -> None:
     await ctl.done("apply", "-f", str(file))
-    written = tmp_path / "exported.yaml"
-    await ctl.done("export", "-o", str(written))
-    same = await ctl.done("diff", "-f", str(written), "--prune")
+    path = tmp_path / "exported.yaml"
+    await ctl.done("export", "-o", str(path))
+    same = await ctl.done("diff", "-f", str(path), "--prune")
     assert set(actions(same).values()) == {"same"}
-    text = written.read_text()
+    text = path.read_text()
     assert "limit_usd: 100.000000001" in text
     assert "Team Ä" in text
     assert HASH not in text
-    some = await ctl.done("export", "--only", "prices")
-    assert "house-large" in some.out
-    assert "routes" not in some.out
+    prices = await ctl.done("export", "--only", "prices")
+    assert "house-large" in prices.out
+    assert "routes" not in prices.out
     assert (await ctl("export", "--only", "nothing")).code == 2
 
 
@@ -118,7 +118,7 @@ async def test_a_change_keeps_what_the_file_does_not_give(
     await ctl.done("apply", "-f", str(file))
     await ctl.done("accounts", "change", "team-a", "--time-zone", "Europe/Berlin")
     route = await database["routes"].find_one({"_id": "smart"})
-    edited(
+    edit(
         file,
         ("requests_per_minute: 60", "tokens_per_minute: 1000"),
         ('cost-center: "17"', 'owner: "x"'),
@@ -127,8 +127,8 @@ async def test_a_change_keeps_what_the_file_does_not_give(
         ("fallbacks: [fast]", "fallbacks: [fast, newer]"),
         ("keys:\n", "  - {model: newer, deployments: [{model: openai/gpt-4.1}]}\nkeys:\n"),
     )
-    ran = await ctl.done("apply", "-f", str(file))
-    changed = {name: action for name, action in actions(ran).items() if action != "same"}
+    result = await ctl.done("apply", "-f", str(file))
+    changed = {name: action for name, action in actions(result).items() if action != "same"}
     assert changed == {
         "account team-a": "change",
         "price hosted_vllm/house-large": "change",
@@ -155,9 +155,9 @@ async def test_only_prune_takes_away_and_only_of_the_files_sections(
     less = file.with_name("less.yaml")
     less.write_text("accounts:\n  - {user_id: team-a}\nkeys: []\nroutes: []\n")
     assert set(actions(await ctl.done("apply", "-f", str(less))).values()) == {"same"}
-    asked = await ctl("apply", "-f", str(less), "--prune")
-    assert asked.code == 2
-    assert "Take away 4" in asked.err
+    refused = await ctl("apply", "-f", str(less), "--prune")
+    assert refused.code == 2
+    assert "Take away 4" in refused.err
     pruned = await ctl.done("apply", "-f", str(less), "--prune", "--yes")
     assert {n: a for n, a in actions(pruned).items() if a != "same"} == {
         "key team-a/ci": "revoke",
@@ -173,26 +173,26 @@ async def test_only_prune_takes_away_and_only_of_the_files_sections(
 
 
 async def test_a_refused_object_stops_no_other(ctl: CommandLine, file: Path) -> None:
-    edited(
+    edit(
         file,
         ("http://10.0.0.8:8000/v1", "no address"),
         ("https://example.com/hook", "http://127.0.0.1/"),
     )
-    ran = await ctl("apply", "-f", str(file))
-    assert ran.code == 1
-    wrong = {row["name"]: row["said"] for row in ran.rows if row["action"] == "wrong"}
+    result = await ctl("apply", "-f", str(file))
+    assert result.code == 1
+    wrong = {row["name"]: row["said"] for row in result.rows if row["action"] == "wrong"}
     assert "deployments[1].api_base" in wrong["smart"]
     # Its fallback is not there.
     assert "fallbacks[0]" in wrong["fast"]
     assert "url" in wrong["pager"]
-    assert "key team-a/ci" in actions(ran)
+    assert "key team-a/ci" in actions(result)
 
 
 async def test_keys_without_a_hash_are_found_by_their_names(ctl: CommandLine, file: Path) -> None:
-    edited(file, (f"    key_sha256: {HASH}\n", ""))
-    ran = await ctl("apply", "-f", str(file))
-    assert ran.code == 1
-    (key,) = [row for row in ran.rows if row["kind"] == "key"]
+    edit(file, (f"    key_sha256: {HASH}\n", ""))
+    result = await ctl("apply", "-f", str(file))
+    assert result.code == 1
+    (key,) = [row for row in result.rows if row["kind"] == "key"]
     assert "a file has no secrets" in key["said"]
 
 
@@ -200,7 +200,7 @@ async def test_a_change_that_came_meanwhile_is_not_overwritten(
     ctl: CommandLine, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await ctl.done("apply", "-f", str(file))
-    edited(file, ("name: Team Ä", "name: Team B"))
+    edit(file, ("name: Team Ä", "name: Team B"))
     change = ApiClient.change
 
     def late(self: ApiClient, path: str, patch: dict[str, Any], *, etag: str | None = None) -> Any:
@@ -208,9 +208,9 @@ async def test_a_change_that_came_meanwhile_is_not_overwritten(
         return change(self, path, patch, etag=etag)
 
     monkeypatch.setattr(ApiClient, "change", late)
-    ran = await ctl("apply", "-f", str(file))
-    assert ran.code == 1
-    (wrong,) = [row for row in ran.rows if row["action"] == "wrong"]
+    result = await ctl("apply", "-f", str(file))
+    assert result.code == 1
+    (wrong,) = [row for row in result.rows if row["action"] == "wrong"]
     assert "changed since" in wrong["said"]
     monkeypatch.undo()
     assert (await ctl.done("accounts", "show", "team-a")).row["name"] == "somebody else's"
@@ -218,13 +218,13 @@ async def test_a_change_that_came_meanwhile_is_not_overwritten(
 
 async def test_a_terminal_is_shown_the_changes_alone(ctl: CommandLine, file: Path) -> None:
     await ctl.done("apply", "-f", str(file))
-    ran = await ctl.done("diff", "-f", str(file), terminal=True)
-    assert "Nothing to change" in ran.err + ran.out
-    edited(file, ("name: Team Ä", "name: Team B"))
-    ran = await ctl("diff", "-f", str(file), terminal=True)
-    assert ran.code == 1
-    assert "Team B" in ran.out
-    assert "team-b" not in ran.out
+    result = await ctl.done("diff", "-f", str(file), terminal=True)
+    assert "Nothing to change" in result.err + result.out
+    edit(file, ("name: Team Ä", "name: Team B"))
+    result = await ctl("diff", "-f", str(file), terminal=True)
+    assert result.code == 1
+    assert "Team B" in result.out
+    assert "team-b" not in result.out
 
 
 async def test_an_unnamed_object_is_exported_by_its_id(ctl: CommandLine, tmp_path: Path) -> None:
@@ -236,14 +236,14 @@ async def test_an_unnamed_object_is_exported_by_its_id(ctl: CommandLine, tmp_pat
     assert file.read_text().count("key_id:") == 3
     same = await ctl.done("diff", "-f", str(file), "--prune")
     assert [row["action"] for row in same.rows] == ["same"] * 4
-    edited(file, ("name: own", "name: own\n  limits: {parallel_calls: 2}"))
+    edit(file, ("name: own", "name: own\n  limits: {parallel_calls: 2}"))
     changed = await ctl.done("apply", "-f", str(file))
     assert sorted(row["action"] for row in changed.rows) == ["change", "same", "same", "same"]
     file.write_text("keys: [{user_id: a, key_id: key_nobodys}, {user_id: a, name: same}]")
-    ran = await ctl("apply", "-f", str(file))
-    said = [row["said"] for row in ran.rows]
-    assert "there is no key with this key_id" in said[0]
-    assert "2 have the name 'same'" in said[1]
+    result = await ctl("apply", "-f", str(file))
+    messages = [row["said"] for row in result.rows]
+    assert "there is no key with this key_id" in messages[0]
+    assert "2 have the name 'same'" in messages[1]
 
 
 async def test_an_account_that_is_declared_again_is_active_again(
@@ -262,24 +262,24 @@ async def test_an_account_that_is_declared_again_is_active_again(
 async def test_an_interrupted_apply_has_shown_its_progress(
     ctl: CommandLine, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    post, made = ApiClient.post, 0
+    post, posts = ApiClient.post, 0
 
     def breaking(self: ApiClient, path: str, body: Any = None) -> Any:
-        nonlocal made
-        made += 1
-        if made > 3:
+        nonlocal posts
+        posts += 1
+        if posts > 3:
             raise Failed("The connection broke.")
         return post(self, path, body)
 
     monkeypatch.setattr(ApiClient, "post", breaking)
-    ran = await ctl("apply", "-f", str(file))
-    assert ran.code == 4
-    assert [row["name"] for row in ran.rows] == ["team-a", "team-b", "hosted_vllm/house-large"]
+    result = await ctl("apply", "-f", str(file))
+    assert result.code == 4
+    assert [row["name"] for row in result.rows] == ["team-a", "team-b", "hosted_vllm/house-large"]
     monkeypatch.undo()
     again = await ctl.done("apply", "-f", str(file))
     assert [row["action"] for row in again.rows] == ["same"] * 3 + ["create"] * 4
 
 
 async def test_a_query_is_of_all_rows(ctl: CommandLine, file: Path) -> None:
-    ran = await ctl("diff", "-f", str(file), "--query", "length([?action=='create'])")
-    assert (ran.code, ran.out) == (1, "7\n")
+    result = await ctl("diff", "-f", str(file), "--query", "length([?action=='create'])")
+    assert (result.code, result.out) == (1, "7\n")

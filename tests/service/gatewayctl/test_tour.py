@@ -136,11 +136,11 @@ async def names(ctl: CommandLine, database: Database, tmp_path: Path) -> dict[st
     await ctl.done("accounts", "create", "alice", "--budget", "100", "--period", "monthly")
     price_map = tmp_path / "map.json"
     price_map.write_text(PRICE_MAP)
-    made = entry(0, user_id="alice")
-    await LedgerStore(database).post([made])
-    recorded = recording(NOW, user_id="alice")
-    await RecordingStore(database).add([recorded])
-    return {"map": str(price_map), "entry": made.entry_id, "recording": recorded.call_id}
+    ledger_entry = entry(0, user_id="alice")
+    await LedgerStore(database).post([ledger_entry])
+    record = recording(NOW, user_id="alice")
+    await RecordingStore(database).add([record])
+    return {"map": str(price_map), "entry": ledger_entry.entry_id, "recording": record.call_id}
 
 
 @pytest.fixture
@@ -148,21 +148,21 @@ def app(settings: Settings, database: Database, redis: Redis) -> Starlette:
     """Its corrections wait for no worker."""
 
     @asynccontextmanager
-    async def opened(_: Settings) -> AsyncIterator[Resources]:
+    async def resources(_: Settings) -> AsyncIterator[Resources]:
         yield Resources(database=database, redis=redis)
 
-    return create_app(settings, open_resources=opened, now=lambda: NOW, correction_wait_s=0.01)
+    return create_app(settings, open_resources=resources, now=lambda: NOW, correction_wait_s=0.01)
 
 
 def commands(group: Any, path: str = "") -> set[str]:
-    found = set()
+    paths = set()
     for name, command in group.commands.items():
         inner = f"{path} {name}".strip()
-        found |= commands(command, inner) if hasattr(command, "commands") else {inner}
-    return found
+        paths |= commands(command, inner) if hasattr(command, "commands") else {inner}
+    return paths
 
 
-def reached(method: str, path: str) -> str:
+def endpoint_of(method: str, path: str) -> str:
     """The row of the table that serves the request."""
     for row in ENDPOINTS:
         parts = re.split(r"\{\w+(?::path)?\}", row.path)
@@ -180,16 +180,16 @@ async def test_the_tour_works_and_leaves_nothing_out(
 ) -> None:
     for step in TOUR:
         arguments = [part.format_map(names) for part in shlex.split(step.command)]
-        ran = await ctl(*arguments, stdin=step.stdin.format_map(names))
-        assert ran.code == step.code, (step.command, ran.err)
+        result = await ctl(*arguments, stdin=step.stdin.format_map(names))
+        assert result.code == step.code, (step.command, result.err)
         if step.keep:
             name, _, field = step.keep.partition("=")
-            names[name] = ran.rows[0][field]
-        assert names.get("secret", "?") not in ran.err
+            names[name] = result.rows[0][field]
+        assert names.get("secret", "?") not in result.err
     assert isinstance(ctl.transport, FromThread)
-    seen = {reached(r.method, r.url.path) for r in ctl.transport.requests}
+    requested = {endpoint_of(r.method, r.url.path) for r in ctl.transport.requests}
     table = {f"{row.method} {row.path}" for row in ENDPOINTS}
-    assert table - seen == set(NOT_REACHED)
+    assert table - requested == set(NOT_REACHED)
 
 
 def test_every_command_is_on_the_tour() -> None:

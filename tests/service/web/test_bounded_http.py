@@ -25,7 +25,7 @@ SHORT = msgspec.structs.replace(BOUNDS, head_timeout_s=0.2)
 Change = Callable[[bytes], None]
 
 
-def refused(path: str, error: AppError) -> Response:
+def refuse(path: str, error: AppError) -> Response:
     return json_response({"path": path, "code": error.code}, status=error.status)
 
 
@@ -94,7 +94,7 @@ async def connecting(url: str) -> AsyncIterator[Connection]:
 
 @asynccontextmanager
 async def connected(bounds: Bounds = BOUNDS, app: Any = echo) -> AsyncIterator[Connection]:
-    async with serving(app, refuse=refused, bounds=bounds) as url, connecting(url) as connection:
+    async with serving(app, refuse=refuse, bounds=bounds) as url, connecting(url) as connection:
         yield connection
 
 
@@ -207,7 +207,7 @@ async def test_the_next_head_has_its_own_deadline() -> None:
 
 
 async def test_a_slow_trickle_is_cut_off_and_does_not_delay_others() -> None:
-    async with serving(echo, refuse=refused, bounds=SHORT) as url, connecting(url) as slow:
+    async with serving(echo, refuse=refuse, bounds=SHORT) as url, connecting(url) as slow:
 
         async def trickle() -> None:
             for byte in START * 100:
@@ -236,7 +236,7 @@ async def test_a_long_call_is_not_ended_by_the_deadline() -> None:
         await Response(b"late")(scope, receive, send)
 
     async with (
-        serving(patient, refuse=refused, bounds=SHORT) as url,
+        serving(patient, refuse=refuse, bounds=SHORT) as url,
         connecting(url) as client,
     ):
         await client.send(START + b"\r\n")
@@ -305,7 +305,7 @@ async def test_pipelined_requests_are_bounded() -> None:
 async def test_the_longest_idle_connection_makes_room() -> None:
     bounds = msgspec.structs.replace(BOUNDS, max_idle=2)
     async with (
-        serving(echo, refuse=refused, bounds=bounds) as url,
+        serving(echo, refuse=refuse, bounds=bounds) as url,
         connecting(url) as first,
         connecting(url) as second,
     ):
