@@ -97,19 +97,19 @@ def app_with(
     """An app on connections that the test opened."""
 
     @asynccontextmanager
-    async def opened(_: Settings) -> AsyncIterator[Resources]:
+    async def resources(_: Settings) -> AsyncIterator[Resources]:
         yield Resources(database=database, redis=redis)
 
-    return create_app(settings, open_resources=opened, now=now)
+    return create_app(settings, open_resources=resources, now=now)
 
 
 @asynccontextmanager
-async def client_of(app: Starlette, **replaced: Any) -> AsyncIterator[httpx2.AsyncClient]:
-    """`replaced` are parts of the state that a test has of its own."""
+async def client_of(app: Starlette, **parts: Any) -> AsyncIterator[httpx2.AsyncClient]:
+    """`parts` take the place of those that the app's state has."""
     async with app.router.lifespan_context(app) as state:
 
         async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
-            await app({**scope, "state": {**(state or {}), **replaced}}, receive, send)
+            await app({**scope, "state": {**(state or {}), **parts}}, receive, send)
 
         async with httpx2.AsyncClient(
             transport=httpx2.ASGITransport(with_state),

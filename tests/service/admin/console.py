@@ -25,8 +25,8 @@ class _Forms(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         has = {name: value or "" for name, value in attrs}
         if tag == "form":
-            posted = has.get("method") == "post"
-            self._fields = self.forms.setdefault(has["action"], {}) if posted else {}
+            is_post = has.get("method") == "post"
+            self._fields = self.forms.setdefault(has["action"], {}) if is_post else {}
         elif tag == "input" and (has.get("type") != "checkbox" or "checked" in has):
             is_box = has.get("type") == "checkbox"
             before = [self._fields[has["name"]]] if is_box and has["name"] in self._fields else []
@@ -57,10 +57,10 @@ def forms_of(page: httpx2.Response) -> dict[str, dict[str, str]]:
 
 @asynccontextmanager
 async def browser_of(
-    app: Starlette, key: str | None = ADMIN_KEY, **replaced: Any
+    app: Starlette, key: str | None = ADMIN_KEY, **parts: Any
 ) -> AsyncIterator[httpx2.AsyncClient]:
-    """Signed in with the key, where there is one; `replaced` as `client_of` has it."""
-    async with client_of(app, **replaced) as client:
+    """Signed in with the key, where there is one; `parts` are those of `client_of`."""
+    async with client_of(app, **parts) as client:
         del client.headers["authorization"]
         client.headers.update(SAME_ORIGIN)
         if key is not None:

@@ -18,8 +18,8 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 @cache
 def document() -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(encode_json(document_of(describe(ENDPOINTS))))
-    return told
+    openapi: dict[str, Any] = json.loads(encode_json(document_of(describe(ENDPOINTS))))
+    return openapi
 
 
 @cache
@@ -30,15 +30,15 @@ def _routes() -> list[Route]:
 @cache
 def _validators(path: str, method: str, status: int) -> dict[str, Any] | None:
     """Those of the schemas, by media type; None where the answer has no content."""
-    told = document()
-    reply = told["paths"][path.replace(":path", "")][method]["responses"].get(str(status))
-    assert reply is not None, f"{method} {path} does not document the status {status}"
-    if "content" not in reply:
+    openapi = document()
+    response = openapi["paths"][path.replace(":path", "")][method]["responses"].get(str(status))
+    assert response is not None, f"{method} {path} does not document the status {status}"
+    if "content" not in response:
         return None
-    common = {"$schema": _DIALECT, "components": told["components"]}
+    common = {"$schema": _DIALECT, "components": openapi["components"]}
     return {
         media.partition(";")[0]: jsonschema_rs.validator_for(common | content["schema"])
-        for media, content in reply["content"].items()
+        for media, content in response["content"].items()
     }
 
 
@@ -49,14 +49,14 @@ async def check_documented(answer: httpx2.Response) -> None:
     route = next((r for r in _routes() if r.matches(scope)[0] is Match.FULL), None)
     if route is None:
         return
-    found = _validators(
+    validators = _validators(
         route.path, "get" if method == "HEAD" else method.lower(), answer.status_code
     )
     content = await answer.aread()
-    if found is None or method == "HEAD":
+    if validators is None or method == "HEAD":
         assert not content
         return
     media = answer.headers["content-type"].partition(";")[0]
-    assert media in found
+    assert media in validators
     if media.endswith(("/json", "+json")):
-        found[media].validate(answer.json())
+        validators[media].validate(answer.json())

@@ -39,7 +39,7 @@ async def admin_with_map(
 
 
 async def make(admin: httpx2.AsyncClient, **fields: Any) -> dict[str, Any]:
-    made = await admin.post("/admin/costs", json={**BASE, **fields})
-    assert made.status_code == 201, made.text
-    version: dict[str, Any] = made.json()
+    answer = await admin.post("/admin/costs", json={**BASE, **fields})
+    assert answer.status_code == 201, answer.text
+    version: dict[str, Any] = answer.json()
     return version

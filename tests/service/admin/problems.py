@@ -10,13 +10,13 @@ from services.admin.problems import KINDS, MEDIA_TYPE
 def problem(answer: httpx2.Response) -> dict[str, Any]:
     """The document, after a check of what all have."""
     assert answer.headers["content-type"] == MEDIA_TYPE
-    told: dict[str, Any] = answer.json()
-    assert told["status"] == answer.status_code
-    kind = KINDS[told["code"]]
-    assert (told["type"], told["title"]) == (f"/docs#{told['code']}", kind.title)
-    assert told["status"] == kind.status
-    assert told["instance"] == f"urn:uuid:{answer.headers['x-request-id']}"
-    return told
+    document: dict[str, Any] = answer.json()
+    assert document["status"] == answer.status_code
+    kind = KINDS[document["code"]]
+    assert (document["type"], document["title"]) == (f"/docs#{document['code']}", kind.title)
+    assert document["status"] == kind.status
+    assert document["instance"] == f"urn:uuid:{answer.headers['x-request-id']}"
+    return document
 
 
 def wrong_fields(answer: httpx2.Response) -> dict[str, str]:

@@ -31,16 +31,16 @@ async def statuses(admin: httpx2.AsyncClient) -> dict[str, str]:
 async def post(admin: httpx2.AsyncClient, **body: Any) -> dict[str, Any]:
     answer = await admin.post(PATH, json={"status": "suspended", **body})
     assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+    result: dict[str, Any] = answer.json()
+    return result
 
 
 RED = {"metadata": {"team": "red"}}
 
 
 async def test_a_dry_run_says_how_many_and_changes_nothing(admin: httpx2.AsyncClient) -> None:
-    told = await post(admin, filter=RED)
-    assert told == {
+    result = await post(admin, filter=RED)
+    assert result == {
         "dry_run": True,
         "status": "suspended",
         "accounts": 3,
@@ -66,17 +66,17 @@ async def test_the_accounts_that_are_found_change(
     admin: httpx2.AsyncClient, redis: Redis, wanted: dict[str, Any], found: str
 ) -> None:
     await redis.flushall()
-    told = await post(admin, filter=wanted, dry_run=False)
-    assert (told["user_ids"], told["accounts"]) == (list(found), len(found))
+    result = await post(admin, filter=wanted, dry_run=False)
+    assert (result["user_ids"], result["accounts"]) == (list(found), len(found))
     assert await statuses(admin) == {
         user_id: "suspended" if user_id in found else "active" for user_id in TEAMS
     }
-    told_gateways = [name for name in TEAMS if await redis.exists(cached_item_key("account", name))]
-    assert told_gateways == list(found)
+    tombstones = [name for name in TEAMS if await redis.exists(cached_item_key("account", name))]
+    assert tombstones == list(found)
     again = await post(admin, filter=wanted, dry_run=False)
     assert again["accounts"] == 0
-    them = {"user_ids": list(TEAMS), "status": "suspended"}
-    back = await post(admin, filter=them, status="active", dry_run=False)
+    selection = {"user_ids": list(TEAMS), "status": "suspended"}
+    back = await post(admin, filter=selection, status="active", dry_run=False)
     assert back["user_ids"] == list(found)
 
 

@@ -25,7 +25,7 @@ def exact(response: httpx2.Response) -> Any:
 
 
 async def test_an_account_is_created_with_all_its_fields(admin: httpx2.AsyncClient) -> None:
-    made = await admin.post(
+    answer = await admin.post(
         "/admin/accounts",
         json={
             "user_id": "team-a",
@@ -34,14 +34,14 @@ async def test_an_account_is_created_with_all_its_fields(admin: httpx2.AsyncClie
             "metadata": {"cost-center": "42"},
         },
     )
-    assert made.status_code == 201
+    assert answer.status_code == 201
     budget = {
         "limit_usd": Decimal("12.5"),
         "period": "monthly",
         "soft_limit_usd": None,
         "alert_percents": [],
     }
-    assert exact(made) == {
+    assert exact(answer) == {
         "user_id": "team-a",
         "name": "Team A",
         "status": "active",
@@ -75,15 +75,15 @@ async def test_an_account_is_created_with_all_its_fields(admin: httpx2.AsyncClie
         "created_at": "2026-11-24T12:00:00Z",
         "updated_at": "2026-11-24T12:00:00Z",
     }
-    shown = await admin.get("/admin/accounts/team-a")
-    assert shown.status_code == 200
-    assert exact(shown) == exact(made)
+    view = await admin.get("/admin/accounts/team-a")
+    assert view.status_code == 200
+    assert exact(view) == exact(answer)
 
 
 async def test_an_account_needs_only_its_id(admin: httpx2.AsyncClient) -> None:
-    made = await admin.post("/admin/accounts", json={"user_id": "u@x.org"})
-    account = made.json()
-    assert (made.status_code, account["name"], account["budget"]) == (201, "u@x.org", None)
+    answer = await admin.post("/admin/accounts", json={"user_id": "u@x.org"})
+    account = answer.json()
+    assert (answer.status_code, account["name"], account["budget"]) == (201, "u@x.org", None)
     assert account["spend"] == {
         "total_usd": 0,
         "budgets": [],
@@ -118,10 +118,10 @@ async def test_a_limit_is_kept_to_the_last_digit(
     admin: httpx2.AsyncClient, limit: str, kept: str
 ) -> None:
     body = f'{{"user_id": "a", "budget": {{"limit_usd": {limit}, "period": "total"}}}}'
-    made = await admin.post(
+    answer = await admin.post(
         "/admin/accounts", content=body, headers={"content-type": "application/json"}
     )
-    assert made.status_code == 201, made.text
+    assert answer.status_code == 201, answer.text
     assert f'"budget":{{"limit_usd":{kept},' in (await admin.get("/admin/accounts/a")).text
 
 
@@ -182,15 +182,15 @@ async def test_accounts_are_listed_in_pages(admin: httpx2.AsyncClient) -> None:
     names = ["a", "b", "c", "d", "e"]
     for name in reversed(names):
         await admin.post("/admin/accounts", json={"user_id": name})
-    seen: list[list[str]] = []
+    pages: list[list[str]] = []
     params: dict[str, Any] = {"limit": 2}
     while True:
         page = (await admin.get("/admin/accounts", params=params)).json()
-        seen.append([account["user_id"] for account in page["data"]])
+        pages.append([account["user_id"] for account in page["data"]])
         if page["next_cursor"] is None:
             break
         params["cursor"] = page["next_cursor"]
-    assert seen == [["a", "b"], ["c", "d"], ["e"]]
+    assert pages == [["a", "b"], ["c", "d"], ["e"]]
     whole = (await admin.get("/admin/accounts", params={"limit": 5})).json()
     assert (len(whole["data"]), whole["next_cursor"]) == (5, None)
 
@@ -296,18 +296,18 @@ async def test_spend_is_that_of_the_budgets_period(
         scopes=[LimitScope(budgets=(PeriodLimit("2026-11", 10_000_000_000),))],
         event=b"",
     )
-    listed = exact(await admin.get("/admin/accounts"))["data"]
-    for account in listed:
-        (only,) = account["spend"].pop("budgets")
-        assert only["limit_usd"] == 10
+    accounts = exact(await admin.get("/admin/accounts"))["data"]
+    for account in accounts:
+        (budget,) = account["spend"].pop("budgets")
+        assert budget["limit_usd"] == 10
         for one, other in (
             ("period", "period"),
             ("spent_usd", "period_usd"),
             ("remaining_usd", "remaining_usd"),
             ("ends_at", "period_ends_at"),
         ):
-            assert only[one] == account["spend"][other]
-    assert [account["spend"] for account in listed] == [
+            assert budget[one] == account["spend"][other]
+    assert [account["spend"] for account in accounts] == [
         {
             "total_usd": Decimal("3.000000001"),
             "period": "2026-11",
@@ -342,12 +342,12 @@ async def test_without_redis_accounts_are_shown_and_changed(
         open_redis(f"redis://127.0.0.1:{free_port()}/0") as away,
         client_of(app_with(settings, database, away)) as admin,
     ):
-        made = await admin.post(
+        answer = await admin.post(
             "/admin/accounts",
             json={"user_id": "a", "budget": {"limit_usd": 1, "period": "total"}},
         )
-        assert made.status_code == 201
-        assert made.headers["x-invalidation"] == "delayed"
+        assert answer.status_code == 201
+        assert answer.headers["x-invalidation"] == "delayed"
         spend = (await admin.get("/admin/accounts/a")).json()["spend"]
         assert (spend["held_usd"], spend["remaining_usd"]) == (None, None)
         metrics = (await admin.get("/metrics")).text

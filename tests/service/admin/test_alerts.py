@@ -23,11 +23,11 @@ URL = "https://hooks.example/alerts"
 
 
 @pytest.fixture
-async def made(admin: httpx2.AsyncClient) -> dict[str, Any]:
+async def receiver(admin: httpx2.AsyncClient) -> dict[str, Any]:
     answer = await admin.post(RECEIVERS, json={"url": URL})
     assert answer.status_code == 201
-    found: dict[str, Any] = answer.json()
-    return found
+    content: dict[str, Any] = answer.json()
+    return content
 
 
 def fields_of(answer: httpx2.Response) -> set[str]:
@@ -36,13 +36,13 @@ def fields_of(answer: httpx2.Response) -> set[str]:
 
 
 async def test_a_receiver_is_made_shown_changed_and_removed(
-    admin: httpx2.AsyncClient, made: dict[str, Any]
+    admin: httpx2.AsyncClient, receiver: dict[str, Any]
 ) -> None:
-    secret = made.pop("secret")
+    secret = receiver.pop("secret")
     Webhook(secret)
-    path = f"{RECEIVERS}/{made['receiver_id']}"
-    assert made == {
-        "receiver_id": made["receiver_id"],
+    path = f"{RECEIVERS}/{receiver['receiver_id']}"
+    assert receiver == {
+        "receiver_id": receiver["receiver_id"],
         "name": "",
         "url": URL,
         "kinds": [],
@@ -52,13 +52,13 @@ async def test_a_receiver_is_made_shown_changed_and_removed(
         "created_at": "2026-11-24T12:00:00Z",
         "updated_at": "2026-11-24T12:00:00Z",
     }
-    shown = await admin.get(path)
-    assert shown.json() == made
-    assert (await admin.get(RECEIVERS)).json()["data"] == [made]
+    view = await admin.get(path)
+    assert view.json() == receiver
+    assert (await admin.get(RECEIVERS)).json()["data"] == [receiver]
     changes = {"kinds": ["price.changed", "budget.exhausted"], "enabled": False, "name": "ops"}
-    changed = await admin.patch(path, json=changes, headers={"if-match": shown.headers["etag"]})
-    assert changed.json() == made | changes
-    late = await admin.patch(path, json={"name": "x"}, headers={"if-match": shown.headers["etag"]})
+    changed = await admin.patch(path, json=changes, headers={"if-match": view.headers["etag"]})
+    assert changed.json() == receiver | changes
+    late = await admin.patch(path, json={"name": "x"}, headers={"if-match": view.headers["etag"]})
     assert late.status_code == 412
     assert (await admin.delete(path)).status_code == 204
     assert (await admin.get(path)).status_code == 404
@@ -84,12 +84,12 @@ async def test_a_receiver_is_made_shown_changed_and_removed(
     ],
 )
 async def test_problems_of_a_receiver_are_named(
-    admin: httpx2.AsyncClient, made: dict[str, Any], body: dict[str, Any], field: str
+    admin: httpx2.AsyncClient, receiver: dict[str, Any], body: dict[str, Any], field: str
 ) -> None:
     assert fields_of(await admin.post(RECEIVERS, json=body)) == {field}
     body = {name: value for name, value in body.items() if name == field}
     if body:
-        path = f"{RECEIVERS}/{made['receiver_id']}"
+        path = f"{RECEIVERS}/{receiver['receiver_id']}"
         assert fields_of(await admin.patch(path, json=body)) == {field}
 
 
@@ -98,13 +98,13 @@ async def test_hosts_that_the_settings_allow(
 ) -> None:
     allowing = msgspec.structs.replace(settings, alert_allowed_hosts="hooks.inside:8080")
     async with client_of(app_with(allowing, database, redis)) as admin:
-        taken = await admin.post(RECEIVERS, json={"url": "http://hooks.inside:8080/"})
-        assert taken.status_code == 201
+        answer = await admin.post(RECEIVERS, json={"url": "http://hooks.inside:8080/"})
+        assert answer.status_code == 201
         refused = await admin.post(RECEIVERS, json={"url": "http://hooks.inside/"})
         assert "ALERT_ALLOWED_HOSTS" in refused.text
     # What was taken before can still be changed, but for its address.
     async with client_of(app_with(settings, database, redis)) as admin:
-        path = f"{RECEIVERS}/{taken.json()['receiver_id']}"
+        path = f"{RECEIVERS}/{answer.json()['receiver_id']}"
         assert (await admin.patch(path, json={"enabled": False})).status_code == 200
         assert fields_of(await admin.patch(path, json={"url": "http://hooks.inside:81/"})) == {
             "url"
@@ -118,37 +118,37 @@ async def test_receivers_are_bounded(admin: httpx2.AsyncClient) -> None:
 
 
 async def test_a_secret_is_replaced_with_a_grace(
-    admin: httpx2.AsyncClient, made: dict[str, Any], database: Database
+    admin: httpx2.AsyncClient, receiver: dict[str, Any], database: Database
 ) -> None:
-    path = f"{RECEIVERS}/{made['receiver_id']}"
+    path = f"{RECEIVERS}/{receiver['receiver_id']}"
     key = {"idempotency-key": "rotate-1"}
     rotated = await admin.post(f"{path}/rotate", json={"grace_s": 60}, headers=key)
     assert rotated.status_code == 200
-    assert rotated.json()["secret"] != made["secret"]
+    assert rotated.json()["secret"] != receiver["secret"]
     assert rotated.json()["old_secret_until"] == "2026-11-24T12:01:00Z"
     again = await admin.post(f"{path}/rotate", json={"grace_s": 60}, headers=key)
     assert again.json() == rotated.json()
-    kept = await ReceiverStore(database).get(made["receiver_id"])
-    assert kept is not None
-    assert (kept.secret, kept.old_secret) == (rotated.json()["secret"], made["secret"])
+    stored = await ReceiverStore(database).get(receiver["receiver_id"])
+    assert stored is not None
+    assert (stored.secret, stored.old_secret) == (rotated.json()["secret"], receiver["secret"])
     assert "secret" not in (await admin.get(path)).json()
     at_once = await admin.post(f"{path}/rotate", json={"grace_s": 0})
     assert at_once.json()["old_secret_until"] is None
-    kept = await ReceiverStore(database).get(made["receiver_id"])
-    assert kept is not None
-    assert kept.old_secret is None
+    stored = await ReceiverStore(database).get(receiver["receiver_id"])
+    assert stored is not None
+    assert stored.old_secret is None
     assert fields_of(await admin.post(f"{path}/rotate", json={"grace_s": -1})) == {"grace_s"}
 
 
 async def test_a_test_is_put_into_the_outbox(
-    admin: httpx2.AsyncClient, made: dict[str, Any]
+    admin: httpx2.AsyncClient, receiver: dict[str, Any]
 ) -> None:
-    path = f"{RECEIVERS}/{made['receiver_id']}"
-    sent = await admin.post(f"{path}/test")
-    assert sent.status_code == 202
-    alert = sent.json()
+    path = f"{RECEIVERS}/{receiver['receiver_id']}"
+    answer = await admin.post(f"{path}/test")
+    assert answer.status_code == 202
+    alert = answer.json()
     assert (alert["kind"], alert["state"], alert["tries"]) == ("receiver.test", "pending", 0)
-    assert alert["message"]["data"] == {"version": 1, "receiver_id": made["receiver_id"]}
+    assert alert["message"]["data"] == {"version": 1, "receiver_id": receiver["receiver_id"]}
     assert (await admin.get(f"/admin/alerts/{alert['alert_id']}")).json() == alert
     assert (await admin.get("/admin/alerts")).json()["data"] == [alert]
     await admin.patch(path, json={"enabled": False})
@@ -156,7 +156,7 @@ async def test_a_test_is_put_into_the_outbox(
     assert (await admin.post(f"{RECEIVERS}/rcv_none/test")).status_code == 404
 
 
-def told(number: int, receiver_id: str, **changes: Any) -> Delivery:
+def delivery(number: int, receiver_id: str, **changes: Any) -> Delivery:
     at = NOW + timedelta(hours=number // 2)
     data = KeyExpiring(
         key_id=f"key_{number}", user_id=f"user-{number % 2}", name="", prefix="", expires_at=at
@@ -168,13 +168,13 @@ def told(number: int, receiver_id: str, **changes: Any) -> Delivery:
 
 
 @pytest.fixture
-async def listed(database: Database, made: dict[str, Any]) -> list[str]:
+async def alert_ids(database: Database, receiver: dict[str, Any]) -> list[str]:
     """Ids, the newest first."""
-    rows = [told(number, made["receiver_id"]) for number in range(6)]
-    rows[1] = msgspec.structs.replace(rows[1], state="failed", fault="gone", tries=20)
-    rows.append(told(6, "rcv_removed", state="failed"))
-    await AlertStore(database).add(rows)
-    newest = sorted(rows, key=lambda row: (row.created_at, row.alert_id), reverse=True)
+    deliveries = [delivery(number, receiver["receiver_id"]) for number in range(6)]
+    deliveries[1] = msgspec.structs.replace(deliveries[1], state="failed", fault="gone", tries=20)
+    deliveries.append(delivery(6, "rcv_removed", state="failed"))
+    await AlertStore(database).add(deliveries)
+    newest = sorted(deliveries, key=lambda row: (row.created_at, row.alert_id), reverse=True)
     return [row.alert_id for row in newest]
 
 
@@ -185,19 +185,19 @@ async def ids_of(admin: httpx2.AsyncClient, query: str) -> list[str]:
 
 
 async def test_alerts_are_listed_by_page_and_filter(
-    admin: httpx2.AsyncClient, made: dict[str, Any], listed: list[str]
+    admin: httpx2.AsyncClient, receiver: dict[str, Any], alert_ids: list[str]
 ) -> None:
-    assert await ids_of(admin, "") == listed
-    seen: list[str] = []
+    assert await ids_of(admin, "") == alert_ids
+    ids: list[str] = []
     cursor = ""
     while True:
         answer = (await admin.get(f"/admin/alerts?limit=2{cursor}")).json()
-        seen += [alert["alert_id"] for alert in answer["data"]]
+        ids += [alert["alert_id"] for alert in answer["data"]]
         if answer["next_cursor"] is None:
             break
         cursor = f"&cursor={answer['next_cursor']}"
-    assert seen == listed
-    receiver_id = made["receiver_id"]
+    assert ids == alert_ids
+    receiver_id = receiver["receiver_id"]
     assert len(await ids_of(admin, f"receiver_id={receiver_id}")) == 6
     assert len(await ids_of(admin, "state=failed")) == 2
     assert len(await ids_of(admin, f"state=failed&receiver_id={receiver_id}")) == 1
@@ -211,7 +211,7 @@ async def test_alerts_are_listed_by_page_and_filter(
 
 
 async def test_a_replay_makes_a_message_pending_again(
-    admin: httpx2.AsyncClient, listed: list[str]
+    admin: httpx2.AsyncClient, alert_ids: list[str]
 ) -> None:
     [failed] = [
         alert
@@ -228,14 +228,16 @@ async def test_a_replay_makes_a_message_pending_again(
     }
     assert (await admin.post("/admin/alerts/msg_none/replay")).status_code == 404
     assert (await admin.get("/admin/alerts/msg_none")).status_code == 404
-    removed = told(6, "rcv_removed").alert_id
+    removed = delivery(6, "rcv_removed").alert_id
     assert (await admin.post(f"/admin/alerts/{removed}/replay")).status_code == 409
 
 
-async def test_price_changes_are_reported(admin: httpx2.AsyncClient, made: dict[str, Any]) -> None:
+async def test_price_changes_are_reported(
+    admin: httpx2.AsyncClient, receiver: dict[str, Any]
+) -> None:
     price = {"model": "m", "input_cost_per_million": 1, "output_cost_per_million": 2}
-    set_ = (await admin.post("/admin/costs", json=price)).json()
-    await admin.delete(f"/admin/costs/{set_['price_id']}")
+    version = (await admin.post("/admin/costs", json=price)).json()
+    await admin.delete(f"/admin/costs/{version['price_id']}")
     body = {"provider": "openai", "model": "gpt-4.1-mini", "dry_run": False}
     imported = (await admin.post("/admin/costs/import", json=body)).json()
     await admin.post("/admin/costs/import", json=body | {"dry_run": True})
@@ -251,8 +253,8 @@ async def test_price_changes_are_reported(admin: httpx2.AsyncClient, made: dict[
 
 async def test_percentages_of_budgets(admin: httpx2.AsyncClient) -> None:
     budget = {"limit_usd": 10, "period": "monthly", "alert_percents": [80, 50]}
-    made = await admin.post("/admin/accounts", json={"user_id": "a", "budgets": [budget]})
-    assert made.json()["budgets"][0]["alert_percents"] == [50, 80]
+    answer = await admin.post("/admin/accounts", json={"user_id": "a", "budgets": [budget]})
+    assert answer.json()["budgets"][0]["alert_percents"] == [50, 80]
     merged = await admin.patch("/admin/accounts/a", json={"budget": {"limit_usd": 20}})
     assert merged.json()["budgets"][0]["alert_percents"] == [50, 80]
     cleared = await admin.patch("/admin/accounts/a", json={"budget": {"alert_percents": []}})
@@ -268,7 +270,7 @@ def test_every_kind_has_a_payload() -> None:
     assert len(set(PAYLOADS.values())) == len(ALERT_KINDS)
 
 
-@pytest.mark.usefixtures("listed")
+@pytest.mark.usefixtures("alert_ids")
 async def test_a_scoped_person_sees_only_alerts_of_accounts_in_scope(
     admin: httpx2.AsyncClient,
 ) -> None:

@@ -39,12 +39,12 @@ async def test_any_request_is_answered_as_documented(
     settings: Settings, database: Database, redis: Redis, tmp_path: Path
 ) -> None:
     @asynccontextmanager
-    async def opened(_: Settings) -> AsyncIterator[Resources]:
+    async def resources(_: Settings) -> AsyncIterator[Resources]:
         yield Resources(database=database, redis=redis)
 
-    app = create_app(settings, open_resources=opened, correction_wait_s=0.05)
+    app = create_app(settings, open_resources=resources, correction_wait_s=0.05)
     async with serving(app) as url:
-        ran = await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             Path(sys.executable).with_name("schemathesis"),
             *("run", f"{url}/openapi.json", "--header", f"Authorization: Bearer {ADMIN_KEY}"),
             *("--phases", "examples,coverage,fuzzing", "--max-examples", str(_EXAMPLES)),
@@ -56,5 +56,5 @@ async def test_any_request_is_answered_as_documented(
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        told = (await ran.communicate())[0].decode()
-    assert ran.returncode == 0, told
+        output = (await process.communicate())[0].decode()
+    assert process.returncode == 0, output

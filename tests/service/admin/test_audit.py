@@ -21,7 +21,7 @@ from services.admin.settings import Settings
 from services.admin.wrong_keys import PER_SOURCE
 from tests.service.admin.conftest import NOW, app_with, client_of
 from tests.service.admin.problems import wrong_fields
-from tests.service.admin.test_people import by, made
+from tests.service.admin.test_people import by, make_person
 
 ACCOUNT = {"user_id": "a", "name": "A"}
 
@@ -34,7 +34,7 @@ async def rows(admin: httpx2.AsyncClient, **filters: Any) -> list[dict[str, Any]
     return data
 
 
-async def verified(admin: httpx2.AsyncClient, **query: Any) -> dict[str, Any]:
+async def verify(admin: httpx2.AsyncClient, **query: Any) -> dict[str, Any]:
     proof: dict[str, Any] = (await admin.get("/admin/audit/verify", params=query)).json()
     return proof
 
@@ -42,7 +42,7 @@ async def verified(admin: httpx2.AsyncClient, **query: Any) -> dict[str, Any]:
 async def test_a_change_is_recorded_with_what_was_before_and_after(
     admin: httpx2.AsyncClient,
 ) -> None:
-    ada = await made(admin, name="Ada", role="operator")
+    ada = await make_person(admin, name="Ada", role="operator")
     created = await admin.post("/admin/accounts", json=ACCOUNT, headers=by(ada))
     changed = await admin.patch("/admin/accounts/a", json={"name": "B"}, headers=by(ada))
     second, first = await rows(admin, object="a", kind="accounts")
@@ -70,18 +70,18 @@ async def test_concurrent_changes_record_the_state_they_replace(admin: httpx2.As
     answers = await asyncio.gather(
         *(admin.patch("/admin/accounts/a", json={"name": name}) for name in names)
     )
-    done = [name for name, answer in zip(names, answers, strict=True) if answer.is_success]
-    assert done
+    accepted = [name for name, answer in zip(names, answers, strict=True) if answer.is_success]
+    assert accepted
     changes = {
         row["before"]["name"]: row["after"]["name"]
         for row in await rows(admin, action="change_account")
         if row["outcome"] == "done"
     }
-    name, seen = "first", list[str]()
+    name, chain = "first", list[str]()
     while name in changes:
         name = changes.pop(name)
-        seen.append(name)
-    assert sorted(seen) == sorted(done)
+        chain.append(name)
+    assert sorted(chain) == sorted(accepted)
     assert (await admin.get("/admin/accounts/a")).json()["name"] == name
 
 
@@ -139,7 +139,7 @@ async def test_a_cancelled_write_is_not_known(
             ACCOUNT,
         )
         assert (await admin.get("/admin/accounts/a")).status_code == 200
-        assert (await verified(admin))["ok"]
+        assert (await verify(admin))["ok"]
 
 
 async def test_reads_are_not_recorded(admin: httpx2.AsyncClient) -> None:
@@ -165,7 +165,7 @@ async def test_a_refused_write_is_recorded_with_its_reason(admin: httpx2.AsyncCl
 
 
 async def test_no_secret_is_recorded(admin: httpx2.AsyncClient, database: Database) -> None:
-    person = await made(admin, role="owner")
+    person = await make_person(admin, role="owner")
     await admin.post("/admin/accounts", json=ACCOUNT)
     key = (await admin.post("/admin/keys", json={"user_id": "a", "name": "k"})).json()
     rotated = await admin.post(f"/admin/keys/{key['key_id']}/rotate", json={})
@@ -183,27 +183,27 @@ async def test_no_secret_is_recorded(admin: httpx2.AsyncClient, database: Databa
 async def test_roles_that_are_exceeded_are_recorded_some_of_them(
     admin: httpx2.AsyncClient,
 ) -> None:
-    viewer = await made(admin)
+    viewer = await make_person(admin)
     for _ in range(PER_SOURCE + 5):
         answer = await admin.post("/admin/accounts", json=ACCOUNT, headers=by(viewer))
         assert answer.status_code == 403
     assert (await admin.get("/admin/people", headers=by(viewer))).status_code == 403
-    refused = await rows(admin, actor=viewer["person_id"])
-    assert [(row["outcome"], row["action"]) for row in refused] == [
+    refusals = await rows(admin, actor=viewer["person_id"])
+    assert [(row["outcome"], row["action"]) for row in refusals] == [
         ("refused", "create_account")
     ] * PER_SOURCE
 
 
 async def test_filters(admin: httpx2.AsyncClient) -> None:
-    ada = await made(admin, role="operator")
+    ada = await make_person(admin, role="operator")
     await admin.post("/admin/accounts", json=ACCOUNT, headers=by(ada))
-    made_b = await admin.post("/admin/accounts", json={"user_id": "b"})
+    answer = await admin.post("/admin/accounts", json={"user_id": "b"})
     for filters, objects in (
         ({"actor": ada["person_id"]}, ["a"]),
         ({"object": "b"}, ["b"]),
         ({"kind": "people"}, [ada["person_id"]]),
         ({"action": "create_account"}, ["b", "a"]),
-        ({"request_id": made_b.headers["x-request-id"]}, ["b"]),
+        ({"request_id": answer.headers["x-request-id"]}, ["b"]),
         ({"since": "2026-11-24T12:00:00Z"}, ["b", "a", ada["person_id"]]),
         ({"since": "2026-11-24T12:00:00.001Z"}, []),
         ({"until": "2026-11-24T12:00:00Z"}, []),
@@ -218,25 +218,25 @@ async def test_filters(admin: httpx2.AsyncClient) -> None:
 
 
 async def test_pages_have_each_write_once(admin: httpx2.AsyncClient) -> None:
-    wanted = [f"account-{number}" for number in range(7)]
-    for user_id in wanted:
+    user_ids = [f"account-{number}" for number in range(7)]
+    for user_id in user_ids:
         await admin.post("/admin/accounts", json={"user_id": user_id})
-    seen: list[str] = []
+    objects: list[str] = []
     query: dict[str, Any] = {"limit": 3}
     while True:
         page = (await admin.get("/admin/audit", params=query)).json()
         assert len(page["data"]) <= 3
-        seen += [row["object"] for row in page["data"]]
+        objects += [row["object"] for row in page["data"]]
         if page["next_cursor"] is None:
             break
         query["cursor"] = page["next_cursor"]
-    assert seen == wanted[::-1]
+    assert objects == user_ids[::-1]
     back = [row["object"] for row in page["data"]]
     while page["previous_cursor"] is not None:
         query["cursor"] = page["previous_cursor"]
         page = (await admin.get("/admin/audit", params=query)).json()
         back = [row["object"] for row in page["data"]] + back
-    assert back == seen
+    assert back == objects
 
 
 async def test_a_write_whose_process_ends_shows_its_intent(
@@ -254,7 +254,7 @@ async def test_a_write_whose_process_ends_shows_its_intent(
 async def test_the_chain_tells_what_was_done_to_it(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:
-    assert await verified(admin) == {
+    assert await verify(admin) == {
         "ok": True,
         "records": 0,
         "head": {"seq": 0, "hash": ""},
@@ -263,37 +263,37 @@ async def test_the_chain_tells_what_was_done_to_it(
     }
     for number in range(4):
         await admin.post("/admin/accounts", json={"user_id": f"account-{number}"})
-    proof = await verified(admin)
+    proof = await verify(admin)
     assert (proof["ok"], proof["records"], proof["head"]["seq"]) == (True, 8, 8)
     records = database["audit"]
     third = await records.find_one({"_id": 3})
     assert third is not None
     await records.update_one({"_id": 3}, {"$set": {"actor": "person_x"}})
-    assert (await verified(admin))["fault"]["seq"] == 3
+    assert (await verify(admin))["fault"]["seq"] == 3
     await records.update_one({"_id": 3}, {"$unset": {"phase": 1}})
-    assert "no longer readable" in (await verified(admin))["fault"]["problem"]
+    assert "no longer readable" in (await verify(admin))["fault"]["problem"]
     await records.delete_one({"_id": 3})
-    missing = await verified(admin)
+    missing = await verify(admin)
     assert (missing["ok"], missing["fault"]["seq"]) == (False, 3)
     await records.insert_one(third)
-    assert (await verified(admin))["ok"]
+    assert (await verify(admin))["ok"]
     await records.delete_many({"_id": {"$gt": 6}})
-    cut = await verified(admin)
+    cut = await verify(admin)
     assert (cut["ok"], cut["fault"]["seq"]) == (False, 7)
     # Even where the noted head was removed too, a head that somebody kept tells it.
     await database["audit_head"].delete_many({})
-    assert (await verified(admin))["ok"]
-    assert not (await verified(admin, **proof["head"]))["ok"]
+    assert (await verify(admin))["ok"]
+    assert not (await verify(admin, **proof["head"]))["ok"]
 
 
 async def test_a_rewritten_chain_does_not_have_the_head_that_was_kept(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:
     await admin.post("/admin/accounts", json=ACCOUNT)
-    head = (await verified(admin))["head"]
-    assert (await verified(admin, **head))["ok"]
+    head = (await verify(admin))["head"]
+    assert (await verify(admin, **head))["ok"]
     forged = {**head, "hash": "0" * 64}
-    assert (await verified(admin, **forged))["fault"]["seq"] == head["seq"]
+    assert (await verify(admin, **forged))["fault"]["seq"] == head["seq"]
     assert (await admin.get("/admin/audit/verify?seq=1")).status_code == 422
     assert (await admin.get("/admin/audit/verify?seq=1&hash=x")).status_code == 422
 
@@ -301,7 +301,7 @@ async def test_a_rewritten_chain_does_not_have_the_head_that_was_kept(
 async def test_the_export_can_be_checked_without_the_service(
     admin: httpx2.AsyncClient,
 ) -> None:
-    await made(admin)
+    await make_person(admin)
     for number in range(3):
         await admin.post("/admin/accounts", json={"user_id": f"account-{number}"})
     answer = await admin.get("/admin/audit/export")
@@ -315,8 +315,8 @@ async def test_the_export_can_be_checked_without_the_service(
         assert record["previous"] == previous
         assert record["hash"] == sha256(f"{rest}}}".encode()).hexdigest()
         previous = record["hash"]
-    some = await admin.get("/admin/audit/export", params={"kind": "accounts"})
-    assert {json.loads(line)["kind"] for line in some.text.splitlines()} == {"accounts"}
+    accounts_export = await admin.get("/admin/audit/export", params={"kind": "accounts"})
+    assert {json.loads(line)["kind"] for line in accounts_export.text.splitlines()} == {"accounts"}
 
 
 def _record(number: int) -> AuditRecord:

@@ -41,7 +41,7 @@ ACCOUNTS = ("acme", "bob")
 ENTRIES = 40
 # More than are written at a time.
 ROWS = 1_203
-Done = subprocess.CompletedProcess[str]
+Completed = subprocess.CompletedProcess[str]
 
 
 async def fill(database: Database) -> None:
@@ -68,15 +68,15 @@ async def post(database: Database, first: int, number: int) -> None:
 
 async def contents(database: Database) -> dict[str, tuple[list[Document], list[Any]]]:
     """Documents in the order of their ids, and indexes in that of their names."""
-    found = {}
+    collections = {}
     for name in await collection_names(database):
         documents = await database[name].find({}).sort("_id", 1).to_list(10_000)
         indexes = await database[name].index_information()
-        found[name] = (documents, sorted(indexes.items()))
-    return found
+        collections[name] = (documents, sorted(indexes.items()))
+    return collections
 
 
-async def is_proved(database: Database, redis_url: str) -> int:
+async def prove_entries(database: Database, redis_url: str) -> int:
     """The number of entries, of which none differs."""
     async with open_redis(redis_url) as redis:
         findings = await prover_of(database, redis).prove_all(full=True)
@@ -84,10 +84,10 @@ async def is_proved(database: Database, redis_url: str) -> int:
     return int(findings.entries)
 
 
-def command(action: str, path: Path, mongo_uri: str, **further: str) -> Done:
+def command(action: str, path: Path, mongo_uri: str, **variables: str) -> Completed:
     return subprocess.run(
         [sys.executable, "-m", "services.admin.backup", action, str(path)],
-        env={"PATH": os.environ["PATH"], "MONGO_URI": mongo_uri, **further},
+        env={"PATH": os.environ["PATH"], "MONGO_URI": mongo_uri, **variables},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -96,12 +96,12 @@ async def test_a_dump_is_restored(
     database: Database, mongo_uri: str, redis_url: str, tmp_path: Path
 ) -> None:
     await fill(database)
-    await is_proved(database, redis_url)
+    await prove_entries(database, redis_url)
     before = await contents(database)
     path = tmp_path / "backup"
 
-    async def run(action: str, **further: str) -> Done:
-        return await asyncio.to_thread(command, action, path, mongo_uri, **further)
+    async def run(action: str, **variables: str) -> Completed:
+        return await asyncio.to_thread(command, action, path, mongo_uri, **variables)
 
     dumped = await run("dump")
     assert dumped.returncode == 0, dumped.stderr
@@ -126,13 +126,13 @@ async def test_a_dump_is_restored(
 
     assert restored.returncode == 0, restored.stderr
     assert await contents(database) == before
-    assert await is_proved(database, redis_url) == ENTRIES
+    assert await prove_entries(database, redis_url) == ENTRIES
     async with open_redis(redis_url) as redis:
         assert await RedisSpendReader(redis).of({"acme": ["total"]}) == {}
         assert await redis.get("gateway:of-another-kind") == b"1"
     # The ledger goes on where it was.
     await post(database, ENTRIES, 10)
-    assert await is_proved(database, redis_url) == ENTRIES + 10
+    assert await prove_entries(database, redis_url) == ENTRIES + 10
 
 
 @pytest.mark.skipif(mongod.find() is None, reason="the stand-in for mongod reads what is newest")
@@ -161,13 +161,13 @@ async def test_files_are_private_and_an_unfinished_backup_is_rejected(
         check_files(path)
 
 
-def edited(path: Path, **changes: Any) -> None:
+def edit_manifest(path: Path, **changes: Any) -> None:
     """A manifest with other members."""
     manifest = json.loads((path / "manifest.json").read_bytes())
     (path / "manifest.json").write_text(json.dumps(manifest | changes))
 
 
-def flipped(path: Path) -> None:
+def flip_bit(path: Path) -> None:
     """One bit of one document, packed again so that gzip does not notice."""
     file = path / "entries.bson.gz"
     raw = bytearray(gzip.decompress(file.read_bytes()))
@@ -175,7 +175,7 @@ def flipped(path: Path) -> None:
     file.write_bytes(gzip.compress(bytes(raw)))
 
 
-def without_last(path: Path) -> None:
+def drop_last(path: Path) -> None:
     file = path / "accounts.bson.gz"
     raw = gzip.decompress(file.read_bytes())
     first = int.from_bytes(raw[:4], "little")
@@ -187,25 +187,25 @@ def cut(path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-20])
 
 
-def huge(path: Path) -> None:
+def claim_huge_size(path: Path) -> None:
     (path / "keys.bson.gz").write_bytes(gzip.compress(b"\xff\xff\xff\x7f" + b"x" * 100))
 
 
-def elsewhere(path: Path) -> None:
+def point_elsewhere(path: Path) -> None:
     part = {"name": "../keys", "documents": 0, "bytes": 0, "sha256": ""}
-    edited(path, collections=[part])
+    edit_manifest(path, collections=[part])
 
 
 FAULTS: dict[str, Callable[[Path], object]] = {
-    "flipped": flipped,
-    "without_last": without_last,
+    "flipped": flip_bit,
+    "without_last": drop_last,
     "cut": cut,
-    "huge": huge,
-    "elsewhere": elsewhere,
+    "huge": claim_huge_size,
+    "elsewhere": point_elsewhere,
     "missing": lambda path: (path / "prices.bson.gz").unlink(),
-    "format": lambda path: edited(path, format=2),
+    "format": lambda path: edit_manifest(path, format=2),
     "no_json": lambda path: (path / "manifest.json").write_bytes(b"\xff{"),
-    "twice": lambda path: edited(
+    "twice": lambda path: edit_manifest(
         path, collections=2 * json.loads((path / "manifest.json").read_bytes())["collections"]
     ),
 }
@@ -248,13 +248,13 @@ async def test_accounts_come_last(database: Database, tmp_path: Path) -> None:
 
 
 def test_without_a_server_it_is_one_line(tmp_path: Path) -> None:
-    done = command("dump", tmp_path / "backup", "mongodb://127.0.0.1:1/x?timeoutMS=300")
-    assert done.returncode == 1
-    assert done.stderr.startswith("services.admin.backup")
-    assert done.stderr.count("\n") == 1
+    completed = command("dump", tmp_path / "backup", "mongodb://127.0.0.1:1/x?timeoutMS=300")
+    assert completed.returncode == 1
+    assert completed.stderr.startswith("services.admin.backup")
+    assert completed.stderr.count("\n") == 1
 
 
 def test_a_backup_is_checked_without_a_database(tmp_path: Path) -> None:
-    done = command("check", tmp_path, "")
-    assert done.returncode == 1
-    assert "was not finished" in done.stderr
+    completed = command("check", tmp_path, "")
+    assert completed.returncode == 1
+    assert "was not finished" in completed.stderr

@@ -37,11 +37,11 @@ _IDS = [
 ]
 
 
-def named(endpoints: list[Endpoint]) -> list[Any]:
+def params_of(endpoints: list[Endpoint]) -> list[Any]:
     return [pytest.param(each, id=f"{each.method} {each.path}") for each in endpoints]
 
 
-async def asked(
+async def send(
     admin: httpx2.AsyncClient,
     endpoint: Endpoint,
     *,
@@ -55,44 +55,44 @@ async def asked(
     return await admin.request(endpoint.method, path, content=content, headers=JSON)
 
 
-async def stored(database: Database) -> dict[str, int]:
+async def document_counts(database: Database) -> dict[str, int]:
     """Documents by collection, without the log of writes, which has refused ones too."""
     names = [name for name in await database.list_collection_names() if "audit" not in name]
     return {name: await database[name].count_documents({}) for name in names}
 
 
-@pytest.mark.parametrize("endpoint", named(_WITH_BODY))
+@pytest.mark.parametrize("endpoint", params_of(_WITH_BODY))
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_body_without_its_own_objects_changes_nothing(
     shared_admin: httpx2.AsyncClient, shared_database: Database, endpoint: Endpoint
 ) -> None:
-    before = await stored(shared_database)
+    before = await document_counts(shared_database)
     for content, status in _BODIES:
-        answer = await asked(shared_admin, endpoint, content=content)
+        answer = await send(shared_admin, endpoint, content=content)
         assert answer.status_code == status, (content, answer.text)
-        told = problem(answer)
+        document = problem(answer)
         if b"$where" in content:
             assert "$where" in wrong_fields(answer)
-            assert told["errors"][0]["allowed"]
-    assert await stored(shared_database) == before
+            assert document["errors"][0]["allowed"]
+    assert await document_counts(shared_database) == before
 
 
-@pytest.mark.parametrize("endpoint", named(_KEYED))
+@pytest.mark.parametrize("endpoint", params_of(_KEYED))
 @pytest.mark.asyncio(loop_scope="module")
 async def test_an_unknown_parameter_is_refused(
     shared_admin: httpx2.AsyncClient, endpoint: Endpoint
 ) -> None:
-    answer = await asked(shared_admin, endpoint, query="?$where=1")
+    answer = await send(shared_admin, endpoint, query="?$where=1")
     assert answer.status_code == 422, answer.text
     assert "$where" in wrong_fields(answer)
 
 
-@pytest.mark.parametrize("endpoint", named(_WITH_ID))
+@pytest.mark.parametrize("endpoint", params_of(_WITH_ID))
 @pytest.mark.asyncio(loop_scope="module")
 async def test_an_id_is_data(shared_admin: httpx2.AsyncClient, endpoint: Endpoint) -> None:
     """One that nothing has, whatever it looks like."""
     for value in _IDS:
-        answer = await asked(shared_admin, endpoint, value=value)
+        answer = await send(shared_admin, endpoint, value=value)
         if (endpoint.method, answer.status_code) == ("GET", 200):
             # A list of what belongs to an id may be empty.
             assert answer.json()["data"] == []
@@ -107,12 +107,12 @@ BEYOND = ("9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+05:00")
 @pytest.mark.parametrize("time", BEYOND)
 async def test_a_time_beyond_the_calendar_is_refused(admin: httpx2.AsyncClient, time: str) -> None:
     await admin.post("/admin/accounts", json={"user_id": "a"})
-    written = (
+    writes = (
         ("keys", {"user_id": "a", "expires_at": time}),
         ("people", {"name": "a", "role": "viewer", "expires_at": time}),
         ("costs", {"model": "m", "input_cost_per_million": 1, "effective_from": time}),
     )
-    for path, body in written:
+    for path, body in writes:
         answer = await admin.post(f"/admin/{path}", json=body)
         assert answer.status_code == 422, answer.text
     for path in ("usage", "audit", "alerts", "usage/export"):

@@ -43,21 +43,21 @@ async def test_a_key_shows_what_it_spent_and_how_its_budgets_will_do(
 ) -> None:
     await admin.post("/admin/accounts", json={"user_id": "a", "time_zone": "Asia/Kolkata"})
     budgets = [{"limit_usd": 3, "period": "daily"}, {"limit_usd": 9, "period": "weekly"}]
-    made = [
-        (await admin.post("/admin/keys", json={"user_id": "a", "budgets": some})).json()["key_id"]
-        for some in (budgets, [])
+    key_ids = [
+        (await admin.post("/admin/keys", json={"user_id": "a", "budgets": each})).json()["key_id"]
+        for each in (budgets, [])
     ]
-    for key_id in made:
+    for key_id in key_ids:
         for day, nusd in (("2025-01-01", 1), (YESTERDAY, 10**9), (TODAY, 2 * 10**9)):
             await database["rollups"].insert_one(
                 {"user_id": "a", "key_id": key_id, "day": day, "cost_nusd": nusd, "revision": 1}
             )
-    for key_id in made:
+    for key_id in key_ids:
         spend = exact(await admin.get(f"/admin/keys/{key_id}"))["spend"]
         assert spend["total_usd"] == Decimal("3.000000001")
-    listed = exact(await admin.get("/admin/keys"))["data"]
-    assert ["total_usd" in key["spend"] for key in listed] == [False, False]
-    daily, weekly = listed[0]["spend"]["budgets"]
+    keys = exact(await admin.get("/admin/keys"))["data"]
+    assert ["total_usd" in key["spend"] for key in keys] == [False, False]
+    daily, weekly = keys[0]["spend"]["budgets"]
     # The key is new, so its pace is that of an hour; the day ends at 18:30 UTC.
     assert (daily["spent_usd"], daily["outlook"]) == (2, "runs_out")
     assert daily["expected_usd"] == 2 + Decimal(3) * Decimal("6.5")
@@ -65,7 +65,7 @@ async def test_a_key_shows_what_it_spent_and_how_its_budgets_will_do(
     assert (weekly["spent_usd"], weekly["runs_out_at"]) == (3, "2026-11-24T14:00:00Z")
 
 
-async def listed(
+async def list_page(
     admin: httpx2.AsyncClient, **params: Any
 ) -> tuple[list[tuple[str, str]], str | None]:
     answer = await admin.get("/admin/budgets", params=params)
@@ -79,14 +79,14 @@ async def test_budgets_at_risk_are_listed(admin: httpx2.AsyncClient, database: D
         await account(admin, database, name, limit_usd=limit)
     await admin.post("/admin/accounts", json={"user_id": "none"})
     every = [("a", "exhausted"), ("b", "lasts"), ("c", "runs_out")]
-    assert await listed(admin) == (every, None)
+    assert await list_page(admin) == (every, None)
     at_risk = [every[0], every[2]]
-    assert await listed(admin, at_risk="true") == (at_risk, None)
-    first, cursor = await listed(admin, at_risk="true", limit=1)
+    assert await list_page(admin, at_risk="true") == (at_risk, None)
+    first, cursor = await list_page(admin, at_risk="true", limit=1)
     assert first == at_risk[:1]
-    assert await listed(admin, at_risk="true", limit=1, cursor=cursor) == (at_risk[1:], None)
-    assert await listed(admin, user_id="b", at_risk="true") == ([], None)
-    assert await listed(admin, user_id="c", at_risk="true") == (at_risk[1:], None)
+    assert await list_page(admin, at_risk="true", limit=1, cursor=cursor) == (at_risk[1:], None)
+    assert await list_page(admin, user_id="b", at_risk="true") == ([], None)
+    assert await list_page(admin, user_id="c", at_risk="true") == (at_risk[1:], None)
     (row,) = exact(await admin.get("/admin/budgets", params={"user_id": "c"}))["data"]
     assert row == {
         "user_id": "c",
@@ -110,18 +110,18 @@ async def test_a_page_looks_at_a_bounded_number_of_accounts(
     monkeypatch.setattr(budget_outlooks, "_LOOKED_AT", 4)
     for number in range(7):
         await account(admin, database, f"u{number}", limit_usd=100 if number == 6 else 900)
-    page, cursor = await listed(admin, at_risk="true")
+    page, cursor = await list_page(admin, at_risk="true")
     assert page == []
     assert cursor is not None
-    assert await listed(admin, at_risk="true", cursor=cursor) == ([("u6", "runs_out")], None)
-    seen: list[tuple[str, str]] = []
+    assert await list_page(admin, at_risk="true", cursor=cursor) == ([("u6", "runs_out")], None)
+    rows: list[tuple[str, str]] = []
     cursor = None
     for _ in range(4):
-        page, cursor = await listed(
+        page, cursor = await list_page(
             admin, limit=2, **({} if cursor is None else {"cursor": cursor})
         )
-        seen += page
-    assert ([user for user, _ in seen], cursor) == ([f"u{n}" for n in range(7)], None)
+        rows += page
+    assert ([user for user, _ in rows], cursor) == ([f"u{n}" for n in range(7)], None)
 
 
 @pytest.mark.parametrize("of", ["account", "key"])
@@ -159,8 +159,8 @@ async def test_budgets_of_keys_are_listed(admin: httpx2.AsyncClient) -> None:
         await admin.post("/admin/accounts", json={"user_id": user_id})
         for budgets in ([], [{"limit_usd": 0, "period": "total"}]):
             await admin.post("/admin/keys", json={"user_id": user_id, "budgets": budgets})
-    assert await listed(admin, of="key") == ([("a", "exhausted"), ("b", "exhausted")], None)
-    assert await listed(admin, of="key", user_id="b") == ([("b", "exhausted")], None)
+    assert await list_page(admin, of="key") == ([("a", "exhausted"), ("b", "exhausted")], None)
+    assert await list_page(admin, of="key", user_id="b") == ([("b", "exhausted")], None)
     assert (await admin.get("/admin/budgets", params={"user_id": "nobody"})).status_code == 404
     wrong = await admin.get("/admin/budgets", params={"of": "team", "at_risk": "perhaps"})
     assert wrong.status_code == 422

@@ -52,7 +52,7 @@ WRONG: list[tuple[dict[str, Any], set[str]]] = [
 
 
 @pytest.fixture(params=["accounts", "keys"])
-async def made(request: pytest.FixtureRequest, admin: httpx2.AsyncClient) -> tuple[str, str]:
+async def paths(request: pytest.FixtureRequest, admin: httpx2.AsyncClient) -> tuple[str, str]:
     """The path to make one at, and that of one which is there, without any limit."""
     account = (await admin.post("/admin/accounts", json={"user_id": "a"})).json()
     if request.param == "accounts":
@@ -66,12 +66,12 @@ def new(path: str, **fields: Any) -> dict[str, Any]:
 
 
 async def test_budgets_and_limits_are_set_changed_and_lifted(
-    admin: httpx2.AsyncClient, made: tuple[str, str]
+    admin: httpx2.AsyncClient, paths: tuple[str, str]
 ) -> None:
-    collection, existing = made
-    fresh = await admin.post(collection, json=new(collection, **LIMITED))
-    assert fresh.status_code == 201, fresh.text
-    assert {name: fresh.json()[name] for name in LIMITED} == LIMITED
+    collection, existing = paths
+    answer = await admin.post(collection, json=new(collection, **LIMITED))
+    assert answer.status_code == 201, answer.text
+    assert {name: answer.json()[name] for name in LIMITED} == LIMITED
     changed = (await admin.patch(existing, json=LIMITED)).json()
     assert {name: changed[name] for name in LIMITED} == LIMITED
     one = (await admin.patch(existing, json={"budgets": [DAILY]})).json()
@@ -83,36 +83,36 @@ async def test_budgets_and_limits_are_set_changed_and_lifted(
 
 @pytest.mark.parametrize("limit", [0, 0.000000001, 9007199.254740991])
 async def test_the_bounds_of_a_limit_are_limits_themselves(
-    admin: httpx2.AsyncClient, made: tuple[str, str], limit: float
+    admin: httpx2.AsyncClient, paths: tuple[str, str], limit: float
 ) -> None:
     budget = {**PLAIN, "limit_usd": limit, "period": "weekly", "soft_limit_usd": limit}
-    answer = await admin.patch(made[1], json={"budgets": [budget]})
+    answer = await admin.patch(paths[1], json={"budgets": [budget]})
     assert answer.status_code == 200, answer.text
     assert answer.json()["budgets"] == [budget]
 
 
 async def test_every_invalid_field_is_named_by_its_path(
-    admin: httpx2.AsyncClient, made: tuple[str, str]
+    admin: httpx2.AsyncClient, paths: tuple[str, str]
 ) -> None:
-    collection, existing = made
+    collection, existing = paths
     before = (await admin.get(existing)).json()
-    for fields, named in WRONG:
+    for fields, expected in WRONG:
         for answer in (
             await admin.post(collection, json=new(collection, **fields)),
             await admin.patch(existing, json=fields),
         ):
             assert answer.status_code == 422, (fields, answer.text)
-            assert set(wrong_fields(answer)) == named, fields
+            assert set(wrong_fields(answer)) == expected, fields
     assert (await admin.get(existing)).json() == before
     assert len((await admin.get(collection)).json()["data"]) == 1
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
 async def test_nan_and_infinity_are_invalid_json(
-    admin: httpx2.AsyncClient, made: tuple[str, str], number: str
+    admin: httpx2.AsyncClient, paths: tuple[str, str], number: str
 ) -> None:
     body = f'{{"budgets": [{{"limit_usd": {number}, "period": "total"}}]}}'
-    answer = await admin.patch(made[1], content=body, headers={"content-type": "application/json"})
+    answer = await admin.patch(paths[1], content=body, headers={"content-type": "application/json"})
     assert answer.status_code in {400, 422}, answer.text
 
 
@@ -205,8 +205,8 @@ async def test_a_key_shows_what_it_spent_and_holds(
     }
     nothing: dict[str, Any] = {"budgets": [], "held_usd": None}
     assert exact(await admin.get(f"/admin/keys/{key_id}"))["spend"] == expected
-    listed = exact(await admin.get("/admin/keys", params={"user_id": "a"}))["data"]
-    assert [row["spend"] for row in listed] == [
+    rows = exact(await admin.get("/admin/keys", params={"user_id": "a"}))["data"]
+    assert [row["spend"] for row in rows] == [
         {name: value for name, value in expected.items() if name != "total_usd"},
         nothing,
     ]

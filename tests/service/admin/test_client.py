@@ -39,10 +39,10 @@ async def package(url: str, tmp_path: Path) -> AsyncIterator[Any]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    told = (await generator.communicate())[0].decode()
-    assert generator.returncode == 0, told
+    output = (await generator.communicate())[0].decode()
+    assert generator.returncode == 0, output
     # NDJSON is not among the kinds of answers that the generator knows.
-    assert told.count("WARNING") <= told.count("Unsupported content_type"), told
+    assert output.count("WARNING") <= output.count("Unsupported content_type"), output
     sys.path.insert(0, str(tmp_path))
     try:
         yield lambda name: importlib.import_module(f"{_PACKAGE}.{name}")
@@ -90,8 +90,8 @@ async def test_a_generated_client_drives_the_service(
         assert isinstance(usage, models.EntryViewPage)
         assert [each.cost_usd for each in usage.data] == [0.01017115]
 
-        listed = await api("accounts.list_accounts")(client=client, limit=10)
-        assert [each.user_id for each in listed.data] == ["a"]
+        accounts = await api("accounts.list_accounts")(client=client, limit=10)
+        assert [each.user_id for each in accounts.data] == ["a"]
 
         again = await api("accounts.create_account")(
             client=client, body=models.NewAccount(user_id="a")

@@ -31,7 +31,7 @@ async def stranger(app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-async def made(admin: httpx2.AsyncClient, path: str, **fields: object) -> dict[str, str]:
+async def make(admin: httpx2.AsyncClient, path: str, **fields: object) -> dict[str, str]:
     answer = await admin.post(f"/admin/{path}", json=fields)
     assert answer.status_code == 201, answer.text
     content: dict[str, str] = answer.json()
@@ -41,9 +41,9 @@ async def made(admin: httpx2.AsyncClient, path: str, **fields: object) -> dict[s
 async def test_a_stranger_is_led_through_the_sign_in_to_the_page(
     stranger: httpx2.AsyncClient,
 ) -> None:
-    asked = await stranger.get("/console/accounts?limit=5")
-    assert asked.status_code == 303
-    form = await stranger.get(asked.headers["location"])
+    redirect = await stranger.get("/console/accounts?limit=5")
+    assert redirect.status_code == 303
+    form = await stranger.get(redirect.headers["location"])
     fields = forms_of(form)["/console/sign-in"]
     assert fields["then"] == "/console/accounts?limit=5"
     answer = await sign_in(stranger, ADMIN_KEY, then=fields["then"])
@@ -112,7 +112,7 @@ async def test_a_session_ends_after_a_days_work(
 
 
 async def test_a_revoked_key_ends_its_sessions(admin: httpx2.AsyncClient, app: Starlette) -> None:
-    person = await made(admin, "people", name="Ada", role="operator")
+    person = await make(admin, "people", name="Ada", role="operator")
     async with browser_of(app, person["admin_key"]) as browser:
         assert (await browser.get("/console/accounts")).status_code == 200
         await admin.delete(f"/admin/people/{person['person_id']}")
@@ -142,13 +142,13 @@ async def test_a_form_whose_session_has_ended_keeps_what_was_typed(
     page = await browser.get("/console/new/account")
     fields = forms_of(page)["/console/new/account"] | {"user_id": "late", "name": MARKUP}
     await redis.flushdb()
-    asked = await browser.post("/console/new/account", data=fields)
+    sign_in_page = await browser.post("/console/new/account", data=fields)
     assert (await admin.get("/admin/accounts/late")).status_code == 404
-    kept = forms_of(asked)["/console/sign-in"]
-    again = await browser.post("/console/sign-in", data=kept | {"admin_key": ADMIN_KEY})
-    sent = forms_of(again)["/console/new/account"]
-    assert (sent["user_id"], sent["name"]) == ("late", MARKUP)
-    assert (await browser.post("/console/new/account", data=sent)).status_code == 303
+    sign_in_fields = forms_of(sign_in_page)["/console/sign-in"]
+    again = await browser.post("/console/sign-in", data=sign_in_fields | {"admin_key": ADMIN_KEY})
+    account_fields = forms_of(again)["/console/new/account"]
+    assert (account_fields["user_id"], account_fields["name"]) == ("late", MARKUP)
+    assert (await browser.post("/console/new/account", data=account_fields)).status_code == 303
     assert (await admin.get("/admin/accounts/late")).json()["name"] == MARKUP
 
 
@@ -156,8 +156,8 @@ async def test_markup_is_text_wherever_it_is_stored_or_typed(browser: httpx2.Asy
     wrong = await send_form(browser, "/console/new/account", user_id=MARKUP, name=MARKUP)
     assert wrong.status_code == 422
     assert forms_of(wrong)["/console/new/account"]["user_id"] == MARKUP
-    done = await send_form(browser, "/console/new/account", user_id="a", name=MARKUP)
-    paths = (done.headers["location"], "/console/accounts", "/console/edit/account/a")
+    answer = await send_form(browser, "/console/new/account", user_id="a", name=MARKUP)
+    paths = (answer.headers["location"], "/console/accounts", "/console/edit/account/a")
     for page in [wrong, *[await browser.get(path) for path in paths]]:
         assert "<script>alert" not in page.text
         assert "&lt;script&gt;alert" in page.text
@@ -185,24 +185,24 @@ async def test_every_answer_forbids_what_is_not_of_this_site(
 async def test_two_people_who_edit_one_account_see_the_difference(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
 ) -> None:
-    await made(admin, "accounts", user_id="a", name="before")
+    await make(admin, "accounts", user_id="a", name="before")
     path = "/console/edit/account/a"
     fields = forms_of(await browser.get(path))[path] | {"name": "mine"}
     await admin.patch("/admin/accounts/a", json={"name": "theirs"})
     refused = await browser.post(path, data=fields)
     assert refused.status_code == 412
     assert "Is now: theirs" in refused.text
-    shown = forms_of(refused)[path]
-    assert shown["name"] == "mine"
+    refused_fields = forms_of(refused)[path]
+    assert refused_fields["name"] == "mine"
     assert (await admin.get("/admin/accounts/a")).json()["name"] == "theirs"
-    assert (await browser.post(path, data=shown)).status_code == 303
+    assert (await browser.post(path, data=refused_fields)).status_code == 303
     assert (await admin.get("/admin/accounts/a")).json()["name"] == "mine"
 
 
 async def test_a_form_keeps_unsent_fields(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
 ) -> None:
-    before = await made(
+    before = await make(
         admin, "accounts", user_id="a", limits={"requests_per_minute": 60},
         budget={"limit_usd": "0.0000015", "period": "daily"},
     )  # fmt: skip
@@ -214,7 +214,7 @@ async def test_a_form_keeps_unsent_fields(
 async def test_an_empty_amount_removes_the_budget(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
 ) -> None:
-    await made(admin, "accounts", user_id="a", budget={"limit_usd": 5, "period": "daily"})
+    await make(admin, "accounts", user_id="a", budget={"limit_usd": 5, "period": "daily"})
     path = "/console/edit/account/a"
     fields = {"budget.limit_usd": "", "limits.parallel_calls": "3"}
     page = await browser.get(path)

@@ -8,7 +8,7 @@ import pytest
 from starlette.applications import Starlette
 
 from tests.service.admin.console import browser_of, forms_of, send_form
-from tests.service.admin.test_console import MARKUP, made
+from tests.service.admin.test_console import MARKUP, make
 from tests.service.admin.test_console_pages import secret_of
 
 NEW = "/console/new/receiver"
@@ -23,12 +23,12 @@ async def browser(app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
 
 @pytest.fixture
 async def receiver(admin: httpx2.AsyncClient) -> dict[str, Any]:
-    await made(admin, "accounts", user_id="a")
+    await make(admin, "accounts", user_id="a")
     kinds = ["ledger.drifted", "key.expiring"]
-    return await made(admin, "alerts/receivers", url=HOOK, name=MARKUP, kinds=kinds, user_ids=["a"])
+    return await make(admin, "alerts/receivers", url=HOOK, name=MARKUP, kinds=kinds, user_ids=["a"])
 
 
-async def stored(admin: httpx2.AsyncClient) -> dict[str, Any]:
+async def read_receiver(admin: httpx2.AsyncClient) -> dict[str, Any]:
     (receiver,) = (await admin.get("/admin/alerts/receivers")).json()["data"]
     content: dict[str, Any] = receiver
     return content
@@ -50,26 +50,26 @@ async def test_a_receiver_is_made_with_its_kinds(
     assert wrong.status_code == 422
     assert "odd" in wrong.text
     filled = fields | {"url": HOOK, "kinds": ["key.expiring", "ledger.drifted"]}
-    shown = await browser.post(NEW, data=filled)
-    assert secret_of(shown).startswith("whsec_")
-    assert (await stored(admin))["kinds"] == ["key.expiring", "ledger.drifted"]
+    page = await browser.post(NEW, data=filled)
+    assert secret_of(page).startswith("whsec_")
+    assert (await read_receiver(admin))["kinds"] == ["key.expiring", "ledger.drifted"]
 
 
 async def test_a_form_keeps_unchanged_fields_and_clears_emptied_ones(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient, receiver: dict[str, Any]
 ) -> None:
-    path, before = edit_of(receiver), await stored(admin)
+    path, before = edit_of(receiver), await read_receiver(admin)
     fields = forms_of(await browser.get(path))[path]
     kinds = fields["kinds"].splitlines()
     assert (await browser.post(path, data=fields | {"kinds": kinds})).status_code == 303
-    after = await stored(admin)
+    after = await read_receiver(admin)
     for name in ("url", "name", "user_ids", "enabled"):
         assert after[name] == before[name]
     assert sorted(after["kinds"]) == sorted(before["kinds"])
     cleared = {name: text for name, text in fields.items() if name not in ("kinds", "enabled")}
     cleared |= {"user_ids": "", "name": "", "etag": forms_of(await browser.get(path))[path]["etag"]}
     assert (await browser.post(path, data=cleared)).status_code == 303
-    after = await stored(admin)
+    after = await read_receiver(admin)
     assert (after["kinds"], after["user_ids"], after["name"], after["enabled"]) == (
         [],
         [],
@@ -85,10 +85,10 @@ async def test_two_people_who_change_a_receiver_see_the_difference(
     fields = forms_of(await browser.get(path))[path] | {"name": "mine"}
     fields["kinds"] = "ledger.drifted"
     await admin.patch(f"/admin/alerts/receivers/{receiver['receiver_id']}", json={"name": "theirs"})
-    raced = await browser.post(path, data=fields)
-    assert raced.status_code == 412
-    assert "Is now: theirs" in raced.text
-    wrong = await browser.post(path, data=forms_of(raced)[path] | {"user_ids": "nobody"})
+    refused = await browser.post(path, data=fields)
+    assert refused.status_code == 412
+    assert "Is now: theirs" in refused.text
+    wrong = await browser.post(path, data=forms_of(refused)[path] | {"user_ids": "nobody"})
     assert wrong.status_code == 422
     assert "there is no account &#39;nobody&#39;" in wrong.text
 
@@ -96,20 +96,20 @@ async def test_two_people_who_change_a_receiver_see_the_difference(
 async def test_a_test_is_sent_shown_and_replayed(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient, receiver: dict[str, Any]
 ) -> None:
-    at = page_of(receiver)
-    sent = await send_form(browser, at, f"{at}/test")
-    assert sent.status_code == 303
-    shown = await browser.get(sent.headers["location"])
-    assert "receiver.test" in shown.text
-    assert "<script>alert" not in shown.text
-    assert at in shown.text
-    replay = f"{sent.headers['location']}/replay"
-    assert (await browser.post(replay, data=forms_of(shown)[replay])).status_code == 303
-    for query, found in (("state=pending", 1), ("state=delivered", 0), ("kind=key.expiring", 0)):
-        listed = await browser.get(f"/console/alerts?{query}")
-        assert listed.text.count(f'href="{sent.headers["location"]}"') == found
-    assert (await send_form(browser, at, f"{at}/remove")).status_code == 303
-    assert "removed since" in (await browser.get(sent.headers["location"])).text
+    path = page_of(receiver)
+    redirect = await send_form(browser, path, f"{path}/test")
+    assert redirect.status_code == 303
+    delivery_page = await browser.get(redirect.headers["location"])
+    assert "receiver.test" in delivery_page.text
+    assert "<script>alert" not in delivery_page.text
+    assert path in delivery_page.text
+    replay = f"{redirect.headers['location']}/replay"
+    assert (await browser.post(replay, data=forms_of(delivery_page)[replay])).status_code == 303
+    for query, expected in (("state=pending", 1), ("state=delivered", 0), ("kind=key.expiring", 0)):
+        alerts_page = await browser.get(f"/console/alerts?{query}")
+        assert alerts_page.text.count(f'href="{redirect.headers["location"]}"') == expected
+    assert (await send_form(browser, path, f"{path}/remove")).status_code == 303
+    assert "removed since" in (await browser.get(redirect.headers["location"])).text
 
 
 async def test_a_receivers_secret_is_rotated(

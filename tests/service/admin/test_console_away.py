@@ -39,12 +39,12 @@ async def test_a_form_keeps_typed_values_while_mongodb_is_down(
     store = AwayStore(database)
     async with browser_of(app, accounts=store) as browser:
         fields = forms_of(await browser.get(NEW))[NEW] | {"user_id": "a", "name": MARKUP}
-        away = await browser.post(NEW, data=fields)
-        assert away.status_code == 503
-        assert "MongoDB does not answer" in away.text
-        assert "waits in the queue" in away.text
-        assert "<script>alert" not in away.text
-        kept = forms_of(away)[NEW]
+        answer = await browser.post(NEW, data=fields)
+        assert answer.status_code == 503
+        assert "MongoDB does not answer" in answer.text
+        assert "waits in the queue" in answer.text
+        assert "<script>alert" not in answer.text
+        kept = forms_of(answer)[NEW]
         assert kept == fields
         store.is_away = False
         assert (await browser.post(NEW, data=kept)).status_code == 303

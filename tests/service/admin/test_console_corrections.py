@@ -8,7 +8,7 @@ from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.redis.client import Redis
 from tests.service.admin.console import browser_of, forms_of
-from tests.service.admin.test_console import MARKUP, made
+from tests.service.admin.test_console import MARKUP, make
 from tests.service.ledger_worker.worker_stage import Stage, settings_for, working
 from tests.unit import builders
 
@@ -17,9 +17,9 @@ NEW = "/console/new/correction"
 
 @pytest.fixture
 async def stage(database: Database, redis: Redis) -> Stage:
-    opened = Stage(database, redis)
-    await opened.prepare()
-    return opened
+    new_stage = Stage(database, redis)
+    await new_stage.prepare()
+    return new_stage
 
 
 async def test_a_call_is_corrected_once(
@@ -30,7 +30,7 @@ async def test_a_call_is_corrected_once(
     mongo_uri: str,
     redis_url: str,
 ) -> None:
-    await made(admin, "accounts", user_id="a")
+    await make(admin, "accounts", user_id="a")
     await LedgerStore(database).post([builders.entry("call-1", user_id="a")])
     async with browser_of(app) as browser, working(stage, settings_for(mongo_uri, redis_url)):
         call = await browser.get("/console/calls/call-1")

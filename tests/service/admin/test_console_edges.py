@@ -13,7 +13,7 @@ from libs.common.storage.redis.client import Redis
 from services.admin.settings import Settings
 from tests.service.admin.conftest import ADMIN_KEY, NOW, app_with
 from tests.service.admin.console import browser_of, forms_of, send_form, sign_in
-from tests.service.admin.test_console import made
+from tests.service.admin.test_console import make
 
 
 @pytest.fixture
@@ -32,8 +32,8 @@ async def test_a_form_of_a_key_keeps_what_its_budget_has(
     admin: httpx2.AsyncClient, browser: httpx2.AsyncClient
 ) -> None:
     budget = {"limit_usd": 5, "period": "daily", "soft_limit_usd": 3, "alert_percents": [50]}
-    await made(admin, "accounts", user_id="a")
-    key = await made(admin, "keys", user_id="a", budgets=[budget])
+    await make(admin, "accounts", user_id="a")
+    key = await make(admin, "keys", user_id="a", budgets=[budget])
     path = f"/console/edit/key/{key['key_id']}"
     assert (await send_form(browser, path, name="new")).status_code == 303
     after = (await admin.get(f"/admin/keys/{key['key_id']}")).json()
@@ -43,8 +43,8 @@ async def test_a_form_of_a_key_keeps_what_its_budget_has(
 async def test_an_expired_key_can_be_renamed(
     settings: Settings, database: Database, redis: Redis, admin: httpx2.AsyncClient
 ) -> None:
-    await made(admin, "accounts", user_id="a")
-    key = await made(admin, "keys", user_id="a", expires_at="2026-11-25T00:00:00.5Z")
+    await make(admin, "accounts", user_id="a")
+    key = await make(admin, "keys", user_id="a", expires_at="2026-11-25T00:00:00.5Z")
     path = f"/console/edit/key/{key['key_id']}"
     later = app_with(settings, database, redis, now=lambda: NOW.replace(day=30))
     async with browser_of(later) as browser:
@@ -58,7 +58,7 @@ async def test_an_expired_key_can_be_renamed(
 async def test_a_form_of_an_archived_account_leaves_it_so(
     admin: httpx2.AsyncClient, browser: httpx2.AsyncClient
 ) -> None:
-    await made(admin, "accounts", user_id="a", status="archived")
+    await make(admin, "accounts", user_id="a", status="archived")
     page = await browser.get("/console/edit/account/a")
     assert forms_of(page)["/console/edit/account/a"]["status"] == "archived"
 
@@ -67,8 +67,8 @@ async def test_a_form_of_an_archived_account_leaves_it_so(
 async def test_the_last_moment_of_the_calendar_is_shown(
     admin: httpx2.AsyncClient, browser: httpx2.AsyncClient, zone: str
 ) -> None:
-    await made(admin, "accounts", user_id="a")
-    key = await made(admin, "keys", user_id="a", expires_at="9999-12-31T23:59:59Z")
+    await make(admin, "accounts", user_id="a")
+    key = await make(admin, "keys", user_id="a", expires_at="9999-12-31T23:59:59Z")
     browser.cookies.set("zone", zone, path="/console")
     for path in ("/console/keys", f"/console/keys/{key['key_id']}"):
         page = await browser.get(path)
@@ -80,7 +80,7 @@ async def test_the_last_moment_of_the_calendar_is_shown(
 async def test_an_invalid_number_is_refused_and_shown_again(
     admin: httpx2.AsyncClient, browser: httpx2.AsyncClient, typed: str
 ) -> None:
-    await made(admin, "accounts", user_id="a")
+    await make(admin, "accounts", user_id="a")
     limit = {"limits.requests_per_minute": typed}
     refused = await send_form(browser, "/console/edit/account/a", **limit)
     assert refused.status_code == 422
@@ -90,7 +90,7 @@ async def test_an_invalid_number_is_refused_and_shown_again(
 async def test_thousands_may_have_commas(
     admin: httpx2.AsyncClient, browser: httpx2.AsyncClient
 ) -> None:
-    await made(admin, "accounts", user_id="a")
+    await make(admin, "accounts", user_id="a")
     limit = {"limits.requests_per_minute": "1,234,567"}
     assert (await send_form(browser, "/console/edit/account/a", **limit)).status_code == 303
     after = (await admin.get("/admin/accounts/a")).json()
@@ -100,7 +100,7 @@ async def test_thousands_may_have_commas(
 async def test_hidden_fields_that_were_changed_are_refused(
     admin: httpx2.AsyncClient, browser: httpx2.AsyncClient
 ) -> None:
-    await made(admin, "accounts", user_id="a")
+    await make(admin, "accounts", user_id="a")
     answer = await send_form(browser, "/console/new/account", user_id="b", once="€")
     assert answer.status_code == 422
     answer = await send_form(browser, "/console/edit/account/a", name="new", etag="€")
@@ -132,12 +132,12 @@ async def test_the_form_of_another_site_is_not_shown_to_be_sent(
 async def test_a_button_whose_session_has_ended_is_kept_too(
     admin: httpx2.AsyncClient, stranger: httpx2.AsyncClient
 ) -> None:
-    await made(admin, "accounts", user_id="a")
-    key = await made(admin, "keys", user_id="a")
+    await make(admin, "accounts", user_id="a")
+    key = await make(admin, "keys", user_id="a")
     path = f"/console/keys/{key['key_id']}/revoke"
-    asked = await stranger.post(path, data={"csrf": "of another session"})
-    kept = forms_of(asked)["/console/sign-in"]
-    again = await stranger.post("/console/sign-in", data=kept | {"admin_key": ADMIN_KEY})
+    sign_in_page = await stranger.post(path, data={"csrf": "of another session"})
+    sign_in_fields = forms_of(sign_in_page)["/console/sign-in"]
+    again = await stranger.post("/console/sign-in", data=sign_in_fields | {"admin_key": ADMIN_KEY})
     assert (await admin.get(f"/admin/keys/{key['key_id']}")).json()["status"] == "active"
     assert (await stranger.post(path, data=forms_of(again)[path])).status_code == 303
     assert (await admin.get(f"/admin/keys/{key['key_id']}")).json()["status"] == "revoked"
@@ -147,7 +147,7 @@ async def test_a_sign_in_leads_to_names_that_look_like_queries(
     admin: httpx2.AsyncClient, stranger: httpx2.AsyncClient
 ) -> None:
     name = "a?b#c%2F d"
-    await made(admin, "models", model=name, deployments=[{"model": "openai/gpt-4o"}])
+    await make(admin, "models", model=name, deployments=[{"model": "openai/gpt-4o"}])
     path = f"/console/models/{quote(name, safe='')}"
     form = await stranger.get((await stranger.get(path)).headers["location"])
     then = forms_of(form)["/console/sign-in"]["then"]
@@ -179,8 +179,8 @@ async def test_guesses_at_the_sign_in_are_counted(stranger: httpx2.AsyncClient) 
 async def test_a_person_with_one_account_sees_the_pages_of_it(
     admin: httpx2.AsyncClient, app: Starlette
 ) -> None:
-    await made(admin, "accounts", user_id="a")
-    person = await made(admin, "people", name="One", role="operator", accounts=["a"])
+    await make(admin, "accounts", user_id="a")
+    person = await make(admin, "people", name="One", role="operator", accounts=["a"])
     async with browser_of(app, person["admin_key"]) as browser:
         for path in ("", "/accounts", "/accounts/a", "/keys", "/calls", "/alerts"):
             page = await browser.get(f"/console{path}")
@@ -194,13 +194,13 @@ async def test_a_person_with_several_accounts_chooses_one(
     admin: httpx2.AsyncClient, app: Starlette
 ) -> None:
     for user_id in ("a", "b", "c"):
-        await made(admin, "accounts", user_id=user_id)
-    person = await made(admin, "people", name="Two", role="viewer", accounts=["a", "b"])
+        await make(admin, "accounts", user_id=user_id)
+    person = await make(admin, "people", name="Two", role="viewer", accounts=["a", "b"])
     async with browser_of(app, person["admin_key"]) as browser:
         for path in ("/console", "/console/keys", "/console/calls", "/console/alerts"):
-            asked = await browser.get(path)
-            assert asked.status_code == 422
-            links = re.findall(rf'href="({path}\?user_id=\w)"', asked.text)
+            page = await browser.get(path)
+            assert page.status_code == 422
+            links = re.findall(rf'href="({path}\?user_id=\w)"', page.text)
             assert links == [f"{path}?user_id=a", f"{path}?user_id=b"]
             for link in links:
                 assert (await browser.get(link)).status_code == 200

@@ -20,7 +20,7 @@ from services.admin.console.pages import PAGES
 from services.admin.console.places import PLACES
 from services.admin.settings import Settings
 from tests.service.admin.console import browser_of, forms_of, send_form
-from tests.service.admin.test_console import MARKUP, made
+from tests.service.admin.test_console import MARKUP, make
 from tests.unit import builders
 
 # What these answer is a part of a page, or a file.
@@ -56,7 +56,7 @@ LINES = (
 @pytest.fixture
 async def entries(admin: httpx2.AsyncClient, database: Database) -> list[LedgerEntry]:
     """Two calls of the account a; the first one was tried elsewhere before."""
-    await made(admin, "accounts", user_id="a")
+    await make(admin, "accounts", user_id="a")
     broken = FailedAttempt(
         deployment="broken", provider="openai", model="m", status=529, code="overloaded_error",
         message="Overloaded", elapsed_ms=40,
@@ -118,13 +118,13 @@ async def test_a_filter_that_cannot_be_read_is_named(
 async def test_a_key_is_made_shown_once_rotated_and_revoked(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
 ) -> None:
-    await made(admin, "accounts", user_id="a")
-    shown = await send_form(
+    await make(admin, "accounts", user_id="a")
+    secret_page = await send_form(
         browser, "/console/new/key?user_id=a", "/console/new/key", name=MARKUP,
         **{"budget.limit_usd": "2.5", "budget.period": "daily", "allowed_models": "gpt-*\no3"},
     )  # fmt: skip
-    assert shown.status_code == 200, shown.text
-    secret = secret_of(shown)
+    assert secret_page.status_code == 200, secret_page.text
+    secret = secret_of(secret_page)
     key = (await admin.get(f"/admin/keys/{secret}")).json()
     assert key["allowed_models"] == ["gpt-*", "o3"]
     assert [budget["limit_usd"] for budget in key["budgets"]] == [2.5]
@@ -145,7 +145,7 @@ async def test_a_key_is_made_shown_once_rotated_and_revoked(
 async def test_a_form_that_is_sent_twice_is_done_once(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
 ) -> None:
-    await made(admin, "accounts", user_id="a")
+    await make(admin, "accounts", user_id="a")
     page = await browser.get("/console/new/key?user_id=a")
     fields = forms_of(page)["/console/new/key"]
     first, second = [await browser.post("/console/new/key", data=fields) for _ in range(2)]
@@ -156,8 +156,8 @@ async def test_a_form_that_is_sent_twice_is_done_once(
 async def test_a_key_is_changed_and_keeps_what_the_form_does_not_show(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
 ) -> None:
-    await made(admin, "accounts", user_id="a")
-    key = await made(
+    await make(admin, "accounts", user_id="a")
+    key = await make(
         admin, "keys", user_id="a", allowed_models=["m"], limits={"parallel_calls": 2},
         recording={"retention_days": 3},
     )  # fmt: skip
@@ -183,8 +183,8 @@ async def test_a_call_is_explained_line_by_line_and_try_by_try(
         "$0.0008",
     ):
         assert text in page.text
-    listed = await browser.get("/console/calls?user_id=a")
-    assert listed.text.count(f"/console/calls/{entry.entry_id}") == 1
+    calls_page = await browser.get("/console/calls?user_id=a")
+    assert calls_page.text.count(f"/console/calls/{entry.entry_id}") == 1
     assert entry.entry_id not in (await browser.get("/console/calls?status=refused")).text
 
 
@@ -202,12 +202,12 @@ async def test_the_tail_is_silent_while_nothing_is_new(
 async def test_a_price_is_set_looked_up_and_ended(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
 ) -> None:
-    done = await send_form(
+    redirect = await send_form(
         browser, "/console/new/price", model="a/b m", inherit="",
         input_cost_per_million="0.5", output_cost_per_million="2",
     )  # fmt: skip
-    assert done.status_code == 303, done.text
-    page = await browser.get(done.headers["location"])
+    assert redirect.status_code == 303, redirect.text
+    page = await browser.get(redirect.headers["location"])
     assert "$0.5" in page.text
     (action,) = [each for each in forms_of(page) if each.endswith("/end")]
     assert (await browser.post(action, data=forms_of(page)[action])).status_code == 303
@@ -217,7 +217,7 @@ async def test_a_price_is_set_looked_up_and_ended(
 async def test_a_price_stands_beside_what_the_map_says(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
 ) -> None:
-    price = await made(
+    price = await make(
         admin, "costs", model="gpt-4.1-mini", input_cost_per_million=7, output_cost_per_million=9
     )
     page = await browser.get(f"/console/prices/{price['price_id']}")
@@ -229,7 +229,7 @@ async def test_a_price_stands_beside_what_the_map_says(
 async def test_a_pasted_usage_is_quoted(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
 ) -> None:
-    await made(admin, "costs", model="m", input_cost_per_million=1, output_cost_per_million=2)
+    await make(admin, "costs", model="m", input_cost_per_million=1, output_cost_per_million=2)
     usage = '{"prompt_tokens": 1000000, "completion_tokens": 500000, "total_tokens": 1500000}'
     page = await send_form(browser, "/console/prices/quote", model="m", usage=usage)
     assert "$2.00" in page.text
@@ -241,12 +241,12 @@ async def test_a_pasted_usage_is_quoted(
 async def test_a_route_is_made_and_deleted(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
 ) -> None:
-    await made(admin, "costs", model="gpt-x", input_cost_per_million=1, output_cost_per_million=2)
-    done = await send_form(
+    await make(admin, "costs", model="gpt-x", input_cost_per_million=1, output_cost_per_million=2)
+    redirect = await send_form(
         browser, "/console/new/route", model="team/m", **{"deployments[0].model": "openai/gpt-x"}
     )
-    assert done.status_code == 303, done.text
-    path = done.headers["location"]
+    assert redirect.status_code == 303, redirect.text
+    path = redirect.headers["location"]
     assert (await browser.get(path)).status_code == 200
     assert (await send_form(browser, path, f"{path}/delete")).status_code == 303
     assert (await browser.get(path)).status_code == 404
@@ -275,8 +275,8 @@ async def test_an_audit_record_shows_who_did_what(
 async def test_a_person_is_made_and_revoked(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
 ) -> None:
-    shown = await send_form(browser, "/console/new/person", name="Ada", role="viewer")
-    assert secret_of(shown)
+    secret_page = await send_form(browser, "/console/new/person", name="Ada", role="viewer")
+    assert secret_of(secret_page)
     page = await browser.get("/console/people")
     (action,) = [each for each in forms_of(page) if each.endswith("/revoke")]
     assert (await browser.post(action, data=forms_of(page)[action])).status_code == 303
@@ -305,7 +305,7 @@ async def test_the_overview_sums_what_was_spent_and_names_budgets_at_risk(
 async def test_first_steps_are_shown_until_the_first_call(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient, database: Database, days_ago: int
 ) -> None:
-    await made(admin, "accounts", user_id="a")
+    await make(admin, "accounts", user_id="a")
     assert "First steps" in (await browser.get("/console?days=1")).text
     at = builders.NOW - timedelta(days=days_ago)
     await LedgerStore(database).post([builders.entry("1", user_id="a", started_at=at)])
@@ -315,8 +315,8 @@ async def test_first_steps_are_shown_until_the_first_call(
 async def test_the_overview_names_the_keys_of_the_dearest_account(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient, database: Database
 ) -> None:
-    await made(admin, "accounts", user_id="a")
-    key = await made(admin, "keys", user_id="a", name="night shift")
+    await make(admin, "accounts", user_id="a")
+    key = await make(admin, "keys", user_id="a", name="night shift")
     calls = [builders.entry(f"{n}", user_id="a", key_id=each) for n, each in enumerate([
         key["key_id"], "gone",
     ])]  # fmt: skip
@@ -333,7 +333,7 @@ async def test_the_overview_says_which_budgets_it_did_not_look_at(
     monkeypatch.setattr(budget_outlooks, "_READ_AT_ONCE", {False: 1, True: 1})
     monkeypatch.setattr(budget_outlooks, "_LOOKED_AT", 1)
     for name, limit in (("a", 9), ("b", 0)):
-        await made(admin, "accounts", user_id=name, budget={"limit_usd": limit, "period": "total"})
+        await make(admin, "accounts", user_id=name, budget={"limit_usd": limit, "period": "total"})
     first = await browser.get("/console/budgets/first")
     assert "exhausted" not in first.text
     assert "Of the first accounts every budget lasts" in first.text
@@ -358,12 +358,12 @@ async def test_the_overview_of_an_account_names_its_budgets_at_risk(
 ) -> None:
     for name in ("a+b", "c"):
         budget = {"limit_usd": 0, "period": "total"}
-        await made(admin, "accounts", user_id=name, budget=budget)
+        await make(admin, "accounts", user_id=name, budget=budget)
     page = await browser.get("/console?user_id=a%2Bb")
     (first,) = re.findall(r'hx-get="(/console/budgets/[^"]+)"', page.text)
-    shown = await browser.get(first)
-    assert shown.text.count("exhausted") == 1
-    assert 'href="/console/accounts/a%2Bb"' in shown.text
+    budgets_page = await browser.get(first)
+    assert budgets_page.text.count("exhausted") == 1
+    assert 'href="/console/accounts/a%2Bb"' in budgets_page.text
     assert 'href="/console/budgets?user_id=a%2Bb"' in page.text
     assert (await browser.get("/console/budgets?user_id=nobody")).status_code == 404
 
@@ -373,17 +373,17 @@ async def test_filtered_rows_are_downloaded(
 ) -> None:
     page = await browser.get("/console/calls?user_id=a")
     (address,) = re.findall(r'href="(/console/calls/export[^"]+)"', page.text)
-    sent = await browser.get(address.replace("&amp;", "&"))
-    assert sent.headers["content-type"].startswith("text/csv")
-    assert all(entry.entry_id in sent.text for entry in entries)
+    download = await browser.get(address.replace("&amp;", "&"))
+    assert download.headers["content-type"].startswith("text/csv")
+    assert all(entry.entry_id in download.text for entry in entries)
 
 
 async def test_a_statement_adds_up(browser: httpx2.AsyncClient, entries: list[LedgerEntry]) -> None:
     spent = nusd_to_usd(sum(entry.cost_nusd for entry in entries))
     page = await browser.get("/console/accounts/a/statements/2026-11")
     assert page.text.count(f'title="{spent:f} USD"') >= 2
-    sent = await browser.get("/console/accounts/a/statements/2026-11?format=csv")
-    assert sent.headers["content-disposition"].startswith("attachment")
+    download = await browser.get("/console/accounts/a/statements/2026-11?format=csv")
+    assert download.headers["content-disposition"].startswith("attachment")
     assert (await browser.get("/console/accounts/a/statements/2026-13")).status_code == 422
 
 
@@ -401,9 +401,9 @@ def secret_of(page: httpx2.Response) -> str:
 
 
 async def test_a_bundled_price_shows_no_start(browser: httpx2.AsyncClient) -> None:
-    listed = (await browser.get("/console/prices")).text
-    assert "litellm" in listed
-    assert "1970" not in listed
+    html = (await browser.get("/console/prices")).text
+    assert "litellm" in html
+    assert "1970" not in html
 
 
 async def test_a_wrong_filter_says_how_a_time_is_written(browser: httpx2.AsyncClient) -> None:
@@ -429,10 +429,10 @@ async def test_a_calls_life_is_to_scale(
     times: tuple[int | None, int | None],
     shown: list[str],
 ) -> None:
-    began, asked = times
-    tried = [msgspec.structs.replace(each, after_ms=began) for each in entries[0].failed_attempts]
+    began, asked_ms = times
+    failed = [msgspec.structs.replace(each, after_ms=began) for each in entries[0].failed_attempts]
     entry = msgspec.structs.replace(
-        entries[0], entry_id="call-3", failed_attempts=tuple(tried), asked_after_ms=asked
+        entries[0], entry_id="call-3", failed_attempts=tuple(failed), asked_after_ms=asked_ms
     )
     await LedgerStore(database).post([entry])
     text = (await browser.get("/console/calls/call-3")).text

@@ -11,7 +11,7 @@ from libs.common.storage.redis.client import Redis
 from services.admin.settings import Settings
 from tests.service.admin.conftest import NOW, app_with
 from tests.service.admin.console import browser_of, forms_of, send_form
-from tests.service.admin.test_console import made
+from tests.service.admin.test_console import make
 
 
 @pytest.fixture
@@ -23,9 +23,9 @@ async def browser(app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
 async def test_a_person_gets_another_role_and_other_accounts(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
 ) -> None:
-    await made(admin, "accounts", user_id="a")
-    await made(admin, "accounts", user_id="b")
-    person = await made(admin, "people", name="Ada", role="viewer", accounts=["a"])
+    await make(admin, "accounts", user_id="a")
+    await make(admin, "accounts", user_id="b")
+    person = await make(admin, "people", name="Ada", role="viewer", accounts=["a"])
     path, at = f"/console/edit/person/{person['person_id']}", f"/admin/people/{person['person_id']}"
     assert (await send_form(browser, path, accounts="a\r\nb", role="operator")).status_code == 303
     after = (await admin.get(at)).json()
@@ -40,19 +40,19 @@ async def test_a_person_gets_another_role_and_other_accounts(
 async def test_two_people_who_change_a_person_see_the_difference(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
 ) -> None:
-    person = await made(admin, "people", name="Ada", role="viewer")
+    person = await make(admin, "people", name="Ada", role="viewer")
     path = f"/console/edit/person/{person['person_id']}"
     fields = forms_of(await browser.get(path))[path] | {"role": "billing"}
     await admin.patch(f"/admin/people/{person['person_id']}", json={"name": "theirs"})
-    raced = await browser.post(path, data=fields)
-    assert raced.status_code == 412
-    assert "Is now: theirs" in raced.text
+    refused = await browser.post(path, data=fields)
+    assert refused.status_code == 412
+    assert "Is now: theirs" in refused.text
 
 
 async def test_a_person_with_an_expired_key_can_be_renamed(
     settings: Settings, database: Database, redis: Redis, admin: httpx2.AsyncClient
 ) -> None:
-    person = await made(
+    person = await make(
         admin, "people", name="Ada", role="viewer", expires_at="2026-11-25T00:00:00Z"
     )
     later = app_with(settings, database, redis, now=lambda: NOW.replace(day=30))

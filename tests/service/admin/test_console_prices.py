@@ -24,28 +24,28 @@ async def test_terms_that_an_override_drops_are_reported(
 ) -> None:
     fields = forms_of(await browser.get(NEW))[NEW] | {"model": "gpt-4.1-mini", **RATES}
     del fields["inherit"]
-    told = await browser.post(NEW, data=fields)
-    assert told.status_code == 200, told.text
-    assert "Terms that it lacks" in told.text
-    assert "cached read: " in told.text
-    kept = forms_of(await browser.get(NEW))[NEW] | {"model": "gpt-4.1", **RATES}
-    assert (await browser.post(NEW, data=kept)).status_code == 303
+    page = await browser.post(NEW, data=fields)
+    assert page.status_code == 200, page.text
+    assert "Terms that it lacks" in page.text
+    assert "cached read: " in page.text
+    inheriting = forms_of(await browser.get(NEW))[NEW] | {"model": "gpt-4.1", **RATES}
+    assert (await browser.post(NEW, data=inheriting)).status_code == 303
 
 
 async def test_an_import_shows_its_difference_and_is_undone(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
 ) -> None:
-    wanted = {"model": "gpt-4.1-mini", "multiplier": "1.5"}
-    shown = await send_form(browser, IMPORT, **wanted)
-    assert shown.status_code == 200
-    assert "1 new" in shown.text
+    fields = {"model": "gpt-4.1-mini", "multiplier": "1.5"}
+    preview = await send_form(browser, IMPORT, **fields)
+    assert preview.status_code == 200
+    assert "1 new" in preview.text
     assert (await admin.get("/admin/costs/imports")).json()["data"] == []
-    really = forms_of(shown)[IMPORT]
+    really = forms_of(preview)[IMPORT]
     assert really["really"] == "yes"
-    done = await browser.post(IMPORT, data=really)
-    assert "Imported 1 prices" in done.text
+    answer = await browser.post(IMPORT, data=really)
+    assert "Imported 1 prices" in answer.text
     # The same, dearer: what changes is shown from and to.
-    dearer = await send_form(browser, IMPORT, **{**wanted, "multiplier": "3"})
+    dearer = await send_form(browser, IMPORT, **{**fields, "multiplier": "3"})
     assert "\u2192" in dearer.text
     (one,) = (await admin.get("/admin/costs/imports")).json()["data"]
     undo = f"{IMPORT}/{one['import_id']}/undo"

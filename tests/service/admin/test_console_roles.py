@@ -15,7 +15,7 @@ from libs.common.storage.mongo.ledger import LedgerStore
 from services.admin.console.pages import PAGES
 from services.admin.console.places import PLACES
 from tests.service.admin.console import browser_of, forms_of
-from tests.service.admin.test_console import made
+from tests.service.admin.test_console import make
 from tests.unit import builders
 
 # They change nothing: a viewer may ask what something would cost, and leave.
@@ -26,15 +26,15 @@ _PLACEHOLDER = re.compile(r"\{(\w+)(?::path)?\}")
 
 
 @pytest.fixture
-async def named(admin: httpx2.AsyncClient, database: Database) -> dict[str, str]:
+async def ids(admin: httpx2.AsyncClient, database: Database) -> dict[str, str]:
     """One of everything, by the names that paths have for it."""
-    await made(admin, "accounts", user_id="a", budget={"limit_usd": 5, "period": "daily"})
-    key = await made(admin, "keys", user_id="a")
-    price = await made(admin, "costs", model="m", **RATES)
-    await made(admin, "models", model="team/m", deployments=[{"model": "openai/gpt-4o"}])
-    person = await made(admin, "people", name="Ada", role="operator")
-    receiver = await made(admin, "alerts/receivers", url="https://8.8.8.8/hook")
-    tested = await admin.post(f"/admin/alerts/receivers/{receiver['receiver_id']}/test")
+    await make(admin, "accounts", user_id="a", budget={"limit_usd": 5, "period": "daily"})
+    key = await make(admin, "keys", user_id="a")
+    price = await make(admin, "costs", model="m", **RATES)
+    await make(admin, "models", model="team/m", deployments=[{"model": "openai/gpt-4o"}])
+    person = await make(admin, "people", name="Ada", role="operator")
+    receiver = await make(admin, "alerts/receivers", url="https://8.8.8.8/hook")
+    answer = await admin.post(f"/admin/alerts/receivers/{receiver['receiver_id']}/test")
     await LedgerStore(database).post([builders.entry("call-1", user_id="a")])
     return {
         "user_id": "a",
@@ -45,50 +45,50 @@ async def named(admin: httpx2.AsyncClient, database: Database) -> dict[str, str]
         "entry_id": "call-1",
         "person_id": person["person_id"],
         "receiver_id": receiver["receiver_id"],
-        "alert_id": tested.json()["alert_id"],
+        "alert_id": answer.json()["alert_id"],
         "import_id": "none",
     }
 
 
-def path_of(template: str, named: dict[str, str]) -> str:
-    return _PLACEHOLDER.sub(lambda found: quote(named[found[1]], safe=""), template)
+def path_of(template: str, ids: dict[str, str]) -> str:
+    return _PLACEHOLDER.sub(lambda match: quote(ids[match[1]], safe=""), template)
 
 
 @pytest.fixture
 async def viewer(admin: httpx2.AsyncClient, app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
-    person = await made(admin, "people", name="Vera", role="viewer")
+    person = await make(admin, "people", name="Vera", role="viewer")
     async with browser_of(app, person["admin_key"]) as browser:
         yield browser
 
 
 async def test_no_page_shows_a_viewer_a_write(
-    viewer: httpx2.AsyncClient, named: dict[str, str]
+    viewer: httpx2.AsyncClient, ids: dict[str, str]
 ) -> None:
-    shown = 0
+    count = 0
     for template, handlers in PAGES.items():
         if "GET" not in handlers:
             continue
-        page = await viewer.get(path_of(template, named))
+        page = await viewer.get(path_of(template, ids))
         assert page.status_code in (200, 204, 403), (template, page.text)
         is_form = template.startswith(("/console/new/", "/console/edit/"))
         assert not is_form or page.status_code == 403, template
         assert set(forms_of(page)) <= READING, template
         assert not re.search(r'href="/console/(new|edit)/', page.text), template
-        shown += page.status_code == 200
-    assert shown > 15
+        count += page.status_code == 200
+    assert count > 15
 
 
 async def test_a_viewer_cannot_post_a_form(
-    viewer: httpx2.AsyncClient, admin: httpx2.AsyncClient, named: dict[str, str]
+    viewer: httpx2.AsyncClient, admin: httpx2.AsyncClient, ids: dict[str, str]
 ) -> None:
     csrf = forms_of(await viewer.get("/console"))["/console/sign-out"]["csrf"]
     before = (await admin.get("/admin/audit")).json()["data"]
-    posted = [template for template, handlers in PAGES.items() if "POST" in handlers]
-    for template in posted:
+    templates = [template for template, handlers in PAGES.items() if "POST" in handlers]
+    for template in templates:
         if template not in READING:
-            answer = await viewer.post(path_of(template, named), data={"csrf": csrf})
+            answer = await viewer.post(path_of(template, ids), data={"csrf": csrf})
             assert answer.status_code == 403, (template, answer.text)
-    assert len(posted) > 15
+    assert len(templates) > 15
     after = (await admin.get("/admin/audit")).json()["data"]
     assert [each for each in after if each not in before and each["outcome"] != "refused"] == []
 
@@ -101,18 +101,18 @@ async def test_a_viewer_cannot_post_a_form(
 async def test_the_navigation_has_the_places_that_are_open_and_no_other(
     admin: httpx2.AsyncClient, app: Starlette, role: Role, scope: list[str] | None
 ) -> None:
-    await made(admin, "accounts", user_id="a")
+    await make(admin, "accounts", user_id="a")
     fields = {} if scope is None else {"accounts": scope}
-    person = await made(admin, "people", name="Ada", role=role, **fields)
+    person = await make(admin, "people", name="Ada", role=role, **fields)
     async with browser_of(app, person["admin_key"]) as browser:
         nowhere = await browser.get("/console/nowhere")
-        listed = {place.path for place in PLACES if f'href="{place.path}"' in _nav(nowhere.text)}
-        assert "/console" in listed
+        paths = {place.path for place in PLACES if f'href="{place.path}"' in _nav(nowhere.text)}
+        assert "/console" in paths
         for place in PLACES:
             page = await browser.get(place.path)
-            assert page.status_code == (200 if place.path in listed else 403), place.path
+            assert page.status_code == (200 if place.path in paths else 403), place.path
             assert _places(page.text) == _places(nowhere.text)
-            assert page.text.count('aria-current="page"') == (place.path in listed)
+            assert page.text.count('aria-current="page"') == (place.path in paths)
 
 
 def _nav(text: str) -> str:
@@ -128,11 +128,11 @@ def _places(text: str) -> list[str]:
 async def test_an_object_named_like_a_form_path_has_a_page(
     admin: httpx2.AsyncClient, app: Starlette
 ) -> None:
-    await made(admin, "accounts", user_id="new")
-    await made(admin, "accounts", user_id="edit")
+    await make(admin, "accounts", user_id="new")
+    await make(admin, "accounts", user_id="edit")
     routes = ("new", "edit", "x/edit", "x/test", "x/delete", "delete", "test")
     for name in routes:
-        await made(admin, "models", model=name, deployments=[{"model": "openai/gpt-4o"}])
+        await make(admin, "models", model=name, deployments=[{"model": "openai/gpt-4o"}])
     async with browser_of(app) as browser:
         for path in ("accounts/new", "accounts/edit", *(f"models/{quote(r, '')}" for r in routes)):
             page = await browser.get(f"/console/{path}")

@@ -44,7 +44,7 @@ def with_issuer(settings: Settings, issuer: TestIssuer) -> Settings:
     )
 
 
-async def begun(browser: httpx2.AsyncClient, then: str = "/console/accounts") -> str:
+async def begin(browser: httpx2.AsyncClient, then: str = "/console/accounts") -> str:
     """The address at the issuer that the browser is sent to."""
     answer = await browser.get("/console/sign-on", params={"then": then})
     assert answer.status_code == 307, answer.text
@@ -57,7 +57,7 @@ async def test_a_person_signs_on_and_comes_back_to_the_page(
 ) -> None:
     page = await browser.get("/console/sign-in?then=/console/accounts")
     assert "/console/sign-on?then=%2Fconsole%2Faccounts" in page.text
-    query = issuer.grant(await begun(browser), groups=["ops"], name="Ada")
+    query = issuer.grant(await begin(browser), groups=["ops"], name="Ada")
     back = await browser.get(f"/console/sign-on/return?{query}")
     assert back.status_code == 200, back.text
     assert 'content="0; url=/console/accounts"' in back.text
@@ -71,7 +71,7 @@ async def test_a_person_signs_on_and_comes_back_to_the_page(
 async def test_a_sign_on_is_used_once_and_in_its_own_browser(
     browser: httpx2.AsyncClient, issuer: TestIssuer
 ) -> None:
-    query = issuer.grant(await begun(browser), groups=["ops"])
+    query = issuer.grant(await begin(browser), groups=["ops"])
     stolen = dict(browser.cookies)
     browser.cookies.clear()
     elsewhere = await browser.get(f"/console/sign-on/return?{query}")
@@ -89,7 +89,7 @@ async def test_sign_on_stores_nothing_for_strangers_and_expires(
     now = utc_now()
     settings = with_issuer(settings, issuer)
     async with browser_of(app_with(settings, database, redis, now=lambda: now), None) as browser:
-        query = issuer.grant(await begun(browser), groups=["ops"])
+        query = issuer.grant(await begin(browser), groups=["ops"])
         assert await redis.keys("gateway:console:*") == []
         now += timedelta(minutes=10)
         late = await browser.get(f"/console/sign-on/return?{query}")
@@ -101,7 +101,7 @@ async def test_sign_on_stores_nothing_for_strangers_and_expires(
 async def test_a_caller_without_a_role_gets_the_reason(
     browser: httpx2.AsyncClient, issuer: TestIssuer
 ) -> None:
-    query = issuer.grant(await begun(browser), groups=["strangers"])
+    query = issuer.grant(await begin(browser), groups=["strangers"])
     refused = await browser.get(f"/console/sign-on/return?{query}")
     assert refused.status_code == 403
     assert COOKIE not in browser.cookies
@@ -110,7 +110,7 @@ async def test_a_caller_without_a_role_gets_the_reason(
 async def test_sign_on_does_not_redirect_to_another_site(
     browser: httpx2.AsyncClient, issuer: TestIssuer
 ) -> None:
-    query = issuer.grant(await begun(browser, "https://evil.example/"), groups=["ops"])
+    query = issuer.grant(await begin(browser, "https://evil.example/"), groups=["ops"])
     back = await browser.get(f"/console/sign-on/return?{query}")
     assert 'content="0; url=/console"' in back.text
 

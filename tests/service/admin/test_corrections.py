@@ -46,9 +46,9 @@ SELECTOR = {
 
 @pytest.fixture
 async def stage(database: Database, redis: Redis) -> Stage:
-    opened = Stage(database, redis)
-    await opened.prepare()
-    return opened
+    new_stage = Stage(database, redis)
+    await new_stage.prepare()
+    return new_stage
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ async def worker(stage: Stage, mongo_uri: str, redis_url: str) -> AsyncIterator[
         yield
 
 
-async def posted(stage: Stage, number: int = 1, **changes: Any) -> list[LedgerEntry]:
+async def post(stage: Stage, number: int = 1, **changes: Any) -> list[LedgerEntry]:
     events = [make_event(**changes) for _ in range(number)]
     await stage.enqueue(events)
     await stage.drained()
@@ -85,7 +85,7 @@ async def assert_sound(admin: httpx2.AsyncClient, nusd: int) -> None:
 async def test_a_refund_lowers_the_spend_of_the_calls_periods(
     admin: httpx2.AsyncClient, stage: Stage
 ) -> None:
-    [entry] = await posted(stage)
+    [entry] = await post(stage)
     assert await stage.spent_in_redis("alice") == CALL_NUSD
     answer = await correct(admin, kind="refund", amount_usd=-0.0015, entry_id=entry.entry_id)
     assert answer.status_code == 201
@@ -112,7 +112,7 @@ async def test_a_credit_counts_in_the_current_periods(
     assert (credit["key_id"], credit["format"], credit["model"]) == (None, None, None)
     await assert_sound(admin, -5 * 10**9)
     # The credit is spent like any other room in the budget.
-    await posted(stage)
+    await post(stage)
     await assert_sound(admin, CALL_NUSD - 5 * 10**9)
 
 
@@ -144,7 +144,7 @@ async def test_the_same_idempotency_key_is_the_same_correction(admin: httpx2.Asy
 async def test_a_call_is_refunded_up_to_what_it_cost(
     admin: httpx2.AsyncClient, stage: Stage
 ) -> None:
-    [entry] = await posted(stage)
+    [entry] = await post(stage)
     refund = {"kind": "refund", "entry_id": entry.entry_id}
     assert (await correct(admin, amount_usd=-0.004, **refund)).status_code == 201
     too_much = await correct(admin, amount_usd=-0.001, idempotency_key="key-2", **refund)
@@ -160,8 +160,8 @@ async def test_an_abandoned_calls_cost_is_refunded_under_the_calls_id(
 ) -> None:
     """Else both could be refunded."""
     call = make_event()
-    given_up = msgspec.structs.replace(call, status="abandoned", usage=None, usage_source="none")
-    for event in (given_up, call):
+    abandoned = msgspec.structs.replace(call, status="abandoned", usage=None, usage_source="none")
+    for event in (abandoned, call):
         await stage.enqueue([event])
         await stage.drained()
     [late] = await stage.entries.corrections_of(await stage.entries.get_many([call.call_id]))
@@ -204,7 +204,7 @@ async def test_an_invalid_field_is_named_and_nothing_is_corrected(
 async def test_a_call_of_another_account_is_not_corrected(
     admin: httpx2.AsyncClient, stage: Stage
 ) -> None:
-    [entry] = await posted(stage, user_id="bob")
+    [entry] = await post(stage, user_id="bob")
     answer = await correct(admin, kind="refund", amount_usd=-0.001, entry_id=entry.entry_id)
     assert answer.status_code == 422
     assert "entry_id" in wrong_fields(answer)
@@ -214,10 +214,10 @@ async def test_without_a_worker_a_correction_waits_for_one(
     settings: Settings, stage: Stage, mongo_uri: str, redis_url: str
 ) -> None:
     @asynccontextmanager
-    async def opened(_: Settings) -> AsyncIterator[Resources]:
+    async def resources(_: Settings) -> AsyncIterator[Resources]:
         yield Resources(database=stage.database, redis=stage.redis)
 
-    app = create_app(settings, open_resources=opened, now=lambda: NOW, correction_wait_s=0.05)
+    app = create_app(settings, open_resources=resources, now=lambda: NOW, correction_wait_s=0.05)
     async with client_of(app) as admin:
         first = await correct(admin)
         assert (first.status_code, exact(first)["status"]) == (202, "queued")
@@ -241,8 +241,8 @@ async def reprice(admin: httpx2.AsyncClient, **fields: Any) -> Any:
 async def test_entries_are_repriced_at_the_prices_in_force(
     admin: httpx2.AsyncClient, stage: Stage
 ) -> None:
-    await posted(stage, 3)
-    [entry, _] = await posted(stage, 2, user_id="bob")
+    await post(stage, 3)
+    [entry, _] = await post(stage, 2, user_id="bob")
     assert (await reprice(admin))["entries_changed"] == 0
     price_id = await stage.set_price(MODEL, "6", "15")
     expected = {
@@ -273,20 +273,20 @@ async def test_entries_are_repriced_at_the_prices_in_force(
     await reprice(admin, dry_run=False)
     await stage.drained()
     await assert_sound(admin, 5 * CALL_NUSD)
-    shown = exact(await admin.get(f"/admin/ledger/entries/{entry.entry_id}"))
-    assert [row["kind"] for row in shown["corrections"]] == ["reprice", "reprice"]
-    assert [row["cost_usd"] for row in shown["corrections"]] == [
+    view = exact(await admin.get(f"/admin/ledger/entries/{entry.entry_id}"))
+    assert [row["kind"] for row in view["corrections"]] == ["reprice", "reprice"]
+    assert [row["cost_usd"] for row in view["corrections"]] == [
         Decimal("0.003"),
         Decimal("-0.003"),
     ]
-    assert shown["corrections"][0]["price_id"] == price_id
-    assert shown["net_cost_usd"] == shown["cost_usd"] == COST
+    assert view["corrections"][0]["price_id"] == price_id
+    assert view["net_cost_usd"] == view["cost_usd"] == COST
 
 
 @pytest.mark.usefixtures("worker")
 async def test_entries_are_selected(admin: httpx2.AsyncClient, stage: Stage) -> None:
-    await posted(stage, 2)
-    await posted(stage, 1, model="other-1")
+    await post(stage, 2)
+    await post(stage, 1, model="other-1")
     await stage.set_price(MODEL, "6", "15")
     for selector, selected in (
         ({}, 3),
@@ -307,7 +307,7 @@ async def test_entries_are_selected(admin: httpx2.AsyncClient, stage: Stage) -> 
 async def test_an_unpriced_call_is_settled_once_as_soon_as_it_has_a_price(
     admin: httpx2.AsyncClient, stage: Stage, sweep: UnpricedSweep
 ) -> None:
-    [entry, _] = await posted(stage, 2, model="late-1")
+    [entry, _] = await post(stage, 2, model="late-1")
     assert (entry.status, entry.cost_nusd) == ("unpriced", 0)
     assert await sweep.run() == 0
     price_id = await stage.set_price("late-1", "3", "15")
@@ -315,12 +315,12 @@ async def test_an_unpriced_call_is_settled_once_as_soon_as_it_has_a_price(
     assert sum(runs) >= 2
     assert await sweep.run() == 0
     await assert_sound(admin, 2 * CALL_NUSD)
-    shown = exact(await admin.get(f"/admin/ledger/entries/{entry.entry_id}"))
-    assert (shown["status"], shown["cost_usd"], shown["net_cost_usd"]) == ("unpriced", 0, COST)
-    [settled] = shown["corrections"]
-    assert (settled["kind"], settled["made_by"]) == ("reprice", "ledger_worker")
-    assert (settled["cost_usd"], settled["price_id"]) == (COST, price_id)
-    assert [line["item"] for line in settled["lines"]] == ["input_text", "output_text"]
+    view = exact(await admin.get(f"/admin/ledger/entries/{entry.entry_id}"))
+    assert (view["status"], view["cost_usd"], view["net_cost_usd"]) == ("unpriced", 0, COST)
+    [correction] = view["corrections"]
+    assert (correction["kind"], correction["made_by"]) == ("reprice", "ledger_worker")
+    assert (correction["cost_usd"], correction["price_id"]) == (COST, price_id)
+    assert [line["item"] for line in correction["lines"]] == ["input_text", "output_text"]
     assert await stage.database["unpriced"].count_documents({}) == 0
 
 
@@ -332,22 +332,22 @@ async def test_a_call_of_several_models_is_settled_once_all_of_them_have_a_price
     advice = ModelRun(role="advisor", model="late-1", input_text=1_000)
     more_advice = ModelRun(role="advisor", model="late-2", output_text=100)
     usage = TokenUsage(input_text=1_000, output_text=100, runs=(advice, more_advice))
-    [entry] = await posted(stage, usage=usage)
+    [entry] = await post(stage, usage=usage)
     assert (entry.status, entry.cost_nusd) == ("unpriced", CALL_NUSD)
     await stage.set_price("late-2", "3", "15")
     assert await sweep.run() == 0
-    shown = exact(await admin.get(f"/admin/ledger/entries/{entry.entry_id}"))
-    assert [line["amount_usd"] for line in shown["lines"] if line.get("model")] == [None, None]
+    view = exact(await admin.get(f"/admin/ledger/entries/{entry.entry_id}"))
+    assert [line["amount_usd"] for line in view["lines"] if line.get("model")] == [None, None]
 
     await stage.set_price("late-1", "3", "15")
     assert await sweep.run() == 1
     assert await sweep.run() == 0
     # 1,000 at 3 and 100 at 15 USD per million once more.
     await assert_sound(admin, 2 * CALL_NUSD)
-    shown = exact(await admin.get(f"/admin/ledger/entries/{entry.entry_id}"))
-    [settled] = shown["corrections"]
-    assert settled["cost_usd"] == COST
-    assert [line.get("model") for line in settled["lines"]] == [None, None, "late-1", "late-2"]
+    view = exact(await admin.get(f"/admin/ledger/entries/{entry.entry_id}"))
+    [correction] = view["corrections"]
+    assert correction["cost_usd"] == COST
+    assert [line.get("model") for line in correction["lines"]] == [None, None, "late-1", "late-2"]
     assert await stage.database["unpriced"].count_documents({}) == 0
 
 
@@ -359,12 +359,12 @@ async def sweep(stage: Stage) -> AsyncIterator[UnpricedSweep]:
 
 @pytest.mark.usefixtures("worker")
 async def test_an_entry_is_explained(admin: httpx2.AsyncClient, stage: Stage) -> None:
-    [entry] = await posted(stage)
-    shown = exact(await admin.get(f"/admin/ledger/entries/{entry.entry_id}"))
-    assert shown["price"]["price_id"] == shown["price_id"] == entry.price_id
-    assert shown["price"]["rates"]["input"] == 3
-    assert sum(line["amount_usd"] for line in shown["lines"]) == shown["cost_usd"] == COST
-    assert shown["corrections"] == []
+    [entry] = await post(stage)
+    view = exact(await admin.get(f"/admin/ledger/entries/{entry.entry_id}"))
+    assert view["price"]["price_id"] == view["price_id"] == entry.price_id
+    assert view["price"]["rates"]["input"] == 3
+    assert sum(line["amount_usd"] for line in view["lines"]) == view["cost_usd"] == COST
+    assert view["corrections"] == []
     assert (await admin.get("/admin/ledger/entries/unknown")).status_code == 404
 
 

@@ -52,34 +52,34 @@ def document(*models: tuple[dict[str, Any], Any], provider: str = "openai") -> l
 SAME = {"input_mtok": 1, "output_mtok": 2}
 
 
-async def compared(admin: httpx2.AsyncClient, **body: Any) -> dict[str, Any]:
+async def compare(admin: httpx2.AsyncClient, **body: Any) -> dict[str, Any]:
     answer = await admin.post("/admin/costs/compare", json=body)
     assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = exact(answer)
-    return told
+    report: dict[str, Any] = exact(answer)
+    return report
 
 
-def rates(told: dict[str, Any]) -> list[tuple[str, int, str, Any, Any]]:
+def rates(report: dict[str, Any]) -> list[tuple[str, int, str, Any, Any]]:
     return [
         (row["model"], d["above_input_tokens"], d["rate"], d["ours"], d["theirs"])
-        for row in told["data"]
+        for row in report["data"]
         for d in row["differences"]
     ]
 
 
 async def test_stored_prices_are_compared_with_the_bundled_rows(admin: httpx2.AsyncClient) -> None:
-    assert (await compared(admin))["models"] == 0
+    assert (await compare(admin))["models"] == 0
     own = await make(admin, model="gpt-9", output_cost_per_million=5)
-    done = await admin.post("/admin/costs/import", json={"model": "gpt-9-mini", "dry_run": False})
-    assert done.status_code == 201
-    told = await compared(admin)
-    assert (told["with"], told["models"], told["differing"]) == ("bundled", 2, 1)
-    [differing] = told["data"]
+    answer = await admin.post("/admin/costs/import", json={"model": "gpt-9-mini", "dry_run": False})
+    assert answer.status_code == 201
+    report = await compare(admin)
+    assert (report["with"], report["models"], report["differing"]) == ("bundled", 2, 1)
+    [differing] = report["data"]
     assert (differing["model"], differing["price_id"]) == ("gpt-9", own["price_id"])
     assert differing["other"].startswith("litellm:gpt-9@")
     assert differing["differences"]["output_cost_per_million"] == {"from": 2, "to": 5}
-    assert (await compared(admin, provider="gemini"))["models"] == 0
-    assert (await compared(admin, pattern="*-mini"))["models"] == 1
+    assert (await compare(admin, provider="gemini"))["models"] == 0
+    assert (await compare(admin, pattern="*-mini"))["models"] == 1
 
 
 async def test_prices_in_force_are_compared_with_genai_prices(admin: httpx2.AsyncClient) -> None:
@@ -88,17 +88,17 @@ async def test_prices_in_force_are_compared_with_genai_prices(admin: httpx2.Asyn
         ({"or": [{"starts_with": "GPT-9-m"}]}, SAME),
         ({"contains": "embed"}, {"input_mtok": 1}),
     )
-    told = await compared(admin, genai_prices=theirs)
-    assert (told["with"], told["models"], told["differing"]) == ("genai-prices", 3, 2)
-    assert rates(told) == [
+    report = await compare(admin, genai_prices=theirs)
+    assert (report["with"], report["models"], report["differing"]) == ("genai-prices", 3, 2)
+    assert rates(report) == [
         ("gpt-9", 0, "cached_read_cost_per_million", Decimal("0.1"), Decimal("0.25")),
         ("gpt-9-mini", 200_000, "input_cost_per_million", 3, 1),
     ]
-    assert told["data"][0]["other"] == "genai-prices:m0"
+    assert report["data"][0]["other"] == "genai-prices:m0"
     # An administrator's price is what is compared, with its mark-up.
     await make(admin, model="gpt-9", provider="openai", multiplier=1.5)
     assert ("gpt-9", 0, "output_cost_per_million", 3, 2) in rates(
-        await compared(admin, genai_prices=theirs)
+        await compare(admin, genai_prices=theirs)
     )
 
 
@@ -121,8 +121,8 @@ async def test_the_price_of_its_time_and_each_step_of_it_count(admin: httpx2.Asy
             ],
         )
     )
-    assert rates(await compared(admin, genai_prices=theirs)) == []
-    later = await compared(admin, genai_prices=theirs, at="2026-12-01")
+    assert rates(await compare(admin, genai_prices=theirs)) == []
+    later = await compare(admin, genai_prices=theirs, at="2026-12-01")
     assert [(above, ours, usd) for _, above, _, ours, usd in rates(later)] == [
         (0, 1, 7),
         (200_000, 3, 7),
@@ -150,21 +150,21 @@ async def test_the_price_of_its_time_and_each_step_of_it_count(admin: httpx2.Asy
 async def test_unreadable_prices_are_not_compared(
     admin: httpx2.AsyncClient, match: dict[str, Any], prices: Any
 ) -> None:
-    told = await compared(admin, genai_prices=document((match, prices)), pattern="gpt-9")
-    assert (told["models"], told["data"]) == (0, [])
+    report = await compare(admin, genai_prices=document((match, prices)), pattern="gpt-9")
+    assert (report["models"], report["data"]) == (0, [])
 
 
 async def test_the_comparison_comes_in_pages(admin: httpx2.AsyncClient) -> None:
     theirs = document(({"contains": ""}, {"input_mtok": 8, "output_mtok": 8}))
-    seen: list[str] = []
+    models: list[str] = []
     body: dict[str, Any] = {"genai_prices": theirs, "limit": 2}
     while True:
-        page = await compared(admin, **body)
-        seen += [row["model"] for row in page["data"]]
+        page = await compare(admin, **body)
+        models += [row["model"] for row in page["data"]]
         if page["next_cursor"] is None:
             break
         body["cursor"] = page["next_cursor"]
-    assert seen == ["embed", "gpt-9", "gpt-9-mini"]
+    assert models == ["embed", "gpt-9", "gpt-9-mini"]
 
 
 @pytest.mark.parametrize(

@@ -37,23 +37,23 @@ async def admin(
         yield client
 
 
-async def imported(admin: httpx2.AsyncClient, **body: Any) -> dict[str, Any]:
+async def import_map(admin: httpx2.AsyncClient, **body: Any) -> dict[str, Any]:
     body = {"dry_run": False, **body}
     answer = await admin.post("/admin/costs/import", json=body)
     assert answer.status_code == (200 if body["dry_run"] else 201), answer.text
-    done: dict[str, Any] = exact(answer)
-    return done
+    view: dict[str, Any] = exact(answer)
+    return view
 
 
-def changes(done: dict[str, Any]) -> dict[str, str]:
-    return {change["model"]: change["change"] for change in done["changes"]}
+def changes(view: dict[str, Any]) -> dict[str, str]:
+    return {change["model"]: change["change"] for change in view["changes"]}
 
 
 async def test_a_model_is_imported_at_the_maps_price(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:
-    done = await imported(admin, model="tiered")
-    [change] = done["changes"]
+    view = await import_map(admin, model="tiered")
+    [change] = view["changes"]
     assert change == {
         "model": "tiered",
         "provider": "acme",
@@ -106,17 +106,17 @@ async def test_an_import_takes_surcharges_over(
 ) -> None:
     older = map_file(tmp_path / "older.json", claude=row("anthropic"))
     async with admin_with_map(settings, database, redis, older) as before:
-        await imported(before)
-    served = {"us": 1.1, "fast": 2.0}
+        await import_map(before)
+    factors = {"us": 1.1, "fast": 2.0}
     newer = map_file(
-        tmp_path / "newer.json", claude=row("anthropic", provider_specific_entry=served)
+        tmp_path / "newer.json", claude=row("anthropic", provider_specific_entry=factors)
     )
     async with admin_with_map(settings, database, redis, newer) as after:
-        [change] = (await imported(after, dry_run=True))["changes"]
+        [change] = (await import_map(after, dry_run=True))["changes"]
         surcharges = {"us": Decimal("1.1"), "fast": 2}
         assert change["differences"] == {"surcharges": {"from": {}, "to": surcharges}}
-        await imported(after)
-        assert (await imported(after))["same"] == 1
+        await import_map(after)
+        assert (await import_map(after))["same"] == 1
     versions = await PriceStore(database).versions_of(["claude"])
     assert surcharges in [version.surcharges for version in versions]
 
@@ -128,21 +128,21 @@ async def test_a_dry_run_shows_the_differences_and_changes_nothing(
     redis: Redis,
     tmp_path: Path,
 ) -> None:
-    await imported(admin, provider="acme")
+    await import_map(admin, provider="acme")
     newer = map_file(tmp_path / "newer.json", tiered=row(), acme__plain=row(), added=row())
     async with admin_with_map(settings, database, redis, newer) as later:
-        done = await imported(later, dry_run=True)
-        assert (done["dry_run"], done["new"], done["changed"], done["same"]) == (True, 1, 1, 1)
-        assert changes(done) == {"tiered": "changed", "added": "new"}
-        [changed] = [row for row in done["changes"] if row["change"] == "changed"]
+        view = await import_map(later, dry_run=True)
+        assert (view["dry_run"], view["new"], view["changed"], view["same"]) == (True, 1, 1, 1)
+        assert changes(view) == {"tiered": "changed", "added": "new"}
+        [changed] = [row for row in view["changes"] if row["change"] == "changed"]
         assert changed["price_id"] is None
         assert set(changed["differences"]) == {"tiers", "max_output_tokens"}
         assert changed["differences"]["max_output_tokens"] == {"from": 4_096, "to": None}
         assert await database["prices"].count_documents({}) == 2
 
-        await imported(later)
+        await import_map(later)
         assert await database["prices"].count_documents({}) == 4
-        assert (await imported(later))["same"] == 3
+        assert (await import_map(later))["same"] == 3
         assert await database["prices"].count_documents({}) == 4
 
 
@@ -151,8 +151,8 @@ async def test_two_rows_of_one_model_are_two_prices(
 ) -> None:
     twice = map_file(tmp_path / "twice.json", chat=row(), acme__chat=row(max_output_tokens=7))
     async with admin_with_map(settings, database, redis, twice) as admin:
-        assert changes(await imported(admin)) == {"chat": "new", "acme/chat": "new"}
-        assert (await imported(admin))["same"] == 2
+        assert changes(await import_map(admin)) == {"chat": "new", "acme/chat": "new"}
+        assert (await import_map(admin))["same"] == 2
 
 
 async def test_more_models_than_are_stored_at_once_are_imported(
@@ -160,17 +160,17 @@ async def test_more_models_than_are_stored_at_once_are_imported(
 ) -> None:
     many = map_file(tmp_path / "many.json", **{f"m{n}": row() for n in range(601)})
     async with admin_with_map(settings, database, redis, many) as admin:
-        assert (await imported(admin))["new"] == 601
-        assert (await imported(admin))["same"] == 601
+        assert (await import_map(admin))["new"] == 601
+        assert (await import_map(admin))["same"] == 601
     assert await database["prices"].count_documents({}) == 601
 
 
 async def test_a_whole_provider_is_marked_up(admin: httpx2.AsyncClient, database: Database) -> None:
-    await imported(admin)
-    done = await imported(admin, provider="acme", multiplier=1.2)
-    assert (done["changed"], done["same"]) == (2, 0)
+    await import_map(admin)
+    view = await import_map(admin, provider="acme", multiplier=1.2)
+    assert (view["changed"], view["same"]) == (2, 0)
     expected = {"multiplier": {"from": 1, "to": Decimal("1.2")}}
-    assert all(change["differences"] == expected for change in done["changes"])
+    assert all(change["differences"] == expected for change in view["changes"])
     versions = await PriceStore(database).versions_of(["tiered", "other"])
     assert sorted(version.multiplier for version in versions) == [1, 1, Decimal("1.2")]
 
@@ -180,9 +180,9 @@ async def test_an_administrators_price_is_kept(
     admin: httpx2.AsyncClient, database: Database, model: str
 ) -> None:
     own = await make(admin, model=model, input_cost_per_million=9)
-    done = await imported(admin)
-    assert (done["kept"], changes(done)["acme/plain"]) == (1, "kept")
-    [kept] = [change for change in done["changes"] if change["change"] == "kept"]
+    view = await import_map(admin)
+    assert (view["kept"], changes(view)["acme/plain"]) == (1, "kept")
+    [kept] = [change for change in view["changes"] if change["change"] == "kept"]
     assert kept["in_force"] == {"price_id": own["price_id"], "source": "admin"}
     assert kept["differences"]["input_cost_per_million"] == {"from": 9, "to": 1}
     assert await database["prices"].count_documents({"source": "litellm"}) == 2
@@ -191,7 +191,7 @@ async def test_an_administrators_price_is_kept(
 async def test_an_administrators_price_beats_an_import_that_is_newer(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:
-    await imported(admin, model="tiered", effective_from="2026-12-01T00:00:00Z")
+    await import_map(admin, model="tiered", effective_from="2026-12-01T00:00:00Z")
     own = await make(admin, model="tiered")
     book = PriceBook(PriceStore(database), PriceMap(b"{}"))
     price_at = await book.of_models([("acme", "tiered")])

@@ -39,11 +39,11 @@ async def admin(
         yield client
 
 
-async def imported(admin: httpx2.AsyncClient, **body: Any) -> dict[str, Any]:
+async def import_map(admin: httpx2.AsyncClient, **body: Any) -> dict[str, Any]:
     answer = await admin.post("/admin/costs/import", json={"dry_run": False, **body})
     assert answer.status_code in (200, 201), answer.text
-    done: dict[str, Any] = exact(answer)
-    return done
+    view: dict[str, Any] = exact(answer)
+    return view
 
 
 async def price_at(database: Database, path: Path, model: str, at: datetime) -> PriceVersion | None:
@@ -70,30 +70,30 @@ async def test_a_newer_map_is_compared_with_what_is_in_force_and_stored(
     admin: httpx2.AsyncClient, database: Database, path: Path
 ) -> None:
     newer = {"chat": row(**DEARER), "added": row()}
-    dry = await imported(admin, price_map=newer, dry_run=True)
-    assert [(c["model"], c["in_force"] is None) for c in dry["changes"]] == [
+    preview = await import_map(admin, price_map=newer, dry_run=True)
+    assert [(c["model"], c["in_force"] is None) for c in preview["changes"]] == [
         ("chat", False),
         ("added", True),
     ]
-    [chat, added] = dry["changes"]
+    [chat, added] = preview["changes"]
     assert chat["differences"] == {"input_cost_per_million": {"from": 1, "to": 3}}
     assert added["differences"] == {}
     assert await input_cost(database, path) == 1
 
-    done = await imported(admin, price_map=newer)
-    assert (done["models"], done["new"]) == (2, 2)
+    view = await import_map(admin, price_map=newer)
+    assert (view["models"], view["new"]) == (2, 2)
     assert await input_cost(database, path) == 3
     assert await input_cost(database, path, "added") == 1
     version = await price_at(database, path, "added", NOON)
     assert version is not None
-    assert (version.import_id, version.made_by) == (done["import_id"], "root")
+    assert (version.import_id, version.made_by) == (view["import_id"], "root")
 
 
 async def test_an_import_is_undone_as_one(
     admin: httpx2.AsyncClient, database: Database, path: Path
 ) -> None:
-    first = await imported(admin, price_map={"chat": row(**DEARER)}, effective_from=BEFORE_TEXT)
-    second = await imported(
+    first = await import_map(admin, price_map={"chat": row(**DEARER)}, effective_from=BEFORE_TEXT)
+    second = await import_map(
         admin, multiplier=1.5, price_map={"chat": row(input_cost_per_token=7e-6), "new": row()}
     )
     assert (second["changed"], second["new"]) == (1, 1)
@@ -129,17 +129,17 @@ BEFORE_TEXT = BEFORE.isoformat()
 
 async def test_imports_are_listed_with_the_newest_first(admin: httpx2.AsyncClient) -> None:
     ids = [
-        (await imported(admin, price_map={"m": row(max_output_tokens=n)}))["import_id"]
+        (await import_map(admin, price_map={"m": row(max_output_tokens=n)}))["import_id"]
         for n in (1, 2, 3)
     ]
     page = (await admin.get("/admin/costs/imports", params={"limit": 2})).json()
-    assert [found["import_id"] for found in page["data"]] == [ids[2], ids[1]]
+    assert [each["import_id"] for each in page["data"]] == [ids[2], ids[1]]
     rest = await admin.get("/admin/costs/imports", params={"cursor": page["next_cursor"]})
-    assert [found["import_id"] for found in rest.json()["data"]] == [ids[0]]
+    assert [each["import_id"] for each in rest.json()["data"]] == [ids[0]]
     assert rest.json()["next_cursor"] is None
-    shown = await admin.get(f"/admin/costs/imports/{ids[1]}")
-    assert shown.json() == page["data"][1]
-    assert shown.json()["undone"] is False
+    view = await admin.get(f"/admin/costs/imports/{ids[1]}")
+    assert view.json() == page["data"][1]
+    assert view.json()["undone"] is False
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
@@ -152,8 +152,8 @@ async def test_an_unknown_import_is_not_found(admin: httpx2.AsyncClient, method:
 
 
 async def test_an_import_without_changes_is_not_stored(admin: httpx2.AsyncClient) -> None:
-    await imported(admin)
-    assert (await imported(admin))["import_id"] is None
+    await import_map(admin)
+    assert (await import_map(admin))["import_id"] is None
     assert len((await admin.get("/admin/costs/imports")).json()["data"]) == 1
 
 
@@ -172,11 +172,11 @@ async def test_unpriced_rows_are_counted_and_unreadable_ones_named(
         "shouting": row(provider="ACME"),
         "x" * 300: row(),
     }
-    done = await imported(admin, price_map=rows)
-    assert done["models"] == 1
-    assert done["skipped"] == {"not_by_tokens": 1, "no_rates": 1, "unreadable": 7}
-    told = {row["path"]: row["message"] for row in done["unreadable"]}
-    assert told.keys() == {
+    view = await import_map(admin, price_map=rows)
+    assert view["models"] == 1
+    assert view["skipped"] == {"not_by_tokens": 1, "no_rates": 1, "unreadable": 7}
+    messages = {row["path"]: row["message"] for row in view["unreadable"]}
+    assert messages.keys() == {
         "price_map.negative.input_cost_per_token",
         "price_map.words.output_cost_per_token",
         "price_map.list",
@@ -185,34 +185,34 @@ async def test_unpriced_rows_are_counted_and_unreadable_ones_named(
         "price_map.shouting.litellm_provider",
         f"price_map.{'x' * 256}",
     }
-    assert all(told.values())
+    assert all(messages.values())
     assert await database["prices"].count_documents({}) == 1
 
 
 async def test_an_import_reports_undated_prices(admin: httpx2.AsyncClient) -> None:
     note = "Half of list until 2026-12-31; these are the list rates."
-    done = await imported(admin, price_map={"a": row(comment=note), "b": row()})
-    assert done["undated"] == {"models": 1, "notes": [{"model": "a", "note": note}]}
+    view = await import_map(admin, price_map={"a": row(comment=note), "b": row()})
+    assert view["undated"] == {"models": 1, "notes": [{"model": "a", "note": note}]}
 
 
 async def test_the_changes_of_a_dry_run_come_in_pages(admin: httpx2.AsyncClient) -> None:
     rows = {f"m{n}": row() for n in range(5)} | {"chat": row(**DEARER)}
-    seen: list[str] = []
+    models: list[str] = []
     body: dict[str, Any] = {"price_map": rows, "limit": 4}
     while True:
-        page = await imported(admin, dry_run=True, **body)
-        seen += [change["model"] for change in page["changes"]]
+        page = await import_map(admin, dry_run=True, **body)
+        models += [change["model"] for change in page["changes"]]
         if page["next_cursor"] is None:
             break
         body["cursor"] = page["next_cursor"]
     # What differs from the price in force comes first.
-    assert seen == ["chat", "m0", "m1", "m2", "m3", "m4"]
-    done = await imported(admin, price_map=rows, limit=4)
-    assert (len(done["changes"]), done["new"], done["next_cursor"]) == (4, 6, None)
-    shown = await admin.get(
-        "/admin/costs", params={"import_id": done["import_id"], "history": "true", "limit": 200}
+    assert models == ["chat", "m0", "m1", "m2", "m3", "m4"]
+    view = await import_map(admin, price_map=rows, limit=4)
+    assert (len(view["changes"]), view["new"], view["next_cursor"]) == (4, 6, None)
+    answer = await admin.get(
+        "/admin/costs", params={"import_id": view["import_id"], "history": "true", "limit": 200}
     )
-    assert {version["model"] for version in shown.json()["data"]} == set(rows)
+    assert {version["model"] for version in answer.json()["data"]} == set(rows)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ async def test_a_map_may_be_larger_than_other_bodies_but_not_endless(
     admin: httpx2.AsyncClient,
 ) -> None:
     large = {"m": row(comment="x" * 2_000_000)}
-    assert (await imported(admin, price_map=large))["models"] == 1
+    assert (await import_map(admin, price_map=large))["models"] == 1
     too_large = b'{"price_map": {"m": "' + b"x" * MAX_MAP_BYTES + b'"}}'
     answer = await admin.post(
         "/admin/costs/import", content=too_large, headers={"content-type": "application/json"}

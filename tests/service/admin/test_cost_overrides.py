@@ -43,7 +43,7 @@ async def admin(
         yield one
 
 
-async def made(admin: httpx2.AsyncClient, **fields: Any) -> dict[str, Any]:
+async def post(admin: httpx2.AsyncClient, **fields: Any) -> dict[str, Any]:
     answer = await admin.post("/admin/costs", json=fields)
     assert answer.status_code == 201, answer.text
     version: dict[str, Any] = exact(answer)
@@ -58,7 +58,7 @@ def by_tier(version: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 async def test_a_plain_override_says_what_it_takes_away(admin: httpx2.AsyncClient) -> None:
-    version = await made(admin, **{**BASE, "model": "rich"})
+    version = await post(admin, **{**BASE, "model": "rich"})
     assert version["inherits"] is None
     rich, elsewhere = sorted(version["replaces"], key=lambda each: len(each["price_id"]))
     assert rich["price_id"].startswith("litellm:rich@")
@@ -70,7 +70,7 @@ async def test_a_plain_override_says_what_it_takes_away(admin: httpx2.AsyncClien
 
 
 async def test_inherit_keeps_what_is_not_given(admin: httpx2.AsyncClient) -> None:
-    version = await made(admin, model="rich", inherit=True, input_cost_per_million=9)
+    version = await post(admin, model="rich", inherit=True, input_cost_per_million=9)
     assert version["inherits"].startswith("litellm:rich@")
     assert version["input_cost_per_million"] == 9
     assert version["output_cost_per_million"] == 2
@@ -81,7 +81,7 @@ async def test_inherit_keeps_what_is_not_given(admin: httpx2.AsyncClient) -> Non
     assert own["takes_away"] == {}
 
     # Null takes one term away, and the answer says so.
-    next_version = await made(admin, model="rich", inherit=True, web_search_cost=None, tiers=[])
+    next_version = await post(admin, model="rich", inherit=True, web_search_cost=None, tiers=[])
     assert next_version["inherits"] == version["price_id"]
     assert (next_version["input_cost_per_million"], next_version["web_search_cost"]) == (9, None)
     [own] = [each for each in next_version["replaces"] if "acme" in each["providers"]]
@@ -92,12 +92,12 @@ async def test_inherit_keeps_what_is_not_given(admin: httpx2.AsyncClient) -> Non
 async def test_a_version_for_a_provider_inherits_from_what_its_calls_cost(
     admin: httpx2.AsyncClient,
 ) -> None:
-    own = await made(admin, model="elsewhere/rich", provider="elsewhere", inherit=True)
+    own = await post(admin, model="elsewhere/rich", provider="elsewhere", inherit=True)
     assert own["inherits"].startswith("litellm:elsewhere/rich@")
     assert (own["tiers"], own["input_cost_per_million"]) == ([], 1)
     # A price for all providers takes nothing from one that has its own by that name.
     await make(admin, model="rich", provider="elsewhere")
-    version = await made(admin, **{**BASE, "model": "rich"})
+    version = await post(admin, **{**BASE, "model": "rich"})
     assert [each["providers"] for each in version["replaces"]] == [["acme"]]
 
 
@@ -111,7 +111,7 @@ async def test_multiplier_surcharges_and_aliases_are_kept_too(admin: httpx2.Asyn
         "basis": "provider_reported",
     }
     await make(admin, **terms)
-    lost = (await made(admin, **{**BASE, "surcharges": {"us": 1.1}}))["replaces"][0]["takes_away"]
+    lost = (await post(admin, **{**BASE, "surcharges": {"us": 1.1}}))["replaces"][0]["takes_away"]
     assert lost == {
         "multiplier": Decimal("1.5"),
         "surcharges": {"fast": 2},
@@ -120,16 +120,16 @@ async def test_multiplier_surcharges_and_aliases_are_kept_too(admin: httpx2.Asyn
         "aliases": ["latest"],
     }
     await make(admin, **terms)
-    version = await made(admin, model="m", inherit=True, output_cost_per_million=5)
+    version = await post(admin, model="m", inherit=True, output_cost_per_million=5)
     assert (version["multiplier"], version["aliases"]) == (Decimal("1.5"), ["latest"])
     assert version["surcharges"] == {"fast": 2, "us": Decimal("1.1")}
     # Another model does not go by the names of the one that it inherits from.
-    other = await made(admin, model="latest", inherit=True)
+    other = await post(admin, model="latest", inherit=True)
     assert (other["aliases"], other["output_cost_per_million"]) == ([], 5)
 
 
 async def test_an_override_of_an_alias_is_reported(admin: httpx2.AsyncClient) -> None:
-    version = await made(admin, **{**BASE, "aliases": ["rich"]})
+    version = await post(admin, **{**BASE, "aliases": ["rich"]})
     assert {each["price_id"].partition("@")[0] for each in version["replaces"]} == {
         "litellm:rich",
         "litellm:elsewhere/rich",
@@ -140,8 +140,8 @@ async def test_a_price_for_later_is_compared_with_what_is_in_force_then(
     admin: httpx2.AsyncClient,
 ) -> None:
     await make(admin, web_search_cost=1, effective_from="2027-01-01T00:00:00Z")
-    assert (await made(admin, **BASE))["replaces"] == []
-    later = await made(admin, **BASE, effective_from="2027-02-01T00:00:00Z")
+    assert (await post(admin, **BASE))["replaces"] == []
+    later = await post(admin, **BASE, effective_from="2027-02-01T00:00:00Z")
     assert [each["takes_away"] for each in later["replaces"]] == [{"web_search_cost": 1}]
 
 
@@ -167,21 +167,21 @@ async def test_an_override_that_cannot_be_is_refused(
 
 
 async def test_a_pattern_replaces_what_is_named_nowhere(admin: httpx2.AsyncClient) -> None:
-    assert (await made(admin, **{**BASE, "model": "ri*"}))["replaces"] == []
+    assert (await post(admin, **{**BASE, "model": "ri*"}))["replaces"] == []
 
 
 async def test_one_version_is_shown_by_its_id(admin: httpx2.AsyncClient) -> None:
     old = await make(admin, model="rich", effective_from="2026-01-01T00:00:00Z")
     new = await make(admin, model="rich", input_cost_per_million=4)
-    shown = exact(await admin.get(f"/admin/costs/{new['price_id']}"))
-    assert (shown["price_id"], shown["in_force"]) == (new["price_id"], True)
-    assert shown["made_by"] == "root"
-    assert shown["bundled"]["price_id"].startswith("litellm:rich@")
-    assert shown["bundled"]["differences"]["input_cost_per_million"] == {"from": 1, "to": 4}
-    assert set(shown["bundled"]["differences"]) == {"input_cost_per_million", *LOST}
+    view = exact(await admin.get(f"/admin/costs/{new['price_id']}"))
+    assert (view["price_id"], view["in_force"]) == (new["price_id"], True)
+    assert view["made_by"] == "root"
+    assert view["bundled"]["price_id"].startswith("litellm:rich@")
+    assert view["bundled"]["differences"]["input_cost_per_million"] == {"from": 1, "to": 4}
+    assert set(view["bundled"]["differences"]) == {"input_cost_per_million", *LOST}
     assert (await admin.get(f"/admin/costs/{old['price_id']}")).json()["in_force"] is False
 
-    row_id = shown["bundled"]["price_id"]
+    row_id = view["bundled"]["price_id"]
     bundled = (await admin.get(f"/admin/costs/{row_id}")).json()
     assert (bundled["price_id"], bundled["in_force"]) == (row_id, False)
     assert bundled["bundled"] == {"price_id": row_id, "differences": {}}
@@ -224,22 +224,22 @@ async def test_prices_are_listed_by_provider_source_and_pattern(
 ) -> None:
     await make(admin)
     await make(admin, model="x/one", provider="x")
-    done = await admin.post("/admin/costs/import", json={"model": "rich", "dry_run": False})
-    assert done.status_code == 201
+    answer = await admin.post("/admin/costs/import", json={"model": "rich", "dry_run": False})
+    assert answer.status_code == 201
     for params, models in LISTED:
-        assert await listed(admin, params) == models, params
+        assert await list_models(admin, params) == models, params
 
 
-async def listed(admin: httpx2.AsyncClient, params: dict[str, str]) -> list[str]:
+async def list_models(admin: httpx2.AsyncClient, params: dict[str, str]) -> list[str]:
     """The models of all pages, of one price each."""
-    seen: list[str] = []
+    models: list[str] = []
     query: dict[str, Any] = {**params, "limit": 1}
     while True:
         answer = await admin.get("/admin/costs", params=query)
         assert answer.status_code == 200, answer.text
-        seen += [version["model"] for version in answer.json()["data"]]
+        models += [version["model"] for version in answer.json()["data"]]
         if answer.json()["next_cursor"] is None:
-            return seen
+            return models
         query["cursor"] = answer.json()["next_cursor"]
 
 
@@ -268,9 +268,9 @@ async def test_the_providers_own_fees_make_up_for_those_that_a_price_lacks(
     async with admin_with_map(settings, database, redis, map_file(tmp_path / "o", **rows)) as admin:
         old = exact(await admin.get("/admin/costs", params={"model": "gpt-9"}))["data"][0]
         assert old["tool_fees"]["file_search"] == Decimal("0.0025")
-        version = await made(admin, **{**BASE, "model": "gpt-9"})
+        version = await post(admin, **{**BASE, "model": "gpt-9"})
         [replaced] = version["replaces"]
         assert "tool_fees" not in replaced["takes_away"]
         await make(admin, model="gpt-9", tool_fees={"file_search": 1, "container_1g": 0.03})
-        [replaced] = (await made(admin, **{**BASE, "model": "gpt-9"}))["replaces"]
+        [replaced] = (await post(admin, **{**BASE, "model": "gpt-9"}))["replaces"]
         assert replaced["takes_away"] == {"tool_fees": {"file_search": 1}}

@@ -17,7 +17,7 @@ LATER = datetime(2027, 6, 1, tzinfo=UTC)
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
-async def shown(admin: httpx2.AsyncClient, **params: str) -> list[str]:
+async def price_ids(admin: httpx2.AsyncClient, **params: str) -> list[str]:
     answer = await admin.get("/admin/costs", params=params)
     assert answer.status_code == 200, answer.text
     return [version["price_id"] for version in answer.json()["data"]]
@@ -37,13 +37,13 @@ async def test_the_list_shows_what_is_in_force(admin: httpx2.AsyncClient) -> Non
     own = await make(admin, provider="acme")
     other = await make(admin, model="other")
 
-    assert await shown(admin) == [current["price_id"], own["price_id"], other["price_id"]]
+    assert await price_ids(admin) == [current["price_id"], own["price_id"], other["price_id"]]
     # Of one model: the newest first.
-    assert await shown(admin, model="m") == [own["price_id"], current["price_id"]]
-    at_that_time = await shown(admin, model="m", at="2027-06-01T00:00:00Z")
+    assert await price_ids(admin, model="m") == [own["price_id"], current["price_id"]]
+    at_that_time = await price_ids(admin, model="m", at="2027-06-01T00:00:00Z")
     assert at_that_time == [future["price_id"], own["price_id"]]
-    assert await shown(admin, at="2025-06-01T00:00:00Z") == []
-    assert len(await shown(admin, history="true")) == 5
+    assert await price_ids(admin, at="2025-06-01T00:00:00Z") == []
+    assert len(await price_ids(admin, history="true")) == 5
 
 
 async def test_the_list_of_all_models_comes_in_pages(admin: httpx2.AsyncClient) -> None:
@@ -68,13 +68,13 @@ async def test_an_ended_version_is_out_of_force_and_so_is_its_predecessor(
     assert answer.status_code == 200, answer.text
     assert answer.json()["effective_until"] == "2026-11-24T12:00:00Z"
 
-    assert await shown(admin) == []
+    assert await price_ids(admin) == []
     assert await priced_by(database, NOON) is None
     # Whatever started before is priced as it was.
     assert await priced_by(database, datetime(2026, 11, 24, 11, 59, tzinfo=UTC)) == price_id
     assert await priced_by(database, datetime(2026, 3, 1, tzinfo=UTC)) == old["price_id"]
     new = await make(admin)
-    assert await shown(admin) == [new["price_id"]]
+    assert await price_ids(admin) == [new["price_id"]]
 
 
 async def test_a_versions_end_can_be_moved_earlier_but_not_later(
@@ -128,5 +128,5 @@ async def test_an_alias_missing_from_the_next_version_is_unpriced(
     assert await priced_by(database, NOON, "m-latest") == first["price_id"]
     await make(admin)
     assert await priced_by(database, NOON, "m-latest") is None
-    assert await shown(admin, model="m-latest") == []
-    assert await shown(admin, model="m-latest", history="true") == [first["price_id"]]
+    assert await price_ids(admin, model="m-latest") == []
+    assert await price_ids(admin, model="m-latest", history="true") == [first["price_id"]]

@@ -52,11 +52,11 @@ async def test_a_price_is_stored_as_given(admin: httpx2.AsyncClient, database: D
                              {"from": "00:00", "to": "00:30", "weekdays": [7, 1]}],
                    "output_cost_per_million": 7.5, "cached_read_cost_per_million": 0}]
     }"""
-    made = await admin.post(
+    answer = await admin.post(
         "/admin/costs", content=body, headers={"content-type": "application/json"}
     )
-    assert made.status_code == 201, made.text
-    version = exact(made)
+    assert answer.status_code == 201, answer.text
+    version = exact(answer)
     price_id = version.pop("price_id")
     assert price_id.startswith("price_")
     sent = json.loads(body, parse_float=Decimal)
@@ -195,14 +195,14 @@ async def test_a_change_is_a_new_version(admin: httpx2.AsyncClient) -> None:
     own = await make(admin, provider="acme", effective_from="2025-01-01T00:00:00Z")
     await make(admin, model="other")
     params = {"model": "m", "history": "true"}
-    shown = (await admin.get("/admin/costs", params=params)).json()
-    assert [(version["price_id"], version["in_force"]) for version in shown["data"]] == [
+    page = (await admin.get("/admin/costs", params=params)).json()
+    assert [(version["price_id"], version["in_force"]) for version in page["data"]] == [
         (later["price_id"], False),
         (current["price_id"], True),
         (old["price_id"], False),
         (own["price_id"], True),
     ]
-    assert shown["next_cursor"] is None
+    assert page["next_cursor"] is None
 
 
 async def test_versions_are_listed_in_pages(admin: httpx2.AsyncClient) -> None:
@@ -211,19 +211,19 @@ async def test_versions_are_listed_in_pages(admin: httpx2.AsyncClient) -> None:
         for n in range(1, 6)
     }
     for params in ({}, {"model": "m"}):
-        seen: list[str] = []
+        paged_ids: list[str] = []
         sizes = []
         query: dict[str, str] = {"limit": "2", "history": "true", **params}
         while True:
             page = (await admin.get("/admin/costs", params=query)).json()
-            seen += [version["price_id"] for version in page["data"]]
+            paged_ids += [version["price_id"] for version in page["data"]]
             sizes.append(len(page["data"]))
             if page["next_cursor"] is None:
                 break
             query["cursor"] = page["next_cursor"]
         assert sizes == [2, 2, 1]
-        assert len(seen) == len(ids)
-        assert set(seen) == ids
+        assert len(paged_ids) == len(ids)
+        assert set(paged_ids) == ids
 
 
 @pytest.mark.parametrize("name", ["mapped", "acme/mapped"])
@@ -234,12 +234,12 @@ async def test_an_imported_price_is_shown_and_overridden(
     assert (imported["source"], imported["in_force"]) == ("litellm", True)
     assert imported["input_cost_per_million"] == 1
     await make(admin, model="mapped")
-    shown = (await admin.get("/admin/costs", params={"model": "mapped", "history": "true"})).json()[
+    rows = (await admin.get("/admin/costs", params={"model": "mapped", "history": "true"})).json()[
         "data"
     ]
-    assert [(v["source"], v["in_force"]) for v in shown] == [("admin", True), ("litellm", False)]
+    assert [(v["source"], v["in_force"]) for v in rows] == [("admin", True), ("litellm", False)]
 
 
 async def test_an_unknown_model_has_no_price(admin: httpx2.AsyncClient) -> None:
-    shown = (await admin.get("/admin/costs", params={"model": "unheard-of"})).json()
-    assert shown == {"data": [], "next_cursor": None, "previous_cursor": None}
+    page = (await admin.get("/admin/costs", params={"model": "unheard-of"})).json()
+    assert page == {"data": [], "next_cursor": None, "previous_cursor": None}

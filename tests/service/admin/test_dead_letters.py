@@ -41,11 +41,11 @@ async def test_letters_are_shown_with_their_contents(
     await stage.drained()
     answer = exact(await admin.get(PATH))
     assert (answer["count"], len(answer["data"]), answer["next_cursor"]) == (3, 3, None)
-    shown = {row["reason"]: row for row in answer["data"]}
-    unknown = shown["there is no account 'carol'"]
+    letters = {row["reason"]: row for row in answer["data"]}
+    unknown = letters["there is no account 'carol'"]
     assert (unknown["kind"], unknown["call_id"], unknown["times"]) == ("event", event.call_id, 1)
     assert unknown["content"]["usage"]["input_text"] == 1000
-    assert shown["version 99 is unknown"]["content"]["v"] == 99
+    assert letters["version 99 is unknown"]["content"]["v"] == 99
     [damaged] = [row for row in answer["data"] if row["kind"] == "batch"]
     assert (damaged["content"], damaged["size"], damaged["cut_off"]) == (None, 9, False)
     first = exact(await admin.get(PATH, params={"limit": 2}))

@@ -19,7 +19,7 @@ from tests.service.admin.conftest import app_with, client_of
 from tests.users import as_user
 
 
-async def examined(admin: httpx2.AsyncClient) -> dict[tuple[str, str], dict[str, Any]]:
+async def examine(admin: httpx2.AsyncClient) -> dict[tuple[str, str], dict[str, Any]]:
     answer = await admin.get("/admin/doctor")
     assert answer.status_code == 200, answer.text
     return {(each["area"], each["check"]): each for each in answer.json()["findings"]}
@@ -48,21 +48,21 @@ async def test_real_servers_are_looked_at(
     async with open_database(as_user(mongo_uri, "admin")) as own:
         app = app_with(settings, own, redis, utc_now)
         async with client_of(app, gateway=Gateway({})) as admin:
-            found = await examined(admin)
-    checks = {check for check, each in found.items() if each["verdict"] != "unknown"}
+            findings = await examine(admin)
+    checks = {check for check, each in findings.items() if each["verdict"] != "unknown"}
     assert {
         ("mongodb", "replica set"), ("mongodb", "clock"), ("mongodb", "indexes"),
         ("redis", "persistence"), ("redis", "eviction"), ("redis", "clock"),
         ("ledger", "queue"), ("gateway", "answers"), ("prices", "imports"),
     } <= checks  # fmt: skip
-    assert found["mongodb", "indexes"]["verdict"] == "ok"
+    assert findings["mongodb", "indexes"]["verdict"] == "ok"
     # No process reports here.
-    assert found["ledger_worker", "replicas"]["verdict"] == "fail"
+    assert findings["ledger_worker", "replicas"]["verdict"] == "fail"
 
 
 async def test_a_missing_index_is_named(admin: httpx2.AsyncClient, database: Database) -> None:
     await database["keys"].drop_indexes()
-    finding = (await examined(admin))["mongodb", "indexes"]
+    finding = (await examine(admin))["mongodb", "indexes"]
     assert finding["verdict"] == "fail"
     assert "keys: " in finding["reason"]
 
@@ -71,11 +71,11 @@ async def test_an_unreachable_redis_is_a_finding(settings: Settings, database: D
     async with open_redis("redis://127.0.0.1:1/0") as nowhere:
         app = app_with(settings, database, nowhere)
         async with client_of(app, gateway=Gateway({})) as admin:
-            found = await examined(admin)
-    assert found["redis", "answers"]["verdict"] == "fail"
-    assert found["ledger", "queue"]["verdict"] == "unknown"
-    assert found["gateway", "replicas"]["verdict"] == "unknown"
-    assert found["mongodb", "replica set"]["verdict"] == "ok"
+            findings = await examine(admin)
+    assert findings["redis", "answers"]["verdict"] == "fail"
+    assert findings["ledger", "queue"]["verdict"] == "unknown"
+    assert findings["gateway", "replicas"]["verdict"] == "unknown"
+    assert findings["mongodb", "replica set"]["verdict"] == "ok"
 
 
 async def test_replicas_report_until_they_end(redis: Redis) -> None:
@@ -122,18 +122,18 @@ async def test_each_provider_counts_once(app: Starlette, database: Database) -> 
         }
         for model, names in routes.items():
             deployments = [{"model": name} for name in names]
-            made = await admin.post(
+            created = await admin.post(
                 "/admin/models", json={"model": model, "deployments": deployments}
             )
-            assert made.status_code == 201, made.text
+            assert created.status_code == 201, created.text
         answer = await admin.post("/admin/doctor/providers")
-    found = {each["check"]: each for each in answer.json()["findings"]}
-    assert {check: each["verdict"] for check, each in found.items()} == {
+    findings = {each["check"]: each for each in answer.json()["findings"]}
+    assert {check: each["verdict"] for check, each in findings.items()} == {
         "anthropic/claude-sonnet-4-5 of good": "ok",
         "gemini/gemini-2.5-flash of good": "unknown",
         "openai/gpt-4o of bad": "fail",
     }
-    assert "401: wrong key" in found["openai/gpt-4o of bad"]["reason"]
+    assert "401: wrong key" in findings["openai/gpt-4o of bad"]["reason"]
     assert sorted(gateway.paths) == ["/v1/messages/count_tokens", "/v1/responses/input_tokens"]
     # Nobody can go on with the key.
     assert await database["keys"].count_documents({"status": "active"}) == 0

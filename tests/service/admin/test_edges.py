@@ -364,10 +364,10 @@ async def test_an_invalid_enum_in_a_list_names_the_valid_values(admin: httpx2.As
 )
 async def test_days_and_unencoded_offsets_are_times(admin: httpx2.AsyncClient, at: str) -> None:
     rates = {"input_cost_per_million": 1, "output_cost_per_million": 1}
-    made = await admin.post("/admin/costs", json={"model": "m", **rates, "effective_from": at})
-    assert made.json()["effective_from"] == "2027-01-01T00:00:00Z"
-    shown = await admin.get(f"/admin/costs?model=m&at={at.replace(' ', '+')}")
-    assert [version["in_force"] for version in shown.json()["data"]] == [True]
+    answer = await admin.post("/admin/costs", json={"model": "m", **rates, "effective_from": at})
+    assert answer.json()["effective_from"] == "2027-01-01T00:00:00Z"
+    page = await admin.get(f"/admin/costs?model=m&at={at.replace(' ', '+')}")
+    assert [version["in_force"] for version in page.json()["data"]] == [True]
 
 
 LISTS = (

@@ -48,7 +48,7 @@ def another(n: int, **fields: Any) -> LedgerEntry:
 
 
 @pytest.fixture
-async def posted(admin: httpx2.AsyncClient, database: Database) -> list[LedgerEntry]:
+async def entries(admin: httpx2.AsyncClient, database: Database) -> list[LedgerEntry]:
     for user_id in ("a", "b"):
         await admin.post("/admin/accounts", json={"user_id": user_id})
     october = ("total", "2026-10", "2026-W44", "2026-10-31")
@@ -69,14 +69,14 @@ async def table(admin: httpx2.AsyncClient, **params: str) -> list[dict[str, str]
 
 
 async def test_entries_are_a_file_of_csv(
-    admin: httpx2.AsyncClient, posted: list[LedgerEntry]
+    admin: httpx2.AsyncClient, entries: list[LedgerEntry]
 ) -> None:
     answer = await admin.get(PATH, params={"user_id": "a", "since": "2026-11-20"})
     assert answer.headers["content-type"] == "text/csv; charset=utf-8; header=present"
     disposition = 'attachment; filename="usage-a-2026-11-20.csv"'
     assert answer.headers["content-disposition"] == disposition
     rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
-    assert [row["entry_id"] for row in rows] == [posted[0].entry_id, posted[2].entry_id]
+    assert [row["entry_id"] for row in rows] == [entries[0].entry_id, entries[2].entry_id]
     assert (rows[0]["client_user"], rows[0]["requested_model"]) == (
         "'=HYPERLINK(1)",
         'say "x",\r\ny',
@@ -88,29 +88,29 @@ async def test_entries_are_a_file_of_csv(
 
 
 async def test_the_filters_are_those_of_the_list(
-    admin: httpx2.AsyncClient, posted: list[LedgerEntry]
+    admin: httpx2.AsyncClient, entries: list[LedgerEntry]
 ) -> None:
     for params in ({"status": "upstream_error"}, {"kind": "refund"}, {"tag": "team:a"}, {}):
-        listed = (await admin.get("/admin/usage", params=params)).json()["data"]
+        rows = (await admin.get("/admin/usage", params=params)).json()["data"]
         exported = await table(admin, **params)
-        assert [row["entry_id"] for row in exported] == [row["entry_id"] for row in listed]
+        assert [row["entry_id"] for row in exported] == [row["entry_id"] for row in rows]
         assert [Decimal(row["cost_usd"]) for row in exported] == [
-            Decimal(str(row["cost_usd"])) for row in listed
+            Decimal(str(row["cost_usd"])) for row in rows
         ]
         assert exported
 
 
 async def test_a_period_is_one_of_each_accounts_zone(
-    admin: httpx2.AsyncClient, posted: list[LedgerEntry]
+    admin: httpx2.AsyncClient, entries: list[LedgerEntry]
 ) -> None:
     assert [row["day"] for row in await table(admin, period="2026-10")] == ["2026-10-31"]
     for period in ("2026-11", "2026-W48", "2026-11-24"):
-        assert len(await table(admin, period=period)) == len(posted) - 1
+        assert len(await table(admin, period=period)) == len(entries) - 1
     assert await table(admin, period="2026-11", until="2026-11-01") == []
 
 
 async def test_times_are_in_the_accounts_zone_or_in_the_one_that_is_asked_for(
-    admin: httpx2.AsyncClient, posted: list[LedgerEntry]
+    admin: httpx2.AsyncClient, entries: list[LedgerEntry]
 ) -> None:
     (row,) = await table(admin, user_id="b")
     assert (row["started_at"], row["time_zone"]) == (
@@ -122,21 +122,21 @@ async def test_times_are_in_the_accounts_zone_or_in_the_one_that_is_asked_for(
 
 
 async def test_lines_of_json_have_exact_numbers(
-    admin: httpx2.AsyncClient, posted: list[LedgerEntry]
+    admin: httpx2.AsyncClient, entries: list[LedgerEntry]
 ) -> None:
     answer = await admin.get(PATH, headers={"accept": "application/x-ndjson"})
     assert answer.headers["content-type"] == "application/x-ndjson"
     assert answer.headers["content-disposition"] == 'attachment; filename="usage.ndjson"'
     rows = [json.loads(line, parse_float=Decimal) for line in answer.content.splitlines()]
-    assert [row["entry_id"] for row in rows] == [each.entry_id for each in posted]
+    assert [row["entry_id"] for row in rows] == [each.entry_id for each in entries]
     assert rows[2]["cost_usd"] == Decimal("-0.250000001")
     assert (rows[0]["client_user"], rows[0]["tags"]) == ("=HYPERLINK(1)", ["team:a"])
 
 
-async def test_parquet_has_decimals(admin: httpx2.AsyncClient, posted: list[LedgerEntry]) -> None:
+async def test_parquet_has_decimals(admin: httpx2.AsyncClient, entries: list[LedgerEntry]) -> None:
     answer = await admin.get(PATH, params={"format": "parquet"}, headers={"accept": "text/csv"})
     rows = pq.read_table(io.BytesIO(answer.content)).to_pylist()
-    assert [row["entry_id"] for row in rows] == [each.entry_id for each in posted]
+    assert [row["entry_id"] for row in rows] == [each.entry_id for each in entries]
     assert rows[2]["cost_usd"] == Decimal("-0.250000001")
 
 
@@ -170,7 +170,7 @@ async def test_an_invalid_export_request_is_rejected_by_field(
 
 
 async def test_the_head_of_an_export_has_no_body(
-    admin: httpx2.AsyncClient, posted: list[LedgerEntry]
+    admin: httpx2.AsyncClient, entries: list[LedgerEntry]
 ) -> None:
     answer = await admin.head(PATH)
     assert (answer.status_code, answer.content) == (200, b"")
@@ -188,19 +188,19 @@ async def test_entries_posted_during_an_export_repeat_or_lose_no_row(database: D
         for n, row in enumerate(before)
     ]
     await store.post(rows)
-    seen: list[str] = []
+    ids: list[str] = []
     async for page in store.pages(EntryFilter(), now=NOW, size=2):
-        seen += [each.entry_id for each in page]
-        n = len(seen)
+        ids += [each.entry_id for each in page]
+        n = len(ids)
         if n <= len(rows):
             newer = another(0, entry_id=f"new-{n}", started_at=NOW + timedelta(seconds=n))
             older = another(0, entry_id=f"old-{n}", started_at=NOW - timedelta(days=n))
             await store.post([newer, older])
-    assert len(seen) == len(set(seen))
-    assert [id_ for id_ in seen if id_[:4] not in ("new-", "old-")] == [
+    assert len(ids) == len(set(ids))
+    assert [id_ for id_ in ids if id_[:4] not in ("new-", "old-")] == [
         row.entry_id for row in sorted(rows, key=lambda r: (r.started_at, r.entry_id), reverse=True)
     ]
-    assert not [id_ for id_ in seen if id_.startswith("new-")]
+    assert not [id_ for id_ in ids if id_.startswith("new-")]
 
 
 class Faltering:
@@ -212,9 +212,9 @@ class Faltering:
 
     def __getitem__(self, name: str) -> Any:
         collection = self._database[name]
-        return SimpleNamespace(aggregate=self._found) if name == "entries" else collection
+        return SimpleNamespace(aggregate=self._aggregate) if name == "entries" else collection
 
-    def _found(self, stages: Any) -> Any:
+    def _aggregate(self, stages: Any) -> Any:
         if next(self._fails):
             raise PyMongoError("no answer in time")
         return self._database["entries"].aggregate(stages)
@@ -229,8 +229,8 @@ async def test_a_page_that_cannot_be_read_is_read_again(
 
     async def read(fails: Iterable[bool]) -> list[str]:
         faltering = cast("Database", Faltering(database, iter(fails)))
-        wanted = EntryFilter(since=NOW - timedelta(hours=1))
-        pages = LedgerReader(faltering).pages(wanted, now=NOW, size=2)
+        entry_filter = EntryFilter(since=NOW - timedelta(hours=1))
+        pages = LedgerReader(faltering).pages(entry_filter, now=NOW, size=2)
         return [each.entry_id async for page in pages for each in page]
 
     whole = await read(repeat(False))

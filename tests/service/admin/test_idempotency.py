@@ -39,15 +39,15 @@ async def keep_all(database: Database) -> None:
 async def key(admin: httpx2.AsyncClient, database: Database) -> str:
     await keep_all(database)
     await admin.post("/admin/accounts", json={"user_id": "a"})
-    made = await admin.post("/admin/keys", json={"user_id": "a"})
-    return str(made.json()["key_id"])
+    answer = await admin.post("/admin/keys", json={"user_id": "a"})
+    return str(answer.json()["key_id"])
 
 
 async def post(
-    admin: httpx2.AsyncClient, kind: str, key: str, status: int = 201, **more: Any
+    admin: httpx2.AsyncClient, kind: str, key: str, status: int = 201, **fields: Any
 ) -> httpx2.Response:
     path, body, _ = POSTS[kind]
-    answer = await admin.post(path.format(key=key), json=body | more, headers=HEADERS)
+    answer = await admin.post(path.format(key=key), json=body | fields, headers=HEADERS)
     assert answer.status_code == (200 if (kind, status) == ("rotation", 201) else status)
     return answer
 
@@ -83,8 +83,8 @@ async def test_a_retry_after_a_crash_creates_no_second_object(
     again = await post(admin, kind, key)
     assert "idempotent-replayed" not in again.headers
     assert await database[POSTS[kind][2]].find({}).to_list(None) == documents
-    lost = {name: value for name, value in first.json().items() if name != "replaces"}
-    assert again.json().items() >= lost.items()
+    expected = {name: value for name, value in first.json().items() if name != "replaces"}
+    assert again.json().items() >= expected.items()
     assert (await post(admin, kind, key)).content == again.content
 
 
@@ -119,8 +119,8 @@ async def test_of_concurrent_requests_one_makes_it(
     answers = await asyncio.gather(
         *(admin.post(path, json=body, headers=HEADERS) for _ in range(5))
     )
-    made = {answer.json().get("api_key") for answer in answers if answer.status_code == 201}
-    assert len(made) == 1
+    secrets = {answer.json().get("api_key") for answer in answers if answer.status_code == 201}
+    assert len(secrets) == 1
     others = [answer.json()["code"] for answer in answers if answer.status_code != 201]
     assert set(others) <= {"request_under_way"}
     assert await database["keys"].count_documents({}) == 2
@@ -130,8 +130,8 @@ async def test_other_parameters_are_a_conflict(
     admin: httpx2.AsyncClient, database: Database, key: str
 ) -> None:
     await post(admin, "account", key)
-    for kind, more in (("account", {"name": "other"}), ("key", {}), ("rotation", {})):
-        answer = await post(admin, kind, key, 409, **more)
+    for kind, fields in (("account", {"name": "other"}), ("key", {}), ("rotation", {})):
+        answer = await post(admin, kind, key, 409, **fields)
         assert list(wrong_fields(answer)) == ["idempotency-key"]
     assert await database["accounts"].count_documents({}) == 2
     await database[KEPT].update_many({}, {"$set": {"ends_at": NOW}})
@@ -162,17 +162,17 @@ async def test_a_failed_request_may_be_repeated_at_once(
 async def test_neither_secrets_nor_parameters_are_stored_readable(
     admin: httpx2.AsyncClient, database: Database, key: str
 ) -> None:
-    made = await post(admin, "key", key, name="a name that nobody reads")
+    answer = await post(admin, "key", key, name="a name that nobody reads")
     document = repr(await database[KEPT].find_one({}))
     for name in ("api_key", "prefix", "name", "key_id"):
-        assert made.json()[name] not in document
+        assert answer.json()[name] not in document
     assert HEADERS["idempotency-key"] not in document
 
 
 async def test_another_root_key_cannot_show_the_answer(
     settings: Settings, database: Database, redis: Redis, admin: httpx2.AsyncClient, key: str
 ) -> None:
-    made = (await post(admin, "key", key)).json()
+    new_key = (await post(admin, "key", key)).json()
     changed = Secret("another-admin-key-than-before")
     headers = {"authorization": f"Bearer {changed.reveal()}"}
     one = msgspec.structs.replace(settings, admin_api_key=changed)
@@ -182,14 +182,14 @@ async def test_another_root_key_cannot_show_the_answer(
             await keep_all(database)
             client.headers.update(headers)
             answer = await post(client, "key", key, status)
-            assert (made["api_key"] in answer.text) == (status == 201)
+            assert (new_key["api_key"] in answer.text) == (status == 201)
     # Nor can the secret be made again: a lost key is told, and not made a second time.
     await lose_answer(database)
     async with client_of(app_with(both, database, redis)) as client:
         await keep_all(database)
         client.headers.update(headers)
         answer = await post(client, "key", key, 409)
-    assert made["key_id"] in answer.json()["detail"]
+    assert new_key["key_id"] in answer.json()["detail"]
     assert await database["keys"].count_documents({}) == 2
 
 

@@ -27,7 +27,7 @@ ROUTE = {"model": "house/m", "deployments": [{"model": "openai/gpt-4o"}]}
 
 
 @pytest.fixture
-async def heard(redis: Redis) -> AsyncIterator["asyncio.Queue[Invalidation]"]:
+async def inbox(redis: Redis) -> AsyncIterator["asyncio.Queue[Invalidation]"]:
     """What a gateway that listens is told."""
     queue: asyncio.Queue[Invalidation] = asyncio.Queue()
     subscribed = asyncio.Event()
@@ -38,54 +38,54 @@ async def heard(redis: Redis) -> AsyncIterator["asyncio.Queue[Invalidation]"]:
     await asyncio.gather(listener, return_exceptions=True)
 
 
-async def told(heard: "asyncio.Queue[Invalidation]") -> tuple[str, str]:
-    message = await asyncio.wait_for(heard.get(), 10)
+async def take(inbox: "asyncio.Queue[Invalidation]") -> tuple[str, str]:
+    message = await asyncio.wait_for(inbox.get(), 10)
     return message.kind, message.id
 
 
 async def test_every_write_is_announced(
-    admin: httpx2.AsyncClient, heard: "asyncio.Queue[Invalidation]"
+    admin: httpx2.AsyncClient, inbox: "asyncio.Queue[Invalidation]"
 ) -> None:
     account = await admin.post("/admin/accounts", json={"user_id": "a"})
     assert "x-invalidation" not in account.headers
-    assert await told(heard) == ("account", "a")
+    assert await take(inbox) == ("account", "a")
     await admin.patch("/admin/accounts/a", json={"status": "suspended"})
-    assert await told(heard) == ("account", "a")
+    assert await take(inbox) == ("account", "a")
     key = (await admin.post("/admin/keys", json={"user_id": "a"})).json()
-    hashed = secret_hash(key["api_key"])
-    assert await told(heard) == ("key", hashed)
+    key_hash = secret_hash(key["api_key"])
+    assert await take(inbox) == ("key", key_hash)
     await admin.patch(f"/admin/keys/{key['key_id']}", json={"status": "revoked"})
-    assert await told(heard) == ("key", hashed)
+    assert await take(inbox) == ("key", key_hash)
     await admin.delete(f"/admin/keys/{key['api_key']}")
-    assert await told(heard) == ("key", hashed)
+    assert await take(inbox) == ("key", key_hash)
     await admin.post("/admin/costs", json={**PRICE, "aliases": ["x", "y"]})
-    assert [await told(heard) for _ in range(3)] == [("price", "m"), ("price", "x"), ("price", "y")]
-    made = (await admin.post("/admin/costs", json={**PRICE, "aliases": ["z"]})).json()
+    assert [await take(inbox) for _ in range(3)] == [("price", "m"), ("price", "x"), ("price", "y")]
+    price = (await admin.post("/admin/costs", json={**PRICE, "aliases": ["z"]})).json()
     # Who came by an alias that the new version lacks has to look again.
-    told_of = {await told(heard) for _ in range(4)}
-    assert told_of == {("price", name) for name in ("m", "x", "y", "z")}
-    await admin.delete(f"/admin/costs/{made['price_id']}")
-    assert {await told(heard) for _ in range(4)} == told_of
+    messages = {await take(inbox) for _ in range(4)}
+    assert messages == {("price", name) for name in ("m", "x", "y", "z")}
+    await admin.delete(f"/admin/costs/{price['price_id']}")
+    assert {await take(inbox) for _ in range(4)} == messages
     await admin.post("/admin/costs/import", json={"model": "gpt-4o", "dry_run": True})
     await admin.post("/admin/costs/import", json={"model": "gpt-4o", "dry_run": False})
-    assert await told(heard) == ("price", "gpt-4o")
+    assert await take(inbox) == ("price", "gpt-4o")
     # Of many prices gateways hear once in a while, as they forget all of theirs each time.
     rows = {f"row-{n:02}": row() for n in range(30)}
     await admin.post("/admin/costs/import", json={"price_map": rows, "dry_run": False})
-    assert [await told(heard) for _ in range(2)] == [("price", "row-00"), ("price", "row-20")]
+    assert [await take(inbox) for _ in range(2)] == [("price", "row-00"), ("price", "row-20")]
     await admin.post("/admin/costs", json={**PRICE, "model": "ft:m*"})
     # The versions with a pattern are cached together.
-    assert [await told(heard) for _ in range(2)] == [("price", "ft:m*"), ("price", "*")]
+    assert [await take(inbox) for _ in range(2)] == [("price", "ft:m*"), ("price", "*")]
     await admin.post("/admin/models", json=ROUTE)
-    assert await told(heard) == ("route", "house/m")
+    assert await take(inbox) == ("route", "house/m")
     await admin.patch("/admin/models/house/m", json={"cooldown_s": 1})
-    assert await told(heard) == ("route", "house/m")
+    assert await take(inbox) == ("route", "house/m")
     await admin.delete("/admin/models/house/m")
-    assert await told(heard) == ("route", "house/m")
+    assert await take(inbox) == ("route", "house/m")
 
 
 async def test_an_unchanged_document_is_not_announced(
-    admin: httpx2.AsyncClient, heard: "asyncio.Queue[Invalidation]"
+    admin: httpx2.AsyncClient, inbox: "asyncio.Queue[Invalidation]"
 ) -> None:
     for answer in (
         await admin.post("/admin/accounts", json={"user_id": "{a}"}),
@@ -102,7 +102,7 @@ async def test_an_unchanged_document_is_not_announced(
     ):
         assert answer.status_code in {200, 404, 422}
     await admin.post("/admin/accounts", json={"user_id": "last"})
-    assert await told(heard) == ("account", "last")
+    assert await take(inbox) == ("account", "last")
 
 
 async def test_a_write_during_a_redis_outage_is_announced_after_it(
@@ -113,16 +113,16 @@ async def test_a_write_during_a_redis_outage_is_announced_after_it(
             Redis.from_url(server.url) as redis,
             client_of(app_with(settings, database, redis)) as admin,
         ):
-            made = await admin.post("/admin/costs", json=PRICE)
-            assert "x-invalidation" not in made.headers
+            answer = await admin.post("/admin/costs", json=PRICE)
+            assert "x-invalidation" not in answer.headers
             server.kill()
-            made = await admin.post("/admin/costs", json=PRICE)
-            assert made.status_code == 201
-            assert made.headers["x-invalidation"] == "delayed"
+            answer = await admin.post("/admin/costs", json=PRICE)
+            assert answer.status_code == 201
+            assert answer.headers["x-invalidation"] == "delayed"
             assert await database["prices"].count_documents({}) == 2
             server.start()
-            made = await admin.post("/admin/costs", json=PRICE)
-            assert "x-invalidation" not in made.headers
+            answer = await admin.post("/admin/costs", json=PRICE)
+            assert "x-invalidation" not in answer.headers
 
 
 class DyingConnections(FakeAsyncRedis):

@@ -12,7 +12,7 @@ from libs.common.storage.mongo.driver import Database
 from libs.common.storage.redis.client import Redis
 from libs.common.storage.redis.shared_cache import cached_item_key
 from tests.service.admin.problems import problem, wrong_fields
-from tests.service.admin.test_people import by, made
+from tests.service.admin.test_people import by, make_person
 
 SECRET = "sk-1234 made by another gateway"
 HASH = secret_hash(SECRET)
@@ -38,42 +38,42 @@ async def test_the_hash_is_stored_but_never_shown(
     key = answer.json()
     assert key.pop("api_key") is None
     assert (key["prefix"], key["allowed_models"]) == (f"sha256:{HASH[:6]}", ["m"])
-    stored = await database["keys"].find_one({"_id": key["key_id"]})
-    assert stored is not None
-    assert stored["secret_hash"] == HASH
+    document = await database["keys"].find_one({"_id": key["key_id"]})
+    assert document is not None
+    assert document["secret_hash"] == HASH
     # Gateways that had it as unknown are told.
     assert await redis.exists(cached_item_key("key", HASH)) == 1
-    for named in (key["key_id"], SECRET.replace(" ", "%20"), HASH, HASH.upper()):
-        shown = await admin.get(f"/admin/keys/{named}")
-        assert shown.json() == key, named
-    found = await admin.get("/admin/keys", params={"prefix": key["prefix"]})
-    assert [row["key_id"] for row in found.json()["data"]] == [key["key_id"]]
+    for key_ref in (key["key_id"], SECRET.replace(" ", "%20"), HASH, HASH.upper()):
+        view = await admin.get(f"/admin/keys/{key_ref}")
+        assert view.json() == key, key_ref
+    page = await admin.get("/admin/keys", params={"prefix": key["prefix"]})
+    assert [row["key_id"] for row in page.json()["data"]] == [key["key_id"]]
     records = (await admin.get("/admin/audit", params={"kind": "keys"})).text
     assert '"create_key"' in records
-    said = answer.text + found.text + records + "".join(capsys.readouterr())
-    assert HASH not in said.lower()
+    output = answer.text + page.text + records + "".join(capsys.readouterr())
+    assert HASH not in output.lower()
 
 
 async def test_a_secret_in_a_request_path_is_not_recorded(
     admin: httpx2.AsyncClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await create(admin)
-    for named in (HASH, SECRET.replace(" ", "%20"), "f" * 64):
-        await admin.patch(f"/admin/keys/{named}", json={"name": "x"})
+    for key_ref in (HASH, SECRET.replace(" ", "%20"), "f" * 64):
+        await admin.patch(f"/admin/keys/{key_ref}", json={"name": "x"})
     records = (await admin.get("/admin/audit", params={"limit": 100})).text
-    said = records + "".join(capsys.readouterr())
+    output = records + "".join(capsys.readouterr())
     assert '"change_key"' in records
-    assert [text for text in (HASH, SECRET, "f" * 64) if text in said] == []
+    assert [text for text in (HASH, SECRET, "f" * 64) if text in output] == []
 
 
 async def test_only_an_owner_tells_a_hash(admin: httpx2.AsyncClient, database: Database) -> None:
-    operator = by(await made(admin, role="operator"))
+    operator = by(await make_person(admin, role="operator"))
     body = {"user_id": "a", "key_sha256": HASH}
     refused = await admin.post("/admin/keys", json=body, headers=operator)
     assert refused.status_code == 403
     assert "role owner" in problem(refused)["detail"]
     assert await database["keys"].count_documents({}) == 0
-    owner = by(await made(admin, role="owner"))
+    owner = by(await make_person(admin, role="owner"))
     assert (await admin.post("/admin/keys", json=body, headers=owner)).status_code == 201
 
 
@@ -89,8 +89,8 @@ async def test_a_hash_belongs_to_one_key(admin: httpx2.AsyncClient, database: Da
     }
     assert HASH not in again.text
     minted = (await admin.post("/admin/keys", json={"user_id": "a"})).json()
-    taken = await create(admin, key_sha256=secret_hash(minted["api_key"]))
-    assert minted["key_id"] in taken.text
+    refused = await create(admin, key_sha256=secret_hash(minted["api_key"]))
+    assert minted["key_id"] in refused.text
     assert await database["keys"].count_documents({}) == 2
 
 

@@ -37,9 +37,9 @@ async def accounts(admin: httpx2.AsyncClient) -> None:
 
 
 async def make(admin: httpx2.AsyncClient, **fields: Any) -> dict[str, Any]:
-    made = await admin.post("/admin/keys", json={"user_id": "a", **fields})
-    assert made.status_code == 201, made.text
-    key: dict[str, Any] = made.json()
+    answer = await admin.post("/admin/keys", json={"user_id": "a", **fields})
+    assert answer.status_code == 201, answer.text
+    key: dict[str, Any] = answer.json()
     return key
 
 
@@ -61,15 +61,15 @@ async def test_a_secret_is_shown_once_and_stored_as_a_hash(
     assert key["key_id"].startswith("key_")
     assert key["allowed_models"] == ["gpt-4o*", "claude-x"]
     assert key["expires_at"] == "2026-11-24T23:00:00.123000Z"
-    stored = await database["keys"].find_one({})
-    assert stored is not None
-    assert stored["secret_hash"] == hashlib.sha256(secret.encode()).hexdigest()
-    assert secret not in repr(stored)
+    document = await database["keys"].find_one({})
+    assert document is not None
+    assert document["secret_hash"] == hashlib.sha256(secret.encode()).hexdigest()
+    assert secret not in repr(document)
     for path in ("/admin/keys", f"/admin/keys/{key['key_id']}", f"/admin/keys/{secret}"):
-        shown = await admin.get(path)
-        assert shown.status_code == 200
-        assert secret not in shown.text
-        assert stored["secret_hash"] not in shown.text
+        view = await admin.get(path)
+        assert view.status_code == 200
+        assert secret not in view.text
+        assert document["secret_hash"] not in view.text
     assert (await admin.get(f"/admin/keys/{secret}")).json() == key
     assert (await admin.patch(f"/admin/keys/{secret}", json={"name": 5})).status_code == 422
     assert (await admin.get(f"/admin/keys/{secret}x")).status_code == 404
@@ -170,8 +170,8 @@ async def test_an_invalid_change_changes_nothing(
     answer = await admin.patch(f"/admin/keys/{key['key_id']}", json=body)
     assert answer.status_code == 422
     assert set(wrong_fields(answer)) == (fields or set(body))
-    shown = (await admin.get(f"/admin/keys/{key['key_id']}")).json()
-    assert shown == {field: key[field] for field in PUBLIC}
+    view = (await admin.get(f"/admin/keys/{key['key_id']}")).json()
+    assert view == {field: key[field] for field in PUBLIC}
 
 
 async def test_a_deleted_key_is_revoked_and_stays(admin: httpx2.AsyncClient) -> None:
@@ -184,11 +184,11 @@ async def test_a_deleted_key_is_revoked_and_stays(admin: httpx2.AsyncClient) -> 
 
 
 async def test_unknown_keys_are_not_found(admin: httpx2.AsyncClient) -> None:
-    for named in ("key_0", "sk-gw-unknown"):
+    for key_ref in ("key_0", "sk-gw-unknown"):
         for answer in (
-            await admin.get(f"/admin/keys/{named}"),
-            await admin.patch(f"/admin/keys/{named}", json={"name": "x"}),
-            await admin.delete(f"/admin/keys/{named}"),
+            await admin.get(f"/admin/keys/{key_ref}"),
+            await admin.patch(f"/admin/keys/{key_ref}", json={"name": "x"}),
+            await admin.delete(f"/admin/keys/{key_ref}"),
         ):
             assert answer.status_code == 404
-            assert named not in answer.text
+            assert key_ref not in answer.text

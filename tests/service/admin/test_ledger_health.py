@@ -19,7 +19,7 @@ from services.admin.settings import Settings
 from tests.servers import free_port
 from tests.service.admin.conftest import NOW, app_with, client_of
 from tests.service.admin.console import browser_of, forms_of
-from tests.service.admin.test_console import made
+from tests.service.admin.test_console import make
 
 PATH = "/admin/ledger/health"
 NOW_MS = round(NOW.timestamp() * 1000)
@@ -45,7 +45,7 @@ async def test_nothing_waits_in_a_new_ledger(admin: httpx2.AsyncClient) -> None:
 async def behind(admin: httpx2.AsyncClient, database: Database, redis: Redis) -> None:
     """Two jobs, a spool that has records, one of an earlier release, and a proof of one account."""
     for user_id in ("a", "b"):
-        await made(admin, "accounts", user_id=user_id)
+        await make(admin, "accounts", user_id=user_id)
     async with redis.pipeline(transaction=True) as pipeline:
         for number in range(2):
             enqueue_batch(pipeline, queues_of(ONE)[0], f"job-{number}", b"\x90")
@@ -119,9 +119,9 @@ async def test_one_letter_is_replayed_and_the_others_wait(
         assert first["letter_id"] in page.text
         csrf = forms_of(page)["/console/ledger/replay"]["csrf"]
         form = {"csrf": csrf, "letter_id": first["letter_id"]}
-        done = await browser.post("/console/ledger/replay", data=form)
-        assert done.headers["location"] == "/console/ledger?state=replayed"
-        replayed = await browser.get(done.headers["location"])
+        redirect = await browser.post("/console/ledger/replay", data=form)
+        assert redirect.headers["location"] == "/console/ledger?state=replayed"
+        replayed = await browser.get(redirect.headers["location"])
         assert first["letter_id"] in replayed.text
         assert second["letter_id"] not in replayed.text
         assert "/console/ledger/replay" not in forms_of(replayed)

@@ -26,8 +26,8 @@ async def accounts(admin: httpx2.AsyncClient, _: Database) -> None:
 async def keys(admin: httpx2.AsyncClient, database: Database) -> None:
     await accounts(admin, database)
     for name in NAMES:
-        made = await admin.post("/admin/keys", json={"user_id": name, "name": f"Key of {name}"})
-        assert made.status_code == 201
+        answer = await admin.post("/admin/keys", json={"user_id": name, "name": f"Key of {name}"})
+        assert answer.status_code == 201
 
 
 async def routes(admin: httpx2.AsyncClient, _: Database) -> None:
@@ -44,8 +44,8 @@ async def prices(admin: httpx2.AsyncClient, _: Database) -> None:
 
 async def people(admin: httpx2.AsyncClient, _: Database) -> None:
     for name in NAMES:
-        made = await admin.post("/admin/people", json={"name": f"Ms {name}", "role": "viewer"})
-        assert made.status_code == 201
+        answer = await admin.post("/admin/people", json={"name": f"Ms {name}", "role": "viewer"})
+        assert answer.status_code == 201
 
 
 LISTS: dict[str, tuple[str, Make, str, str]] = {
@@ -62,9 +62,9 @@ LISTS: dict[str, tuple[str, Make, str, str]] = {
 async def page(admin: httpx2.AsyncClient, path: str, **params: Any) -> dict[str, Any]:
     answer = await admin.get(httpx2.URL(path).copy_merge_params(params))
     assert answer.status_code == 200, answer.text
-    shown: dict[str, Any] = answer.json()
-    assert {"data", "next_cursor", "previous_cursor"} <= shown.keys()
-    return shown
+    body: dict[str, Any] = answer.json()
+    assert {"data", "next_cursor", "previous_cursor"} <= body.keys()
+    return body
 
 
 @pytest.mark.parametrize("name", LISTS)
@@ -76,14 +76,14 @@ async def test_a_list_is_read_in_both_directions(
     whole = [row[id_field] for row in (await page(admin, path, sort=sort))["data"]]
     assert len(set(whole)) == len(NAMES)
     for order, expected in ((sort, whole), (f"-{sort}", whole[::-1])):
-        seen = [await page(admin, path, sort=order, limit=2)]
-        assert seen[0]["previous_cursor"] is None
-        while seen[-1]["next_cursor"] is not None:
-            cursor = seen[-1]["next_cursor"]
-            seen.append(await page(admin, path, sort=order, limit=2, cursor=cursor))
-        there = [[row[id_field] for row in each["data"]] for each in seen]
-        assert there == [expected[:2], expected[2:4], expected[4:]]
-        back = seen[-1]
+        pages = [await page(admin, path, sort=order, limit=2)]
+        assert pages[0]["previous_cursor"] is None
+        while pages[-1]["next_cursor"] is not None:
+            cursor = pages[-1]["next_cursor"]
+            pages.append(await page(admin, path, sort=order, limit=2, cursor=cursor))
+        ids = [[row[id_field] for row in each["data"]] for each in pages]
+        assert ids == [expected[:2], expected[2:4], expected[4:]]
+        back = pages[-1]
         for rows in (expected[2:4], expected[:2]):
             cursor = back["previous_cursor"]
             back = await page(admin, path, sort=order, limit=2, cursor=cursor)
@@ -130,8 +130,8 @@ async def test_a_search_finds_parts_in_any_case(
 ) -> None:
     path, make, id_field, _ = LISTS[name]
     await make(admin, database)
-    shown = "name" if name == "people" else "user_id" if name == "keys" else id_field
-    assert [row[shown] for row in (await page(admin, path, q=q))["data"]] == found
+    field = "name" if name == "people" else "user_id" if name == "keys" else id_field
+    assert [row[field] for row in (await page(admin, path, q=q))["data"]] == found
 
 
 async def test_a_page_of_accounts_is_read_at_once_with_its_spend(
@@ -145,9 +145,9 @@ async def test_a_page_of_accounts_is_read_at_once_with_its_spend(
     paid = msgspec.structs.replace(entry(1, user_id="u1"), cost_nusd=5_000_000_001)
     await LedgerStore(database).post([paid])
     with sent_commands() as commands:
-        found = await page(admin, "/admin/accounts")
-    assert [row["spend"]["period_usd"] for row in found["data"]] == [None, 5.000000001, 0]
-    assert [row["spend"]["total_usd"] for row in found["data"]] == [0, 5.000000001, 0]
+        accounts_page = await page(admin, "/admin/accounts")
+    assert [row["spend"]["period_usd"] for row in accounts_page["data"]] == [None, 5.000000001, 0]
+    assert [row["spend"]["total_usd"] for row in accounts_page["data"]] == [0, 5.000000001, 0]
     finds = [each["find"] for each in commands if "find" in each]
     assert finds == ["accounts"]
 
@@ -185,12 +185,12 @@ async def test_archived_accounts_are_shown_to_those_who_ask(
         path = f"/admin/accounts/{user_id}"
         assert (await admin.patch(path, json={"status": status})).json()["status"] == status
 
-    async def shown(**params: str) -> list[str]:
+    async def user_ids(**params: str) -> list[str]:
         return [row["user_id"] for row in (await page(admin, "/admin/accounts", **params))["data"]]
 
-    assert await shown() == ["a2", "b1", "b2", "c1"]
-    assert await shown(status="archived") == ["a1"]
-    assert await shown(status="suspended") == ["b1"]
+    assert await user_ids() == ["a2", "b1", "b2", "c1"]
+    assert await user_ids(status="archived") == ["a1"]
+    assert await user_ids(status="suspended") == ["b1"]
     assert (await admin.get("/admin/accounts/a1")).json()["status"] == "archived"
     refused = await admin.post("/admin/keys", json={"user_id": "a1"})
     assert refused.status_code == 409
@@ -209,18 +209,18 @@ async def test_keys_are_found_by_prefix_status_and_expiry(
     await admin.patch(f"/admin/keys/{ids[2]}", json={"expires_at": "2026-12-01T00:00:00Z"})
     rotated = (await admin.post(f"/admin/keys/{ids[3]}/rotate")).json()
 
-    async def shown(**params: str) -> list[str]:
+    async def key_ids(**params: str) -> list[str]:
         return [row["key_id"] for row in (await page(admin, "/admin/keys", **params))["data"]]
 
-    assert await shown(status="revoked") == ids[:1]
-    assert await shown(status="expired") == ids[1:2]
-    assert await shown(status="active") == ids[2:]
-    assert await shown(expires_before="2026-11-25") == ids[1:2]
-    assert await shown(expires_before="2026-12-02") == ids[1:3]
+    assert await key_ids(status="revoked") == ids[:1]
+    assert await key_ids(status="expired") == ids[1:2]
+    assert await key_ids(status="active") == ids[2:]
+    assert await key_ids(expires_before="2026-11-25") == ids[1:2]
+    assert await key_ids(expires_before="2026-12-02") == ids[1:3]
     for prefix in (rotated["prefix"], rows[3]["prefix"]):
-        assert await shown(prefix=prefix) == ids[3:4]
-    assert await shown(prefix=rows[0]["prefix"], status="active") == []
-    assert await shown(prefix=rows[0]["prefix"], user_id="a2") == []
+        assert await key_ids(prefix=prefix) == ids[3:4]
+    assert await key_ids(prefix=rows[0]["prefix"], status="active") == []
+    assert await key_ids(prefix=rows[0]["prefix"], user_id="a2") == []
     for wrong in (rotated["api_key"], "sk-gw-", "sk-gw-1234567", "xx-gw-123456"):
         answer = await admin.get("/admin/keys", params={"prefix": wrong})
         assert answer.status_code == 422

@@ -70,21 +70,21 @@ async def admin(
 async def make(admin: httpx2.AsyncClient, *deployments: dict[str, Any], **fields: Any) -> list[str]:
     """The ids of its deployments; the route is `house/m`."""
     body = {"model": "house/m", "deployments": deployments, **fields}
-    made = await admin.post(PATH, json=body)
-    assert made.status_code == 201, made.text
-    return [deployment["deployment_id"] for deployment in made.json()["deployments"]]
+    answer = await admin.post(PATH, json=body)
+    assert answer.status_code == 201, answer.text
+    return [deployment["deployment_id"] for deployment in answer.json()["deployments"]]
 
 
 async def run_test(admin: httpx2.AsyncClient, **body: Any) -> list[dict[str, Any]]:
-    tested = await admin.post(f"{PATH}/house/m/test", json=body or None)
-    assert tested.status_code == 200, tested.text
-    assert tested.json().keys() == {"model", "user_id", "results"}
-    results: list[dict[str, Any]] = tested.json()["results"]
+    answer = await admin.post(f"{PATH}/house/m/test", json=body or None)
+    assert answer.status_code == 200, answer.text
+    assert answer.json().keys() == {"model", "user_id", "results"}
+    results: list[dict[str, Any]] = answer.json()["results"]
     return results
 
 
 async def answers_in_its_format(request: UpstreamRequest, connection: UpstreamConnection) -> None:
-    dialect = next(some for some in DIALECTS if request.path.endswith(some.upstream_path))
+    dialect = next(each for each in DIALECTS if request.path.endswith(each.upstream_path))
     await connection.answer(dialect.answer)
 
 
@@ -178,7 +178,7 @@ async def test_failures_are_reported_in_the_providers_words(
     upstream.does(script)
     model = "openai/gpt-4o"
     price = {"model": "unheard-of", "input_cost_per_million": 0, "output_cost_per_million": 0}
-    priced = (await admin.post("/admin/costs", json=price)).json()
+    version = (await admin.post("/admin/costs", json=price)).json()
     await make(
         admin,
         {"model": model},
@@ -188,7 +188,7 @@ async def test_failures_are_reported_in_the_providers_words(
         {"model": "openai/unheard-of"},
         fallbacks=["gpt-4o"],
     )
-    await admin.delete(f"/admin/costs/{priced['price_id']}")
+    await admin.delete(f"/admin/costs/{version['price_id']}")
     good, bad, html, keyless, unpriced = await run_test(admin)
     assert good["ok"]
     assert (bad["ok"], bad["status"], bad["error"]) == (False, 404, "no such model")
@@ -230,14 +230,14 @@ async def test_the_tests_key_is_never_shown(
 ) -> None:
     upstream.answers(CHAT.answer)
     await make(admin, {"model": "openai/gpt-4o"})
-    tested = await admin.post(f"{PATH}/house/m/test")
+    answer = await admin.post(f"{PATH}/house/m/test")
     (key,) = await database["keys"].find({}).to_list(9)
-    shown = tested.text + repr(key) + capsys.readouterr().out + str(upstream.requests)
+    output = answer.text + repr(key) + capsys.readouterr().out + str(upstream.requests)
     # What is stored of it to recognise it is its prefix, of 12 characters.
-    secrets = [word for word in shown.replace("'", " ").split() if word.startswith("sk-gw-")]
+    secrets = [word for word in output.replace("'", " ").split() if word.startswith("sk-gw-")]
     assert secrets == [key["prefix"]]
-    assert PROVIDER_KEY not in tested.text
-    assert TEXT not in tested.text
+    assert PROVIDER_KEY not in answer.text
+    assert TEXT not in answer.text
 
 
 async def test_the_tests_key_works_for_the_test_alone(
@@ -252,13 +252,13 @@ async def test_the_tests_key_works_for_the_test_alone(
 
     upstream.does(script)
     await make(admin, {"model": "openai/gpt-4o"})
-    under_way = asyncio.create_task(run_test(admin))
+    task = asyncio.create_task(run_test(admin))
     await entered.wait()
     (key,) = (await admin.get("/admin/keys", params={"user_id": TEST_USER_ID})).json()["data"]
     assert (key["status"], key["name"]) == ("active", "test of house/m")
     assert key["expires_at"] is not None
     gate.set()
-    await under_way
+    await task
     (key,) = (await admin.get("/admin/keys", params={"user_id": TEST_USER_ID})).json()["data"]
     assert key["status"] == "revoked"
 

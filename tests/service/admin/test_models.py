@@ -64,9 +64,9 @@ async def admin(admin: httpx2.AsyncClient) -> httpx2.AsyncClient:
 
 
 async def make(admin: httpx2.AsyncClient, model: str = "house", **fields: Any) -> dict[str, Any]:
-    made = await admin.post(PATH, json={"model": model, "deployments": [PLAIN], **fields})
-    assert made.status_code == 201, made.text
-    route: dict[str, Any] = made.json()
+    answer = await admin.post(PATH, json={"model": model, "deployments": [PLAIN], **fields})
+    assert answer.status_code == 201, answer.text
+    route: dict[str, Any] = answer.json()
     return route
 
 
@@ -82,11 +82,11 @@ async def test_a_route_is_kept_with_all_its_fields(
         "provider_objects": ["file-*"],
         "answer_model": "served",
     }
-    made = await make(admin, "house/default", deployments=[PLAIN, FULL], **behaviour)
-    ids = [deployment["deployment_id"] for deployment in made["deployments"]]
+    route = await make(admin, "house/default", deployments=[PLAIN, FULL], **behaviour)
+    ids = [deployment["deployment_id"] for deployment in route["deployments"]]
     assert all(name.startswith("dep_") for name in ids)
     assert len(set(ids)) == 2
-    assert made == {
+    assert route == {
         "model": "house/default",
         "deployments": [
             {**DEFAULTS, **PLAIN, "deployment_id": ids[0]},
@@ -94,7 +94,7 @@ async def test_a_route_is_kept_with_all_its_fields(
         ],
         **behaviour,
     }
-    assert (await admin.get(f"{PATH}/house/default")).json() == made
+    assert (await admin.get(f"{PATH}/house/default")).json() == route
     stored = await RouteStore(database).get("house/default")
     assert stored is not None
     assert stored.deployments[1] == Deployment(
@@ -119,16 +119,16 @@ async def test_a_route_is_kept_with_all_its_fields(
 
 
 async def test_a_route_needs_only_a_model(admin: httpx2.AsyncClient, database: Database) -> None:
-    made = await make(admin)
+    route = await make(admin)
     expected: dict[str, Any] = {"fallbacks": [], "context_fallbacks": []}
     expected |= {"max_attempts": 3, "cooldown_after": 3, "cooldown_s": 30}
     expected |= {"provider_objects": [], "answer_model": "asked"}
-    assert made == {"model": "house", "deployments": made["deployments"], **expected}
+    assert route == {"model": "house", "deployments": route["deployments"], **expected}
     stored = await RouteStore(database).get("house")
-    (deployment,) = made["deployments"]
-    wanted = Deployment(deployment_id=deployment["deployment_id"], model="openai/gpt-4o")
+    (deployment,) = route["deployments"]
+    minimal = Deployment(deployment_id=deployment["deployment_id"], model="openai/gpt-4o")
     assert stored is not None
-    assert stored == Route(model="house", deployments=(wanted,), revision=stored.revision)
+    assert stored == Route(model="house", deployments=(minimal,), revision=stored.revision)
 
 
 @pytest.mark.parametrize("name", ["a", "a/b", "a/b/test", "a b?c#d%2F", "ü:*", "test"])
@@ -149,7 +149,7 @@ async def test_a_name_is_taken_once(admin: httpx2.AsyncClient) -> None:
     assert (await admin.get(f"{PATH}/house")).json() == before
 
 
-def deployed(**fields: Any) -> dict[str, Any]:
+def body_with(**fields: Any) -> dict[str, Any]:
     return {"deployments": [{**PLAIN, **fields}]}
 
 
@@ -168,22 +168,22 @@ def deployed(**fields: Any) -> dict[str, Any]:
         ({"deployments": [[PLAIN]]}, ["deployments[0]"]),
         ({"deployments": ["openai/gpt-4o"]}, ["deployments[0]"]),
         ({"deployments": [PLAIN, {}]}, ["deployments[1].model"]),
-        (deployed(translation="adapters"), ["deployments[0].translation"]),
-        (deployed(profile={"speaks": True}), ["deployments[0].profile.speaks"]),
-        (deployed(profile={"efforts": ["huge"]}), ["deployments[0].profile.efforts"]),
-        (deployed(profile={"max_output": 0}), ["deployments[0].profile.max_output"]),
-        (deployed(profile={"max_name_chars": 63}), ["deployments[0].profile.max_name_chars"]),
-        (deployed(profile={"family": "Open AI"}), ["deployments[0].profile.family"]),
+        (body_with(translation="adapters"), ["deployments[0].translation"]),
+        (body_with(profile={"speaks": True}), ["deployments[0].profile.speaks"]),
+        (body_with(profile={"efforts": ["huge"]}), ["deployments[0].profile.efforts"]),
+        (body_with(profile={"max_output": 0}), ["deployments[0].profile.max_output"]),
+        (body_with(profile={"max_name_chars": 63}), ["deployments[0].profile.max_name_chars"]),
+        (body_with(profile={"family": "Open AI"}), ["deployments[0].profile.family"]),
         ({"answer_model": "mine"}, ["answer_model"]),
-        (deployed(model="gpt-4o"), ["deployments[0].model"]),
-        (deployed(model="openai/"), ["deployments[0].model"]),
-        (deployed(model="/gpt-4o"), ["deployments[0].model"]),
-        (deployed(model="*/gpt-4o"), ["deployments[0].model"]),
-        (deployed(model="Open AI/gpt-4o"), ["deployments[0].model"]),
-        (deployed(model="openai/gpt 4o\n"), ["deployments[0].model"]),
-        (deployed(model="openai/" + "a" * 256), ["deployments[0].model"]),
+        (body_with(model="gpt-4o"), ["deployments[0].model"]),
+        (body_with(model="openai/"), ["deployments[0].model"]),
+        (body_with(model="/gpt-4o"), ["deployments[0].model"]),
+        (body_with(model="*/gpt-4o"), ["deployments[0].model"]),
+        (body_with(model="Open AI/gpt-4o"), ["deployments[0].model"]),
+        (body_with(model="openai/gpt 4o\n"), ["deployments[0].model"]),
+        (body_with(model="openai/" + "a" * 256), ["deployments[0].model"]),
         *(
-            (deployed(api_base=url), ["deployments[0].api_base"])
+            (body_with(api_base=url), ["deployments[0].api_base"])
             for url in (
                 "",
                 "host/v1",
@@ -208,7 +208,7 @@ def deployed(**fields: Any) -> dict[str, Any]:
             )
         ),
         *(
-            (deployed(credential=name), ["deployments[0].credential"])
+            (body_with(credential=name), ["deployments[0].credential"])
             for name in (
                 "",
                 "sk-proj-1234",
@@ -230,25 +230,25 @@ def deployed(**fields: Any) -> dict[str, Any]:
                 "vault:a",
             )
         ),
-        (deployed(api_base="http://h", formats=["chat", "chat"]), ["deployments[0].formats"]),
-        (deployed(api_base="http://h", formats=["images"]), ["deployments[0].formats"]),
-        (deployed(formats=["chat"]), ["deployments[0].formats"]),
-        *((deployed(weight=n), ["deployments[0].weight"]) for n in (0, 1001, 1.5, None, "1")),
-        *((deployed(priority=n), ["deployments[0].priority"]) for n in (-1, 101)),
-        *((deployed(max_parallel=n), ["deployments[0].max_parallel"]) for n in (0, -1, 10**6)),
-        (deployed(drop_params="yes"), ["deployments[0].drop_params"]),
-        *((deployed(multiplier=n), ["deployments[0].multiplier"]) for n in (-1, 1001, 1e-7)),
-        *((deployed(region=name), ["deployments[0].region"]) for name in ("", "EU", "a b")),
-        (deployed(priced_as=""), ["deployments[0].priced_as"]),
-        (deployed(timeouts=[]), ["deployments[0].timeouts"]),
-        (deployed(timeouts={"read": 1}), ["deployments[0].timeouts.read"]),
+        (body_with(api_base="http://h", formats=["chat", "chat"]), ["deployments[0].formats"]),
+        (body_with(api_base="http://h", formats=["images"]), ["deployments[0].formats"]),
+        (body_with(formats=["chat"]), ["deployments[0].formats"]),
+        *((body_with(weight=n), ["deployments[0].weight"]) for n in (0, 1001, 1.5, None, "1")),
+        *((body_with(priority=n), ["deployments[0].priority"]) for n in (-1, 101)),
+        *((body_with(max_parallel=n), ["deployments[0].max_parallel"]) for n in (0, -1, 10**6)),
+        (body_with(drop_params="yes"), ["deployments[0].drop_params"]),
+        *((body_with(multiplier=n), ["deployments[0].multiplier"]) for n in (-1, 1001, 1e-7)),
+        *((body_with(region=name), ["deployments[0].region"]) for name in ("", "EU", "a b")),
+        (body_with(priced_as=""), ["deployments[0].priced_as"]),
+        (body_with(timeouts=[]), ["deployments[0].timeouts"]),
+        (body_with(timeouts={"read": 1}), ["deployments[0].timeouts.read"]),
         *(
-            (deployed(timeouts={name: seconds}), [f"deployments[0].timeouts.{name}"])
+            (body_with(timeouts={name: seconds}), [f"deployments[0].timeouts.{name}"])
             for name in ("connect", "first_byte", "between_bytes", "total")
             for seconds in (0, -1, 3600.1, "5")
         ),
-        (deployed(deployment_id="dep_1"), ["deployments[0].deployment_id"]),
-        (deployed(secret="sk"), ["deployments[0].secret"]),
+        (body_with(deployment_id="dep_1"), ["deployments[0].deployment_id"]),
+        (body_with(secret="sk"), ["deployments[0].secret"]),
         ({"fallbacks": ["house"]}, ["fallbacks"]),
         ({"context_fallbacks": ["house"]}, ["context_fallbacks"]),
         ({"fallbacks": ["a", "a"]}, ["fallbacks"]),
@@ -262,7 +262,7 @@ def deployed(**fields: Any) -> dict[str, Any]:
         *(({"cooldown_s": n}, ["cooldown_s"]) for n in (-1, 3601)),
         ({"cooldown": 1}, ["cooldown"]),
         (
-            {"model": "", "cooldown_s": -1, **deployed(weight=0, credential="sk")},
+            {"model": "", "cooldown_s": -1, **body_with(weight=0, credential="sk")},
             ["cooldown_s", "deployments[0].credential", "deployments[0].weight", "model"],
         ),
     ],
@@ -285,7 +285,7 @@ async def test_every_invalid_field_is_named(
 async def test_a_secret_mistaken_for_a_name_is_not_echoed(
     admin: httpx2.AsyncClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    body = {"model": "house", **deployed(credential="sk-proj-secret")}
+    body = {"model": "house", **body_with(credential="sk-proj-secret")}
     answer = await admin.post(PATH, json=body)
     assert answer.status_code == 422
     assert "sk-proj" not in answer.text
@@ -364,13 +364,13 @@ async def test_unknown_routes_are_not_found(
 async def test_cooldowns_are_shown(admin: httpx2.AsyncClient, redis: Redis) -> None:
     first, _ = (await make(admin, deployments=[PLAIN, FULL]))["deployments"]
     now_s = NOW.timestamp()
-    over = {"dep_over": now_s - 1, first["deployment_id"]: now_s + 90.5}
-    because = {first["deployment_id"]: "it failed 3 times in a row: 503"}
-    await CooldownStore(redis).exchange(over, now_s=now_s, reasons=because)
-    shown = (await admin.get(f"{PATH}/house")).json()
-    assert [d["cooling_until"] for d in shown["deployments"]] == ["2026-11-24T12:01:30Z", None]
-    assert [d["cooling_reason"] for d in shown["deployments"]] == [*because.values(), None]
-    assert (await admin.get(PATH)).json()["data"] == [shown]
+    cooldowns = {"dep_over": now_s - 1, first["deployment_id"]: now_s + 90.5}
+    reasons = {first["deployment_id"]: "it failed 3 times in a row: 503"}
+    await CooldownStore(redis).exchange(cooldowns, now_s=now_s, reasons=reasons)
+    route = (await admin.get(f"{PATH}/house")).json()
+    assert [d["cooling_until"] for d in route["deployments"]] == ["2026-11-24T12:01:30Z", None]
+    assert [d["cooling_reason"] for d in route["deployments"]] == [*reasons.values(), None]
+    assert (await admin.get(PATH)).json()["data"] == [route]
 
 
 async def test_without_redis_routes_are_shown_and_changed(
@@ -380,10 +380,10 @@ async def test_without_redis_routes_are_shown_and_changed(
         open_redis(f"redis://127.0.0.1:{free_port()}/0") as away,
         client_of(app_with(settings, database, away)) as admin,
     ):
-        made = await admin.post(PATH, json={"model": "house", "deployments": [PLAIN]})
-        assert made.status_code == 201
-        assert made.headers["x-invalidation"] == "delayed"
-        assert made.json()["deployments"][0]["cooling_until"] is None
+        answer = await admin.post(PATH, json={"model": "house", "deployments": [PLAIN]})
+        assert answer.status_code == 201
+        assert answer.headers["x-invalidation"] == "delayed"
+        assert answer.json()["deployments"][0]["cooling_until"] is None
         deleted = await admin.delete(f"{PATH}/house")
         assert (deleted.status_code, deleted.headers["x-invalidation"]) == (204, "delayed")
 
@@ -391,10 +391,10 @@ async def test_without_redis_routes_are_shown_and_changed(
 @pytest.mark.parametrize(
     ("fields", "wrong"),
     [
-        (deployed(model="nobody/m"), "deployments[0].model"),
-        (deployed(model="nobody/m", api_base="http://own/v1"), "deployments[0].model"),
-        (deployed(model="openai/unheard-of"), "deployments[0].model"),
-        (deployed(priced_as="unheard-of"), "deployments[0].priced_as"),
+        (body_with(model="nobody/m"), "deployments[0].model"),
+        (body_with(model="nobody/m", api_base="http://own/v1"), "deployments[0].model"),
+        (body_with(model="openai/unheard-of"), "deployments[0].model"),
+        (body_with(priced_as="unheard-of"), "deployments[0].priced_as"),
         ({"fallbacks": ["gpt-4o", "missing"]}, "fallbacks[1]"),
         ({"context_fallbacks": ["openai/missing"]}, "context_fallbacks[0]"),
     ],
@@ -419,12 +419,12 @@ async def test_a_route_may_name_models_added_by_an_operator(admin: httpx2.AsyncC
 
 
 async def test_earlier_references_may_stay(admin: httpx2.AsyncClient) -> None:
-    made = await make(admin, deployments=[FULL], fallbacks=["x"])
+    route = await make(admin, deployments=[FULL], fallbacks=["x"])
     prices = (await admin.get("/admin/costs")).json()["data"]
     for price in prices:
         await admin.delete(f"/admin/costs/{price['price_id']}")
-    (kept,) = made["deployments"]
-    same = {**FULL, "deployment_id": kept["deployment_id"], "weight": 7}
+    (deployment,) = route["deployments"]
+    same = {**FULL, "deployment_id": deployment["deployment_id"], "weight": 7}
     changed = await admin.patch(
         f"{PATH}/house", json={"deployments": [same], "fallbacks": ["x"], "cooldown_s": 1}
     )

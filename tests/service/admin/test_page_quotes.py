@@ -16,7 +16,7 @@ BESIDE = {"openai chat with its searching model", "anthropic refusal before any 
 NOON = "2026-11-24T12:00:00Z"
 
 
-async def quoted(admin: httpx2.AsyncClient, row: ProviderCost, usage: Any, **fields: Any) -> Any:
+async def quote(admin: httpx2.AsyncClient, row: ProviderCost, usage: Any, **fields: Any) -> Any:
     body = {
         "provider": row.provider,
         "model": row.model,
@@ -47,9 +47,9 @@ async def test_a_quote_of_the_reported_usage_costs_what_the_page_says(
             if usage_format is None and row.format == "embeddings":
                 # In chat's shape, which knows an output.
                 continue
-            found = await quoted(admin, row, usage, format=usage_format, service_tier=tier)
-            if found != row.usd:
-                wrong[row.name] = (usage_format, found, row.usd)
+            cost = await quote(admin, row, usage, format=usage_format, service_tier=tier)
+            if cost != row.usd:
+                wrong[row.name] = (usage_format, cost, row.usd)
     assert wrong == {}
 
 
@@ -63,7 +63,7 @@ async def test_a_quote_of_an_entrys_usage_costs_what_the_page_says(
         if row.region is not None:
             usage = msgspec.structs.replace(usage, inference_geo=row.region)
         view = msgspec.to_builtins(usage_view(usage))
-        found = await quoted(admin, row, view)
-        if found != row.usd:
-            wrong[row.name] = (found, row.usd)
+        cost = await quote(admin, row, view)
+        if cost != row.usd:
+            wrong[row.name] = (cost, row.usd)
     assert wrong == {}

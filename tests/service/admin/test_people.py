@@ -19,7 +19,7 @@ from tests.service.admin.problems import problem, wrong_fields
 LATER = (NOW + timedelta(hours=1)).isoformat()
 
 
-async def made(admin: httpx2.AsyncClient, **fields: Any) -> dict[str, Any]:
+async def make_person(admin: httpx2.AsyncClient, **fields: Any) -> dict[str, Any]:
     answer = await admin.post("/admin/people", json={"name": "Ada", "role": "viewer", **fields})
     assert answer.status_code == 201, answer.text
     person: dict[str, Any] = answer.json()
@@ -33,7 +33,7 @@ def by(person: dict[str, Any]) -> dict[str, str]:
 async def test_a_secret_is_shown_once_and_stored_as_its_hash(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:
-    person = await made(admin, role="operator", expires_at=LATER)
+    person = await make_person(admin, role="operator", expires_at=LATER)
     secret = person.pop("admin_key")
     assert secret.startswith(ADMIN_SECRET_PREFIX)
     assert secret.startswith(person["prefix"])
@@ -42,14 +42,14 @@ async def test_a_secret_is_shown_once_and_stored_as_its_hash(
     assert (await admin.get(path)).json() == person
     assert (await admin.get("/admin/people")).json()["data"] == [person]
     assert (person["created_by"], person["updated_by"]) == ("root", "root")
-    stored = await database["people"].find_one({"_id": person["person_id"]})
-    assert stored is not None
-    assert stored["secret_hash"] == secret_hash(secret)
-    assert secret not in str(stored)
+    document = await database["people"].find_one({"_id": person["person_id"]})
+    assert document is not None
+    assert document["secret_hash"] == secret_hash(secret)
+    assert secret not in str(document)
 
 
 async def test_a_person_knows_who_they_are(admin: httpx2.AsyncClient) -> None:
-    person = await made(admin, name="Ada", role="billing")
+    person = await make_person(admin, name="Ada", role="billing")
     me = await admin.get("/admin/people/me", headers=by(person))
     assert me.json() == {
         "id": person["person_id"],
@@ -61,7 +61,7 @@ async def test_a_person_knows_who_they_are(admin: httpx2.AsyncClient) -> None:
 
 
 async def test_a_key_ends_at_once(admin: httpx2.AsyncClient) -> None:
-    person = await made(admin)
+    person = await make_person(admin)
     path = f"/admin/people/{person['person_id']}"
     assert (await admin.get("/admin/accounts", headers=by(person))).status_code == 200
     assert (await admin.delete(path)).json()["status"] == "revoked"
@@ -73,13 +73,13 @@ async def test_a_key_ends_at_once(admin: httpx2.AsyncClient) -> None:
 
 
 async def test_an_expired_key_says_so(admin: httpx2.AsyncClient, database: Database) -> None:
-    person = await made(admin, expires_at=LATER)
+    person = await make_person(admin, expires_at=LATER)
     await database["people"].update_one({}, {"$set": {"expires_at": NOW}})
     refused = await admin.get("/admin/accounts", headers=by(person))
     assert refused.status_code == 401
     assert refused.json()["code"] == "api_key_expired"
-    shown = await admin.get(f"/admin/people/{person['person_id']}")
-    assert shown.json()["status"] == "expired"
+    view = await admin.get(f"/admin/people/{person['person_id']}")
+    assert view.json()["status"] == "expired"
 
 
 WRITES = [
@@ -96,7 +96,7 @@ WRITES = [
 
 @pytest.mark.parametrize("role", ["viewer", "operator", "billing", "owner"])
 async def test_a_role_bounds_what_is_reached(admin: httpx2.AsyncClient, role: str) -> None:
-    person = await made(admin, role=role)
+    person = await make_person(admin, role=role)
     for method, path, body, allowed in WRITES:
         answer = await admin.request(method, path, json=body, headers=by(person))
         reached = role == "owner" or role in allowed
@@ -109,7 +109,7 @@ async def test_a_role_bounds_what_is_reached(admin: httpx2.AsyncClient, role: st
 
 
 async def test_a_person_cannot_change_their_own_access(admin: httpx2.AsyncClient) -> None:
-    owner = await made(admin, role="owner")
+    owner = await make_person(admin, role="owner")
     path = f"/admin/people/{owner['person_id']}"
     for change in ({"role": "viewer"}, {"status": "revoked"}, {"expires_at": LATER}):
         assert (await admin.patch(path, json=change, headers=by(owner))).status_code == 403
@@ -151,18 +151,18 @@ async def test_wrong_fields_are_named(
 
 
 async def test_a_change_over_another_one_is_refused(admin: httpx2.AsyncClient) -> None:
-    person = await made(admin)
+    person = await make_person(admin)
     path = f"/admin/people/{person['person_id']}"
-    seen = (await admin.get(path)).headers["etag"]
-    first = await admin.patch(path, json={"role": "operator"}, headers={"if-match": seen})
+    etag = (await admin.get(path)).headers["etag"]
+    first = await admin.patch(path, json={"role": "operator"}, headers={"if-match": etag})
     assert first.status_code == 200
-    second = await admin.patch(path, json={"role": "billing"}, headers={"if-match": seen})
+    second = await admin.patch(path, json={"role": "billing"}, headers={"if-match": etag})
     assert second.status_code == 412
     assert (await admin.get(path)).json()["role"] == "operator"
 
 
 async def test_guesses_are_limited_and_right_keys_are_not(admin: httpx2.AsyncClient) -> None:
-    person = await made(admin)
+    person = await make_person(admin)
     wrong = {"authorization": f"Bearer {ADMIN_SECRET_PREFIX}{'x' * 43}"}
     codes = [
         (await admin.get("/admin/accounts", headers=wrong)).status_code
@@ -179,13 +179,13 @@ async def unreachable(
     """An admin service whose MongoDB has stopped since its start."""
     server = mongo_server(tmp_path_factory.mktemp("mongo"))
     with running(server) as mongo:
-        database = open_database(mongo.url, operation_timeout_s=1)
-        opened = await database.__aenter__()
-        client = client_of(app_with(settings, opened, redis))
+        database_context = open_database(mongo.url, operation_timeout_s=1)
+        database = await database_context.__aenter__()
+        client = client_of(app_with(settings, database, redis))
         admin = await client.__aenter__()
     yield admin
     await client.__aexit__(None, None, None)
-    await database.__aexit__(None, None, None)
+    await database_context.__aexit__(None, None, None)
 
 
 async def test_without_mongo_the_root_alone_is_known(unreachable: httpx2.AsyncClient) -> None:
@@ -197,7 +197,7 @@ async def test_without_mongo_the_root_alone_is_known(unreachable: httpx2.AsyncCl
 
 
 async def test_prices_and_keys_tell_who_made_and_changed_them(admin: httpx2.AsyncClient) -> None:
-    ada, bo = await made(admin, role="owner"), await made(admin, role="owner")
+    ada, bo = await make_person(admin, role="owner"), await make_person(admin, role="owner")
     await admin.post("/admin/accounts", json={"user_id": "a"})
     key = (await admin.post("/admin/keys", json={"user_id": "a"}, headers=by(ada))).json()
     assert (key["created_by"], key["updated_by"]) == (ada["person_id"], ada["person_id"])

@@ -25,14 +25,14 @@ async def accounts(admin: httpx2.AsyncClient) -> None:
         await admin.post("/admin/accounts", json={"user_id": user_id})
 
 
-def told(n: int, usd: str | None, **fields: Any) -> LedgerEntry:
+def make_call(n: int, usd: str | None, **fields: Any) -> LedgerEntry:
     """A call n minutes ago whose provider says that it cost so much."""
-    made = entry(n, **fields)
+    base = entry(n, **fields)
     usage = TokenUsage(input_text=1, provider_cost_usd=None if usd is None else Decimal(usd))
-    return msgspec.structs.replace(made, usage=usage, multiplier=Decimal(2))
+    return msgspec.structs.replace(base, usage=usage, multiplier=Decimal(2))
 
 
-async def shown(admin: httpx2.AsyncClient, **params: Any) -> dict[str, Any]:
+async def get_report(admin: httpx2.AsyncClient, **params: Any) -> dict[str, Any]:
     answer = await admin.get("/admin/ledger/provider-costs", params=params)
     assert answer.status_code == 200, answer.text
     report: dict[str, Any] = exact(answer)
@@ -43,13 +43,13 @@ async def test_calls_that_the_provider_prices_otherwise_are_listed(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:
     same, more, less, silent = (
-        told(1, str(LINES)),
-        told(2, "0.02", model="n"),
-        told(3, "0.0101711499", user_id="b"),
-        told(4, None),
+        make_call(1, str(LINES)),
+        make_call(2, "0.02", model="n"),
+        make_call(3, "0.0101711499", user_id="b"),
+        make_call(4, None),
     )
     await LedgerStore(database).post([same, more, less, silent])
-    report = await shown(admin)
+    report = await get_report(admin)
     assert (report["until"], report["since"]) == ("2026-11-24T12:00:00Z", "2026-10-25T12:00:00Z")
     assert (report["entries_reported"], report["next_cursor"]) == (3, None)
     assert [row["entry_id"] for row in report["data"]] == [less.entry_id, more.entry_id]
@@ -70,19 +70,19 @@ async def test_calls_that_the_provider_prices_otherwise_are_listed(
     assert [(row["model"], row["entries"]) for row in report["models"]] == [("n", 1), ("m", 2)]
     assert report["models"][1]["difference_usd"] == Decimal("1e-10")
 
-    assert [row["entry_id"] for row in (await shown(admin, above_usd="1e-9"))["data"]] == [
+    assert [row["entry_id"] for row in (await get_report(admin, above_usd="1e-9"))["data"]] == [
         more.entry_id
     ]
-    assert (await shown(admin, user_id="b"))["entries_reported"] == 1
-    assert (await shown(admin, model="m"))["entries_reported"] == 2
-    assert (await shown(admin, provider="other"))["entries_reported"] == 0
-    assert (await shown(admin, until="2026-11-24T11:58:00Z"))["entries_reported"] == 1
+    assert (await get_report(admin, user_id="b"))["entries_reported"] == 1
+    assert (await get_report(admin, model="m"))["entries_reported"] == 2
+    assert (await get_report(admin, provider="other"))["entries_reported"] == 0
+    assert (await get_report(admin, until="2026-11-24T11:58:00Z"))["entries_reported"] == 1
 
 
 async def test_a_call_that_was_priced_again_counts_at_its_last_price(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:
-    call = told(1, "0.5")
+    call = make_call(1, "0.5")
     line = msgspec.structs.replace(call.lines[0], amount=Decimal("0.5"))
     correction = msgspec.structs.replace(
         call,
@@ -93,9 +93,9 @@ async def test_a_call_that_was_priced_again_counts_at_its_last_price(
         lines=(line,),
     )
     await LedgerStore(database).post([call])
-    assert len((await shown(admin))["data"]) == 1
+    assert len((await get_report(admin))["data"]) == 1
     await LedgerStore(database).post([correction])
-    report = await shown(admin)
+    report = await get_report(admin)
     assert (report["data"], report["entries_reported"], report["lines_usd"]) == (
         [],
         1,
@@ -107,34 +107,34 @@ async def test_a_call_that_was_priced_again_counts_at_its_last_price(
 async def test_the_list_comes_in_pages_that_sum_up(
     admin: httpx2.AsyncClient, database: Database, limit: int
 ) -> None:
-    posted = [told(n, "0.02" if n % 2 else str(LINES)) for n in range(1, 11)]
-    await LedgerStore(database).post(posted)
-    seen: list[str] = []
+    calls = [make_call(n, "0.02" if n % 2 else str(LINES)) for n in range(1, 11)]
+    await LedgerStore(database).post(calls)
+    ids: list[str] = []
     reported = 0
     cursor: dict[str, str] = {}
     while True:
-        page = await shown(admin, limit=limit, **cursor)
+        page = await get_report(admin, limit=limit, **cursor)
         assert len(page["data"]) <= limit
-        seen += [row["entry_id"] for row in page["data"]]
+        ids += [row["entry_id"] for row in page["data"]]
         reported += page["entries_reported"]
         if page["next_cursor"] is None:
             break
         cursor = {"cursor": page["next_cursor"]}
     back: list[str] = []
     while page["previous_cursor"] is not None:
-        page = await shown(admin, limit=limit, cursor=page["previous_cursor"])
+        page = await get_report(admin, limit=limit, cursor=page["previous_cursor"])
         back = [row["entry_id"] for row in page["data"]] + back
-    assert back == seen[: len(back)]
-    assert len(back) == (len(seen) - 1) // limit * limit
+    assert back == ids[: len(back)]
+    assert len(back) == (len(ids) - 1) // limit * limit
     assert reported == 10
-    assert sorted(seen) == sorted(each.entry_id for each in posted[::2])
+    assert sorted(ids) == sorted(each.entry_id for each in calls[::2])
 
 
 async def test_any_number_of_digits_is_compared(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:
-    await LedgerStore(database).post([told(1, f"0.{'1' * 100}")])
-    [row] = (await shown(admin))["data"]
+    await LedgerStore(database).post([make_call(1, f"0.{'1' * 100}")])
+    [row] = (await get_report(admin))["data"]
     assert row["provider_cost_usd"] == Decimal(f"0.{'1' * 15}")
 
 

@@ -24,10 +24,10 @@ async def account(admin: httpx2.AsyncClient) -> None:
 
 async def make(admin: httpx2.AsyncClient, path: str, **fields: Any) -> str:
     """Where it is shown and changed."""
-    made = await admin.post(path, json={**NEW[path], **fields})
-    assert made.status_code == 201, made.text
-    assert made.json()["provider_objects"] == fields.get("provider_objects", [])
-    return f"{path}/{made.json()[_IDS[path]]}"
+    answer = await admin.post(path, json={**NEW[path], **fields})
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["provider_objects"] == fields.get("provider_objects", [])
+    return f"{path}/{answer.json()[_IDS[path]]}"
 
 
 @_each

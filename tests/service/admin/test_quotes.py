@@ -27,11 +27,11 @@ async def admin(
         yield client
 
 
-async def quoted(admin: httpx2.AsyncClient, **body: Any) -> dict[str, Any]:
+async def quote(admin: httpx2.AsyncClient, **body: Any) -> dict[str, Any]:
     answer = await admin.post("/admin/costs/quote", json={"usage": USAGE, **body})
     assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = exact(answer)
-    return told
+    view: dict[str, Any] = exact(answer)
+    return view
 
 
 async def test_a_quote_lists_the_lines_of_the_cost(
@@ -50,25 +50,25 @@ async def test_a_quote_lists_the_lines_of_the_cost(
     version = await make(admin, web_search_cost=0.01, tiers=tiers, multiplier=1.1)
     await admin.post("/admin/accounts", json={"user_id": "a", "price_multiplier": 0.5})
 
-    told = await quoted(admin, model="m", usage={**USAGE, "service_tier": "flex"}, user_id="a")
+    view = await quote(admin, model="m", usage={**USAGE, "service_tier": "flex"}, user_id="a")
 
     def line(item: str, quantity: int, rate: str, per: int, amount: str) -> dict[str, Any]:
         usd = {"rate_usd": Decimal(rate), "amount_usd": Decimal(amount)}
         return {"item": item, "quantity": quantity, "per": per, **usd}
 
-    assert told["lines"] == [
+    assert view["lines"] == [
         line("input_text", 100_000, "3", 1_000_000, "0.3"),
         line("cache_read", 150_001, "0.1", 1_000_000, "0.0150001"),
         line("reasoning", 1_000, "6", 1_000_000, "0.006"),
         line("web_search", 2, "0.01", 1, "0.02"),
     ]
-    assert (told["multiplier"], told["account_multiplier"]) == (Decimal("0.55"), Decimal("0.5"))
+    assert (view["multiplier"], view["account_multiplier"]) == (Decimal("0.55"), Decimal("0.5"))
     # 0.3410001 times 0.55 ends in a half of a nano-dollar, which is rounded to the even one.
-    assert told["cost_usd"] == Decimal("0.187550055")
-    assert told["rates"]["above_input_tokens"] == 250_000
-    assert (told["rates"]["service_tier"], told["rates"]["input_cost_per_million"]) == ("flex", 3)
-    assert told["price"]["price_id"] == version["price_id"]
-    assert (told["provider"], told["model"]) == ("*", "m")
+    assert view["cost_usd"] == Decimal("0.187550055")
+    assert view["rates"]["above_input_tokens"] == 250_000
+    assert (view["rates"]["service_tier"], view["rates"]["input_cost_per_million"]) == ("flex", 3)
+    assert view["price"]["price_id"] == version["price_id"]
+    assert (view["provider"], view["model"]) == ("*", "m")
     assert await database["entries"].count_documents({}) == 0
 
 
@@ -102,15 +102,15 @@ async def test_a_quote_has_the_surcharges_of_how_the_call_is_served(
 ) -> None:
     await make(admin, web_search_cost=0.01, surcharges={"fast": 2, "us": 1.1}, multiplier=3)
     usage = {"input_text": 1_000_000, "web_searches": 1}
-    plain = await quoted(admin, model="m", usage=usage)
+    plain = await quote(admin, model="m", usage=usage)
     assert (plain["surcharges"], plain["cost_usd"]) == ({}, Decimal("3.03"))
-    served = {"speed": "fast", "inference_geo": "us"}
-    told = await quoted(admin, model="m", usage=usage | served)
-    assert told["surcharges"] == {"fast": 2, "us": Decimal("1.1")} == told["price"]["surcharges"]
+    service = {"speed": "fast", "inference_geo": "us"}
+    view = await quote(admin, model="m", usage=usage | service)
+    assert view["surcharges"] == {"fast": 2, "us": Decimal("1.1")} == view["price"]["surcharges"]
     # The rate as listed; the line has it as it is charged.
-    assert told["rates"]["input_cost_per_million"] == 1
-    assert told["lines"][0]["rate_usd"] == told["lines"][0]["amount_usd"] == Decimal("2.2")
-    assert told["cost_usd"] == Decimal("6.63")
+    assert view["rates"]["input_cost_per_million"] == 1
+    assert view["lines"][0]["rate_usd"] == view["lines"][0]["amount_usd"] == Decimal("2.2")
+    assert view["cost_usd"] == Decimal("6.63")
 
 
 async def test_a_quote_is_for_a_time(admin: httpx2.AsyncClient) -> None:
@@ -118,7 +118,7 @@ async def test_a_quote_is_for_a_time(admin: httpx2.AsyncClient) -> None:
         await make(admin, input_cost_per_million=input_cost, effective_from=f"{start}T00:00:00Z")
     usage = {"input_text": 1_000_000}
     costs = [
-        (await quoted(admin, model="m", usage=usage, at=at))["cost_usd"]
+        (await quote(admin, model="m", usage=usage, at=at))["cost_usd"]
         for at in ("2026-06-30T23:59:59.999Z", "2026-07-01T00:00:00Z", None, "2027-01-01T00:00:00Z")
     ]
     assert costs == [1, 2, 2, 3]
@@ -148,14 +148,14 @@ async def test_invalid_fields_are_named(
 
 
 async def test_an_accounts_multiplier_applies(admin: httpx2.AsyncClient) -> None:
-    made = await admin.post("/admin/accounts", json={"user_id": "a"})
-    assert made.json()["price_multiplier"] == 1
+    answer = await admin.post("/admin/accounts", json={"user_id": "a"})
+    assert answer.json()["price_multiplier"] == 1
     changed = await admin.patch("/admin/accounts/a", json={"price_multiplier": 1.250})
     assert exact(changed)["price_multiplier"] == Decimal("1.25")
     usage = {"input_text": 1_000_000}
-    assert (await quoted(admin, model="mapped", usage=usage, user_id="a"))["cost_usd"] == Decimal(
+    assert (await quote(admin, model="mapped", usage=usage, user_id="a"))["cost_usd"] == Decimal(
         "1.25"
     )
-    assert (await quoted(admin, model="mapped", usage=usage))["cost_usd"] == 1
+    assert (await quote(admin, model="mapped", usage=usage))["cost_usd"] == 1
     wrong = await admin.patch("/admin/accounts/a", json={"price_multiplier": None})
     assert wrong.status_code == 422

@@ -43,12 +43,12 @@ def recording(at: datetime, user_id: str = "a", key_id: str = "key-1", n: int = 
     )
 
 
-async def stored(database: Database, *recordings: Recording) -> list[str]:
+async def store(database: Database, *recordings: Recording) -> list[str]:
     await RecordingStore(database).add(recordings)
     return [row.call_id for row in recordings]
 
 
-async def listed(admin: httpx2.AsyncClient, **params: Any) -> list[str]:
+async def call_ids(admin: httpx2.AsyncClient, **params: Any) -> list[str]:
     answer = await admin.get("/admin/recordings", params=params)
     assert answer.status_code == 200, answer.text
     return [row["call_id"] for row in answer.json()["data"]]
@@ -62,19 +62,19 @@ async def test_a_key_shows_whether_it_records(
     path = f"/admin/keys/{key['key_id']}"
     document = await database["keys"].find_one({})
     assert document is not None
-    in_l2 = cached_item_key("key", document["secret_hash"])
+    cache_key = cached_item_key("key", document["secret_hash"])
     for setting in ({"retention_days": 365}, {"retention_days": 1}, None):
-        await redis.set(in_l2, b"what a gateway knew")
+        await redis.set(cache_key, b"what a gateway knew")
         changed = await admin.patch(path, json={"recording": setting})
         assert changed.status_code == 200
         assert changed.json()["recording"] == setting
         assert (await admin.get(path)).json()["recording"] == setting
         # Gateways forget the key as it was.
-        assert await redis.get(in_l2) != b"what a gateway knew"
-    made = await admin.post(
+        assert await redis.get(cache_key) != b"what a gateway knew"
+    answer = await admin.post(
         "/admin/keys", json={"user_id": "a", "recording": {"retention_days": 7}}
     )
-    assert made.json()["recording"] == {"retention_days": 7}
+    assert answer.json()["recording"] == {"retention_days": 7}
 
 
 @pytest.mark.parametrize(
@@ -101,10 +101,10 @@ async def test_an_invalid_setting_is_named(
 
 async def test_a_recording_is_shown(admin: httpx2.AsyncClient, database: Database) -> None:
     row = recording(NOW)
-    (call_id,) = await stored(database, row)
-    shown = await admin.get(f"/admin/recordings/{call_id}")
-    assert shown.status_code == 200
-    assert shown.json() == {
+    (call_id,) = await store(database, row)
+    view = await admin.get(f"/admin/recordings/{call_id}")
+    assert view.status_code == 200
+    assert view.json() == {
         "v": 1,
         "call_id": call_id,
         "user_id": "a",
@@ -131,61 +131,61 @@ async def test_lists_are_bounded_and_omit_the_texts(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:
     rows = [recording(NOW - n * HOUR) for n in range(5)]
-    ids = await stored(database, *rows)
+    ids = await store(database, *rows)
     first = (await admin.get("/admin/recordings", params={"limit": 2})).json()
     assert [row["call_id"] for row in first["data"]] == ids[:2]
     assert first["data"][0]["answer"] == {"size": 500, "truncated": True}
     assert "messages" not in str(first)
-    assert await listed(admin, limit=200, cursor=first["next_cursor"]) == ids[2:]
+    assert await call_ids(admin, limit=200, cursor=first["next_cursor"]) == ids[2:]
     assert (await admin.get("/admin/recordings?limit=201")).status_code == 422
 
 
 async def test_lists_are_filtered_by_account_key_and_time(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:
-    a1, a2, b1 = await stored(
+    a1, a2, b1 = await store(
         database,
         recording(NOW),
         recording(NOW - HOUR, key_id="key-2"),
         recording(NOW - 2 * HOUR, user_id="b", key_id="key-3"),
     )
-    assert await listed(admin, user_id="a") == [a1, a2]
-    assert await listed(admin, user_id="a", key_id="key-2") == [a2]
-    assert await listed(admin, key_id="key-3") == [b1]
+    assert await call_ids(admin, user_id="a") == [a1, a2]
+    assert await call_ids(admin, user_id="a", key_id="key-2") == [a2]
+    assert await call_ids(admin, key_id="key-3") == [b1]
     at = NOW.isoformat()
     an_hour_ago = (NOW - HOUR).isoformat()
-    assert await listed(admin, since=an_hour_ago) == [a1, a2]
-    assert await listed(admin, since=an_hour_ago, until=at) == [a2]
-    assert await listed(admin, until=an_hour_ago) == [b1]
+    assert await call_ids(admin, since=an_hour_ago) == [a1, a2]
+    assert await call_ids(admin, since=an_hour_ago, until=at) == [a2]
+    assert await call_ids(admin, until=an_hour_ago) == [b1]
     pages = []
     for ends in ({"until": at}, {}):
         first = (await admin.get("/admin/recordings", params={"limit": 1, **ends})).json()
         pages.append(first["next_cursor"])
-    assert await listed(admin, until=at, cursor=pages[0]) == [b1]
-    assert await listed(admin, until=an_hour_ago, cursor=pages[1]) == [b1]
+    assert await call_ids(admin, until=at, cursor=pages[0]) == [b1]
+    assert await call_ids(admin, until=an_hour_ago, cursor=pages[1]) == [b1]
     wrong = await admin.get("/admin/recordings", params={"since": at, "until": at})
     assert set(wrong_fields(wrong)) == {"until"}
 
 
 async def test_a_recording_is_deleted(admin: httpx2.AsyncClient, database: Database) -> None:
-    kept, gone = await stored(database, recording(NOW), recording(NOW - HOUR))
+    kept, gone = await store(database, recording(NOW), recording(NOW - HOUR))
     assert (await admin.delete(f"/admin/recordings/{gone}")).status_code == 204
     assert (await admin.delete(f"/admin/recordings/{gone}")).status_code == 404
-    assert await listed(admin) == [kept]
+    assert await call_ids(admin) == [kept]
 
 
 async def test_the_recordings_of_an_account_are_deleted(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:
-    await stored(database, *(recording(NOW + n * HOUR / 3600) for n in range(1_005)))
-    (other,) = await stored(database, recording(NOW - HOUR, user_id="b"))
+    await store(database, *(recording(NOW + n * HOUR / 3600) for n in range(1_005)))
+    (other,) = await store(database, recording(NOW - HOUR, user_id="b"))
     for missing in ("", "?key_id=key-1", "?user_id="):
         refused = await admin.delete(f"/admin/recordings{missing}")
         assert refused.status_code == 422
     assert await database["recordings"].count_documents({}) == 1_006
     answer = await admin.delete("/admin/recordings", params={"user_id": "a"})
     assert answer.json() == {"deleted": 1_005, "more": False}
-    assert await listed(admin) == [other]
+    assert await call_ids(admin) == [other]
     again = await admin.delete("/admin/recordings", params={"user_id": "a"})
     assert again.json() == {"deleted": 0, "more": False}
 
@@ -193,12 +193,12 @@ async def test_the_recordings_of_an_account_are_deleted(
 async def test_an_entry_shows_whether_it_is_recorded(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:
-    (call_id,) = await stored(database, recording(NOW))
+    (call_id,) = await store(database, recording(NOW))
     for entry_id, recorded in ((call_id, True), ("call-2", False)):
         row = entry(entry_id, user_id="a")
         await database["entries"].insert_one(to_document(row, key="entry_id"))
-        shown = (await admin.get(f"/admin/ledger/entries/{entry_id}")).json()
-        assert shown["recorded"] is recorded
+        view = (await admin.get(f"/admin/ledger/entries/{entry_id}")).json()
+        assert view["recorded"] is recorded
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", ""), ("DELETE", "?user_id=a"), ("GET", "/x")])

@@ -35,11 +35,11 @@ async def admin(
         yield one
 
 
-async def quoted(admin: httpx2.AsyncClient, **body: Any) -> dict[str, Any]:
+async def quote(admin: httpx2.AsyncClient, **body: Any) -> dict[str, Any]:
     answer = await admin.post("/admin/costs/quote", json={"model": "m", **body})
     assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = exact(answer)
-    return told
+    view: dict[str, Any] = exact(answer)
+    return view
 
 
 CHAT = {
@@ -89,24 +89,24 @@ ADDITIVE = Decimal("0.002165")
 async def test_a_providers_own_usage_is_quoted(
     admin: httpx2.AsyncClient, usage: dict[str, Any], usage_format: str, cost: Decimal, named: bool
 ) -> None:
-    given = {"format": usage_format} if named else {}
-    told = await quoted(admin, usage=usage, **given)
-    assert told["cost_usd"] == cost
-    assert sum(line["amount_usd"] for line in told["lines"]) == cost
-    assert told["usage"]["output_text"] in (1, 300, 500)
+    fields = {"format": usage_format} if named else {}
+    view = await quote(admin, usage=usage, **fields)
+    assert view["cost_usd"] == cost
+    assert sum(line["amount_usd"] for line in view["lines"]) == cost
+    assert view["usage"]["output_text"] in (1, 300, 500)
 
 
 async def test_embeddings_are_named_by_their_format(admin: httpx2.AsyncClient) -> None:
-    told = await quoted(admin, usage={"total_tokens": 1_000_000}, format="embeddings")
-    assert told["cost_usd"] == 1
-    assert told["usage"] == {"input_text": 1_000_000, "output_text": 0}
+    view = await quote(admin, usage={"total_tokens": 1_000_000}, format="embeddings")
+    assert view["cost_usd"] == 1
+    assert view["usage"] == {"input_text": 1_000_000, "output_text": 0}
 
 
 async def test_the_reading_of_a_contradiction_is_noted(admin: httpx2.AsyncClient) -> None:
-    told = await quoted(
+    view = await quote(
         admin, usage={"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 99}
     )
-    assert told["usage"] == {
+    assert view["usage"] == {
         "input_text": 10,
         "output_text": 89,
         "notes": ["output_from_total"],
@@ -120,9 +120,9 @@ async def test_the_tier_is_in_the_usage_or_beside_it(admin: httpx2.AsyncClient, 
         {"usage": {**usage, "service_tier": tier}},
         {"usage": usage, "service_tier": tier},
     ):
-        told = await quoted(admin, **body)
-        assert (told["cost_usd"], told["notes"]) == (2, [])
-        assert told["rates"]["service_tier"] == "priority"
+        view = await quote(admin, **body)
+        assert (view["cost_usd"], view["notes"]) == (2, [])
+        assert view["rates"]["service_tier"] == "priority"
 
 
 @pytest.mark.parametrize(
@@ -144,10 +144,10 @@ async def test_the_tier_is_in_the_usage_or_beside_it(admin: httpx2.AsyncClient, 
 async def test_a_quote_notes_terms_missing_from_the_price(
     admin: httpx2.AsyncClient, usage: dict[str, Any], noted: list[tuple[str, str | None]]
 ) -> None:
-    told = await quoted(admin, usage={"input_text": 1_000_000, **usage})
-    assert told["cost_usd"] == 1
-    assert [(note["note"], note["value"]) for note in told["notes"]] == noted
-    assert all(note["message"] for note in told["notes"])
+    view = await quote(admin, usage={"input_text": 1_000_000, **usage})
+    assert view["cost_usd"] == 1
+    assert [(note["note"], note["value"]) for note in view["notes"]] == noted
+    assert all(note["message"] for note in view["notes"])
 
 
 async def test_a_route_is_quoted_as_it_would_be_served(admin: httpx2.AsyncClient) -> None:
@@ -158,23 +158,23 @@ async def test_a_route_is_quoted_as_it_would_be_served(admin: httpx2.AsyncClient
     ]
     route = {"model": "house/best", "deployments": deployments}
     price = {"model": "unpriced", "input_cost_per_million": 0, "output_cost_per_million": 0}
-    priced = (await admin.post("/admin/costs", json=price)).json()
+    version = (await admin.post("/admin/costs", json=price)).json()
     assert (await admin.post("/admin/models", json=route)).status_code == 201
-    await admin.delete(f"/admin/costs/{priced['price_id']}")
-    told = await quoted(admin, model="house/best", usage={"output_text": 1_000_000})
+    await admin.delete(f"/admin/costs/{version['price_id']}")
+    view = await quote(admin, model="house/best", usage={"output_text": 1_000_000})
     # The first with a price; gateways do not use those without one.
-    assert (told["provider"], told["model"], told["cost_usd"]) == ("acme", "m", 2)
-    assert [(d["provider"], d["model"], d["cost_usd"]) for d in told["deployments"]] == [
+    assert (view["provider"], view["model"], view["cost_usd"]) == ("acme", "m", 2)
+    assert [(d["provider"], d["model"], d["cost_usd"]) for d in view["deployments"]] == [
         ("elsewhere", "unpriced", None),
         ("acme", "m", 2),
         ("elsewhere", "m", 5),
     ]
-    assert told["deployment_id"] == told["deployments"][1]["deployment_id"]
+    assert view["deployment_id"] == view["deployments"][1]["deployment_id"]
     # A provider that is named is meant.
-    named = {"provider": "acme", "usage": {"output_text": 1}}
-    answer = await admin.post("/admin/costs/quote", json={"model": "house/best", **named})
+    fields = {"provider": "acme", "usage": {"output_text": 1}}
+    answer = await admin.post("/admin/costs/quote", json={"model": "house/best", **fields})
     assert answer.status_code == 404
-    assert (await quoted(admin, usage={"output_text": 1}))["deployments"] == []
+    assert (await quote(admin, usage={"output_text": 1}))["deployments"] == []
 
 
 async def test_a_deployment_that_costs_other_than_its_model_is_quoted_so(
@@ -185,13 +185,13 @@ async def test_a_deployment_that_costs_other_than_its_model_is_quoted_so(
     route = {"model": "house/eu", "deployments": [deployment]}
     assert (await admin.post("/admin/models", json=route)).status_code == 201
     usage = {"input_text": 1_000_000}
-    told = await quoted(admin, model="house/eu", usage=usage, account_multiplier=3)
-    assert (told["model"], told["priced_as"], told["price"]["model"]) == ("m", "own", "own")
-    assert (told["cost_usd"], told["surcharges"]) == (9, {"eu": Decimal("1.5")})
-    assert (told["account_multiplier"], told["deployment_multiplier"]) == (3, 2)
+    view = await quote(admin, model="house/eu", usage=usage, account_multiplier=3)
+    assert (view["model"], view["priced_as"], view["price"]["model"]) == ("m", "own", "own")
+    assert (view["cost_usd"], view["surcharges"]) == (9, {"eu": Decimal("1.5")})
+    assert (view["account_multiplier"], view["deployment_multiplier"]) == (3, 2)
     # The region that an answer tells is the one that counts.
-    told = await quoted(admin, model="house/eu", usage={**usage, "inference_geo": "us"})
-    assert (told["cost_usd"], told["surcharges"]) == (2, {})
+    view = await quote(admin, model="house/eu", usage={**usage, "inference_geo": "us"})
+    assert (view["cost_usd"], view["surcharges"]) == (2, {})
 
 
 async def test_every_model_that_ran_is_quoted_at_its_own_price(admin: httpx2.AsyncClient) -> None:
@@ -206,13 +206,13 @@ async def test_every_model_that_ran_is_quoted_at_its_own_price(admin: httpx2.Asy
         },
     ]
     usage = {"input_tokens": 1_000, "output_tokens": 500, "iterations": iterations}
-    told = await quoted(admin, usage=usage)
+    view = await quote(admin, usage=usage)
     # 1,000 at 1 and 500 at 2; 1,000 at 10 and 100 at 50.
-    assert told["cost_usd"] == Decimal("0.002") + Decimal("0.015")
-    assert [line.get("model") for line in told["lines"]] == [None, None, "adviser", "adviser"]
+    assert view["cost_usd"] == Decimal("0.002") + Decimal("0.015")
+    assert [line.get("model") for line in view["lines"]] == [None, None, "adviser", "adviser"]
     iterations[1]["model"] = "unheard-of"
-    told = await quoted(admin, usage=usage)
-    assert (told["cost_usd"], told["unpriced"]) == (Decimal("0.002"), ["unheard-of"])
+    view = await quote(admin, usage=usage)
+    assert (view["cost_usd"], view["unpriced"]) == (Decimal("0.002"), ["unheard-of"])
 
 
 async def test_a_cost_that_the_provider_tells_is_charged_where_the_price_says_so(
@@ -220,11 +220,11 @@ async def test_a_cost_that_the_provider_tells_is_charged_where_the_price_says_so
 ) -> None:
     await make(admin, model="m", provider="acme", basis="provider_reported", multiplier=2)
     usage = {"prompt_tokens": 1, "completion_tokens": 1, "cost": 0.25}
-    told = await quoted(admin, usage=usage)
-    assert (told["cost_usd"], told["lines"][0]["per"]) == (Decimal("0.5"), 1)
-    told = await quoted(admin, usage={"input_text": 1_000_000})
-    assert told["cost_usd"] == 2
-    assert [note["note"] for note in told["notes"]] == ["provider_cost_missing"]
+    view = await quote(admin, usage=usage)
+    assert (view["cost_usd"], view["lines"][0]["per"]) == (Decimal("0.5"), 1)
+    view = await quote(admin, usage={"input_text": 1_000_000})
+    assert view["cost_usd"] == 2
+    assert [note["note"] for note in view["notes"]] == ["provider_cost_missing"]
 
 
 @pytest.mark.parametrize(

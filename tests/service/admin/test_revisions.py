@@ -20,12 +20,12 @@ async def paths(admin: httpx2.AsyncClient) -> dict[str, str]:
     """By the kind of object, with a harmless change for each."""
     account = {"user_id": "a", "limits": LIMITS, "metadata": {"team": "red", "site": "x"}}
     assert (await admin.post("/admin/accounts", json=account)).status_code == 201
-    made = await admin.post("/admin/keys", json={"user_id": "a", "limits": LIMITS})
+    answer = await admin.post("/admin/keys", json={"user_id": "a", "limits": LIMITS})
     route = {"model": "house/best", "deployments": [DEPLOYMENT]}
     assert (await admin.post("/admin/models", json=route)).status_code == 201
     return {
         "account": ACCOUNT,
-        "key": f"/admin/keys/{made.json()['key_id']}",
+        "key": f"/admin/keys/{answer.json()['key_id']}",
         "route": "/admin/models/house/best",
     }
 
@@ -42,15 +42,15 @@ async def test_a_change_over_another_revision_is_refused(
     admin: httpx2.AsyncClient, paths: dict[str, str], kind: str
 ) -> None:
     path, (one, two) = paths[kind], CHANGES[kind]
-    seen = (await admin.get(path)).headers["etag"]
-    first = await admin.patch(path, json=one, headers={"if-match": seen})
+    etag = (await admin.get(path)).headers["etag"]
+    first = await admin.patch(path, json=one, headers={"if-match": etag})
     assert first.status_code == 200, first.text
-    second = await admin.patch(path, json=two, headers={"if-match": seen})
+    second = await admin.patch(path, json=two, headers={"if-match": etag})
     assert second.status_code == 412
     assert second.json()["code"] == "precondition_failed"
-    shown = await admin.get(path)
-    assert shown.json().items() >= one.items()
-    assert shown.headers["etag"] == first.headers["etag"] != seen
+    view = await admin.get(path)
+    assert view.json().items() >= one.items()
+    assert view.headers["etag"] == first.headers["etag"] != etag
     for tag in (f'"other", {first.headers["etag"]}', "*"):
         assert (await admin.patch(path, json=one, headers={"if-match": tag})).status_code == 200
 
@@ -69,47 +69,47 @@ async def test_a_deletion_may_name_what_it_has_seen(
     admin: httpx2.AsyncClient, paths: dict[str, str], kind: str
 ) -> None:
     path = paths[kind]
-    seen = (await admin.get(path)).headers["etag"]
+    etag = (await admin.get(path)).headers["etag"]
     await admin.patch(path, json=CHANGES[kind][0])
-    assert (await admin.delete(path, headers={"if-match": seen})).status_code == 412
-    seen = (await admin.get(path)).headers["etag"]
-    assert (await admin.delete(path, headers={"if-match": seen})).is_success
+    assert (await admin.delete(path, headers={"if-match": etag})).status_code == 412
+    etag = (await admin.get(path)).headers["etag"]
+    assert (await admin.delete(path, headers={"if-match": etag})).is_success
 
 
 async def test_a_price_is_ended_as_it_was_seen(admin: httpx2.AsyncClient) -> None:
     body = {"model": "m", "input_cost_per_million": 1, "output_cost_per_million": 2}
-    made = await admin.post("/admin/costs", json=body)
-    path = f"/admin/costs/{made.json()['price_id']}"
-    seen = (await admin.get(path)).headers["etag"]
-    assert seen == made.headers["etag"]
+    answer = await admin.post("/admin/costs", json=body)
+    path = f"/admin/costs/{answer.json()['price_id']}"
+    etag = (await admin.get(path)).headers["etag"]
+    assert etag == answer.headers["etag"]
     params = {"at": "2026-12-01"}
-    first = await admin.delete(path, params=params, headers={"if-match": seen})
+    first = await admin.delete(path, params=params, headers={"if-match": etag})
     assert first.status_code == 200
-    assert (await admin.delete(path, headers={"if-match": seen})).status_code == 412
-    shown = await admin.get(path)
-    assert shown.json()["effective_until"] == first.json()["effective_until"]
-    assert shown.headers["etag"] == first.headers["etag"] != seen
+    assert (await admin.delete(path, headers={"if-match": etag})).status_code == 412
+    view = await admin.get(path)
+    assert view.json()["effective_until"] == first.json()["effective_until"]
+    assert view.headers["etag"] == first.headers["etag"] != etag
     assert (await admin.delete(path, headers={"if-match": first.headers["etag"]})).is_success
 
 
 async def test_an_import_is_undone_as_it_was_seen(admin: httpx2.AsyncClient) -> None:
-    made = await admin.post("/admin/costs/import", json={"model": "gpt-4o", "dry_run": False})
-    path = f"/admin/costs/imports/{made.json()['import_id']}"
-    seen = (await admin.get(path)).headers["etag"]
+    answer = await admin.post("/admin/costs/import", json={"model": "gpt-4o", "dry_run": False})
+    path = f"/admin/costs/imports/{answer.json()['import_id']}"
+    etag = (await admin.get(path)).headers["etag"]
     assert (await admin.delete(path, headers={"if-match": '"other"'})).status_code == 412
-    assert (await admin.delete(path, headers={"if-match": seen})).status_code == 200
-    assert (await admin.get(path)).headers["etag"] != seen
-    assert (await admin.delete(path, headers={"if-match": seen})).status_code == 412
+    assert (await admin.delete(path, headers={"if-match": etag})).status_code == 200
+    assert (await admin.get(path)).headers["etag"] != etag
+    assert (await admin.delete(path, headers={"if-match": etag})).status_code == 412
 
 
 async def test_a_route_made_again_has_another_etag(
     admin: httpx2.AsyncClient, paths: dict[str, str]
 ) -> None:
-    seen = (await admin.get(paths["route"])).headers["etag"]
+    etag = (await admin.get(paths["route"])).headers["etag"]
     await admin.delete(paths["route"])
     route = {"model": "house/best", "deployments": [DEPLOYMENT]}
-    made = await admin.post("/admin/models", json=route)
-    assert made.headers["etag"] == (await admin.get(paths["route"])).headers["etag"] != seen
+    answer = await admin.post("/admin/models", json=route)
+    assert answer.headers["etag"] == (await admin.get(paths["route"])).headers["etag"] != etag
 
 
 @pytest.mark.parametrize(("kind", "collection"), [("account", "accounts"), ("route", "routes")])
@@ -117,9 +117,9 @@ async def test_a_document_without_a_revision_can_be_changed(
     admin: httpx2.AsyncClient, database: Database, paths: dict[str, str], kind: str, collection: str
 ) -> None:
     await database[collection].update_many({}, {"$unset": {"revision": ""}})
-    seen = (await admin.get(paths[kind])).headers["etag"]
+    etag = (await admin.get(paths[kind])).headers["etag"]
     for status, change in zip((200, 412), CHANGES[kind], strict=True):
-        answer = await admin.patch(paths[kind], json=change, headers={"if-match": seen})
+        answer = await admin.patch(paths[kind], json=change, headers={"if-match": etag})
         assert answer.status_code == status
 
 
@@ -149,8 +149,8 @@ async def test_limits_are_merged(
 ) -> None:
     answer = await admin.patch(paths[kind], json={"limits": change})
     assert answer.status_code == 200, answer.text
-    shown = {name: value for name, value in answer.json()["limits"].items() if value is not None}
-    assert shown == limits
+    actual = {name: value for name, value in answer.json()["limits"].items() if value is not None}
+    assert actual == limits
 
 
 @pytest.mark.parametrize(
@@ -204,8 +204,8 @@ async def test_a_revoked_key_stays_revoked(
     await admin.delete(paths["key"])
     answer = await admin.patch(paths["key"], json={"status": "active", "name": "back"})
     assert (answer.status_code, list(wrong_fields(answer))) == (409, ["status"])
-    shown = (await admin.get(paths["key"])).json()
-    assert (shown["status"], shown["name"]) == ("revoked", "")
+    view = (await admin.get(paths["key"])).json()
+    assert (view["status"], view["name"]) == ("revoked", "")
     assert (await admin.patch(paths["key"], json={"name": "old"})).json()["name"] == "old"
 
 
@@ -213,8 +213,8 @@ async def test_an_expired_key_says_so(
     admin: httpx2.AsyncClient, database: Database, paths: dict[str, str]
 ) -> None:
     await database["keys"].update_many({}, {"$set": {"expires_at": NOW}})
-    listed = (await admin.get("/admin/keys")).json()["data"]
-    assert [key["status"] for key in listed] == ["expired"]
+    keys = (await admin.get("/admin/keys")).json()["data"]
+    assert [key["status"] for key in keys] == ["expired"]
     assert (await admin.delete(paths["key"])).json()["status"] == "revoked"
 
 

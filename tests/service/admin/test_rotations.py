@@ -19,17 +19,17 @@ BUDGETS = [{"limit_usd": 5, "period": "daily"}]
 @pytest.fixture
 async def key(admin: httpx2.AsyncClient) -> dict[str, Any]:
     await admin.post("/admin/accounts", json={"user_id": "a"})
-    made = await admin.post("/admin/keys", json={"user_id": "a", "budgets": BUDGETS})
-    shown: dict[str, Any] = made.json()
-    return shown
+    answer = await admin.post("/admin/keys", json={"user_id": "a", "budgets": BUDGETS})
+    content: dict[str, Any] = answer.json()
+    return content
 
 
 async def rotate(admin: httpx2.AsyncClient, key: dict[str, Any], **body: Any) -> dict[str, Any]:
     answer = await admin.post(f"/admin/keys/{key['key_id']}/rotate", json=body)
     assert answer.status_code == 200, answer.text
-    shown: dict[str, Any] = answer.json()
+    content: dict[str, Any] = answer.json()
     assert answer.headers["etag"] != ""
-    return shown
+    return content
 
 
 async def test_a_rotation_changes_the_secret_alone(
@@ -41,9 +41,9 @@ async def test_a_rotation_changes_the_secret_alone(
     assert after["api_key"].startswith(after["prefix"])
     assert after["old_secrets"] == [{"prefix": key["prefix"], "until": "2026-11-24T13:00:00Z"}]
     for secret in (key["api_key"], after["api_key"]):
-        shown = await admin.get(f"/admin/keys/{secret}")
-        assert shown.json()["key_id"] == key["key_id"]
-        assert secret not in shown.text
+        view = await admin.get(f"/admin/keys/{secret}")
+        assert view.json()["key_id"] == key["key_id"]
+        assert secret not in view.text
         assert secret not in repr(await database["keys"].find_one({}))
 
 
@@ -53,7 +53,7 @@ async def test_gateways_forget_the_key_by_all_of_its_secrets(
     first = await rotate(admin, key)
     await redis.flushall()
     second = await rotate(admin, first)
-    secrets = [shown["api_key"] for shown in (key, first, second)]
+    secrets = [each["api_key"] for each in (key, first, second)]
     names = [cached_item_key("key", secret_hash(secret)) for secret in secrets]
     assert await redis.exists(*names) == 3
     await redis.flushall()
@@ -64,8 +64,8 @@ async def test_gateways_forget_the_key_by_all_of_its_secrets(
 async def test_a_lost_answer_ends_no_secret_that_clients_hold(
     admin: httpx2.AsyncClient, key: dict[str, Any]
 ) -> None:
-    shown = [await rotate(admin, key) for _ in range(4)][-1]
-    assert shown["old_secrets"][0]["prefix"] == key["prefix"]
+    last = [await rotate(admin, key) for _ in range(4)][-1]
+    assert last["old_secrets"][0]["prefix"] == key["prefix"]
     path = f"/admin/keys/{key['key_id']}/rotate"
     answer = await admin.post(path)
     assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
@@ -76,9 +76,9 @@ async def test_a_lost_answer_ends_no_secret_that_clients_hold(
 async def test_concurrent_rotations_are_all_kept(
     admin: httpx2.AsyncClient, key: dict[str, Any]
 ) -> None:
-    shown = await asyncio.gather(*(rotate(admin, key) for _ in range(3)))
+    rotations = await asyncio.gather(*(rotate(admin, key) for _ in range(3)))
     now = (await admin.get(f"/admin/keys/{key['key_id']}")).json()
-    prefixes = {each["prefix"] for each in (key, *shown)}
+    prefixes = {each["prefix"] for each in (key, *rotations)}
     assert {now["prefix"], *(old["prefix"] for old in now["old_secrets"])} == prefixes
 
 
@@ -95,9 +95,9 @@ async def test_a_stale_expired_revoked_or_unknown_key_is_not_rotated(
     admin: httpx2.AsyncClient, key: dict[str, Any], database: Database
 ) -> None:
     path = f"/admin/keys/{key['key_id']}"
-    seen = (await admin.get(path)).headers["etag"]
+    etag = (await admin.get(path)).headers["etag"]
     await admin.patch(path, json={"name": "other"})
-    stale = await admin.post(f"{path}/rotate", headers={"if-match": seen})
+    stale = await admin.post(f"{path}/rotate", headers={"if-match": etag})
     assert stale.status_code == 412
     await database["keys"].update_many({}, {"$set": {"expires_at": NOW}})
     assert (await admin.post(f"{path}/rotate")).status_code == 409

@@ -12,8 +12,8 @@ from services.admin.people import scopes
 from services.admin.routes import ENDPOINTS
 from tests.service.admin.conftest import NOW
 from tests.service.admin.problems import wrong_fields
-from tests.service.admin.test_people import by, made
-from tests.service.admin.test_recordings import recording, stored
+from tests.service.admin.test_people import by, make_person
+from tests.service.admin.test_recordings import recording, store
 from tests.unit.builders import entry
 
 MINE, OTHERS = "mine", "others"
@@ -33,7 +33,7 @@ async def world(admin: httpx2.AsyncClient) -> World:
     for user_id in (MINE, OTHERS):
         await admin.post("/admin/accounts", json={"user_id": user_id})
         keys[user_id] = (await admin.post("/admin/keys", json={"user_id": user_id})).json()
-    operator = await made(admin, role="operator", accounts=[MINE])
+    operator = await make_person(admin, role="operator", accounts=[MINE])
     admin.headers.update(by(operator))
     return World(admin, keys[MINE], keys[OTHERS])
 
@@ -91,18 +91,18 @@ async def test_a_scoped_person_can_change_accounts_in_scope(world: World) -> Non
 
 
 async def test_global_objects_are_closed_to_scoped_actors(world: World) -> None:
-    closed = [e for e in ENDPOINTS if e.scope is None and e.role]
-    assert closed
-    for endpoint in closed:
+    endpoints = [e for e in ENDPOINTS if e.scope is None and e.role]
+    assert endpoints
+    for endpoint in endpoints:
         path = endpoint.path.replace("{user_id}", MINE).replace("{", "").replace("}", "")
         answer = await world.admin.request(endpoint.method, path, json={})
         assert answer.status_code == 403, (endpoint.method, endpoint.path)
 
 
 def test_every_row_about_an_account_has_a_scope() -> None:
-    named = [e for e in ENDPOINTS if "{user_id}" in e.path]
-    assert named
-    assert all(e.scope is scopes.of_path for e in named)
+    endpoints = [e for e in ENDPOINTS if "{user_id}" in e.path]
+    assert endpoints
+    assert all(e.scope is scopes.of_path for e in endpoints)
 
 
 async def test_entries_and_recordings_of_others_do_not_exist(
@@ -112,8 +112,8 @@ async def test_entries_and_recordings_of_others_do_not_exist(
     for user_id in (MINE, OTHERS):
         row = entry(f"of-{user_id}", user_id=user_id, price_id=None)
         await database["entries"].insert_one(to_document(row, key="entry_id"))
-        said = msgspec.structs.replace(recording(NOW, user_id), call_id=f"said-{user_id}")
-        (ids[user_id],) = await stored(database, said)
+        record = msgspec.structs.replace(recording(NOW, user_id), call_id=f"said-{user_id}")
+        (ids[user_id],) = await store(database, record)
     for method, path in (
         ("GET", "/admin/ledger/entries/of-{}"),
         ("GET", "/admin/recordings/said-{}"),
@@ -150,7 +150,7 @@ async def test_odd_bodies_reach_no_other_account(world: World) -> None:
 async def test_with_several_accounts_lists_ask_for_one(admin: httpx2.AsyncClient) -> None:
     for user_id in ("a", "b", "c"):
         await admin.post("/admin/accounts", json={"user_id": user_id})
-    viewer = await made(admin, accounts=["c", "a"])
+    viewer = await make_person(admin, accounts=["c", "a"])
     refused = await admin.get("/admin/usage", headers=by(viewer))
     assert "c, a" in wrong_fields(refused)["user_id"]
     first = (await admin.get("/admin/accounts?limit=1", headers=by(viewer))).json()
@@ -168,7 +168,7 @@ async def test_an_entry_of_another_account_looks_like_a_missing_one(
         await admin.post("/admin/accounts", json={"user_id": user_id})
     row = entry("of-others", user_id=OTHERS, price_id=None)
     await database["entries"].insert_one(to_document(row, key="entry_id"))
-    admin.headers.update(by(await made(admin, role="billing", accounts=[MINE])))
+    admin.headers.update(by(await make_person(admin, role="billing", accounts=[MINE])))
     body = {"user_id": MINE, "kind": "refund", "amount_usd": -1, "reason": "r"}
     answers = [
         await admin.post(

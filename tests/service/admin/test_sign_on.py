@@ -43,14 +43,14 @@ def clock() -> Clock:
 
 
 def oidc(issuer: TestIssuer, **fields: Any) -> SignOnSettings:
-    given = {
+    defaults = {
         "oidc_issuer": issuer.url,
         "oidc_audience": AUDIENCE,
         "oidc_roles": ROLES,
         "oidc_client_id": CLIENT_ID,
         "oidc_client_secret": Secret(CLIENT_SECRET),
     }
-    return SignOnSettings(**{**given, **fields})
+    return SignOnSettings(**{**defaults, **fields})
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ async def test_a_token_that_the_issuer_did_not_sign_is_refused(
     right = issuer.token(groups=["admins"])
     head, claims, signature = right.split(".")
     now = int(time.time())
-    given = {
+    payload = {
         "iss": issuer.url,
         "aud": AUDIENCE,
         "sub": "eve",
@@ -121,10 +121,10 @@ async def test_a_token_that_the_issuer_did_not_sign_is_refused(
     shared = "eyJhbGciOiJIUzI1NiIsImtpZCI6InJzYS0xIn0." + claims
     mac = hmac.digest(public, shared.encode(), "sha256")
     forged = [
-        jwt.encode({"alg": "RS256", "kid": "rsa-1"}, given, stranger),
-        jwt.encode({"alg": "RS256"}, given, stranger),
+        jwt.encode({"alg": "RS256", "kid": "rsa-1"}, payload, stranger),
+        jwt.encode({"alg": "RS256"}, payload, stranger),
         f"{shared}.{urlsafe_b64encode(mac).rstrip(b'=').decode()}",
-        jwt.encode({"alg": "HS256", "kid": "oct-1"}, given, OctKey.import_key(OCT)),
+        jwt.encode({"alg": "HS256", "kid": "oct-1"}, payload, OctKey.import_key(OCT)),
         f"{head}.{claims}.{signature[:-4]}AAAA",
         f"{head}.{claims[:-2]}AA.{signature}",
         f"eyJhbGciOiJub25lIn0.{claims}.{signature}",
@@ -225,24 +225,24 @@ async def test_a_sign_on_that_was_not_begun_here_fails(issuer: TestIssuer, signi
     assert flow is not None
     address, pending = await flow.begin(REDIRECT)
     _, other = await flow.begin(REDIRECT)
-    granted = issuer.grant(address, groups=["admins"])
-    for kept, query, why in (
-        (other, granted, "not begun"),
-        (pending, granted + "&state=x", "not begun"),
+    grant = issuer.grant(address, groups=["admins"])
+    for flow_state, query, why in (
+        (other, grant, "not begun"),
+        (pending, grant + "&state=x", "not begun"),
         (pending, f"state={pending.state}&error=access_denied", "access_denied"),
-        (pending, granted + "&iss=https%3A%2F%2Fother.example", "another issuer"),
-        (msgspec.structs.replace(pending, nonce="x"), granted, "another sign-on"),
+        (pending, grant + "&iss=https%3A%2F%2Fother.example", "another issuer"),
+        (msgspec.structs.replace(pending, nonce="x"), grant, "another sign-on"),
         (pending, "&".join(f"a{n}=1" for n in range(50)), "too many"),
         (pending, f"code=unknown&state={pending.state}", "refused its code"),
-        (pending, granted, "refused its code"),
+        (pending, grant, "refused its code"),
     ):
         with pytest.raises(Unauthenticated, match=why):
-            await flow.finish(kept, query)
+            await flow.finish(flow_state, query)
     for changes in ({"verifier": "x" * 48}, {"redirect_uri": "https://other.example"}):
         address, pending = await flow.begin(REDIRECT)
-        granted = issuer.grant(address, groups=["admins"])
+        grant = issuer.grant(address, groups=["admins"])
         with pytest.raises(Unauthenticated, match="refused its code"):
-            await flow.finish(msgspec.structs.replace(pending, **changes), granted)
+            await flow.finish(msgspec.structs.replace(pending, **changes), grant)
     address, pending = await flow.begin(REDIRECT)
     with pytest.raises(Unauthenticated, match="its aud is"):
         await flow.finish(pending, issuer.grant(address, groups=["admins"], aud=AUDIENCE))
@@ -253,7 +253,7 @@ async def both(
     settings: Settings, database: Database, redis: Redis, issuer: TestIssuer
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """A service with an issuer and a proxy."""
-    given = msgspec.structs.replace(
+    sign_on_settings = msgspec.structs.replace(
         settings,
         oidc_issuer=issuer.url,
         oidc_audience=AUDIENCE,
@@ -264,7 +264,7 @@ async def both(
         trusted_proxy_secret=Secret(PROXY_SECRET),
         trusted_proxy_addresses="127.0.0.0/8",
     )
-    async with client_of(app_with(given, database, redis, now=utc_now)) as client:
+    async with client_of(app_with(sign_on_settings, database, redis, now=utc_now)) as client:
         del client.headers["authorization"]
         yield client
 
@@ -285,10 +285,10 @@ async def test_requests_come_in_by_token_by_proxy_or_by_key(
     ):
         answer = await both.get("/admin/people/me", headers=headers)
         assert answer.json()["id"] == who, answer.text
-        made = await both.post(
+        created = await both.post(
             "/admin/accounts", json={"user_id": who[:5].strip(":")}, headers=headers
         )
-        assert made.status_code == 201
+        assert created.status_code == 201
     root = {"authorization": f"Bearer {ADMIN_KEY}"}
     rows = (await both.get("/admin/audit", headers=root)).json()["data"]
     assert [row["actor"] for row in rows] == ["root", "proxy:grace", "oidc:ada"]
@@ -343,7 +343,7 @@ async def test_a_request_of_another_site_through_the_proxy_is_rejected(
 async def test_the_proxy_s_address_counts_too(
     settings: Settings, database: Database, redis: Redis
 ) -> None:
-    given = msgspec.structs.replace(
+    proxy_settings = msgspec.structs.replace(
         settings,
         trusted_proxy_user_header="x-user",
         trusted_proxy_groups_header="x-groups",
@@ -351,9 +351,9 @@ async def test_the_proxy_s_address_counts_too(
         trusted_proxy_addresses="10.0.0.7, 2001:db8::/64",
     )
     headers = {"x-user": "grace", "x-groups": "all"}
-    async with client_of(app_with(given, database, redis)) as client:
+    async with client_of(app_with(proxy_settings, database, redis)) as client:
         assert (await client.get("/admin/people/me", headers=headers)).status_code == 401
-    near = msgspec.structs.replace(given, trusted_proxy_addresses="127.0.0.1")
+    near = msgspec.structs.replace(proxy_settings, trusted_proxy_addresses="127.0.0.1")
     async with client_of(app_with(near, database, redis)) as client:
         answer = await client.get("/admin/people/me", headers=headers)
     assert answer.json()["id"] == "proxy:grace"
@@ -392,8 +392,8 @@ def test_a_wrong_setting_is_named(fields: dict[str, Any], variable: str, clock: 
 
 
 async def test_concurrent_tokens_share_one_fetch(issuer: TestIssuer, clock: Clock) -> None:
-    known = Issuer(issuer.url, clock)
-    await asyncio.gather(*(known.known() for _ in range(10)))
+    client = Issuer(issuer.url, clock)
+    await asyncio.gather(*(client.known() for _ in range(10)))
     assert issuer.asked["/jwks"] == 1
 
 

@@ -40,11 +40,11 @@ def environment(mongo_uri: str, redis_url: str) -> Environment:
 def refusal(environment: dict[str, str], *options: str) -> str:
     """The one line with which the start ends."""
     command = (*COMMAND, *options)
-    done = subprocess.run(
+    completed = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
-    assert done.returncode == 1, done.stderr
-    [line] = done.stderr.splitlines()
+    assert completed.returncode == 1, completed.stderr
+    [line] = completed.stderr.splitlines()
     return line
 
 
@@ -59,12 +59,12 @@ def test_missing_indexes_of_a_large_ledger_are_built_by_a_command(
         assert "`python -m services.admin --build-indexes`" in line
 
         command = (*COMMAND, "--build-indexes")
-        done = subprocess.run(
+        completed = subprocess.run(
             command, env=environment(), capture_output=True, text=True, timeout=60, check=False
         )
-        assert done.returncode == 0, done.stderr
+        assert completed.returncode == 0, completed.stderr
         assert "user_id_1_started_at_1__id_1" in entries.index_information()
-    with served(environment(), tmp_path):
+    with serving(environment(), tmp_path):
         pass
 
 
@@ -109,7 +109,7 @@ def test_a_wrong_password_differs_from_a_server_that_is_down(environment: Enviro
 
 
 @contextmanager
-def served(environment: dict[str, str], directory: Path) -> Iterator[tuple[ServerProcess, Path]]:
+def serving(environment: dict[str, str], directory: Path) -> Iterator[tuple[ServerProcess, Path]]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = ["env", *(f"{k}={v}" for k, v in environment.items()), f"ADMIN_PORT={port}", *COMMAND]
@@ -124,7 +124,7 @@ def break_keys(mongo_uri: str) -> None:
 
 
 def test_heads_are_bounded(environment: Environment, tmp_path: Path) -> None:
-    with served(environment(), tmp_path) as (server, _):
+    with serving(environment(), tmp_path) as (server, _):
         answer = httpx2.get(f"{server.url}/health", headers={f"x-{n}": "1" for n in range(200)})
         assert answer.status_code == 431
         assert answer.json()["code"] == "request_head_too_large"
@@ -136,7 +136,7 @@ def test_the_service_starts_and_logs_no_secrets(
     environment: Environment, tmp_path: Path, log_format: str
 ) -> None:
     variables = environment(LOG_FORMAT=log_format, LOG_LEVEL="debug")
-    with served(variables, tmp_path) as (server, log):
+    with serving(variables, tmp_path) as (server, log):
         with httpx2.Client(
             base_url=server.url, headers={"authorization": f"Bearer {ADMIN_KEY}"}
         ) as admin:

@@ -43,7 +43,7 @@ def at(started_at: datetime, n: int, **fields: Any) -> LedgerEntry:
 def ledger(seed: int, count: int) -> list[LedgerEntry]:
     """Calls, refunds, re-pricings and credits around the ends of months, in no order."""
     chance = Random(seed)
-    made = []
+    entries = []
     for n in range(count):
         # Half of them within a day of the month's first moment in UTC, where zones disagree.
         first = datetime(2026, chance.choice((9, 10, 11)), 1, tzinfo=UTC)
@@ -64,8 +64,8 @@ def ledger(seed: int, count: int) -> list[LedgerEntry]:
             fields["cost_nusd"] -= 10**9 // 2
         if kind == "credit":
             fields |= {"key_id": "", "model": None, "provider": None, "client_user": None}
-        made.append(at(started_at, n, **fields))
-    return made
+        entries.append(at(started_at, n, **fields))
+    return entries
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +94,7 @@ async def test_statements_add_up_to_the_entries_and_the_spend(
     assert await LedgerStore(database).post([*posted, other]) == len(posted) + 1
     spent = 0
     for month in MONTHS:
-        made = await statement(admin, month)
+        view = await statement(admin, month)
         entries = [each for each in posted if month in each.periods]
         by_line: Counter[tuple[Any, ...]] = Counter()
         kinds: Counter[str] = Counter()
@@ -105,27 +105,27 @@ async def test_statements_add_up_to_the_entries_and_the_spend(
             kinds["calls_usd" if each.kind == "call" else f"{kind}_usd"] += each.cost_nusd
         assert {
             (line["key_id"], line["provider"], line["model"]): nusd(line["total_usd"])
-            for line in made["lines"]
+            for line in view["lines"]
         } == by_line
-        assert {name: made[name] for name in ("calls", "corrections", "credits")} == {
+        assert {name: view[name] for name in ("calls", "corrections", "credits")} == {
             name: kinds[name] for name in ("calls", "corrections", "credits")
         }
         for name in ("calls_usd", "corrections_usd", "credits_usd"):
-            assert nusd(made[name]) == kinds[name]
-            assert sum(nusd(line[name]) for line in made["lines"]) == kinds[name]
-        assert made["tokens"].get("input_text", 0) == 1001 * kinds["calls"]
-        assert nusd(made["opening_usd"]) == spent
+            assert nusd(view[name]) == kinds[name]
+            assert sum(nusd(line[name]) for line in view["lines"]) == kinds[name]
+        assert view["tokens"].get("input_text", 0) == 1001 * kinds["calls"]
+        assert nusd(view["opening_usd"]) == spent
         spent += sum(each.cost_nusd for each in entries)
-        assert nusd(made["closing_usd"]) == spent
-    shown = exact(await admin.get("/admin/accounts/a"))
-    assert nusd(shown["spend"]["total_usd"]) == spent == sum(row.cost_nusd for row in posted)
+        assert nusd(view["closing_usd"]) == spent
+    account_view = exact(await admin.get("/admin/accounts/a"))
+    assert nusd(account_view["spend"]["total_usd"]) == spent == sum(row.cost_nusd for row in posted)
 
 
 async def test_lines_of_csv_add_up_to_the_statement(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:
     await LedgerStore(database).post(ledger(4, 30))
-    made = await statement(admin, "2026-11")
+    view = await statement(admin, "2026-11")
     path = "/admin/accounts/a/statements/2026-11"
     answer = await admin.get(path, headers={"accept": "text/csv"})
     assert answer.headers["content-disposition"] == (
@@ -133,11 +133,11 @@ async def test_lines_of_csv_add_up_to_the_statement(
     )
     rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
     assert list(rows[0]) == list(COLUMNS)
-    assert sum(Decimal(row["total_usd"]) for row in rows) == made["total_usd"]
+    assert sum(Decimal(row["total_usd"]) for row in rows) == view["total_usd"]
     assert {(row["month"], row["status"]) for row in rows} == {("2026-11", "open")}
     assert (await admin.get(path, params={"format": "csv"})).content == answer.content
-    asked = await admin.get(path, params={"format": "json"}, headers={"accept": "text/csv"})
-    assert exact(asked) == made
+    json_answer = await admin.get(path, params={"format": "json"}, headers={"accept": "text/csv"})
+    assert exact(json_answer) == view
 
 
 async def test_a_month_is_open_until_it_is_over_in_the_accounts_zone(

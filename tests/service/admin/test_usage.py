@@ -54,9 +54,9 @@ def entry(n: int, *, user_id: str = "a", model: str = "m", key_id: str = "key_1"
         held_nusd=50_000_000,
         latency_ms=12,
     )
-    made = entry_of(event, {("acme", model): PRICE}, NOW)
-    assert isinstance(made, LedgerEntry)
-    return made
+    ledger_entry = entry_of(event, {("acme", model): PRICE}, NOW)
+    assert isinstance(ledger_entry, LedgerEntry)
+    return ledger_entry
 
 
 @pytest.fixture(autouse=True)
@@ -141,9 +141,9 @@ EXPLAINED: dict[str, Any] = {
 }
 
 
-def explained(posted: LedgerEntry) -> dict[str, Any]:
+def view_of(row: LedgerEntry) -> dict[str, Any]:
     """As `entry(1)` is shown."""
-    ids = {"entry_id": posted.entry_id, "trace_id": trace_id_of(posted.entry_id)}
+    ids = {"entry_id": row.entry_id, "trace_id": trace_id_of(row.entry_id)}
     return EXPLAINED | ids
 
 
@@ -162,7 +162,7 @@ async def test_an_entry_explains_its_cost(admin: httpx2.AsyncClient, database: D
             "held_usd": 0,
             "remaining_usd": None,
         },
-        "data": [explained(posted)],
+        "data": [view_of(posted)],
         "next_cursor": None,
         "previous_cursor": None,
     }
@@ -173,17 +173,17 @@ async def test_entries_come_in_pages_the_newest_first(
 ) -> None:
     entries = [entry(n) for n in range(7)]
     await LedgerStore(database).post([*reversed(entries), entry(8, user_id="b")])
-    seen: list[str] = []
+    ids: list[str] = []
     sizes = []
     params: dict[str, Any] = {"limit": 3}
     while True:
         page = (await admin.get("/admin/usage/user/a", params=params)).json()
-        seen += [row["entry_id"] for row in page["data"]]
+        ids += [row["entry_id"] for row in page["data"]]
         sizes.append(len(page["data"]))
         if page["next_cursor"] is None:
             break
         params["cursor"] = page["next_cursor"]
-    assert seen == [each.entry_id for each in entries]
+    assert ids == [each.entry_id for each in entries]
     assert sizes == [3, 3, 1]
 
 
@@ -203,20 +203,20 @@ async def test_entries_come_in_pages_the_newest_first(
 async def test_pages_of_entries_lead_back(
     admin: httpx2.AsyncClient, database: Database, path: str, params: dict[str, Any]
 ) -> None:
-    made = [entry(n // 2, model="mn"[n % 2], key_id=f"key_{n % 3}") for n in range(9)]
+    calls = [entry(n // 2, model="mn"[n % 2], key_id=f"key_{n % 3}") for n in range(9)]
     # Two of them started at the same moment.
     users: list[Any] = ["u", "u", None]
     entries = [
         msgspec.structs.replace(each, entry_id=f"entry-{n}", client_user=users[n % 3])
-        for n, each in enumerate(made)
+        for n, each in enumerate(calls)
     ]
     await LedgerStore(database).post(entries)
 
     async def page(**more: Any) -> dict[str, Any]:
         answer = await admin.get(path, params={**params, "limit": 2, **more})
         assert answer.status_code == 200, answer.text
-        shown: dict[str, Any] = answer.json()
-        return shown
+        body: dict[str, Any] = answer.json()
+        return body
 
     there = [await page()]
     assert there[0]["previous_cursor"] is None
@@ -225,10 +225,10 @@ async def test_pages_of_entries_lead_back(
     back = [there[-1]]
     while back[-1]["previous_cursor"] is not None:
         back.append(await page(cursor=back[-1]["previous_cursor"]))
-    seen, expected = (
+    actual, expected = (
         [row["entry_id"] for each in pages for row in each["data"]] for pages in (back[::-1], there)
     )
-    assert seen == expected != []
+    assert actual == expected != []
     again = await page(cursor=back[-1]["next_cursor"])
     assert again["data"] == there[1]["data"]
 
@@ -289,7 +289,7 @@ def another(n: int, **fields: Any) -> LedgerEntry:
     return msgspec.structs.replace(entry(n), **fields)
 
 
-ASKED: list[tuple[dict[str, str], list[int]]] = [
+FILTERS: list[tuple[dict[str, str], list[int]]] = [
     ({}, [0, 1, 2, 3]),
     ({"user_id": "b"}, [1]),
     # The name that was asked for, the one routed to, and with its provider.
@@ -353,7 +353,7 @@ async def test_usage_of_all_accounts_is_filtered(
         ),
     ]
     await LedgerStore(database).post(rows)
-    for params, minutes in ASKED:
+    for params, minutes in FILTERS:
         answer = await admin.get("/admin/usage", params=params)
         assert answer.status_code == 200, (params, answer.text)
         found = [row["entry_id"] for row in answer.json()["data"]]
@@ -366,16 +366,16 @@ async def test_pages_of_all_accounts_have_each_entry_once(
     """Also where calls started in the same millisecond."""
     rows = [another(n // 3, entry_id=f"{n:08}", user_id="ab"[n % 2]) for n in range(9)]
     await LedgerStore(database).post(rows)
-    seen: list[str] = []
+    ids: list[str] = []
     params: dict[str, Any] = {"limit": 2}
     while True:
         page = (await admin.get("/admin/usage", params=params)).json()
-        seen += [row["entry_id"] for row in page["data"]]
+        ids += [row["entry_id"] for row in page["data"]]
         if page["next_cursor"] is None:
             break
         params["cursor"] = page["next_cursor"]
     order = [2, 1, 0, 5, 4, 3, 8, 7, 6]
-    assert seen == [rows[n].entry_id for n in order]
+    assert ids == [rows[n].entry_id for n in order]
 
 
 @pytest.mark.parametrize("user_id", [None, "a"])
@@ -386,15 +386,15 @@ async def test_a_page_looks_at_a_bounded_number_of_entries(
     rows = [another(n, provider="xai" if n == 8 else "acme") for n in range(11)]
     await LedgerStore(database).post(rows)
     reader = LedgerReader(database, looked_at=3)
-    wanted = EntryFilter(user_id=user_id, provider="xai")
-    found: list[list[str]] = []
+    entry_filter = EntryFilter(user_id=user_id, provider="xai")
+    pages: list[list[str]] = []
     while True:
-        page = await reader.list(wanted, now=NOW, limit=5)
-        found.append([each.entry_id for each in page.entries])
+        page = await reader.list(entry_filter, now=NOW, limit=5)
+        pages.append([each.entry_id for each in page.entries])
         if page.last is None:
             break
-        wanted = msgspec.structs.replace(wanted, before=page.last)
-    assert found == [[], [], [rows[8].entry_id], []]
+        entry_filter = msgspec.structs.replace(entry_filter, before=page.last)
+    assert pages == [[], [], [rows[8].entry_id], []]
 
 
 async def test_calls_with_a_rare_status_fill_one_page(database: Database) -> None:
@@ -403,11 +403,11 @@ async def test_calls_with_a_rare_status_fill_one_page(database: Database) -> Non
     rows[16] = msgspec.structs.replace(rows[16], started_at=NOW - timedelta(days=2000))
     await LedgerStore(database).post(rows)
     reader = LedgerReader(database, looked_at=3)
-    wanted = EntryFilter(status="upstream_error")
-    page = await reader.list(wanted, now=NOW, limit=5)
+    entry_filter = EntryFilter(status="upstream_error")
+    page = await reader.list(entry_filter, now=NOW, limit=5)
     assert [each.entry_id for each in page.entries] == [rows[n].entry_id for n in (0, 8, 16)]
     assert page.last is None
-    both = msgspec.structs.replace(wanted, provider="xai")
+    both = msgspec.structs.replace(entry_filter, provider="xai")
     page = await reader.list(both, now=NOW, limit=5)
     assert page.entries == []
 

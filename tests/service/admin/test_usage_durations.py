@@ -10,7 +10,7 @@ from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.ledger import LedgerStore
 from services.admin.usage_durations import spread
 from tests.service.admin.console import browser_of
-from tests.service.admin.test_console import made
+from tests.service.admin.test_console import make
 from tests.unit import builders
 
 PATH = "/admin/usage/durations"
@@ -31,8 +31,8 @@ def test_a_figure_is_that_of_one_of_the_calls(
 @pytest.fixture
 async def calls(admin: httpx2.AsyncClient, database: Database) -> None:
     """Of the account a: 205 calls a minute apart, of 5 ms to 209 ms, the newest the slowest."""
-    await made(admin, "accounts", user_id="a")
-    await made(admin, "accounts", user_id="b")
+    await make(admin, "accounts", user_id="a")
+    await make(admin, "accounts", user_id="b")
     start = builders.NOW - timedelta(hours=20)
     entries = [
         builders.entry(
@@ -51,8 +51,8 @@ async def test_the_newest_calls_of_a_period_are_looked_at(
 ) -> None:
     start = builders.NOW - timedelta(hours=20)
     until = (start + timedelta(minutes=201)).isoformat()
-    found = (await admin.get(PATH, params={"user_id": "a", "until": until})).json()
-    assert found == {
+    durations = (await admin.get(PATH, params={"user_id": "a", "until": until})).json()
+    assert durations == {
         "calls": 100,
         "latency_ms": {"median": 155, "p95": 200},
         "first_byte_ms": None,

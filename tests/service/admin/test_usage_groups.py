@@ -72,24 +72,24 @@ def load(seed: int) -> list[LedgerEntry]:
     chance = random.Random(seed)
     entries = [call(chance, n) for n in range(120)]
     for original in chance.sample([row for row in entries if row.cost_nusd > 1], 25):
-        refund = corrected(original, chance.randrange(1, original.cost_nusd))
+        refund = correction_of(original, chance.randrange(1, original.cost_nusd))
         entries.append(refund)
-    entries.append(corrected(entries[0], 10**9, credit=True))
+    entries.append(correction_of(entries[0], 10**9, credit=True))
     for original in chance.sample([row for row in entries if row.status == "ok"], 5):
-        given_up = msgspec.structs.replace(
+        abandoned = msgspec.structs.replace(
             original,
             entry_id=original.entry_id[:-4] + "ffff",
             status="abandoned",
             cost_nusd=0,
             usage=None,
         )
-        late = late_event(msgspec.structs.replace(original, entry_id=given_up.entry_id), given_up)
+        late = late_event(msgspec.structs.replace(original, entry_id=abandoned.entry_id), abandoned)
         assert late is not None
-        entries += [given_up, late]
+        entries += [abandoned, late]
     return entries
 
 
-def corrected(original: LedgerEntry, nusd: int, *, credit: bool = False) -> LedgerEntry:
+def correction_of(original: LedgerEntry, nusd: int, *, credit: bool = False) -> LedgerEntry:
     order = CorrectionOrder(
         entry_id=original.entry_id[:-4] + ("cccc" if credit else "dddd"),
         user_id=original.user_id,
@@ -100,15 +100,15 @@ def corrected(original: LedgerEntry, nusd: int, *, credit: bool = False) -> Ledg
         made_by="admin",
         at=original.started_at,
     )
-    made = correction_entry(
+    correction = correction_entry(
         order,
         None if credit else original,
         periods=original.periods,
         time_zone=original.time_zone,
         posted_at=original.posted_at,
     )
-    assert isinstance(made, LedgerEntry)
-    return made
+    assert isinstance(correction, LedgerEntry)
+    return correction
 
 
 def tag_of(row: LedgerEntry, name: str) -> str | None:
@@ -127,8 +127,8 @@ def hour_in(zone: str) -> Callable[[LedgerEntry], str]:
     return hour
 
 
-Shown = Callable[[LedgerEntry], str | None]
-PLAIN: dict[str, tuple[str, Shown]] = {
+Field = Callable[[LedgerEntry], str | None]
+PLAIN: dict[str, tuple[str, Field]] = {
     "day": ("day", lambda row: row.periods[3]),
     "month": ("month", lambda row: row.periods[1]),
     "account": ("user_id", lambda row: row.user_id),
@@ -158,7 +158,7 @@ GROUPINGS = [
 ]
 
 
-async def shown(
+async def get_sums(
     admin: httpx2.AsyncClient, names: list[str], by: str, **params: str
 ) -> dict[tuple[Any, ...], tuple[Any, ...]]:
     answer = await admin.get(
@@ -167,7 +167,7 @@ async def shown(
     assert answer.status_code == 200, answer.text
     data = exact(answer)["data"]
     assert len(data) < 1000
-    found = {
+    sums = {
         tuple((row | row.get("tags", {}))[name] for name in names): (
             row["cost_usd"],
             row["calls"],
@@ -176,11 +176,11 @@ async def shown(
         )
         for row in data
     }
-    assert len(found) == len(data)
-    return found
+    assert len(sums) == len(data)
+    return sums
 
 
-def expected(entries: list[LedgerEntry], fields: list[Shown]) -> dict[tuple[Any, ...], Any]:
+def expected(entries: list[LedgerEntry], fields: list[Field]) -> dict[tuple[Any, ...], Any]:
     """A late event is a call in the group of its status, in place of one that was abandoned."""
     sums: defaultdict[tuple[Any, ...], list[Any]] = defaultdict(lambda: [Decimal(0), 0, 0, 0])
     for row in entries:
@@ -190,8 +190,8 @@ def expected(entries: list[LedgerEntry], fields: list[Shown]) -> dict[tuple[Any,
         group[3] += 0 if row.usage is None else row.usage.input_text or 0
         if row.kind == "late_event":
             group[1] += 1
-            given_up = msgspec.structs.replace(row, status="abandoned")
-            sums[tuple(field(given_up) for field in fields)][1] -= 1
+            abandoned = msgspec.structs.replace(row, status="abandoned")
+            sums[tuple(field(abandoned) for field in fields)][1] -= 1
     return {group: tuple(values) for group, values in sums.items()}
 
 
@@ -218,13 +218,13 @@ async def test_groups_are_the_sums_of_their_entries(
     assert spent == sum(row.cost_nusd for row in entries) / NUSD
     for by in GROUPINGS:
         names, fields = zip(*(PLAIN[name] for name in by.split(",")), strict=True)
-        found = await shown(admin, list(names), by)
-        assert found == expected(entries, list(fields)), by
-        assert sum(cost for cost, *_ in found.values()) == spent
+        sums = await get_sums(admin, list(names), by)
+        assert sums == expected(entries, list(fields)), by
+        assert sum(cost for cost, *_ in sums.values()) == spent
     for by in ("day", "hour"):
         name, field = BERLIN[by]
-        found = await shown(admin, [name], by, zone="Europe/Berlin")
-        assert found == expected(entries, [field])
+        sums = await get_sums(admin, [name], by, zone="Europe/Berlin")
+        assert sums == expected(entries, [field])
     for params, keeps in (
         ({"tag": "team:x"}, lambda row: "team:x" in row.tags),
         (
@@ -233,9 +233,9 @@ async def test_groups_are_the_sums_of_their_entries(
         ),
         ({"requested_model": "house/best"}, lambda row: row.requested_model == "house/best"),
     ):
-        some = [row for row in entries if keeps(row)]
-        found = await shown(admin, ["user_id"], "account", **params)
+        rows = [row for row in entries if keeps(row)]
+        sums = await get_sums(admin, ["user_id"], "account", **params)
         costs = {
-            group: values[0] for group, values in expected(some, [lambda r: r.user_id]).items()
+            group: values[0] for group, values in expected(rows, [lambda r: r.user_id]).items()
         }
-        assert {group: values[0] for group, values in found.items()} == costs
+        assert {group: values[0] for group, values in sums.items()} == costs

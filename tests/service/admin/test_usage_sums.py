@@ -47,7 +47,7 @@ async def admin(admin: httpx2.AsyncClient, database: Database) -> httpx2.AsyncCl
     return admin
 
 
-async def summed(admin: httpx2.AsyncClient, **params: Any) -> Any:
+async def summary(admin: httpx2.AsyncClient, **params: Any) -> Any:
     answer = await admin.get("/admin/usage/summary", params=params)
     assert answer.status_code == 200, answer.text
     return exact(answer)
@@ -58,7 +58,7 @@ def costs(answer: Any, *fields: str) -> list[tuple[Any, ...]]:
 
 
 async def test_groups_are_summed_the_dearest_first(admin: httpx2.AsyncClient) -> None:
-    answer = await summed(admin, since="2026-11-01", until="2026-12-01")
+    answer = await summary(admin, since="2026-11-01", until="2026-12-01")
     assert (answer["since"], answer["until"]) == ("2026-11-01", "2026-12-01")
     assert answer["group_by"] == ["model"]
     assert answer["data"][:2] == [
@@ -112,11 +112,11 @@ async def test_groups_are_summed_the_dearest_first(admin: httpx2.AsyncClient) ->
 async def test_by_one_field(
     admin: httpx2.AsyncClient, group_by: str, expected: list[tuple[Any, ...]]
 ) -> None:
-    assert costs(await summed(admin, group_by=group_by), group_by) == expected
+    assert costs(await summary(admin, group_by=group_by), group_by) == expected
 
 
 async def test_by_several_fields(admin: httpx2.AsyncClient) -> None:
-    answer = await summed(admin, group_by="account,key", since="2026-11-24")
+    answer = await summary(admin, group_by="account,key", since="2026-11-24")
     assert costs(answer, "user_id", "key_id") == [
         ("a", "key_2", Decimal("0.5")),
         ("a", "key_1", 0),
@@ -125,7 +125,7 @@ async def test_by_several_fields(admin: httpx2.AsyncClient) -> None:
 
 
 async def test_the_rest_is_summed_apart(admin: httpx2.AsyncClient) -> None:
-    answer = await summed(admin, limit=1)
+    answer = await summary(admin, limit=1)
     assert costs(answer, "model") == [("big", 5)]
     assert answer["rest"]["cost_usd"] == Decimal("3.250000001")
     assert answer["rest"]["statuses"] == {"ok": 2, "client_closed": 1, "refused": 1}
@@ -148,13 +148,13 @@ FILTERED: list[tuple[dict[str, str], Any]] = [
 
 async def test_sums_are_filtered(admin: httpx2.AsyncClient) -> None:
     for params, cost_usd in FILTERED:
-        assert (await summed(admin, **params))["total"]["cost_usd"] == cost_usd, params
+        assert (await summary(admin, **params))["total"]["cost_usd"] == cost_usd, params
 
 
 async def test_a_key_has_its_own_sums(admin: httpx2.AsyncClient, database: Database) -> None:
     key = (await admin.post("/admin/keys", json={"user_id": "a"})).json()
     await LedgerStore(database).post([on("24", 6, 7_000_000, key_id=key["key_id"])])
-    mine = await summed(admin, key_id=key["key_id"])
+    mine = await summary(admin, key_id=key["key_id"])
     assert mine["total"]["cost_usd"] == Decimal("0.007")
     for other in ({"key_id": "key_2"}, {"key_id": key["key_id"], "user_id": "b"}):
         answer = await admin.get("/admin/usage/summary", params=other)
@@ -223,7 +223,7 @@ async def test_a_series_of_few_groups_is_one_question(
         answer = exact(await admin.get("/admin/usage/series", params=params))
     assert len([each for each in commands if each.get("aggregate") == "rollups"]) == asked
     assert len(answer["data"]) == 1
-    dearest = (await summed(admin, **params))["data"][0]
+    dearest = (await summary(admin, **params))["data"][0]
     assert sum(point["cost_usd"] for point in answer["data"][0]["points"]) == dearest["cost_usd"]
     assert sum(point["cost_usd"] for point in answer["total"]) == Decimal("8.250000001")
 
@@ -237,12 +237,12 @@ async def test_a_series_of_one_account_is_one_question(admin: httpx2.AsyncClient
             "key_2": [0, 0, Decimal("0.5")],
         },
     }
-    for (by, shown), lines in expected.items():
+    for (by, field), lines in expected.items():
         params |= {"group_by": by, "user_id": "a"}
         with sent_commands() as commands:
             answer = exact(await admin.get("/admin/usage/series", params=params))
-        found = {row[shown]: [p["cost_usd"] for p in row["points"]] for row in answer["data"]}
-        assert (list(found), found) == (list(lines), lines)
+        series = {row[field]: [p["cost_usd"] for p in row["points"]] for row in answer["data"]}
+        assert (list(series), series) == (list(lines), lines)
         # Also of those that are not shown.
         assert [point["cost_usd"] for point in answer["total"]] == [
             5,
@@ -286,7 +286,7 @@ async def test_calls_without_a_provider_have_a_series(
 
 async def test_a_period_is_compared_with_the_one_before(admin: httpx2.AsyncClient) -> None:
     params = {"since": "2026-11-24", "until": "2026-11-25", "compare": "previous", "limit": "1"}
-    answer = await summed(admin, **params)
+    answer = await summary(admin, **params)
     assert answer["previous"] == {"since": "2026-11-23", "until": "2026-11-24"}
     (tiny,) = answer["data"]
     assert (tiny["model"], tiny["previous"]["cost_usd"], tiny["previous"]["calls"]) == (
@@ -296,9 +296,9 @@ async def test_a_period_is_compared_with_the_one_before(admin: httpx2.AsyncClien
     )
     assert answer["rest"]["previous"]["cost_usd"] == SMALL_USD
     assert answer["total"]["previous"]["statuses"] == {"ok": 1, "client_closed": 1}
-    answer = await summed(admin, **params | {"since": "2026-11-23", "until": "2026-11-25"})
+    answer = await summary(admin, **params | {"since": "2026-11-23", "until": "2026-11-25"})
     assert [row["previous"]["cost_usd"] for row in answer["data"]] == [0]
-    answer = await summed(admin, **params | {"group_by": "account,provider"})
+    answer = await summary(admin, **params | {"group_by": "account,provider"})
     assert answer["data"][0]["previous"]["cost_usd"] == Decimal("1.000000001")
 
 
@@ -313,7 +313,7 @@ async def test_a_period_is_compared_with_the_one_before(admin: httpx2.AsyncClien
 async def test_months_are_compared_with_months(
     admin: httpx2.AsyncClient, since: str, until: str, before: str
 ) -> None:
-    answer = await summed(admin, since=since, until=until, compare="previous")
+    answer = await summary(admin, since=since, until=until, compare="previous")
     assert answer["previous"] == {"since": before, "until": since}
 
 
@@ -354,13 +354,13 @@ async def test_rollups_without_cells_are_summed(
     )
     await RollupSegments(database).roll_up(after_ms=0)
     params = {"model": "old", "since": "2026-11-24", "until": "2026-11-25"}
-    assert costs(await summed(admin, **params, group_by="requested_model"), "requested_model") == [
+    assert costs(await summary(admin, **params, group_by="requested_model"), "requested_model") == [
         (None, 4)
     ]
     for extra in ({}, {"zone": "Asia/Tokyo"}):
-        answer = await summed(admin, **params, **extra, group_by="day,status")
+        answer = await summary(admin, **params, **extra, group_by="day,status")
         assert costs(answer, "day", "status") == [("2026-11-24", None, 4)]
-        answer = await summed(admin, **params, **extra, group_by="hour")
+        answer = await summary(admin, **params, **extra, group_by="hour")
         assert costs(answer, "hour") == [(None, 4)]
         assert answer["total"]["calls"] == 5
 
@@ -376,6 +376,6 @@ async def test_more_groups_than_are_summed_wait_for_the_roll_up(
         problem = answer.json()
         assert problem["code"] == "service_unavailable"
         assert "fewer fields or a shorter period" in problem["detail"]
-    assert (await summed(admin, **params, group_by="account"))["total"]["calls"] == 4
+    assert (await summary(admin, **params, group_by="account"))["total"]["calls"] == 4
     await RollupSegments(database).roll_up(after_ms=0)
-    assert len((await summed(admin, **params, group_by="model"))["data"]) == 5
+    assert len((await summary(admin, **params, group_by="model"))["data"]) == 5
