@@ -9,7 +9,7 @@ import typer
 from gatewayctl.commands import CommandSession
 from gatewayctl.errors import Misused
 from gatewayctl.terminal import Terminal
-from gatewayctl.values import Row, decoded_json, picked
+from gatewayctl.values import Row, decoded_json, value_at
 
 From = Annotated[
     str | None,
@@ -109,9 +109,9 @@ def edit(session: CommandSession, path: str, patch: Row, *, dry_run: bool) -> No
 def show_changes(session: CommandSession, before: Row, patch: Row) -> None:
     """The fields of a merge patch, before and after it."""
     rows = [
-        {"field": path, "before": picked(before, path), "after": after}
+        {"field": path, "before": value_at(before, path), "after": after}
         for path, after in _flatten(patch)
-        if picked(before, path) != after
+        if value_at(before, path) != after
     ]
     session.output.rows(rows, ("field", "before", "after"), empty="Nothing would change.")
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from gatewayctl.errors import Mistold, Misused
 from gatewayctl.terminal import Terminal, printable
-from gatewayctl.values import Row, encoded, searched, with_fields
+from gatewayctl.values import Row, encoded, query_result, with_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ class Output:
 
     def _print_result(self, value: Any) -> None:
         try:
-            result = searched(value, self.query or "@")
+            result = query_result(value, self.query or "@")
         except Misused as error:
             self._keep(error)
             result = value

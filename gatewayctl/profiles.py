@@ -39,7 +39,7 @@ class SavedProfiles:
     """By name; `current` is the one that is used where none is named."""
 
     current: str | None = None
-    named: Mapping[str, Connection] = field(default_factory=dict)
+    by_name: Mapping[str, Connection] = field(default_factory=dict)
 
 
 def file_of(environ: Mapping[str, str]) -> Path:
@@ -77,7 +77,7 @@ def _profiles(content: Any, path: Path) -> SavedProfiles:
         )
         for name, profile in content["profiles"].items()
     }
-    return SavedProfiles(current=content["current"], named=connections)
+    return SavedProfiles(current=content["current"], by_name=connections)
 
 
 def write_profiles(path: Path, profiles: SavedProfiles) -> None:
@@ -85,7 +85,7 @@ def write_profiles(path: Path, profiles: SavedProfiles) -> None:
     content = {
         "current": profiles.current,
         "profiles": {
-            name: {"url": saved.url, "key": saved.key} for name, saved in profiles.named.items()
+            name: {"url": saved.url, "key": saved.key} for name, saved in profiles.by_name.items()
         },
     }
     try:
@@ -120,10 +120,10 @@ def connection_of(
 def _profile_connection(environ: Mapping[str, str], name: str | None) -> Connection | None:
     profiles = read_profiles(file_of(environ))
     if name is None:
-        return None if profiles.current is None else profiles.named.get(profiles.current)
-    connection = profiles.named.get(name)
+        return None if profiles.current is None else profiles.by_name.get(profiles.current)
+    connection = profiles.by_name.get(name)
     if connection is None:
-        known = ", ".join(profiles.named) or "none"
+        known = ", ".join(profiles.by_name) or "none"
         raise Misused(
             f"There is no profile {name!r}; there are: {known}.",
             way_out=f"gatewayctl login --profile {name}",

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gatewayctl.terminal import Terminal, printable
-from gatewayctl.values import Row, picked
+from gatewayctl.values import Row, value_at
 
 _GAP = 2
 _NOTHING: tuple[Any, ...] = (None, [], {})
@@ -44,9 +44,9 @@ def table(terminal: Terminal, rows: Sequence[Row], columns: Sequence[str]) -> No
     used_columns = [
         (title, path)
         for title, path in titled
-        if any(picked(r, path) not in (None, "") for r in rows)
+        if any(value_at(r, path) not in (None, "") for r in rows)
     ]
-    cells = [[picked(row, path) for _, path in used_columns] for row in rows]
+    cells = [[value_at(row, path) for _, path in used_columns] for row in rows]
     kinds = [any(_is_number(line[place]) for line in cells) for place in range(len(used_columns))]
     widths = [
         max(len(title), *(len(cell_text(line[place])) for line in cells))
@@ -102,7 +102,7 @@ def sheet(terminal: Terminal, item: Row, fields: Sequence[str]) -> None:
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
     for field in fields:
-        for name, value in _flatten(field, picked(item, field)):
+        for name, value in _flatten(field, value_at(item, field)):
             grid.add_row(name, cell(value))
     console(terminal).print(grid)
 

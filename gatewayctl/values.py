@@ -36,7 +36,7 @@ def decoded_json(content: bytes | str) -> Any:
     return _decoder().decode(content)
 
 
-def picked(row: Any, path: str) -> Any:
+def value_at(row: Any, path: str) -> Any:
     """The value at a path such as `budget.limit_usd`; None without one."""
     for name in path.split("."):
         if not isinstance(row, dict):
@@ -52,7 +52,7 @@ def with_fields(row: Row, fields: Sequence[str]) -> Row:
             raise Misused(
                 f"--json: there is no field {field!r}.", details=[f"there are: {', '.join(row)}"]
             )
-    return {field: picked(row, field) for field in fields}
+    return {field: value_at(row, field) for field in fields}
 
 
 def check_query(expression: str) -> None:
@@ -66,7 +66,7 @@ def check_query(expression: str) -> None:
         raise Misused(f"--query: {error}") from None
 
 
-def searched(value: Any, expression: str) -> Any:
+def query_result(value: Any, expression: str) -> Any:
     """The result of a JMESPath expression. Raises Misused."""
     import jmespath
     from jmespath import functions

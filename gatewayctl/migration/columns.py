@@ -15,7 +15,7 @@ _TRUE = {"t", "true", "1"}
 _FALSE = {"f", "false", "0"}
 
 
-def typed(row: Mapping[str, Any], kinds: Mapping[str, SourceKind]) -> Row:
+def typed_row(row: Mapping[str, Any], kinds: Mapping[str, SourceKind]) -> Row:
     """An unreadable value stays unchanged, for a rule to refuse."""
     return {
         name: None if value is None else _parse(value, kinds.get(name, "text"))

@@ -12,7 +12,7 @@ from gatewayctl.migration.accounts import (
     shown_id,
     spend_of,
 )
-from gatewayctl.migration.columns import typed
+from gatewayctl.migration.columns import typed_row
 from gatewayctl.migration.litellm_accounts import LiteLLMAccounts
 from gatewayctl.migration.litellm_columns import (
     BUDGETS,
@@ -51,7 +51,7 @@ def read_tables(
 ) -> MigrationPlan:
     """`also` are the names of tables that were not read."""
     plan = MigrationPlan()
-    rows = {name: [typed(row, KINDS[name]) for row in tables.get(name, ())] for name in TABLES}
+    rows = {name: [typed_row(row, KINDS[name]) for row in tables.get(name, ())] for name in TABLES}
     organizations = {
         str(row.get("organization_id")): str(row.get("organization_alias") or "")
         for row in rows[ORGANIZATIONS]

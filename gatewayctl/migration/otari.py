@@ -19,7 +19,7 @@ from gatewayctl.migration.accounts import (
     shown_id,
     spend_of,
 )
-from gatewayctl.migration.columns import SourceKind, names, typed
+from gatewayctl.migration.columns import SourceKind, names, typed_row
 from gatewayctl.migration.conversions import ConvertedPeriod, period_of_seconds, whole_count
 from gatewayctl.migration.otari_models import REASONS, OtariModels
 from gatewayctl.migration.plan import EarlierSpend, Fields, MigrationPlan
@@ -54,7 +54,7 @@ def read_otari(
     models = OtariModels(reader.plan)
     if document is not None:
         models.config(document)
-    rows = {name: [typed(row, _COMMON) for row in tables.get(name, ())] for name in TABLES}
+    rows = {name: [typed_row(row, _COMMON) for row in tables.get(name, ())] for name in TABLES}
     for row in rows[PRICES]:
         fields = Fields(reader.plan, "price", shown_id(row.get("model_key")), row)
         models.price(str(row.get("model_key") or ""), fields)

@@ -62,7 +62,7 @@ def login(
         raise Misused(f"{name!r} is not a valid profile name: use letters, digits and . _ - only.")
     path = file_of(terminal.environ)
     profiles = read_profiles(path)
-    saved = profiles.named.get(name)
+    saved = profiles.by_name.get(name)
     url = options.url or terminal.environ.get(URL) or (saved.url if saved else None)
     if url is None and terminal.can_ask:
         terminal.stderr.write("Address of the admin API, such as http://localhost:8001: ")
@@ -80,7 +80,9 @@ def login(
         me = client.get("/admin/people/me")
     finally:
         client.close()
-    write_profiles(path, SavedProfiles(current=name, named={**profiles.named, name: connection}))
+    write_profiles(
+        path, SavedProfiles(current=name, by_name={**profiles.by_name, name: connection})
+    )
     terminal.say(f"Profile {name}: {me['name']} ({me['role']}) at {address}, kept in {path}.")
 
 
@@ -90,11 +92,11 @@ def logout(ctx: typer.Context) -> None:
     path = file_of(session.terminal.environ)
     profiles = read_profiles(path)
     name = session.options.profile or session.terminal.environ.get(PROFILE) or profiles.current
-    if name is None or name not in profiles.named:
+    if name is None or name not in profiles.by_name:
         raise Misused(f"There is no profile {name!r} in {path}.")
-    remaining = {other: one for other, one in profiles.named.items() if other != name}
+    remaining = {other: one for other, one in profiles.by_name.items() if other != name}
     current = next(iter(remaining), None) if profiles.current == name else profiles.current
-    write_profiles(path, SavedProfiles(current=current, named=remaining))
+    write_profiles(path, SavedProfiles(current=current, by_name=remaining))
     session.terminal.say(f"Profile {name} was removed; the next one is {current or 'none'}.")
 
 
@@ -117,13 +119,13 @@ def list_profiles(
     path = file_of(session.terminal.environ)
     profiles = read_profiles(path)
     if use is not None:
-        if use not in profiles.named:
+        if use not in profiles.by_name:
             raise Misused(f"There is no profile {use!r} in {path}.")
-        profiles = SavedProfiles(current=use, named=profiles.named)
+        profiles = SavedProfiles(current=use, by_name=profiles.by_name)
         write_profiles(path, profiles)
     rows = [
         {"name": name, "url": connection.url, "current": name == profiles.current}
-        for name, connection in profiles.named.items()
+        for name, connection in profiles.by_name.items()
     ]
     session.output.rows(rows, ("name", "url", "current"), empty=f"There are none in {path}.")
 

@@ -92,7 +92,7 @@ def export(
     Prices are those that were set: import those that were imported with `gatewayctl costs import`.
     """
     from gatewayctl.files import replace_file
-    from gatewayctl.state.exports import exported, yaml_of
+    from gatewayctl.state.exports import declared_state, yaml_of
     from gatewayctl.state.kinds import BY_SECTION
 
     session = session_of(ctx)
@@ -102,7 +102,7 @@ def export(
     if unknown:
         raise Misused(f"--only: {unknown[0]!r} is not one of {', '.join(BY_SECTION)}.")
     kinds = [kind for name, kind in BY_SECTION.items() if not only or name in only]
-    text = yaml_of(exported(session.client, kinds))
+    text = yaml_of(declared_state(session.client, kinds))
     if target is None:
         session.output.text(text)
         return

@@ -12,11 +12,11 @@ from gatewayctl.state.kinds import Kind
 from gatewayctl.values import Row
 
 
-def exported(client: ApiClient, kinds: Iterable[Kind]) -> Row:
+def declared_state(client: ApiClient, kinds: Iterable[Kind]) -> Row:
     """Leaves out defaults. Raises CommandError."""
     return {
         "version": 1,
-        **{kind.section: _section(kind, [*kind.listed(client)]) for kind in kinds},
+        **{kind.section: _section(kind, [*kind.list_all(client)]) for kind in kinds},
     }
 
 

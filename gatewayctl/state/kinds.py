@@ -28,8 +28,8 @@ class Kind:
     """`whole`: what is not declared has its default, since each change is a new version.
 
     One of `found_by` has to be given. `find` raises Refused where several answer to a name; an
-    object has an id (`id_field`) beside it where its name may be another's too. `listed` are all
-    that a file may declare.
+    object has an id (`id_field`) beside it where its name may be another's too. `list_all` yields
+    all that a file may declare.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Kind:
     identity: tuple[str, ...]
     found_by: tuple[str, ...]
     find: Callable[[ApiClient, Row], Stored | None]
-    listed: Callable[[ApiClient], Iterator[Row]]
+    list_all: Callable[[ApiClient], Iterator[Row]]
     path: str
     removal: str
     remove: Callable[[ApiClient, Row], None]

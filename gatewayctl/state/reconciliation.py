@@ -103,7 +103,7 @@ def _removals(client: ApiClient, kind: Kind, declared: Iterable[Declared]) -> It
             # Its name here may be another one than there.
             stored = kind.find(client, each.body)
             ids |= set() if stored is None else {stored.row[kind.id_field]}
-    for row in [*kind.listed(client)]:
+    for row in [*kind.list_all(client)]:
         if kind.name_of(row) not in names and row.get(kind.id_field or "") not in ids:
             yield Step("remove", kind, kind.name_of(row), row, {})
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from gatewayctl.errors import Misused
-from gatewayctl.values import decoded_json, encoded, picked, searched, with_fields
+from gatewayctl.values import decoded_json, encoded, query_result, value_at, with_fields
 
 ROWS = b'[{"usd":0.1,"n":1},{"usd":0.2,"n":2},{"usd":9007199254740993.000000001,"n":3}]'
 
@@ -29,19 +29,19 @@ def test_digits_stay() -> None:
     ],
 )
 def test_queries_compute_exactly(expression: str, expected: str) -> None:
-    assert encoded(searched(decoded_json(ROWS), expression)).decode() == expected
+    assert encoded(query_result(decoded_json(ROWS), expression)).decode() == expected
 
 
 @pytest.mark.parametrize("expression", ["[", "sum('a')", "nothing(@)", "abs([0])"])
 def test_a_wrong_query_is_the_callers_fault(expression: str) -> None:
     with pytest.raises(Misused, match="--query"):
-        searched(decoded_json(ROWS), expression)
+        query_result(decoded_json(ROWS), expression)
 
 
 def test_fields_are_picked_at_any_depth() -> None:
     row = {"a": {"b": {"c": 1}}, "d": None}
-    assert picked(row, "a.b.c") == 1
-    assert picked(row, "a.x.c") is None
+    assert value_at(row, "a.b.c") == 1
+    assert value_at(row, "a.x.c") is None
     assert with_fields(row, ["a.b.c", "d"]) == {"a.b.c": 1, "d": None}
     with pytest.raises(Misused, match="no field 'e'"):
         with_fields(row, ["e"])

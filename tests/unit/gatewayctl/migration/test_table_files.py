@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gatewayctl.errors import Misused
-from gatewayctl.migration.columns import array_of, typed
+from gatewayctl.migration.columns import array_of, typed_row
 from gatewayctl.migration.table_files import read_tables_of
 
 CREATED = """
@@ -146,5 +146,5 @@ def test_arrays(text: str, items: object) -> None:
 def test_unreadable_values_stay_unchanged() -> None:
     kinds = {"a": "number", "b": "flag", "c": "time", "d": "json", "e": "list"}
     row = dict.fromkeys(kinds, "?!")
-    assert typed(row, kinds) == row  # type: ignore[arg-type]
-    assert typed(dict.fromkeys(kinds), kinds) == dict.fromkeys(kinds)  # type: ignore[arg-type]
+    assert typed_row(row, kinds) == row  # type: ignore[arg-type]
+    assert typed_row(dict.fromkeys(kinds), kinds) == dict.fromkeys(kinds)  # type: ignore[arg-type]
