@@ -21,10 +21,10 @@ import msgspec
 import pymongo
 from redis import Redis
 
-from bench.accounts_seed import seeded
+from bench.accounts_seed import seed_accounts
 from bench.load import LoadJob, run_job
 from bench.systems import System, systems
-from bench.whole import example_body, posted
+from bench.whole import await_posted, example_body
 from deploy.local.state import StackInfo
 from libs.common.domain.ids import secret_hash
 from libs.common.domain.periods import period_keys
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def _measure(directory: Path, accounts: int, options: argparse.Namespace) -> None:
-    secrets = seeded(directory, accounts, options.calls)
+    secrets = seed_accounts(directory, accounts, options.calls)
     with _stack(directory) as (info, gateway):
 
         def tell(line: str) -> None:
@@ -183,7 +183,7 @@ def _posting(redis_url: str, gateway: System, calls: int) -> str:
     """What waits for the halted worker, which goes on."""
     before = gateway.cpu_s()
     os.kill(gateway.pids["ledger_worker"], signal.SIGCONT)
-    asyncio.run(posted(redis_url))
+    asyncio.run(await_posted(redis_url))
     spent = {name: s - before[name] for name, s in gateway.cpu_s().items()}
     own = ", ".join(f"{name} {spent[name] / calls * _US:.0f}" for name in _POSTING)
     return f"posting {calls} events of {calls // 2} accounts: CPU us an event: {own}"

@@ -33,7 +33,7 @@ _ENTRIES = 9
 _SECRETS = "secrets"
 
 
-def seeded(directory: Path, accounts: int, calls: int) -> list[str]:
+def seed_accounts(directory: Path, accounts: int, calls: int) -> list[str]:
     """The secrets of as many keys as there are calls, spread over all. `directory` is that of a
     `LocalStack`; what an earlier run has written into it stays as it is.
     """

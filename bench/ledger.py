@@ -62,7 +62,7 @@ class LedgerResult(msgspec.Struct, frozen=True, kw_only=True):
 async def measure(ledger: Ledger, load: Load, count: int) -> LedgerResult:
     await ledger.create_accounts()
     if load.pace is None:
-        with ledger.paused():
+        with ledger.pause_workers():
             await ledger.enqueue(ledger.events(count))
             start_s, cpu_before = time.monotonic(), ledger.cpu_s()
         done = await ledger.done(count)

@@ -119,7 +119,7 @@ class Ledger:
             await RollupSegments(database).roll_up(after_ms=0)
 
     @contextmanager
-    def paused(self) -> Iterator[None]:
+    def pause_workers(self) -> Iterator[None]:
         for name in self._workers:
             self._stack.signal(name, signal.SIGSTOP)
         try:

@@ -83,7 +83,7 @@ def one_round(
     )
     before = gateway.cpu_s()
     result: LoadResult = run_job(job)
-    asyncio.run(posted(info.redis_url))
+    asyncio.run(await_posted(info.redis_url))
     after = gateway.cpu_s()
     count = len(result.latencies_s)
     return {name: (after[name] - before[name]) / count * _US for name in after}
@@ -101,7 +101,7 @@ def rolled_up_s(info: StackInfo, gateway: System) -> float:
     return sum(gateway.cpu_s().values()) - before + time.process_time() - own
 
 
-async def posted(redis_url: str) -> None:
+async def await_posted(redis_url: str) -> None:
     async with open_redis(redis_url) as redis:
         await eventually(partial(queue_is_empty, redis))
 

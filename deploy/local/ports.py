@@ -41,7 +41,7 @@ def answers(port: int, host: str = HOST) -> bool:
 
 
 @contextmanager
-def claimed(port: int) -> Iterator[None]:
+def claim(port: int) -> Iterator[None]:
     """Raises BlockingIOError while another start of this user claims the port.
 
     Otherwise two starts could take each other's ports, and both would fail.

@@ -173,7 +173,7 @@ class LocalStack:
     def _claim_chosen_ports(self, claims: contextlib.ExitStack) -> None:
         for name, port in self._chosen_ports():
             try:
-                claims.enter_context(ports.claimed(port))
+                claims.enter_context(ports.claim(port))
             except BlockingIOError:
                 raise _port_taken(name, port, "another start that is under way") from None
 
