@@ -21,12 +21,12 @@ def routed_name(row: MapModel) -> str:
     return row.price.model.removeprefix(f"{row.provider}/")
 
 
-def rows_in(price_map: PriceMap, price_filter: PriceFilter, part: Slice) -> dict[str, MapModel]:
+def rows_in(price_map: PriceMap, filters: PriceFilter, part: Slice) -> dict[str, MapModel]:
     """By name and in its order, those of the slice that the filter lets through, and one more."""
     rows: dict[str, MapModel] = {}
     for name in sorted(price_map.names(), reverse=part.descending):
         row = price_map.get(name) if part.covers(by_id(name)) else None
-        if row is not None and price_filter.matches(row.price):
+        if row is not None and filters.matches(row.price):
             rows[name] = row
             if len(rows) > part.limit:
                 break

@@ -205,8 +205,8 @@ async def undo_import(request: Request[State]) -> Answer[PriceImport]:
     check_match(request, found)
     await state["prices"].end_import(import_id, found.effective_from, by=actor_of(request).id)
     headers: dict[str, str] = {}
-    price_filter, after = PriceFilter(import_id=import_id), None
-    while versions := await state["prices"].list(price_filter, after=after, limit=_PAGE):
+    filters, after = PriceFilter(import_id=import_id), None
+    while versions := await state["prices"].list(filters, after=after, limit=_PAGE):
         after = versions[-1].price_id
         names = [version.model for version in versions]
         headers |= await state["announcer"].announce("price", names, as_one=True)

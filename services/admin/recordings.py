@@ -77,14 +77,14 @@ async def list_recordings(
         check_span(query.since, query.until)
     if query.user_id is not None:
         await find_account(state, query.user_id)
-    recording_filter = RecordingFilter(
+    filters = RecordingFilter(
         user_id=query.user_id,
         key_id=query.key_id,
         since=query.since,
         until=query.until,
     )
     reading = query.reading("call_id", query.sort)
-    found = await state["recordings"].slice(recording_filter, reading.slice)
+    found = await state["recordings"].slice(filters, reading.slice)
     return Answer(reading.page(found, [_head(recording) for recording in found.rows]))
 
 

@@ -56,7 +56,7 @@ class EntryQuery(msgspec.Struct, frozen=True, kw_only=True):
     above_usd: LimitUsd | None = None
     tag: Tag | None = None
 
-    def entry_filter(self, user_id: str | None) -> EntryFilter:
+    def filters(self, user_id: str | None) -> EntryFilter:
         """Raises ValidationFailed."""
         if self.since is not None and self.until is not None:
             check_span(self.since, self.until)
@@ -89,54 +89,54 @@ class AccountEntriesPage(Page[EntryView], frozen=True, kw_only=True):
 async def list_usage(request: Request[State], query: AllUsageQuery) -> Answer[Page[EntryView]]:
     """Entries of all accounts, or of those that the filters leave, the newest first."""
     state = request.state
-    entry_filter = await of_one_account(state, query.entry_filter(query.user_id))
-    return Answer(await _page(state, entry_filter, query))
+    filters = await of_one_account(state, query.filters(query.user_id))
+    return Answer(await _page(state, filters, query))
 
 
-async def of_one_account(state: State, entry_filter: EntryFilter) -> EntryFilter:
+async def of_one_account(state: State, filters: EntryFilter) -> EntryFilter:
     """The filter with the account of its key, by which an index finds the entries.
 
     Raises NotFound for an unknown account.
     """
-    if entry_filter.user_id is not None:
-        await find_account(state, entry_filter.user_id)
-    elif entry_filter.key_id is not None:
-        key = await state["keys"].get(entry_filter.key_id)
+    if filters.user_id is not None:
+        await find_account(state, filters.user_id)
+    elif filters.key_id is not None:
+        key = await state["keys"].get(filters.key_id)
         if key is not None:
-            return msgspec.structs.replace(entry_filter, user_id=key.user_id)
-    return entry_filter
+            return msgspec.structs.replace(filters, user_id=key.user_id)
+    return filters
 
 
 async def show_usage(request: Request[State], query: UsageQuery) -> Answer[AccountEntriesPage]:
     """The account's entries, the newest first, and its spend."""
     state, user_id = request.state, request.path_params["user_id"]
-    entry_filter = query.entry_filter(user_id)
+    filters = query.filters(user_id)
     account = await find_account(state, user_id)
-    page = await _page(state, entry_filter, query)
+    page = await _page(state, filters, query)
     spends = await spend_of_accounts(state, [account])
     return Answer(
         AccountEntriesPage(**msgspec.structs.asdict(page), user_id=user_id, spend=spends[0])
     )
 
 
-async def _page(state: State, entry_filter: EntryFilter, query: UsageQuery) -> Page[EntryView]:
+async def _page(state: State, filters: EntryFilter, query: UsageQuery) -> Page[EntryView]:
     """It may be short before the end: its cursors alone tell whether there is more."""
     page_query = PageQuery(limit=query.limit, cursor=query.cursor)
     reading = page_query.reading("entry_id", "-started_at", _entry_place)
     if reading.backwards:
-        found = await state["ledger"].list_newer(entry_filter, reading.slice)
+        found = await state["ledger"].list_newer(filters, reading.slice)
     else:
-        found = await _older(state, entry_filter, reading.slice)
+        found = await _older(state, filters, reading.slice)
     return reading.page(found, [entry_view(entry) for entry in found.rows])
 
 
-async def _older(state: State, entry_filter: EntryFilter, part: Slice) -> Rows[LedgerEntry]:
+async def _older(state: State, filters: EntryFilter, part: Slice) -> Rows[LedgerEntry]:
     before = None if part.start is None else _entry_place(part.start)
     if before is not None and part.inclusive:
         # What comes next in the order of ids, the newest of one moment being first.
         before = msgspec.structs.replace(before, entry_id=f"{before.entry_id}~")
     page = await state["ledger"].list(
-        msgspec.structs.replace(entry_filter, before=before), now=state["now"](), limit=part.limit
+        msgspec.structs.replace(filters, before=before), now=state["now"](), limit=part.limit
     )
     return Rows(
         rows=page.entries,

@@ -46,14 +46,14 @@ async def show_series(request: Request[State], query: SeriesQuery) -> Answer[Ser
     """Cost and calls of every interval, those without any included."""
     state, time = request.state, "hour" if query.interval == "hour" else "day"
     by = () if query.group_by is None else (query.group_by,)
-    sums_filter = await rollup_filter(state, query, (*by, time))
-    found = await _found(state["rollups"], sums_filter, by, time, query.limit)
-    points = partial(_points, query.interval, sums_filter)
+    filters = await rollup_filter(state, query, (*by, time))
+    found = await _found(state["rollups"], filters, by, time, query.limit)
+    points = partial(_points, query.interval, filters)
     return Answer(
         SeriesView(
-            since=sums_filter.since,
-            until=sums_filter.until,
-            zone=sums_filter.zone,
+            since=filters.since,
+            until=filters.until,
+            zone=filters.zone,
             interval=query.interval,
             group_by=query.group_by,
             data=tuple(
@@ -73,25 +73,21 @@ class _Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def _found(
-    rollups: RollupReader,
-    sums_filter: RollupFilter,
-    by: Sequence[Grouping],
-    time: Grouping,
-    limit: int,
+    rollups: RollupReader, filters: RollupFilter, by: Sequence[Grouping], time: Grouping, limit: int
 ) -> _Found:
-    if by and (sums_filter.user_id is not None or by[0] in _FEW):
+    if by and (filters.user_id is not None or by[0] in _FEW):
         # One question has all groups.
-        rows = await rollups.sums(sums_filter, (*by, time), limit=_MAX_ROWS + 1, brief=True)
+        rows = await rollups.sums(filters, (*by, time), limit=_MAX_ROWS + 1, brief=True)
         if len(rows) <= _MAX_ROWS:
             return _Found(groups=_dearest(rows, limit), total=rows)
     groups: dict[str, list[Sums]] = {}
     if by:
-        dearest = await rollups.sums(sums_filter, by, limit=limit, brief=True)
+        dearest = await rollups.sums(filters, by, limit=limit, brief=True)
         groups = {row.group[0]: [] for row in dearest}
-        group_filter = msgspec.structs.replace(sums_filter, among=(by[0], tuple(groups)))
+        group_filter = msgspec.structs.replace(filters, among=(by[0], tuple(groups)))
         for row in await rollups.sums(group_filter, (*by, time), limit=_MAX_ROWS, brief=True):
             groups[row.group[0]].append(row)
-    total = await rollups.sums(sums_filter, (time,), limit=_MAX_ROWS, brief=True)
+    total = await rollups.sums(filters, (time,), limit=_MAX_ROWS, brief=True)
     return _Found(groups=groups, total=total)
 
 
@@ -108,7 +104,7 @@ def _dearest(rows: Iterable[Sums], limit: int) -> dict[str, list[Sums]]:
 
 
 def _points(
-    interval: Interval, sums_filter: RollupFilter, rows: Iterable[Sums]
+    interval: Interval, filters: RollupFilter, rows: Iterable[Sums]
 ) -> tuple[PointView, ...]:
     """`start` is the interval's first day, also where `since` lies within it."""
     cost_nusd, calls = Counter[str](), Counter[str]()
@@ -116,7 +112,7 @@ def _points(
         cost_nusd[row.group[-1]] += row.cost_nusd
         calls[row.group[-1]] += row.calls
     of_points: dict[str, list[str]] = {}
-    for time, start in _times(interval, sums_filter):
+    for time, start in _times(interval, filters):
         of_points.setdefault(start, []).append(time)
     return tuple(
         PointView(
@@ -128,22 +124,22 @@ def _points(
     )
 
 
-def _times(interval: Interval, sums_filter: RollupFilter) -> Iterator[tuple[str, str]]:
+def _times(interval: Interval, filters: RollupFilter) -> Iterator[tuple[str, str]]:
     """Every day or hour, as rollups name it, with the start of its interval."""
     if interval == "hour":
-        for hour in _hours(sums_filter, zone_of(sums_filter.zone or "UTC")):
+        for hour in _hours(filters, zone_of(filters.zone or "UTC")):
             yield hour.strftime("%Y-%m-%dT%H:00%z"), hour.replace(minute=0).isoformat()
         return
-    for number in range((sums_filter.until - sums_filter.since).days):
-        day = sums_filter.since + timedelta(days=number)
+    for number in range((filters.until - filters.since).days):
+        day = filters.since + timedelta(days=number)
         yield day.isoformat(), _start(interval, day).isoformat()
 
 
-def _hours(sums_filter: RollupFilter, zone: tzinfo) -> Iterator[datetime]:
+def _hours(filters: RollupFilter, zone: tzinfo) -> Iterator[datetime]:
     """Of the zone's clock, those that come twice too."""
     midnights = (
         datetime(day.year, day.month, day.day, tzinfo=zone)
-        for day in (sums_filter.since, sums_filter.until)
+        for day in (filters.since, filters.until)
     )
     at, end = (midnight.astimezone(UTC) for midnight in midnights)
     while at < end:

@@ -64,20 +64,20 @@ class _Before(msgspec.Struct, frozen=True, kw_only=True):
 async def show_summary(request: Request[State], query: SummaryQuery) -> Answer[SummaryView]:
     """The dearest groups, the sum of the `rest` and of all; by no clock but the rollups' days."""
     state, by = request.state, tuple(query.group_by.split(","))
-    sums_filter = await rollup_filter(state, query, by)
+    filters = await rollup_filter(state, query, by)
     if query.compare is not None and not TIMES.isdisjoint(by):
         problem = "cannot be used with group_by hour, day or month: compare shorter periods"
         raise ValidationFailed([FieldError("compare", problem)])
-    found = await state["rollups"].ranked(sums_filter, by, limit=query.limit + 1)
+    found = await state["rollups"].ranked(filters, by, limit=query.limit + 1)
     top, has_rest, total = found.rows[: query.limit], len(found.rows) > query.limit, found.total
     before = None
     if query.compare is not None:
-        before = await _before(state["rollups"], sums_filter, by, [row.group for row in top])
+        before = await _before(state["rollups"], filters, by, [row.group for row in top])
     return Answer(
         SummaryView(
-            since=sums_filter.since,
-            until=sums_filter.until,
-            zone=sums_filter.zone,
+            since=filters.since,
+            until=filters.until,
+            zone=filters.zone,
             previous=UNSET if before is None else _period_view(before.period),
             group_by=by,
             data=tuple(_group_view(by, row, before) for row in top),
@@ -89,24 +89,24 @@ async def show_summary(request: Request[State], query: SummaryQuery) -> Answer[S
 
 async def _before(
     rollups: RollupReader,
-    sums_filter: RollupFilter,
+    filters: RollupFilter,
     by: Sequence[Grouping],
     groups: Sequence[tuple[str, ...]],
 ) -> _Before:
-    period = _period_before(sums_filter)
+    period = _period_before(filters)
     found = await rollups.ranked(period, by, limit=len(groups), groups=groups)
     return _Before(period=period, groups={row.group: row for row in found.rows}, total=found.total)
 
 
-def _period_before(sums_filter: RollupFilter) -> RollupFilter:
+def _period_before(filters: RollupFilter) -> RollupFilter:
     """As many days; of whole months, as many months."""
-    since, until = sums_filter.since, sums_filter.until
+    since, until = filters.since, filters.until
     before = since - (until - since)
     if since.day == until.day == 1:
         months = (until.year - since.year) * 12 + until.month - since.month
         year, month = divmod(since.year * 12 + since.month - 1 - months, 12)
         before = date(year, month + 1, 1)
-    return msgspec.structs.replace(sums_filter, since=before, until=since)
+    return msgspec.structs.replace(filters, since=before, until=since)
 
 
 def _group_view(by: Sequence[Grouping], row: Sums, before: _Before | None) -> GroupView:
@@ -124,5 +124,5 @@ def _view(sums: Sums, previous: Sums | None) -> ComparedView:
     return ComparedView(**sums_fields(sums), **previous_field(previous))
 
 
-def _period_view(sums_filter: RollupFilter) -> PeriodView:
-    return PeriodView(since=sums_filter.since, until=sums_filter.until)
+def _period_view(filters: RollupFilter) -> PeriodView:
+    return PeriodView(since=filters.since, until=filters.until)

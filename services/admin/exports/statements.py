@@ -102,8 +102,8 @@ def _first_day(month: str, account: Account, now: datetime) -> date:
 async def _statement_of(state: State, account: Account, first: date) -> Statement:
     """Raises InvalidRequest."""
     now, after = state["now"](), (first + timedelta(days=32)).replace(day=1)
-    sums_filter = RollupFilter(since=first, until=after, user_id=account.user_id)
-    rows = await state["rollups"].sums(sums_filter, BY, limit=_MAX_ROWS + 1)
+    filters = RollupFilter(since=first, until=after, user_id=account.user_id)
+    rows = await state["rollups"].sums(filters, BY, limit=_MAX_ROWS + 1)
     if len(rows) > _MAX_ROWS:
         raise InvalidRequest(
             f"The statement has more than {_MAX_ROWS} lines. Ask /admin/usage/summary by key or by "

@@ -35,16 +35,16 @@ async def export_usage(request: Request[State], query: ExportQuery) -> ExportRes
     """All entries that the filters leave, the newest first, as CSV, lines of JSON or Parquet."""
     state = request.state
     kind = chosen_format(query.format, request.headers.get("accept", ""), _FORMATS)
-    entry_filter = await of_one_account(state, query.entry_filter(query.user_id))
+    filters = await of_one_account(state, query.filters(query.user_id))
     zone = None if query.zone is None else zone_of(query.zone)
-    pages = _pages(state, entry_filter, state["now"](), zone)
+    pages = _pages(state, filters, state["now"](), zone)
     return ExportResponse(pages, _encoder(kind), kind, _name(query), state["export_slots"])
 
 
 async def _pages(
-    state: State, entry_filter: EntryFilter, now: datetime, zone: tzinfo | None
+    state: State, filters: EntryFilter, now: datetime, zone: tzinfo | None
 ) -> AsyncIterator[CellRows]:
-    async for entries in state["ledger"].pages(entry_filter, now=now, without=UNREAD):
+    async for entries in state["ledger"].pages(filters, now=now, without=UNREAD):
         yield [row_of(entry, zone) for entry in entries]
 
 
