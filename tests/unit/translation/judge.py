@@ -23,9 +23,9 @@ def faults(value: Any, annotation: Any, path: str = "$") -> list[str]:
     if origin in (Required, NotRequired, typing.Annotated):
         return faults(value, typing.get_args(annotation)[0], path)
     if origin in (typing.Union, types.UnionType):
-        return _of_union(value, typing.get_args(annotation), path)
+        return _union_faults(value, typing.get_args(annotation), path)
     if is_typeddict(annotation):
-        return _of_dict(value, annotation, path)
+        return _dict_faults(value, annotation, path)
     if origin is Literal:
         allowed = typing.get_args(annotation)
         return [] if value in allowed else [f"{path}: {value!r} is none of {allowed}"]
@@ -39,18 +39,18 @@ def faults(value: Any, annotation: Any, path: str = "$") -> list[str]:
         if not isinstance(value, dict):
             return [f"{path}: {value!r} is not an object"]
         return [f for name, each in value.items() for f in faults(each, inner, f"{path}.{name}")]
-    wanted = type(None) if annotation is None else annotation
-    fits = type(value) is wanted or (wanted is float and type(value) is int)
-    return [] if fits else [f"{path}: {value!r} is no {wanted.__name__}"]
+    expected = type(None) if annotation is None else annotation
+    fits = type(value) is expected or (expected is float and type(value) is int)
+    return [] if fits else [f"{path}: {value!r} is no {expected.__name__}"]
 
 
-def _of_union(value: Any, kinds: tuple[Any, ...], path: str) -> list[str]:
+def _union_faults(value: Any, kinds: tuple[Any, ...], path: str) -> list[str]:
     """The faults that the nearest of them finds."""
     found = [faults(value, kind, path) for kind in kinds]
     return min(found, key=len)
 
 
-def _of_dict(value: Any, annotation: Any, path: str) -> list[str]:
+def _dict_faults(value: Any, annotation: Any, path: str) -> list[str]:
     if not isinstance(value, dict):
         return [f"{path}: {value!r} is not an object"]
     hints = _hints(annotation)

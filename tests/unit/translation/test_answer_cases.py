@@ -110,26 +110,26 @@ WHOLE = {
 
 @pytest.mark.parametrize("row", WHOLE.values(), ids=WHOLE)
 def test_whole_answers(row: Whole) -> None:
-    told = answered(road(row.client, row.name, row.to), row.answer)
-    assert told.status == row.status
-    body = json.loads(told.body)
+    client_answer = answered(road(row.client, row.name, row.to), row.answer)
+    assert client_answer.status == row.status
+    body = json.loads(client_answer.body)
     assert {path: at(body, path) for path in row.right} == row.right
     # Each is charged, and so never tried again.
-    assert told.is_final
-    assert told.usage is not None
-    assert (told.usage.input_text, told.usage.output_text) == (1000, 500)
+    assert client_answer.is_final
+    assert client_answer.usage is not None
+    assert (client_answer.usage.input_text, client_answer.usage.output_text) == (1000, 500)
 
 
 def chunk(reason: str | None = None, **delta: Any) -> bytes:
     choice = {"index": 0, "delta": delta, "finish_reason": reason}
-    told = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-    return b"data: " + json.dumps(told | {"choices": [choice]}).encode() + b"\n\n"
+    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    return b"data: " + json.dumps(head | {"choices": [choice]}).encode() + b"\n\n"
 
 
 def events(client: ClientFormat, name: str, *frames: bytes) -> list[dict[str, Any]]:
     found = streamed(road(client, name, "chat"), frames)
-    told = [data_of(frame) for frame in FrameSplitter().feed(found.written)]
-    return [json.loads(data) for data in told if data != b"[DONE]"]
+    payloads = [data_of(frame) for frame in FrameSplitter().feed(found.written)]
+    return [json.loads(data) for data in payloads if data != b"[DONE]"]
 
 
 TWO = chunk(tool_calls=[call(0, "call_1", "f", '{"a":1}'), call(1, "call_2", "g", "{}")])
@@ -138,38 +138,38 @@ TWO = chunk(tool_calls=[call(0, "call_1", "f", '{"a":1}'), call(1, "call_2", "g"
 @pytest.mark.parametrize("reason", ["tool_calls", "stop"])
 @pytest.mark.parametrize("name", [VLLM, "gpt-4.1-mini", GEMINI])
 def test_two_calls_in_one_chunk(name: str, reason: str) -> None:
-    told = events("messages", name, TWO, chunk(reason), b"data: [DONE]\n\n")
-    begun = [each["content_block"] for each in told if each["type"] == "content_block_start"]
+    stream = events("messages", name, TWO, chunk(reason), b"data: [DONE]\n\n")
+    begun = [each["content_block"] for each in stream if each["type"] == "content_block_start"]
     assert [(block["id"], block["name"]) for block in begun] == [("call_1", "f"), ("call_2", "g")]
-    said = [each for each in told if each["type"] == "content_block_delta"]
-    assert [(each["index"], each["delta"]["partial_json"]) for each in said] == [
+    deltas = [each for each in stream if each["type"] == "content_block_delta"]
+    assert [(each["index"], each["delta"]["partial_json"]) for each in deltas] == [
         (0, '{"a":1}'),
         (1, "{}"),
     ]
-    assert told[-2]["delta"]["stop_reason"] == "tool_use"
+    assert stream[-2]["delta"]["stop_reason"] == "tool_use"
 
 
 def test_a_call_without_arguments() -> None:
-    told = events(
+    stream = events(
         "responses", VLLM, chunk(tool_calls=[call(0, "call_1", "f", "")]), chunk("tool_calls")
     )
-    assert told[-1]["response"]["output"][0]["arguments"] == "{}"
+    assert stream[-1]["response"]["output"][0]["arguments"] == "{}"
 
 
 def test_a_refusal_in_a_stream() -> None:
-    told = events("messages", VLLM, chunk(refusal="No."), chunk("stop"))
-    assert [each["delta"]["text"] for each in told if each["type"] == "content_block_delta"] == [
+    stream = events("messages", VLLM, chunk(refusal="No."), chunk("stop"))
+    assert [each["delta"]["text"] for each in stream if each["type"] == "content_block_delta"] == [
         "No."
     ]
-    assert told[-2]["delta"]["stop_reason"] == "refusal"
-    told = events("responses", VLLM, chunk(refusal="No."), chunk("stop"))
-    assert told[-1]["response"]["output"][0]["content"] == [{"type": "refusal", "refusal": "No."}]
+    assert stream[-2]["delta"]["stop_reason"] == "refusal"
+    stream = events("responses", VLLM, chunk(refusal="No."), chunk("stop"))
+    assert stream[-1]["response"]["output"][0]["content"] == [{"type": "refusal", "refusal": "No."}]
 
 
 def test_a_signature_within_an_id_goes_to_thinking() -> None:
     signed = call(0, "call_1__thought__QUJD", "f", "{}")
-    told = events("responses", GEMINI, chunk(tool_calls=[signed]), chunk("tool_calls"))
-    thought, called = told[-1]["response"]["output"]
+    stream = events("responses", GEMINI, chunk(tool_calls=[signed]), chunk("tool_calls"))
+    thought, called = stream[-1]["response"]["output"]
     assert called["call_id"] == "call_1"
     assert thought["encrypted_content"].startswith("gws1.google.")
     assert "QUJD" not in json.dumps(called)
@@ -184,10 +184,10 @@ def test_a_stream_that_breaks_off_after_a_usage_is_not_whole() -> None:
 
 def test_errors_amid_a_stream_of_responses_are_numbered() -> None:
     failing = b'data: {"error":{"message":"slow down","type":"overloaded_error"}}\n\n'
-    told = events("responses", VLLM, chunk(content="a"), failing)
-    assert [each["sequence_number"] for each in told] == list(range(len(told)))
-    assert [each["type"] for each in told[-2:]] == ["error", "response.failed"]
-    assert told[-1]["response"]["error"]["message"] == "slow down"
+    stream = events("responses", VLLM, chunk(content="a"), failing)
+    assert [each["sequence_number"] for each in stream] == list(range(len(stream)))
+    assert [each["type"] for each in stream[-2:]] == ["error", "response.failed"]
+    assert stream[-1]["response"]["error"]["message"] == "slow down"
 
 
 TOO_LONG_OF_CLAUDE = {
@@ -217,9 +217,9 @@ def test_agents_see_that_a_prompt_is_too_long(
 ) -> None:
     with pytest.raises(UpstreamRefused) as refused:
         answered(road(client, name, to), answer, 400)
-    told = json.loads(FORMATS[client].error(refused.value, CALL_ID).body)
+    body = json.loads(FORMATS[client].error(refused.value, CALL_ID).body)
     assert refused.value.status == 400
     if client == "messages":
-        assert told["error"]["message"].startswith("prompt is too long")
+        assert body["error"]["message"].startswith("prompt is too long")
     else:
-        assert told["error"]["code"] == "context_length_exceeded"
+        assert body["error"]["code"] == "context_length_exceeded"

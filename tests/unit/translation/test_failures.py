@@ -36,7 +36,7 @@ def test_a_providers_pause_is_read_in_whole_seconds(
         "model": "m",
         "messages": [{"role": "user", "content": "Hi"}],
     }
-    asked = Asked(
+    request = Asked(
         client="chat",
         fields={name: msgspec.Raw(json.dumps(value).encode()) for name, value in fields.items()},
         model="m",
@@ -44,11 +44,11 @@ def test_a_providers_pause_is_read_in_whole_seconds(
         call_id="call",
     )
     profile = Profile(family="anthropic", formats=("messages",))
-    translation = translate(asked, "claude", profile, ("messages",), drops=False)
+    translation = translate(request, "claude", profile, ("messages",), drops=False)
 
     with pytest.raises(UpstreamRefused) as refused:
         translated_answer(translation, WholeAnswer(status=429, headers=headers, body=BODY))
 
     assert (refused.value.status, refused.value.retry_after_s) == (429, waits_s)
-    told = "Slow down." if waits_s is None else f"Slow down. Please try again in {waits_s}s."
-    assert refused.value.message == told
+    message = "Slow down." if waits_s is None else f"Slow down. Please try again in {waits_s}s."
+    assert refused.value.message == message

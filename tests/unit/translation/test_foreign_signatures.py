@@ -19,7 +19,7 @@ THOUGHT = {"type": "thinking", "thinking": "t", "signature": FOREIGN}
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
 
-def sent(name: str, turns: Any) -> dict[str, Any]:
+def body(name: str, turns: Any) -> dict[str, Any]:
     return {name: msgspec.Raw(json.dumps(turns).encode()), "model": msgspec.Raw(b'"m"')}
 
 
@@ -40,7 +40,7 @@ def assistant(*blocks: Any) -> dict[str, Any]:
 )
 def test_a_message_keeps_its_own_thinking_alone(block: dict[str, Any]) -> None:
     user = {"role": "user", "content": "q"}
-    fields = sent("messages", [user, assistant(block, OWN, SAID)])
+    fields = body("messages", [user, assistant(block, OWN, SAID)])
     kept = without_foreign_signatures("messages", fields, "anthropic")
     assert kept == {**fields, "messages": [user, assistant(OWN, SAID)]}
 
@@ -48,10 +48,10 @@ def test_a_message_keeps_its_own_thinking_alone(block: dict[str, Any]) -> None:
 def test_a_message_keeps_text_without_what_another_search_is_quoted_by() -> None:
     ours = {"type": "web_search_result_location", "url": "https://x", "encrypted_index": FOREIGN}
     own = {**ours, "encrypted_index": "e"}
-    fields = sent("messages", [assistant({**SAID, "citations": [ours]})])
+    fields = body("messages", [assistant({**SAID, "citations": [ours]})])
     kept = without_foreign_signatures("messages", fields, "anthropic")
     assert kept["messages"] == [assistant(SAID)]
-    fields = sent("messages", [assistant({**SAID, "citations": [ours, own]})])
+    fields = body("messages", [assistant({**SAID, "citations": [ours, own]})])
     kept = without_foreign_signatures("messages", fields, "anthropic")
     assert kept["messages"] == [assistant({**SAID, "citations": [own]})]
 
@@ -60,9 +60,9 @@ def test_a_message_keeps_text_without_what_another_search_is_quoted_by() -> None
 def test_a_response_s_foreign_reasoning_falls_out(signed: str) -> None:
     own = {"type": "reasoning", "summary": [], "encrypted_content": "gAAA"}
     foreign = {"type": "reasoning", "summary": [], "encrypted_content": signed}
-    said = {"role": "user", "content": "q"}
-    kept = without_foreign_signatures("responses", sent("input", [said, foreign, own]), "openai")
-    assert kept["input"] == [said, own]
+    user = {"role": "user", "content": "q"}
+    kept = without_foreign_signatures("responses", body("input", [user, foreign, own]), "openai")
+    assert kept["input"] == [user, own]
 
 
 def test_a_chat_s_blocks_and_gemini_s_signatures_fall_out() -> None:
@@ -72,13 +72,13 @@ def test_a_chat_s_blocks_and_gemini_s_signatures_fall_out() -> None:
         "thinking_blocks": [{"type": "thinking", "thinking": "t", "signature": FOREIGN}],
         "tool_calls": [{**CALL, "extra_content": {"google": {"thought_signature": "s"}}}],
     }
-    kept = without_foreign_signatures("chat", sent("messages", [turn]), "openai")
+    kept = without_foreign_signatures("chat", body("messages", [turn]), "openai")
     assert kept["messages"] == [{"role": "assistant", "content": None, "tool_calls": [CALL]}]
 
 
 def test_gemini_gets_its_own_signatures_back() -> None:
     signed = {**CALL, "extra_content": {"google": {"thought_signature": "s"}}}
-    fields = sent("messages", [{"role": "assistant", "content": None, "tool_calls": [signed]}])
+    fields = body("messages", [{"role": "assistant", "content": None, "tool_calls": [signed]}])
     assert without_foreign_signatures("chat", fields, "gemini") is fields
 
 
@@ -102,7 +102,7 @@ def test_gemini_gets_its_own_signatures_back() -> None:
 def test_everything_else_stays_byte_for_byte(
     client_format: ClientFormat, name: str, turns: Any
 ) -> None:
-    fields = sent(name, turns)
+    fields = body(name, turns)
     assert without_foreign_signatures(client_format, fields, "x") is fields
 
 
@@ -133,9 +133,9 @@ def test_a_budget_is_given_up_amid_the_tools_of_another(
         {"role": "assistant", "content": [first, use]},
         {"role": "user", "content": [result]},
     ]
-    fields = {**sent("messages", turns), "thinking": msgspec.Raw(json.dumps(asked).encode())}
-    got = without_foreign_signatures("messages", fields, "anthropic")
-    assert msgspec.json.decode(msgspec.json.encode(got["thinking"])) == (expected or asked)
+    fields = {**body("messages", turns), "thinking": msgspec.Raw(json.dumps(asked).encode())}
+    kept = without_foreign_signatures("messages", fields, "anthropic")
+    assert msgspec.json.decode(msgspec.json.encode(kept["thinking"])) == (expected or asked)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_claude_s_own_thinking_goes_to_no_chat_that_cannot_be_claude_s(
     provider: str, is_elsewhere: bool, is_kept: bool
 ) -> None:
     turn = {"role": "assistant", "content": "a", "thinking_blocks": [OWN]}
-    fields = sent("messages", [turn])
+    fields = body("messages", [turn])
     kept = without_foreign_signatures("chat", fields, provider, is_elsewhere=is_elsewhere)
     if is_kept:
         assert kept is fields

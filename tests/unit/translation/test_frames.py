@@ -7,14 +7,14 @@ from libs.common.errors import UpstreamFailed
 from services.gateway.upstream.translation.frames import FrameDecoder
 
 
-class _Said(msgspec.Struct):
+class _Event(msgspec.Struct):
     text: str = ""
 
 
-def said(*frames: bytes) -> str:
-    reader = FrameDecoder(msgspec.json.Decoder(_Said))
-    read = [reader.read(frame) for frame in frames]
-    return "".join(event.text for event in read if event is not None)
+def text_of(*frames: bytes) -> str:
+    reader = FrameDecoder(msgspec.json.Decoder(_Event))
+    events = [reader.read(frame) for frame in frames]
+    return "".join(event.text for event in events if event is not None)
 
 
 def data(text: bytes) -> bytes:
@@ -41,17 +41,17 @@ def data(text: bytes) -> bytes:
     ],
 )
 def test_text(frames: tuple[bytes, ...], text: str) -> None:
-    assert said(*frames) == text
+    assert text_of(*frames) == text
 
 
 @pytest.mark.parametrize("frame", [b"data: {\n\n", b'data: {"text":1}\n\n', b"data: nonsense\n\n"])
 def test_an_unreadable_frame_fails(frame: bytes) -> None:
     with pytest.raises(UpstreamFailed, match="an event that cannot be read"):
-        said(frame)
+        text_of(frame)
 
 
 def test_the_fault_is_shown_to_the_operator_alone() -> None:
     with pytest.raises(UpstreamFailed) as raised:
-        said(b'data: {"text":1}\n\n')
+        text_of(b'data: {"text":1}\n\n')
     assert str(raised.value) == "The provider's stream has an event that cannot be read."
     assert "`$.text`" in str(raised.value.__cause__)

@@ -21,21 +21,21 @@ def names(*tools: Tool, max_chars: int = 64) -> dict[str, tuple[str | None, str,
 
 def test_each_tool_is_known_by_the_name_that_is_sent() -> None:
     long, dotted = "f" * 65, "functions.run"
-    known = names(
+    originals = names(
         Function(name="f", at=(0,)),
         Freeform(name="patch", at=(1,)),
         Function(name="g", namespace="ns", at=(2,)),
         Function(name=long, at=(3,)),
         Function(name=dotted, at=(4,)),
     )
-    assert known == {
+    assert originals == {
         "f": (None, "f", False),
         "patch": (None, "patch", True),
         "ns__g": ("ns", "g", False),
         sent_name(long, None, 64): (None, long, False),
         sent_name(dotted, None, 64): (None, dotted, False),
     }
-    assert all(len(name) <= 64 and name.replace("_", "").isalnum() for name in known)
+    assert all(len(name) <= 64 and name.replace("_", "").isalnum() for name in originals)
 
 
 def test_a_target_with_longer_names_gets_them_as_they_are() -> None:
@@ -45,9 +45,9 @@ def test_a_target_with_longer_names_gets_them_as_they_are() -> None:
 
 
 def test_a_name_that_the_model_made_up_stays() -> None:
-    made = tool_names(Request(turns=(), tools=(Function(name="f", at=(0,)),)), 64, PATHS)
-    assert made.original("f") == (None, "f", False)
-    assert made.original("h") == (None, "h", False)
+    known = tool_names(Request(turns=(), tools=(Function(name="f", at=(0,)),)), 64, PATHS)
+    assert known.original("f") == (None, "f", False)
+    assert known.original("h") == (None, "h", False)
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ def test_two_tools_of_one_name_are_refused(first: Tool, second: Tool) -> None:
 
 
 def test_tools_that_come_later_do_not_take_a_name_away() -> None:
-    known = names(Function(name="f", at=(0,)), Function(name="f", at=(-3,)))
-    assert known == {"f": (None, "f", False)}
+    originals = names(Function(name="f", at=(0,)), Function(name="f", at=(-3,)))
+    assert originals == {"f": (None, "f", False)}
 
 
 def test_hosted_tools_have_no_names() -> None:

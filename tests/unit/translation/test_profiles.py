@@ -79,16 +79,16 @@ def target(model: str, **fields: Any) -> Target:
 
 
 def profile(model: str, **fields: Any) -> Profile:
-    made = target(model, **fields)
-    made = msgspec.structs.replace(made, profile=fields.get("profile"))
-    return Profiles(PriceMap(json.dumps(MAP).encode())).of(made)
+    model_target = target(model, **fields)
+    model_target = msgspec.structs.replace(model_target, profile=fields.get("profile"))
+    return Profiles(PriceMap(json.dumps(MAP).encode())).of(model_target)
 
 
 def test_a_route_can_say_each_field_of_a_profile() -> None:
-    of_route = {field.name for field in msgspec.structs.fields(ProfileFields)}
-    of_target = {field.name for field in msgspec.structs.fields(Profile)}
-    assert of_target - of_route == {"formats", "library"}
-    assert of_route - of_target == set()
+    route_fields = {field.name for field in msgspec.structs.fields(ProfileFields)}
+    target_fields = {field.name for field in msgspec.structs.fields(Profile)}
+    assert target_fields - route_fields == {"formats", "library"}
+    assert route_fields - target_fields == set()
 
 
 @pytest.mark.parametrize(
@@ -110,9 +110,9 @@ def test_a_route_can_say_each_field_of_a_profile() -> None:
 def test_efforts_are_those_of_the_map(
     model: str, efforts: tuple[str, ...] | None, default: str | None, always: bool
 ) -> None:
-    made = profile(model)
-    assert (made.efforts, made.default_effort, made.always_thinks) == (efforts, default, always)
-    assert made.can_think is (model not in ("openai/gpt-4", "groq/odd"))
+    found = profile(model)
+    assert (found.efforts, found.default_effort, found.always_thinks) == (efforts, default, always)
+    assert found.can_think is (model not in ("openai/gpt-4", "groq/odd"))
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,8 @@ def test_efforts_are_those_of_the_map(
 def test_claude_thinks_by_itself_or_by_a_budget(
     model: str, is_adaptive: bool, has_budgets: bool
 ) -> None:
-    made = profile(f"anthropic/{model}")
-    assert (made.is_adaptive, made.has_budgets) == (is_adaptive, has_budgets)
+    found = profile(f"anthropic/{model}")
+    assert (found.is_adaptive, found.has_budgets) == (is_adaptive, has_budgets)
 
 
 def test_flags_of_the_map() -> None:
@@ -207,18 +207,18 @@ def test_thinking_belongs_to_whoever_serves_it(
 
 def test_the_route_has_the_last_word() -> None:
     changes = ProfileFields(sees=False, efforts=(), max_output=5, family="mine")
-    made = profile("openai/gpt-5.4", profile=changes)
-    assert (made.sees, made.efforts, made.max_output, made.family) == (False, (), 5, "mine")
-    assert made.default_effort == "none"
+    found = profile("openai/gpt-5.4", profile=changes)
+    assert (found.sees, found.efforts, found.max_output, found.family) == (False, (), 5, "mine")
+    assert found.default_effort == "none"
 
 
 def test_a_search_in_chat_is_for_models_that_search() -> None:
-    made = {
+    searches = {
         (formats, model): profile_of("openai", model, formats, None, OPENAI).takes_search
         for formats in (("chat",), ("responses", "chat"))
         for model in ("gpt-x", "gpt-x-search")
     }
-    assert [key for key, takes in made.items() if not takes] == [(("chat",), "gpt-x")]
+    assert [key for key, takes in searches.items() if not takes] == [(("chat",), "gpt-x")]
     assert profile_of("anthropic", "claude", ("messages",), None, ANTHROPIC).takes_search
 
 

@@ -15,7 +15,7 @@ from services.gateway.upstream.translation.parts import ThoughtSignature
 from services.gateway.upstream.translation.reply import ReportedError, Stop
 from services.gateway.upstream.translation.sequencer import Sequencer
 
-Said = tuple[str, str]
+Part = tuple[str, str]
 
 
 class Parts:
@@ -25,13 +25,13 @@ class Parts:
         self.parts: list[tuple[str, list[str]]] = []
         self.stops: list[Stop] = []
         self.failures: list[ReportedError] = []
-        self._seen: set[str] = set()
+        self._begun: set[str] = set()
 
     def _add(self, name: str, delta: str) -> None:
         if not self.parts or self.parts[-1][0] != name:
             if name.startswith("call"):
-                assert name not in self._seen
-            self._seen.add(name)
+                assert name not in self._begun
+            self._begun.add(name)
             self.parts.append((name, []))
         self.parts[-1][1].append(delta)
 
@@ -66,7 +66,7 @@ class Parts:
     def failed(self, failure: ReportedError) -> None:
         self.failures.append(failure)
 
-    def whole(self) -> list[Said]:
+    def texts(self) -> list[Part]:
         return [(name, "".join(deltas)) for name, deltas in self.parts]
 
 
@@ -102,7 +102,7 @@ def test_interleaved_calls_come_out_whole_and_in_the_order_they_began() -> None:
     sequencer.text("said between")
     call(sequencer, 0, "1}")
     sequencer.stop(END)
-    assert parts.whole() == [
+    assert parts.texts() == [
         ("call c0 f0", '{"a":1}'),
         ("call c1 f1", '{"b":2}'),
         ("text", "said between"),
@@ -117,7 +117,7 @@ def test_a_call_without_arguments_is_not_taken_for_whole() -> None:
     sequencer.text("t")
     call(sequencer, 0, '{"late":1}')
     sequencer.stop(END)
-    assert parts.whole() == [("call c0 f0", '{"late":1}'), ("text", "t")]
+    assert parts.texts() == [("call c0 f0", '{"late":1}'), ("text", "t")]
 
 
 def test_a_freeform_call_ends_where_another_part_begins_and_may_not_go_on() -> None:
@@ -125,7 +125,7 @@ def test_a_freeform_call_ends_where_another_part_begins_and_may_not_go_on() -> N
     sequencer = Sequencer(parts)
     call(sequencer, 0, "abc", is_freeform=True)
     sequencer.text("t")
-    assert parts.whole() == [("call c0 f0", "abc"), ("text", "t")]
+    assert parts.texts() == [("call c0 f0", "abc"), ("text", "t")]
     call(sequencer, 0, "def", is_freeform=True)
     assert [failure.code for failure in parts.failures] == ["upstream_unreadable"]
 
@@ -168,12 +168,12 @@ def interleavings(draw: st.DrawFn) -> list[tuple[int, str]]:
         pieces = [text[a:b] for a, b in itertools.pairwise(bounds)]
         waiting.append(iter(pieces))
     order: list[tuple[int, str]] = []
-    left: dict[int, Any] = dict(enumerate(waiting))
-    while left:
-        key = draw(st.sampled_from(sorted(left)))
-        piece = next(left[key], None)
+    remaining: dict[int, Any] = dict(enumerate(waiting))
+    while remaining:
+        key = draw(st.sampled_from(sorted(remaining)))
+        piece = next(remaining[key], None)
         if piece is None:
-            del left[key]
+            del remaining[key]
         else:
             order.append((key, piece))
     return order
@@ -188,5 +188,5 @@ def test_every_interleaving_gives_every_call_whole(deltas: list[tuple[int, str]]
         expected[key] = expected.get(key, "") + piece
         call(sequencer, key, piece)
     sequencer.stop(END)
-    assert parts.whole() == [(f"call c{key} f{key}", text) for key, text in expected.items()]
+    assert parts.texts() == [(f"call c{key} f{key}", text) for key, text in expected.items()]
     assert parts.failures == []

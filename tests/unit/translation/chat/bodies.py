@@ -37,8 +37,8 @@ def read(**body: Any) -> Request:
     return read_request(fields_of({"model": "m", **body}))
 
 
-def written(request: Request, profile: Profile = OTHER, *, drops: bool = False) -> Any:
-    """As it is on the wire."""
+def write(request: Request, profile: Profile = OTHER, *, drops: bool = False) -> Any:
+    """The body as it is on the wire."""
     return reported(request, profile, drops=drops)[0]
 
 
@@ -48,11 +48,11 @@ def reported(
     report = Report(PATHS, drops=drops)
     body = json.loads(msgspec.json.encode(write_request(request, "m", profile, report)))
     if profile is OPENAI:
-        judged(body)
+        judge(body)
     return body, report
 
 
-def judged(body: dict[str, Any]) -> None:
+def judge(body: dict[str, Any]) -> None:
     """By the SDK's own type, member by member."""
     kind = (
         CompletionCreateParamsStreaming if "stream" in body else CompletionCreateParamsNonStreaming

@@ -15,52 +15,50 @@ from services.gateway.upstream.translation.parts import ThoughtSignature
 from services.gateway.upstream.translation.reply import ReportedError, Sink, Stop
 
 
-class Told:
+class Recorder:
     """Keeps the calls that a sink gets, by name, without those arguments that are None."""
 
     def __init__(self) -> None:
         self.events: list[tuple[Any, ...]] = []
 
-    def _tell(self, *event: Any) -> None:
+    def _add(self, *event: Any) -> None:
         self.events.append(event)
 
     def started(self, answer_id: str, model: str, created: int | None) -> None:
-        self._tell("started", answer_id, model, created)
+        self._add("started", answer_id, model, created)
 
     def text(self, delta: str, logprobs: msgspec.Raw | None = None) -> None:
-        self._tell("text", delta, *([] if logprobs is None else [json.loads(bytes(logprobs))]))
+        self._add("text", delta, *([] if logprobs is None else [json.loads(bytes(logprobs))]))
 
     def refusal(self, delta: str) -> None:
-        self._tell("refusal", delta)
+        self._add("refusal", delta)
 
     def thinking(self, delta: str, summary: int | None = None) -> None:
-        self._tell("thinking", delta)
+        self._add("thinking", delta)
 
     def sign(self, signature: ThoughtSignature, call_id: str | None = None) -> None:
-        self._tell(
-            "sign", signature.family, signature.data, *([] if call_id is None else [call_id])
-        )
+        self._add("sign", signature.family, signature.data, *([] if call_id is None else [call_id]))
 
     def call(self, key: int, call_id: str, name: str, delta: str, is_freeform: bool) -> None:
-        self._tell("call", key, call_id, name, delta)
+        self._add("call", key, call_id, name, delta)
 
     def cite(self, citation: msgspec.Raw, family: str) -> None:
-        self._tell("cite", json.loads(bytes(citation)), family)
+        self._add("cite", json.loads(bytes(citation)), family)
 
     def hosted(self, kind: str, raw: msgspec.Raw, family: str, at: int) -> None:
-        self._tell("hosted", kind)
+        self._add("hosted", kind)
 
     def ended(self) -> None:
-        self._tell("ended")
+        self._add("ended")
 
     def usage(self, usage: TokenUsage) -> None:
-        self._tell("usage", usage)
+        self._add("usage", usage)
 
     def stop(self, stop: Stop) -> None:
-        self._tell("stop", stop.kind)
+        self._add("stop", stop.kind)
 
     def failed(self, failure: ReportedError) -> None:
-        self._tell("failed", failure.message)
+        self._add("failed", failure.message)
 
 
 def chunk(delta: Any = None, reason: str | None = None, **members: Any) -> dict[str, Any]:
@@ -87,9 +85,9 @@ def fed(sink: Sink, stream: bytes, cuts: list[int] | None = None) -> bool:
 
 def events(*chunks: Any, done: bool = True) -> list[tuple[Any, ...]]:
     """What is told of the stream after its beginning."""
-    told = Told()
-    fed(told, sse(*chunks) + (DONE if done else b""))
-    return [event for event in told.events if event[0] != "started"]
+    recorder = Recorder()
+    fed(recorder, sse(*chunks) + (DONE if done else b""))
+    return [event for event in recorder.events if event[0] != "started"]
 
 
 def chunks_of(stream: bytes) -> list[Any]:

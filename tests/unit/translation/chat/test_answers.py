@@ -41,7 +41,7 @@ def context(
     )
 
 
-def told(reply: Reply, **members: Any) -> Any:
+def write(reply: Reply, **members: Any) -> Any:
     """Judged by the SDK's own type, strictly."""
     body = CHAT.write_answer(reply, context(**members))
     answer = json.loads(body)
@@ -51,7 +51,7 @@ def told(reply: Reply, **members: Any) -> Any:
 
 def message_of(*parts: Part, stop: Stop | None = None, **members: Any) -> Any:
     reply = Reply(id="msg_1", model="m", parts=parts, stop=stop or Stop(kind="end"))
-    return told(reply, **members)["choices"][0]["message"]
+    return write(reply, **members)["choices"][0]["message"]
 
 
 def read(*choices: Any, **members: Any) -> Reply:
@@ -198,7 +198,7 @@ def test_several_choices() -> None:
     reply = read(choice({"content": "a"}), choice({"content": "b"}, "length"))
     (other,) = reply.others
     assert other.parts == (Text(text="b"),)
-    answer = told(reply)
+    answer = write(reply)
     assert [each["index"] for each in answer["choices"]] == [0, 1]
     assert [each["message"]["content"] for each in answer["choices"]] == ["a", "b"]
     assert [each["finish_reason"] for each in answer["choices"]] == ["stop", "length"]
@@ -213,7 +213,7 @@ def test_usage_and_marks_of_the_answer() -> None:
     )
     assert reply.usage == TokenUsage(input_text=10, output_text=2, service_tier="flex")
     assert (reply.tier, reply.fingerprint, reply.created) == ("flex", "fp", 1)
-    answer = told(reply)
+    answer = write(reply)
     assert answer["choices"][0]["logprobs"] == {"content": LOGPROBS, "refusal": None}
     assert (answer["service_tier"], answer["system_fingerprint"]) == ("flex", "fp")
     assert answer["usage"]["total_tokens"] == 12
@@ -222,7 +222,7 @@ def test_usage_and_marks_of_the_answer() -> None:
 @pytest.mark.parametrize("usage", [None, {}, "none", {"prompt_tokens": "x"}])
 def test_usage_that_cannot_be_read_spoils_nothing(usage: Any) -> None:
     reply = read(choice({"content": "a"}), usage=usage)
-    assert "usage" not in told(reply)
+    assert "usage" not in write(reply)
 
 
 def test_a_search_that_no_usage_counts() -> None:
@@ -356,7 +356,7 @@ def test_messages_for_clients(parts: tuple[Part, ...], members: Any) -> None:
     ],
 )
 def test_finish_reasons(stop: Stop, reason: str, refusal: str | None) -> None:
-    answer = told(Reply(id="1", model="m", parts=(Text(text="a"),), stop=stop))
+    answer = write(Reply(id="1", model="m", parts=(Text(text="a"),), stop=stop))
     assert answer["choices"][0]["finish_reason"] == reason
     assert answer["choices"][0]["message"]["refusal"] == refusal
 
@@ -371,10 +371,10 @@ def test_legacy_functions_are_answered_in_legacy_form() -> None:
     call = ToolCall(id="c1", name="f", arguments="{}")
     request = Request(turns=(), has_legacy_functions=True)
     reply = Reply(id="1", model="m", parts=(call, call), stop=Stop(kind="tool"))
-    told_choice = told(reply, request=request)["choices"][0]
-    assert told_choice["finish_reason"] == "function_call"
-    assert told_choice["message"]["function_call"] == {"name": "f", "arguments": "{}"}
-    assert len(told_choice["message"]["tool_calls"]) == 1
+    legacy_choice = write(reply, request=request)["choices"][0]
+    assert legacy_choice["finish_reason"] == "function_call"
+    assert legacy_choice["message"]["function_call"] == {"name": "f", "arguments": "{}"}
+    assert len(legacy_choice["message"]["tool_calls"]) == 1
 
 
 def test_a_custom_tools_input_is_taken_out_of_the_function_that_it_was_offered_as() -> None:
@@ -396,12 +396,12 @@ def test_a_custom_tools_input_is_taken_out_of_the_function_that_it_was_offered_a
 )
 def test_ids(upstream: str, expected: str) -> None:
     reply = Reply(id=upstream, model="m", parts=(), stop=Stop(kind="end"), created=5)
-    answer = told(reply)
+    answer = write(reply)
     assert (answer["id"], answer["model"], answer["created"]) == (expected, "asked", 5)
 
 
 def test_citations_are_annotations_of_the_whole_text() -> None:
-    of_claude = msgspec.Raw(
+    claude_citations = msgspec.Raw(
         json.dumps(
             [
                 {"type": "web_search_result_location", "url": "https://x", "title": "t"},
@@ -409,15 +409,15 @@ def test_citations_are_annotations_of_the_whole_text() -> None:
             ]
         ).encode()
     )
-    of_openai = msgspec.Raw(
+    openai_citations = msgspec.Raw(
         json.dumps(
             [{"type": "url_citation", "url": "https://y", "start_index": 1, "end_index": 2}]
         ).encode()
     )
     message = message_of(
         Text(text="abc"),
-        Text(text="de", citations=of_claude, family="anthropic"),
-        Text(text="fgh", citations=of_openai, family="openai"),
+        Text(text="de", citations=claude_citations, family="anthropic"),
+        Text(text="fgh", citations=openai_citations, family="openai"),
     )
     assert [each["url_citation"] for each in message["annotations"]] == [
         {"start_index": 3, "end_index": 5, "url": "https://x", "title": "t"},
@@ -446,7 +446,7 @@ def test_usage_of_all_classes_is_read_as_it_was_written() -> None:
     back = CHAT.read_answer(body, "openai")
     assert isinstance(back, Reply)
     assert back.usage == usage
-    of_openai = TokenUsage(
+    openai_usage = TokenUsage(
         input_text=1,
         cache_read=0,
         cache_write_30m=2,
@@ -457,10 +457,10 @@ def test_usage_of_all_classes_is_read_as_it_was_written() -> None:
         output_audio=0,
     )
     back = CHAT.read_answer(
-        CHAT.write_answer(msgspec.structs.replace(reply, usage=of_openai), context()), "openai"
+        CHAT.write_answer(msgspec.structs.replace(reply, usage=openai_usage), context()), "openai"
     )
     assert isinstance(back, Reply)
-    assert back.usage == of_openai
+    assert back.usage == openai_usage
 
 
 @pytest.mark.parametrize(

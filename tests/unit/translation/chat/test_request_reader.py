@@ -242,9 +242,9 @@ def test_the_first_form_of_tools() -> None:
 
 def test_a_custom_tools_result_is_known_by_its_call() -> None:
     custom = {"id": "c1", "type": "custom", "custom": {"name": "f", "input": "x"}}
-    read_result = read(messages=[called(custom), result("c1")]).turns[1].parts[0]
-    assert isinstance(read_result, Result)
-    assert read_result.is_freeform
+    part = read(messages=[called(custom), result("c1")]).turns[1].parts[0]
+    assert isinstance(part, Result)
+    assert part.is_freeform
 
 
 def test_tools() -> None:

@@ -50,7 +50,7 @@ from services.gateway.upstream.translation.tools import (
     Search,
     ToolChoice,
 )
-from tests.unit.translation.chat.bodies import OPENAI, OTHER, fields_of, read, reported, written
+from tests.unit.translation.chat.bodies import OPENAI, OTHER, fields_of, read, reported, write
 
 NONE = msgspec.Raw(b"null")
 PDF = DocumentPart(source=Bytes("application/pdf", "AAA="), at=(0, 1))
@@ -62,10 +62,10 @@ def turns(*parts: Part, role: Any = "user", **members: Any) -> tuple[Turn, ...]:
 
 
 def messages(request_turns: tuple[Turn, ...], profile: Profile = OTHER) -> Any:
-    return written(Request(turns=request_turns), profile)["messages"]
+    return write(Request(turns=request_turns), profile)["messages"]
 
 
-def said(*parts: Part, profile: Profile = OTHER) -> Any:
+def assistant_messages(*parts: Part, profile: Profile = OTHER) -> Any:
     return messages(turns(*parts, role="assistant"), profile)
 
 
@@ -151,7 +151,7 @@ def test_content_is_refused_by_its_path(part: Part, profile: Profile, drops: boo
     for role in ("user", "assistant"):
         request = Request(turns=turns(Text(text="a"), part, role=role))
         with pytest.raises(UnsupportedField) as caught:
-            written(request, profile, drops=drops)
+            write(request, profile, drops=drops)
         assert caught.value.param == "messages[0].content[1]"
 
 
@@ -325,7 +325,7 @@ def test_turns_that_have_nothing_to_say_are_left_out() -> None:
 def test_an_assistant_part_is_written_as_its_member(
     part: Part, profile: Profile, member: str, expected: Any
 ) -> None:
-    (message,) = said(part, profile=profile)
+    (message,) = assistant_messages(part, profile=profile)
     assert message[member] == expected
     assert message.keys() <= {"role", "content", member}
 
@@ -347,14 +347,14 @@ def test_signatures_go_to_their_own_family_alone(family: str) -> None:
         ),
     )
     profile = Profile(family=family, replays_thinking="reasoning_content")
-    sent = str(said(*parts, profile=profile))
+    sent = str(assistant_messages(*parts, profile=profile))
     assert "minted" not in sent
     assert "secret" not in sent
 
 
 def test_texts_and_calls_of_one_turn_are_one_message() -> None:
     parts = (Text(text="a"), ToolCall(id="c1", name="f", arguments="{}"), Text(text="b"))
-    (message,) = said(*parts, profile=OPENAI)
+    (message,) = assistant_messages(*parts, profile=OPENAI)
     assert message["content"] == "ab"
     assert len(message["tool_calls"]) == 1
 
@@ -366,7 +366,7 @@ TOOLS = (
 
 
 def test_tools_of_openai() -> None:
-    body = written(Request(turns=(), tools=TOOLS, parallel=False), OPENAI)
+    body = write(Request(turns=(), tools=TOOLS, parallel=False), OPENAI)
     assert body["parallel_tool_calls"] is False
     assert body["tools"] == [
         {
@@ -394,8 +394,8 @@ def test_a_custom_tool_is_a_function_elsewhere() -> None:
 
 def test_a_schema_goes_byte_for_byte() -> None:
     request = Request(turns=(), tools=TOOLS)
-    sent = msgspec.json.encode(write_request(request, "m", OTHER, Report(PATHS, drops=False)))
-    assert b'"parameters":{"b": 1}' in sent
+    body = msgspec.json.encode(write_request(request, "m", OTHER, Report(PATHS, drops=False)))
+    assert b'"parameters":{"b": 1}' in body
 
 
 @pytest.mark.parametrize(
@@ -436,7 +436,7 @@ def test_a_schema_goes_byte_for_byte() -> None:
     ],
 )
 def test_choices(choice: ToolChoice, profile: Profile, expected: Any) -> None:
-    body = written(Request(turns=(), tools=TOOLS, choice=choice), profile)
+    body = write(Request(turns=(), tools=TOOLS, choice=choice), profile)
     assert body["tool_choice"] == expected
     assert len(body["tools"]) == 2
 
@@ -450,7 +450,7 @@ def test_allowed_tools_are_the_only_ones_elsewhere() -> None:
 
 
 def test_a_request_without_tools_omits_tool_settings() -> None:
-    body = written(Request(turns=(), choice=ToolChoice(), parallel=False), OPENAI)
+    body = write(Request(turns=(), choice=ToolChoice(), parallel=False), OPENAI)
     assert body == {"model": "m", "messages": [], "store": False}
 
 
@@ -460,7 +460,7 @@ def test_a_search() -> None:
         context_size="low",
         location=msgspec.Raw(b'{"type":"approximate","city":"Basel"}'),
     )
-    assert written(Request(turns=(), tools=(search,)), OPENAI)["web_search_options"] == {
+    assert write(Request(turns=(), tools=(search,)), OPENAI)["web_search_options"] == {
         "search_context_size": "low",
         "user_location": {"type": "approximate", "approximate": {"city": "Basel"}},
     }
@@ -492,7 +492,7 @@ def test_a_search() -> None:
 def test_options_are_refused_or_left_out_by_name(request_: Request, path: str) -> None:
     profile = Profile(max_stops=2)
     with pytest.raises(UnsupportedField) as caught:
-        written(request_, profile)
+        write(request_, profile)
     assert caught.value.param == path
     body, report = reported(request_, profile, drops=True)
     assert report.dropped_params == (path,)
@@ -515,7 +515,7 @@ def test_options() -> None:
         ),
         thinking=Wish(effort="low"),
     )
-    assert written(request) == {
+    assert write(request) == {
         "model": "m",
         "messages": [],
         "max_tokens": 9,
@@ -530,7 +530,7 @@ def test_options() -> None:
         "top_logprobs": 2,
         "reasoning_effort": "low",
     }
-    assert written(request, OPENAI)["max_completion_tokens"] == 9
+    assert write(request, OPENAI)["max_completion_tokens"] == 9
 
 
 @pytest.mark.parametrize(
@@ -559,7 +559,7 @@ def test_options() -> None:
     ],
 )
 def test_shapes(shape: Shape, expected: Any) -> None:
-    assert written(Request(turns=(), shape=shape), OPENAI)["response_format"] == expected
+    assert write(Request(turns=(), shape=shape), OPENAI)["response_format"] == expected
 
 
 def test_labels_of_openai() -> None:
@@ -571,32 +571,32 @@ def test_labels_of_openai() -> None:
         cache_retention="24h",
         tier="standard_only",
     )
-    body = written(Request(turns=(), labels=labels), OPENAI)
+    body = write(Request(turns=(), labels=labels), OPENAI)
     assert (body["user"], body["safety_identifier"]) == ("u", "s")
     assert (body["store"], body["service_tier"]) == (False, "default")
     assert body["prompt_cache_key"] == "k"
     # OpenAI refuses them on answers that it is not to keep.
     assert "metadata" not in body
-    kept = written(Request(turns=(), labels=Labels(metadata=labels.metadata, keeps=True)), OPENAI)
+    kept = write(Request(turns=(), labels=Labels(metadata=labels.metadata, keeps=True)), OPENAI)
     assert (kept["store"], kept["metadata"]) == (True, {"a": "b"})
 
 
 def test_labels_elsewhere() -> None:
     labels = Labels(user="u", safety_id="s", cache_key="k", keeps=False, tier="auto")
-    body = written(Request(turns=(), labels=labels))
+    body = write(Request(turns=(), labels=labels))
     assert body == {"model": "m", "messages": [], "user": "u"}
 
 
 def test_a_stream_is_asked_for_its_usage() -> None:
-    body = written(Request(turns=(), stream=True, wants_usage=False), OPENAI)
+    body = write(Request(turns=(), stream=True, wants_usage=False), OPENAI)
     assert (body["stream"], body["stream_options"]) == (True, {"include_usage": True})
-    quiet = written(Request(turns=(), stream=True), Profile(takes_stream_options=False))
+    quiet = write(Request(turns=(), stream=True), Profile(takes_stream_options=False))
     assert "stream_options" not in quiet
 
 
 def test_openais_own_options_go_back_to_openai() -> None:
     body = {"prediction": {"type": "content", "content": "x"}, "modalities": ["text", "audio"]}
-    sent = written(read(**body, prompt_cache_options={"ttl": "30m"}), OPENAI)
+    sent = write(read(**body, prompt_cache_options={"ttl": "30m"}), OPENAI)
     assert sent | body | {"prompt_cache_options": {"ttl": "30m"}} == sent
 
 
@@ -626,7 +626,7 @@ def test_a_body_comes_out_as_it_went_in() -> None:
         "metadata": {"a": "b"},
         "service_tier": "flex",
     }
-    assert written(read_request(fields_of(body)), OPENAI) == body
+    assert write(read_request(fields_of(body)), OPENAI) == body
 
 
 @pytest.mark.parametrize("cut", range(1, 8))
@@ -656,7 +656,7 @@ def test_mistrals_call_ids_have_nine_characters_at_both_ends(call_id: str) -> No
         *turns(Result(call_id=call_id, parts=())),
     )
     call, result = messages(request_turns, Profile(family="mistral"))
-    sent = call["tool_calls"][0]["id"]
-    assert re.fullmatch("[a-zA-Z0-9]{9}", sent)
-    assert result["tool_call_id"] == sent
-    assert (sent == call_id) == (len(call_id) == 9)
+    sent_id = call["tool_calls"][0]["id"]
+    assert re.fullmatch("[a-zA-Z0-9]{9}", sent_id)
+    assert result["tool_call_id"] == sent_id
+    assert (sent_id == call_id) == (len(call_id) == 9)

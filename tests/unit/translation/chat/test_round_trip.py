@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from services.gateway.upstream.translation.conversation import Turn
 from services.gateway.upstream.translation.parts import Result, ToolCall
-from tests.unit.translation.chat.bodies import OPENAI, read, written
+from tests.unit.translation.chat.bodies import OPENAI, read, write
 
 _words = st.text('ab é😀"\\\n', min_size=1, max_size=8)
 _marks = st.sampled_from([{}, {"prompt_cache_breakpoint": {"mode": "explicit", "ttl": "30m"}}])
@@ -32,14 +32,14 @@ def _exchanges(draw: st.DrawFn) -> list[dict[str, Any]]:
     """A user's turn, and what the assistant makes of it, with the results of its calls."""
     first = draw(st.integers(0, 1_000_000))
     calls = [
-        {"id": f"c{first}_{n}", "type": "custom", "custom": {"name": "g", "input": said}}
+        {"id": f"c{first}_{n}", "type": "custom", "custom": {"name": "g", "input": text}}
         if is_custom
         else {
             "id": f"c{first}_{n}",
             "type": "function",
-            "function": {"name": "f", "arguments": f'{{"a": "{len(said)}"}}'},
+            "function": {"name": "f", "arguments": f'{{"a": "{len(text)}"}}'},
         }
-        for n, (said, is_custom) in enumerate(
+        for n, (text, is_custom) in enumerate(
             draw(st.lists(st.tuples(_words, st.booleans()), max_size=2))
         )
     ]
@@ -88,7 +88,7 @@ def test_openai_to_openai(exchanges: list[list[dict[str, Any]]], options: dict[s
         {"type": "custom", "custom": {"name": "g"}},
     ]
     request = read(messages=messages, tools=tools, **options)
-    body = written(request, OPENAI)
+    body = write(request, OPENAI)
     again = read(**body)
     # Unsaid, it is kept by OpenAI, so it is told not to.
     assert again.labels.keeps is bool(options.get("store"))
@@ -115,6 +115,6 @@ def _developed(request: Any) -> Any:
 def test_every_call_keeps_its_result(exchanges: list[list[dict[str, Any]]]) -> None:
     messages = [each for exchange in exchanges for each in exchange]
     parts = [part for turn in read(messages=messages).turns for part in turn.parts]
-    called = [part.id for part in parts if isinstance(part, ToolCall)]
-    answered = [part.call_id for part in parts if isinstance(part, Result)]
-    assert called == answered
+    call_ids = [part.id for part in parts if isinstance(part, ToolCall)]
+    result_ids = [part.call_id for part in parts if isinstance(part, Result)]
+    assert call_ids == result_ids

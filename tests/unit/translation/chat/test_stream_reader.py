@@ -10,25 +10,25 @@ from hypothesis import strategies as st
 from libs.common.errors import UpstreamFailed
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.upstream.translation.chat import CHAT
-from tests.unit.translation.chat.streams import DONE, Told, chunk, events, fed, sse
+from tests.unit.translation.chat.streams import DONE, Recorder, chunk, events, fed, sse
 
 STOP = chunk(reason="stop")
 TOOLS = chunk(reason="tool_calls")
 
 
-def calls(*said: dict[str, Any], **members: Any) -> dict[str, Any]:
-    return chunk({"tool_calls": list(said)}, **members)
+def calls(*deltas: dict[str, Any], **members: Any) -> dict[str, Any]:
+    return chunk({"tool_calls": list(deltas)}, **members)
 
 
 def call(
-    index: int | None = 0, call_id: str | None = None, name: str | None = None, said: Any = None
+    index: int | None = 0, call_id: str | None = None, name: str | None = None, piece: Any = None
 ) -> dict[str, Any]:
-    written: dict[str, Any] = {"function": {"name": name, "arguments": said}}
+    delta: dict[str, Any] = {"function": {"name": name, "arguments": piece}}
     if index is not None:
-        written["index"] = index
+        delta["index"] = index
     if call_id is not None:
-        written["id"] = call_id
-    return written
+        delta["id"] = call_id
+    return delta
 
 
 @pytest.mark.parametrize(
@@ -227,17 +227,17 @@ def test_the_first_form_of_calls() -> None:
 
 
 def test_a_call_whose_id_never_comes_gets_one() -> None:
-    said = events(calls(call(0, None, "f", '{"a":1}')), TOOLS)
-    assert said == events(calls(call(0, None, "f", '{"a":1}')), TOOLS)
-    assert said[0][2].startswith("call_")
-    assert said[0][3:] == ("f", '{"a":1}')
+    sink_events = events(calls(call(0, None, "f", '{"a":1}')), TOOLS)
+    assert sink_events == events(calls(call(0, None, "f", '{"a":1}')), TOOLS)
+    assert sink_events[0][2].startswith("call_")
+    assert sink_events[0][3:] == ("f", '{"a":1}')
 
 
 def test_how_a_stream_begins() -> None:
-    told = Told()
-    assert fed(told, sse(chunk(), STOP) + DONE)
-    assert told.events[0] == ("started", "c-1", "m", 7)
-    assert [event[0] for event in told.events].count("started") == 1
+    recorder = Recorder()
+    assert fed(recorder, sse(chunk(), STOP) + DONE)
+    assert recorder.events[0] == ("started", "c-1", "m", 7)
+    assert [event[0] for event in recorder.events].count("started") == 1
 
 
 def usage_of(*reports: Any) -> TokenUsage:
@@ -257,45 +257,45 @@ def test_usage_may_come_in_any_chunk() -> None:
 
 
 def test_usage_after_the_end_and_its_tier() -> None:
-    told = events(
+    sink_events = events(
         chunk({"content": "a"}, service_tier="flex"),
         STOP,
         {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}},
     )
     usage = TokenUsage(input_text=1, output_text=2, service_tier="flex")
-    assert told == [("text", "a"), ("usage", usage), ("stop", "end")]
+    assert sink_events == [("text", "a"), ("usage", usage), ("stop", "end")]
 
 
 def test_a_search_that_no_usage_counts() -> None:
     cited = {"type": "url_citation", "url_citation": {"url": "https://x"}}
-    told = events(
+    sink_events = events(
         chunk({"content": "a", "annotations": [cited]}),
         chunk(reason="stop", usage={"prompt_tokens": 1, "completion_tokens": 1}),
     )
-    assert ("cite", cited, "openai") in told
-    usage = next(event[1] for event in told if event[0] == "usage")
+    assert ("cite", cited, "openai") in sink_events
+    usage = next(event[1] for event in sink_events if event[0] == "usage")
     assert usage.web_searches == 1
 
 
 @pytest.mark.parametrize("end", [b"", DONE])
 def test_a_stream_without_a_stop_is_incomplete(end: bytes) -> None:
     """What it reported by then is told, for it is charged for."""
-    told = Told()
+    recorder = Recorder()
     report = {"prompt_tokens": 5, "completion_tokens": 1}
-    assert not fed(told, sse(chunk({"content": "a"}, usage=report)) + end)
+    assert not fed(recorder, sse(chunk({"content": "a"}, usage=report)) + end)
     usage = ("usage", TokenUsage(input_text=5, output_text=1))
-    assert told.events[1:] == [("text", "a"), usage]
+    assert recorder.events[1:] == [("text", "a"), usage]
 
 
 def test_usage_before_an_error_is_reported() -> None:
     report = {"prompt_tokens": 5, "completion_tokens": 1}
-    told = events(chunk({"content": "a"}, usage=report), {"error": "boom"})
+    sink_events = events(chunk({"content": "a"}, usage=report), {"error": "boom"})
     usage = ("usage", TokenUsage(input_text=5, output_text=1))
-    assert told == [("text", "a"), usage, ("failed", "boom")]
+    assert sink_events == [("text", "a"), usage, ("failed", "boom")]
 
 
 def test_a_stream_is_done_with_its_last_event() -> None:
-    reader = CHAT.reader(Told(), "openai")
+    reader = CHAT.reader(Recorder(), "openai")
     for each in (chunk({"content": "a"}), STOP):
         reader.feed(sse(each))
         assert not reader.done
@@ -306,12 +306,12 @@ def test_a_stream_is_done_with_its_last_event() -> None:
 @pytest.mark.parametrize("frame", [b"data: {\n\n", b"data: [1]\n\n", b'data: {"choices":1}\n\n'])
 def test_a_frame_that_cannot_be_read(frame: bytes) -> None:
     with pytest.raises(UpstreamFailed):
-        CHAT.reader(Told(), "openai").feed(frame)
+        CHAT.reader(Recorder(), "openai").feed(frame)
 
 
 def test_too_many_calls_are_not_kept() -> None:
-    told = events(*[calls(call(n, None, "f", "{}")) for n in range(300)], TOOLS)
-    assert [event[0] for event in told] == ["failed"]
+    sink_events = events(*[calls(call(n, None, "f", "{}")) for n in range(300)], TOOLS)
+    assert [event[0] for event in sink_events] == ["failed"]
 
 
 _STREAM = sse(
@@ -326,7 +326,7 @@ _STREAM = sse(
 
 @given(st.lists(st.integers(0, len(_STREAM)), max_size=20))
 def test_how_its_bytes_were_cut_changes_nothing(cuts: list[int]) -> None:
-    whole, cut = Told(), Told()
+    whole, cut = Recorder(), Recorder()
     assert fed(whole, _STREAM + DONE)
     assert fed(cut, _STREAM + DONE, cuts)
     assert cut.events == whole.events
@@ -339,6 +339,6 @@ def test_a_character_that_a_server_cut_in_two() -> None:
         b'data: {"id":"c-1","choices":[{"index":0,"delta":' + half.encode() + b"}]}\n\n"
         for half in (r'{"content": "\ud83d"}', halves[1])
     )
-    told = Told()
-    assert fed(told, frames + sse(STOP) + DONE)
-    assert "".join(event[1] for event in told.events if event[0] == "text") == "😀"
+    recorder = Recorder()
+    assert fed(recorder, frames + sse(STOP) + DONE)
+    assert "".join(event[1] for event in recorder.events if event[0] == "text") == "😀"

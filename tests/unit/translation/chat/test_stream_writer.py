@@ -296,20 +296,20 @@ _kinds = st.one_of(
 )
 
 
-def _parts(drawn: list[Any]) -> list[Part]:
+def _parts(kinds_and_values: list[Any]) -> list[Part]:
     parts: list[Part] = []
-    for index, (kind, said) in enumerate(drawn):
+    for index, (kind, data) in enumerate(kinds_and_values):
         if kind == "text":
-            parts.append(Text(text=said))
+            parts.append(Text(text=data))
         elif kind == "refusal":
-            parts.append(Refusal(text=said))
+            parts.append(Refusal(text=data))
         elif kind == "thinking":
-            parts.append(Thinking(text=said[0], signature=said[1]))
+            parts.append(Thinking(text=data[0], signature=data[1]))
         elif kind == "redacted":
             parts.append(Thinking(signature=ThoughtSignature("anthropic", "r"), is_redacted=True))
         else:
-            arguments = json.dumps({"a": said[0]})
-            parts.append(ToolCall(id=f"c{index}", name="f", arguments=arguments, signature=said[1]))
+            arguments = json.dumps({"a": data[0]})
+            parts.append(ToolCall(id=f"c{index}", name="f", arguments=arguments, signature=data[1]))
     return parts
 
 
@@ -330,8 +330,8 @@ def _streamed(parts: list[Part], writer: Writer) -> None:
                 sink.sign(part.signature)
         elif isinstance(part, ToolCall):
             for start in range(0, len(part.arguments), 3):
-                said = part.arguments[start : start + 3]
-                sink.call(key, part.id, part.name, said, part.is_freeform)
+                piece = part.arguments[start : start + 3]
+                sink.call(key, part.id, part.name, piece, part.is_freeform)
             if part.signature is not None:
                 sink.sign(part.signature, part.id)
     sink.usage(USAGE)
@@ -340,25 +340,25 @@ def _streamed(parts: list[Part], writer: Writer) -> None:
 
 
 @given(st.lists(_kinds, max_size=6))
-def test_a_stream_says_what_the_whole_answer_says(drawn: list[Any]) -> None:
-    parts = _parts(drawn)
-    asked = context(wants_usage=True)
+def test_a_stream_says_what_the_whole_answer_says(kinds_and_values: list[Any]) -> None:
+    parts = _parts(kinds_and_values)
+    answer_context = context(wants_usage=True)
     reply = Reply(
         id="msg_1", model="m", parts=tuple(parts), stop=Stop(kind="end"), usage=USAGE, tier="flex"
     )
-    whole = json.loads(CHAT.write_answer(reply, asked))
-    writer = CHAT.writer(asked)
+    answer = json.loads(CHAT.write_answer(reply, answer_context))
+    writer = CHAT.writer(answer_context)
     _streamed(parts, writer)
     stream = writer.take()
     message, reason = message_of(stream)
     for each in (*message.get("tool_calls", ()), *message.get("thinking_blocks", ())):
         # By it, accumulators put the deltas together.
         del each["index"]
-    assert message == whole["choices"][0]["message"]
-    assert reason == whole["choices"][0]["finish_reason"]
+    assert message == answer["choices"][0]["message"]
+    assert reason == answer["choices"][0]["finish_reason"]
     last = chunks_of(stream)[-1]
-    assert last["usage"] == whole["usage"]
-    assert last["service_tier"] == whole["service_tier"]
+    assert last["usage"] == answer["usage"]
+    assert last["service_tier"] == answer["service_tier"]
 
 
 def test_chat_to_chat_is_what_it_was() -> None:

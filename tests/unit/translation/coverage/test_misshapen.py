@@ -9,7 +9,7 @@ import pytest
 from libs.common.errors import InvalidRequest
 from libs.common.schemas.usage import ClientFormat
 from tests.unit.translation.coverage.bodies import CALL, CHAT_CALL, RESPONSES_CALL
-from tests.unit.translation.mender.calls import sent
+from tests.unit.translation.mender.calls import mend_body
 from tests.unit.translation.mender.test_targets import AGENT, CLAUDE_CODE, CODEX
 
 WRONG: tuple[Any, ...] = (None, True, 5, -1, 0.5, "x", "", [], [None], ["x"], {}, {"a": 1}, [{}])
@@ -149,7 +149,7 @@ def test_a_mistake_is_refused_by_its_place(
     refused = 0
     for what, body in misshapen(BODIES[client]):
         try:
-            sent(client, body, name, to, drops=True)
+            mend_body(client, body, name, to, drops=True)
         except InvalidRequest as error:
             refused += 1
             root = (error.param or "").partition("[")[0].partition(".")[0]

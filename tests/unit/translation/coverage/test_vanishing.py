@@ -16,7 +16,7 @@ from libs.common.errors import InvalidRequest
 from libs.common.schemas.usage import ClientFormat
 from tests.unit.translation.coverage.bodies import BASES, Body, Pair, all_pairs
 from tests.unit.translation.coverage.left_out import LEFT_OUT
-from tests.unit.translation.mender.calls import Sent, sent
+from tests.unit.translation.mender.calls import Sent, mend_body
 
 TARGETS: tuple[tuple[str, ClientFormat], ...] = (
     ("gpt-4.1", "chat"),
@@ -45,7 +45,7 @@ Outcome = Sent | str
 def outcome(client: ClientFormat, body: Body, name: str, to: ClientFormat) -> Outcome:
     """What is sent, or the path of what is refused. Anything else is a fault of ours."""
     try:
-        return sent(client, body, name, to, drops=True)
+        return mend_body(client, body, name, to, drops=True)
     except InvalidRequest as error:
         return error.param or ""
 
@@ -57,14 +57,14 @@ def outcomes(
     """Of each pair, with and without what it is about."""
     known: dict[bytes, Outcome] = {}
 
-    def of(body: Body) -> Outcome:
+    def outcome_of(body: Body) -> Outcome:
         key = msgspec.json.encode(body)
         if key not in known:
             known[key] = outcome(client, body, name, to)
         return known[key]
 
     found = (pair for pair in pairs() if pair.client == client)
-    return tuple((pair, of(pair.with_it), of(pair.without)) for pair in found)
+    return tuple((pair, outcome_of(pair.with_it), outcome_of(pair.without)) for pair in found)
 
 
 def silent(client: ClientFormat, name: str, to: ClientFormat) -> Iterator[str]:
@@ -73,7 +73,7 @@ def silent(client: ClientFormat, name: str, to: ClientFormat) -> Iterator[str]:
         if isinstance(with_it, str) or with_it != without:
             continue
         # What has been left out with all that is in it needs no more words.
-        if not any(_first(left) == _first(pair.path) for left in with_it.dropped):
+        if not any(_first(dropped) == _first(pair.path) for dropped in with_it.dropped):
             yield str(pair)
 
 

@@ -41,7 +41,7 @@ def variants(annotation: Any, name: str = "", depth: int = 0) -> Iterator[Varian
             if kind is not type(None):
                 yield from variants(kind, name, depth)
     elif is_typeddict(annotation):
-        yield from _of_dict(annotation, depth)
+        yield from _dict_variants(annotation, depth)
     elif _is_list(origin):
         for path, old, new in variants(typing.get_args(annotation)[0], name, depth):
             yield Variant(f"[]{path}", ABSENT if old is ABSENT else [old], [new])
@@ -65,7 +65,7 @@ def kinds(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
-def _of_dict(annotation: Any, depth: int) -> Iterator[Variant]:
+def _dict_variants(annotation: Any, depth: int) -> Iterator[Variant]:
     hints = get_type_hints(annotation, include_extras=True)
     needed = _needed(annotation, hints)
     base = {name: least(hints[name], name, depth + 1) for name in hints if name in needed}
@@ -91,16 +91,16 @@ def _needed(annotation: Any, hints: dict[str, Any]) -> set[str]:
     needed: set[str] = set()
     for name, hint in hints.items():
         origin = typing.get_origin(hint)
-        if origin is Required or (origin is not NotRequired and _total_of(annotation, name)):
+        if origin is Required or (origin is not NotRequired and _is_total(annotation, name)):
             needed.add(name)
     return needed
 
 
-def _total_of(annotation: Any, name: str) -> bool:
+def _is_total(annotation: Any, name: str) -> bool:
     """Whether the class that has the member has all of them."""
     for base in getattr(annotation, "__orig_bases__", ()):
         if is_typeddict(base) and name in get_type_hints(base):
-            return _total_of(base, name)
+            return _is_total(base, name)
     return bool(annotation.__total__)
 
 

@@ -39,7 +39,7 @@ def translation(
     """
     model, profile = profile_of(name)
     profile = msgspec.structs.replace(profile, **changes)
-    asked = Asked(
+    request = Asked(
         client=client,
         fields=decode_fields(json.dumps(body).encode()),
         model=name,
@@ -47,7 +47,7 @@ def translation(
         call_id=CALL_ID,
     )
     return translate(
-        asked, model, profile, formats or closest(client, profile.formats), drops=drops
+        request, model, profile, formats or closest(client, profile.formats), drops=drops
     )
 
 
@@ -84,13 +84,13 @@ def streamed(sent: Translation, reads: Iterable[bytes], begun: bytes = b"") -> S
 
 async def _streamed(sent: Translation, reads: Iterable[bytes], begun: bytes) -> Streamed:
     async def chunks() -> AsyncGenerator[bytes, None]:
-        for read in reads:
-            yield read
+        for chunk in reads:
+            yield chunk
 
     async def close() -> None:
         pass
 
     source = Stream(headers=[], chunks=chunks(), close=close, begun=begun)
-    told = await translated_stream(sent, source)
-    body, error = await served(told)
-    return Streamed(body, error, told)
+    stream = await translated_stream(sent, source)
+    body, error = await served(stream)
+    return Streamed(body, error, stream)

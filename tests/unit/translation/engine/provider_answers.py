@@ -58,7 +58,7 @@ def _reply(format_: ClientFormat) -> Reply:
         Hosted(kind="web_search", raw=msgspec.Raw(raw.encode()), family=family)
         for raw in _SEARCHES[format_]
     )
-    of_openai: tuple[Part, ...] = (
+    openai_parts: tuple[Part, ...] = (
         Refusal(text="Not that."),
         ToolCall(id="call_2", name="g", arguments="free text", is_freeform=True),
     )
@@ -72,7 +72,7 @@ def _reply(format_: ClientFormat) -> Reply:
             *searches,
             Text(text="Oslo it is.", citations=citations, family=family),
             Text(text="And more."),
-            *(() if format_ == "messages" else of_openai),
+            *(() if format_ == "messages" else openai_parts),
             ToolCall(id="call_1", name="f", arguments='{"a":1}'),
             ToolCall(id="call_3", name="f", arguments=""),
         ),
@@ -93,7 +93,7 @@ def _context(format_: ClientFormat) -> AnswerContext:
     )
 
 
-def whole(format_: ClientFormat) -> dict[str, Any]:
+def whole_answer(format_: ClientFormat) -> dict[str, Any]:
     body = LANGUAGES[format_].write_answer(_reply(format_), _context(format_))
     decoded: dict[str, Any] = json.loads(body)
     return decoded

@@ -68,7 +68,7 @@ def error(message: str) -> dict[str, Any]:
     return {"type": "error", "error": {"type": "invalid_request_error", "message": message}}
 
 
-def told(client: ClientFormat, message: str, body: dict[str, Any] | None = None) -> AppError:
+def refusal(client: ClientFormat, message: str, body: dict[str, Any] | None = None) -> AppError:
     sent = translation(client, body or BODIES[client], "claude-haiku-4-5", "messages")
     with pytest.raises(AppError) as raised:
         answered(sent, error(message), 400)
@@ -105,7 +105,7 @@ def told(client: ClientFormat, message: str, body: dict[str, Any] | None = None)
 def test_the_clients_own_field_is_named(
     client: ClientFormat, message: str, param: str | None
 ) -> None:
-    refused = told(client, message)
+    refused = refusal(client, message)
     assert (refused.message, refused.param) == (message, param)
 
 
@@ -114,12 +114,12 @@ def test_the_clients_own_field_is_named(
     [(INSIDE, "messages.1: bad"), (INSIDE, "messages.2: bad"), (NARROWED, "tools.0: bad")],
 )
 def test_a_field_in_a_changed_place_is_not_blamed(body: dict[str, Any], message: str) -> None:
-    assert told("chat", message, body).param is None
+    assert refusal("chat", message, body).param is None
 
 
 def test_the_older_word_for_a_limit_is_the_clients_own() -> None:
     body = {name: value for name, value in CHAT.items() if name != "max_completion_tokens"}
-    assert told("chat", "max_tokens: too large", body | {"max_tokens": 9}).param == "max_tokens"
+    assert refusal("chat", "max_tokens: too large", body | {"max_tokens": 9}).param == "max_tokens"
 
 
 def test_a_stream_that_begins_with_an_error() -> None:

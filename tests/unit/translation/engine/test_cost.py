@@ -43,10 +43,10 @@ def test_a_call_costs_less_than_half_of_reading_and_writing_json(
     )
 
     def ours() -> None:
-        asked = Asked(
+        request = Asked(
             client=client, fields=fields_of(body), model="asked", created=1, call_id="call"
         )
-        msgspec.json.encode(translate(asked, "served", profile, (target,), drops=False).fields)
+        msgspec.json.encode(translate(request, "served", profile, (target,), drops=False).fields)
 
     def standard() -> None:
         json.dumps(json.loads(body))
@@ -62,8 +62,8 @@ def cost_ratio(ours: Callable[[], None], other: Callable[[], None]) -> float:
     least = {ours: 10**9, other: 10**9}
     gc.disable()
     try:
-        for made in range(MOST_ROUNDS):
-            if made >= ROUNDS and least[ours] / least[other] <= MOST:
+        for rounds in range(MOST_ROUNDS):
+            if rounds >= ROUNDS and least[ours] / least[other] <= MOST:
                 break
             for verb in (ours, other):
                 began = process_time_ns()

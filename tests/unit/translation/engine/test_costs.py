@@ -54,13 +54,13 @@ def test_a_lost_answer_costs_what_it_reports(
     client: ClientFormat, name: str, to: ClientFormat, answer: dict[str, Any]
 ) -> None:
     sent = translation(client, BASES[client], name, to)
-    told = answered(sent, answer)
-    assert told.status >= 500
-    assert "error" in json.loads(told.body)
-    assert told.usage is not None
-    assert (told.usage.input_text, told.usage.output_text) == (1000, 500)
-    assert told.is_final
-    assert (b"x-should-retry", b"false") in told.headers
+    client_answer = answered(sent, answer)
+    assert client_answer.status >= 500
+    assert "error" in json.loads(client_answer.body)
+    assert client_answer.usage is not None
+    assert (client_answer.usage.input_text, client_answer.usage.output_text) == (1000, 500)
+    assert client_answer.is_final
+    assert (b"x-should-retry", b"false") in client_answer.headers
 
 
 @pytest.mark.parametrize(("client", "name", "to", "answer"), LOST)

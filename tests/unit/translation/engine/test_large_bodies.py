@@ -40,19 +40,19 @@ _THOUGHT = {"type": "thinking", "thinking": "t", "signature": _SIGNATURE}
 
 def turns(client: ClientFormat, count: int) -> list[Body]:
     """Calls and their results, system messages inside, and thoughts that nothing follows."""
-    told: list[Body] = [user("q")]
+    messages: list[Body] = [user("q")]
     for index in range(count):
-        told += _called(client, f"c{index}")
-        told += [{"role": "system", "content": "s"}, user("go on")]
+        messages += _called(client, f"c{index}")
+        messages += [{"role": "system", "content": "s"}, user("go on")]
         if client == "responses":
-            told.append({"type": "reasoning", "summary": [], "encrypted_content": "gAAA"})
+            messages.append({"type": "reasoning", "summary": [], "encrypted_content": "gAAA"})
         else:
             blocks: Body = {"content": [_THOUGHT]}
             if client == "chat":
                 blocks = {"content": "", "thinking_blocks": [_THOUGHT]}
-            told.append({"role": "assistant"} | blocks)
-        told.append(user("go on"))
-    return told
+            messages.append({"role": "assistant"} | blocks)
+        messages.append(user("go on"))
+    return messages
 
 
 def _called(client: ClientFormat, call_id: str) -> list[Body]:
@@ -101,8 +101,8 @@ def steps(do: Callable[[], Any]) -> int:
 def _body(client: ClientFormat, kind: str, count: int) -> Body:
     if kind == "tools":
         return BASES[client] | {"tools": tools(client, count)}
-    told = (turns if kind == "turns" else parts)(client, count)
-    return BASES[client] | {"input" if client == "responses" else "messages": told}
+    messages = (turns if kind == "turns" else parts)(client, count)
+    return BASES[client] | {"input" if client == "responses" else "messages": messages}
 
 
 @pytest.mark.parametrize("kind", ["turns", "tools", "parts"])
@@ -111,12 +111,12 @@ def _body(client: ClientFormat, kind: str, count: int) -> Body:
 def test_work_grows_with_the_body(
     client: ClientFormat, name: str, to: ClientFormat, kind: str
 ) -> None:
-    def made(count: int) -> int:
+    def steps_for(count: int) -> int:
         body = _body(client, kind, count)
         return steps(lambda: translation(client, body, name, to, drops=True))
 
-    made(1)
-    assert made(SMALL * GROWTH) < made(SMALL) * MOST
+    steps_for(1)
+    assert steps_for(SMALL * GROWTH) < steps_for(SMALL) * MOST
 
 
 @pytest.mark.parametrize("client", BASES)

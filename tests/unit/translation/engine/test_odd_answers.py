@@ -16,7 +16,7 @@ from services.gateway.upstream.translation.engine import Translation
 from tests.unit.translation.coverage.bodies import BASES
 from tests.unit.translation.engine.calls import answered, streamed, translation
 from tests.unit.translation.engine.oddities import ODD, places, with_it
-from tests.unit.translation.engine.provider_answers import FAMILIES, frames, whole
+from tests.unit.translation.engine.provider_answers import FAMILIES, frames, whole_answer
 
 SEED = 20_261_129
 CASES = 15 * settings().max_examples
@@ -48,7 +48,7 @@ def odd_answers(
     seed: int, count: int
 ) -> Iterator[tuple[str, ClientFormat, ClientFormat, dict[str, Any]]]:
     chance = random.Random(seed)
-    bodies = {to: whole(to) for to in _FORMATS}
+    bodies = {to: whole_answer(to) for to in _FORMATS}
     for _ in range(count):
         client, to = _roads(chance)
         body = bodies[to]
@@ -100,10 +100,10 @@ def _change(stream: list[bytes], chance: random.Random) -> str:
     return f"{stream[at]!r}"
 
 
-def ends(client: ClientFormat, written: bytes) -> bool:
+def ends(client: ClientFormat, stream: bytes) -> bool:
     """With the one event that ends a stream in the client's format, or the one that fails it."""
     splitter = FrameSplitter()
-    events = [data for frame in splitter.feed(written) if (data := data_of(frame))]
+    events = [data for frame in splitter.feed(stream) if (data := data_of(frame))]
     if splitter.rest() or not events:
         return False
     if client == "chat":
@@ -116,8 +116,8 @@ def ends(client: ClientFormat, written: bytes) -> bool:
         finished = [c for e in decoded for c in e["choices"] if c["finish_reason"] is not None]
         return len(finished) == 1
     kinds = [json.loads(event)["type"] for event in events]
-    over = _LAST[client]
-    if [kind for kind in kinds if kind in over] != kinds[-1:]:
+    last_kinds = _LAST[client]
+    if [kind for kind in kinds if kind in last_kinds] != kinds[-1:]:
         return False
     return client == "messages" or ("error" in kinds) == (kinds[-1] == "response.failed")
 

@@ -65,8 +65,8 @@ def fault(client: ClientFormat, body: Body, name: str, to: ClientFormat, *, drop
         if _FOREIGN_WORDS.search(error.message.replace(path, "")):
             return f"foreign words: {error.message}"
         return REFUSED
-    named = (*sent.report.dropped_params, *sent.report.adapted_params)
-    strays = [path for path in named if not has(body, path, may_lack_last=False)]
+    changed_paths = (*sent.report.dropped_params, *sent.report.adapted_params)
+    strays = [path for path in changed_paths if not has(body, path, may_lack_last=False)]
     return f"not in the body: {strays}" if strays else SERVED
 
 

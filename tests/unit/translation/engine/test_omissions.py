@@ -51,22 +51,22 @@ def of_claude(*blocks: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
 
 def of_openai(*items: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
     usage = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
-    whole: dict[str, Any] = {
+    head: dict[str, Any] = {
         "id": "resp_1",
         "object": "response",
         "created_at": 1,
         "model": "m",
         "usage": usage,
     }
-    over = {**whole, "status": "completed", "output": list(items)}
+    response = {**head, "status": "completed", "output": list(items)}
     events: list[dict[str, Any]] = [
-        {"type": "response.created", "response": {**whole, "output": []}}
+        {"type": "response.created", "response": {**head, "output": []}}
     ]
     events += (
         {"type": "response.output_item.done", "output_index": index, "item": item}
         for index, item in enumerate(items)
     )
-    return over, frames([*events, {"type": "response.completed", "response": over}])
+    return response, frames([*events, {"type": "response.completed", "response": response}])
 
 
 def frames(events: list[dict[str, Any]]) -> list[bytes]:
@@ -100,14 +100,14 @@ def test_omissions_are_named(
 ) -> None:
     name, to, (whole, stream) = answer
     body = BASES[client] | {"stream": False}
-    told = answered(translation(client, body, name, to), whole)
+    client_answer = answered(translation(client, body, name, to), whole)
     streaming = streamed(translation(client, body | {"stream": True}, name, to), stream).written
 
     expected = [(HEADER, ", ".join(named).encode())] if named else []
-    assert [header for header in told.headers if header[0] == HEADER] == expected
+    assert [header for header in client_answer.headers if header[0] == HEADER] == expected
     comments = [line for line in streaming.split(b"\n") if line.startswith(b":")]
     assert comments == [b": %b: %b" % (HEADER, path.encode()) for path in named]
-    assert b"Done." in told.body
+    assert b"Done." in client_answer.body
     assert b"Done." in streaming
 
 
@@ -115,14 +115,14 @@ def test_omissions_are_named(
 def test_an_sdk_sees_a_stream_without_the_comments(client: ClientFormat) -> None:
     _, stream = CLAUDE[2]
     body = BASES[client] | {"stream": True}
-    written = streamed(translation(client, body, "claude-haiku-4-5", "messages"), stream).written
+    output = streamed(translation(client, body, "claude-haiku-4-5", "messages"), stream).written
     without = b"".join(
-        frame + b"\n\n" for frame in written.split(b"\n\n") if frame and frame[:1] != b":"
+        frame + b"\n\n" for frame in output.split(b"\n\n") if frame and frame[:1] != b":"
     )
-    assert without != written
+    assert without != output
     for decoder in (OpenAIDecoder, AnthropicDecoder):
-        seen, expected = (
+        actual, expected = (
             [event.data for event in decoder().iter_bytes(iter([data]))]
-            for data in (written, without)
+            for data in (output, without)
         )
-        assert seen == expected
+        assert actual == expected

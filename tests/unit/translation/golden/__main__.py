@@ -2,12 +2,12 @@
 
 import asyncio
 
-from tests.unit.translation.golden.player import DIRECTORY, file_of, given, names, played, text_of
+from tests.unit.translation.golden.player import DIRECTORY, file_of, given, names, play, text_of
 
 
 async def rewrite() -> None:
     for name in names():
-        content = file_of(await played(given(name)))
+        content = file_of(await play(given(name)))
         if content != text_of(name):
             (DIRECTORY / f"{name}.json").write_text(content)
             print(f"{name}: changed")

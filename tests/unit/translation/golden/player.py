@@ -78,14 +78,14 @@ def translation_of(call: Given, *, stream: bool = False) -> Translation:
     """Raises AppError where it is refused."""
     model, profile = profile_of(call.target)
     body = call.asked | (_STREAMING[call.client] if stream else {})
-    asked = Asked(
+    request = Asked(
         client=call.client,
         fields=msgspec.json.decode(compact(body), type=dict[str, msgspec.Raw]),
         model=body["model"],
         created=CREATED,
         call_id="call-1",
     )
-    return translate(asked, model, profile, (call.format,), drops=call.drops)
+    return translate(request, model, profile, (call.format,), drops=call.drops)
 
 
 def answer_of(translation: Translation, answered: Answered) -> WholeAnswer:
@@ -100,8 +100,8 @@ def answer_of(translation: Translation, answered: Answered) -> WholeAnswer:
 
 def provider_bytes(language: ClientFormat, events: Iterable[Any]) -> bytes:
     """As the provider of that format sends them."""
-    sent = [each.encode() if isinstance(each, str) else _frame(language, each) for each in events]
-    return b"".join(sent)
+    frames = [each.encode() if isinstance(each, str) else _frame(language, each) for each in events]
+    return b"".join(frames)
 
 
 async def stream_of(translation: Translation, chunks: Sequence[bytes]) -> bytes:
@@ -110,7 +110,7 @@ async def stream_of(translation: Translation, chunks: Sequence[bytes]) -> bytes:
     Raises AppError where the first chunk begins with one.
     """
 
-    async def sent() -> AsyncGenerator[bytes, None]:
+    async def provider_chunks() -> AsyncGenerator[bytes, None]:
         for chunk in chunks:
             yield chunk
 
@@ -119,36 +119,36 @@ async def stream_of(translation: Translation, chunks: Sequence[bytes]) -> bytes:
 
     begun = chunks[0] if chunks else b""
     stream = await translated_stream(
-        translation, Stream(headers=[], chunks=sent(), close=close, begun=begun)
+        translation, Stream(headers=[], chunks=provider_chunks(), close=close, begun=begun)
     )
-    got, _ = await served(stream)
-    return got
+    client_bytes, _ = await served(stream)
+    return client_bytes
 
 
-async def played(call: Given) -> dict[str, Any]:
+async def play(call: Given) -> dict[str, Any]:
     """The whole file's content."""
-    told: dict[str, Any] = {"client": call.client, "target": call.target, "format": call.format}
-    told |= {"drops": True} if call.drops else {}
-    told["asked"] = call.asked
+    content: dict[str, Any] = {"client": call.client, "target": call.target, "format": call.format}
+    content |= {"drops": True} if call.drops else {}
+    content["asked"] = call.asked
     try:
         translation = translation_of(call)
     except AppError as error:
-        return told | {"refused": _error(call, error)}
-    told["sent"] = _shown(msgspec.json.encode(translation.fields))
-    told |= {"headers": _headers(translation.headers)} if translation.headers else {}
+        return content | {"refused": _error(call, error)}
+    content["sent"] = _json_or_text(msgspec.json.encode(translation.fields))
+    content |= {"headers": _headers(translation.headers)} if translation.headers else {}
     if call.answered is not None:
-        told["answered"] = cast("dict[str, Any]", msgspec.to_builtins(call.answered))
-        told["told"] = _whole(call, translation, call.answered)
+        content["answered"] = cast("dict[str, Any]", msgspec.to_builtins(call.answered))
+        content["told"] = _whole_answer(call, translation, call.answered)
     if call.streamed is not None:
         streaming = translation_of(call, stream=True)
-        told["sent_to_stream"] = {
-            name: _shown(msgspec.json.encode(value))
+        content["sent_to_stream"] = {
+            name: _json_or_text(msgspec.json.encode(value))
             for name, value in streaming.fields.items()
             if name not in translation.fields
         }
-        told["streamed"] = call.streamed
-        told["told_streamed"] = await _streamed(call, streaming, call.streamed)
-    return told
+        content["streamed"] = call.streamed
+        content["told_streamed"] = await _client_stream(call, streaming, call.streamed)
+    return content
 
 
 def file_of(content: Mapping[str, Any]) -> str:
@@ -157,40 +157,40 @@ def file_of(content: Mapping[str, Any]) -> str:
     for name, value in content.items():
         if name.endswith("streamed") and isinstance(value, list):
             events = [f"\n  {json.dumps(each, ensure_ascii=False)}" for each in value]
-            shown = f"[{','.join(events)}\n ]"
+            text = f"[{','.join(events)}\n ]"
         else:
-            shown = json.dumps(value, ensure_ascii=False, indent=1).replace("\n", "\n ")
-        members.append(f'\n "{name}": {shown}')
+            text = json.dumps(value, ensure_ascii=False, indent=1).replace("\n", "\n ")
+        members.append(f'\n "{name}": {text}')
     return f"{{{','.join(members)}\n}}\n"
 
 
-def _whole(call: Given, translation: Translation, answered: Answered) -> dict[str, Any]:
+def _whole_answer(call: Given, translation: Translation, answered: Answered) -> dict[str, Any]:
     try:
         answer = answer_of(translation, answered)
     except AppError as error:
         return _error(call, error)
-    body = _shown(answer.body)
+    body = _json_or_text(answer.body)
     if answer.status == 200:
         return {"status": 200, "body": body}
     return {"status": answer.status, "headers": _headers(answer.headers), "body": body}
 
 
-async def _streamed(call: Given, translation: Translation, events: Sequence[Any]) -> Any:
+async def _client_stream(call: Given, translation: Translation, events: Sequence[Any]) -> Any:
     chunks = [provider_bytes(call.format, [each]) for each in events]
     try:
-        told = await stream_of(translation, chunks)
+        client_bytes = await stream_of(translation, chunks)
     except AppError as error:
         return _error(call, error)
     splitter = FrameSplitter()
-    frames = [_shown_frame(call.client, each) for each in splitter.feed(told)]
+    frames = [_event_or_text(call.client, each) for each in splitter.feed(client_bytes)]
     return [*frames, splitter.rest().decode()] if splitter.rest() else frames
 
 
 def _error(call: Given, error: AppError) -> dict[str, Any]:
     error = signalled(error, FORMATS[call.client])
-    told = FORMATS[call.client].error(error, "call-1")
-    headers = _headers(error_headers(error, "call-1", len(told.body)))
-    return {"status": told.status, "headers": headers, "body": _shown(told.body)}
+    answer = FORMATS[call.client].error(error, "call-1")
+    headers = _headers(error_headers(error, "call-1", len(answer.body)))
+    return {"status": answer.status, "headers": headers, "body": _json_or_text(answer.body)}
 
 
 def _headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -198,7 +198,7 @@ def _headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return {name.decode(): value.decode() for name, value in headers if name not in _PLAIN_HEADERS}
 
 
-def _shown(body: bytes) -> Any:
+def _json_or_text(body: bytes) -> Any:
     decoded = json.loads(body)
     return decoded if compact(decoded) == body else body.decode()
 
@@ -208,7 +208,7 @@ def _frame(language: ClientFormat, event: Any) -> bytes:
     return head + b"data: " + compact(event) + b"\n\n"
 
 
-def _shown_frame(language: ClientFormat, frame: bytes) -> Any:
+def _event_or_text(language: ClientFormat, frame: bytes) -> Any:
     data = frame.rpartition(b"data: ")[2].removesuffix(b"\n\n")
     if frame != _DONE and data.startswith(b"{") and data.endswith(b"}"):
         event = json.loads(data)

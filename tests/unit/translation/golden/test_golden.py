@@ -4,12 +4,12 @@ from itertools import product
 
 import pytest
 
-from tests.unit.translation.golden.player import file_of, given, names, played, text_of
+from tests.unit.translation.golden.player import file_of, given, names, play, text_of
 
 
 @pytest.mark.parametrize("name", names())
 async def test_a_conversation_is_as_it_was(name: str) -> None:
-    assert file_of(await played(given(name))) == text_of(name)
+    assert file_of(await play(given(name))) == text_of(name)
 
 
 def test_every_pair_of_formats_has_conversations() -> None:

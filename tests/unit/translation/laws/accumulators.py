@@ -36,7 +36,7 @@ def same(client: ClientFormat, body: bytes) -> dict[str, Any]:
     answer: dict[str, Any] = json.loads(body)
     if client == "messages":
         return _without_tier(answer)
-    return _told(answer) if client == "chat" else answer
+    return _comparable(answer) if client == "chat" else answer
 
 
 _CHAT_MEMBERS = ("id", "created", "model", "choices", "usage", "service_tier")
@@ -55,12 +55,12 @@ def _completion(stream: bytes) -> dict[str, Any]:
         state.handle_chunk(ChatCompletionChunk.model_validate(each, strict=True))
         tier = each.get("service_tier") or tier
     found = state.current_completion_snapshot.to_dict(mode="json", exclude_unset=True)
-    return _told({**found, "service_tier": tier})
+    return _comparable({**found, "service_tier": tier})
 
 
-def _told(completion: dict[str, Any]) -> dict[str, Any]:
-    told = {name: completion.get(name) for name in _CHAT_MEMBERS}
-    return told | {"choices": [_choice(choice) for choice in completion["choices"]]}
+def _comparable(completion: dict[str, Any]) -> dict[str, Any]:
+    members = {name: completion.get(name) for name in _CHAT_MEMBERS}
+    return members | {"choices": [_choice(choice) for choice in completion["choices"]]}
 
 
 def _choice(choice: dict[str, Any]) -> dict[str, Any]:
@@ -89,11 +89,11 @@ def _response(stream: bytes) -> dict[str, Any]:
     for event in events[:-1]:
         state.handle_event(_EVENT.validate_python(event))
     last: dict[str, Any] = events[-1]["response"]
-    done = [event["item"] for event in events if event["type"] == "response.output_item.done"]
-    assert done == last["output"]
+    items = [event["item"] for event in events if event["type"] == "response.output_item.done"]
+    assert items == last["output"]
     snapshot = vars(state)["_ResponseStreamState__current_snapshot"]
-    made = snapshot.to_dict(mode="json", exclude_unset=True, warnings=False)
-    assert _deltas(made) == _deltas(last)
+    response = snapshot.to_dict(mode="json", exclude_unset=True, warnings=False)
+    assert _deltas(response) == _deltas(last)
     return last
 
 

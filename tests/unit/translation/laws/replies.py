@@ -80,8 +80,8 @@ def replies(draw: st.DrawFn, target: ClientFormat) -> Reply:
         )
     ]
     if target == "chat":
-        said = draw(st.tuples(*(st.lists(st.one_of(k), max_size=1) for k in (thoughts, texts))))
-        parts = [*said[0], *said[1], *calls]
+        content = draw(st.tuples(*(st.lists(st.one_of(k), max_size=1) for k in (thoughts, texts))))
+        parts = [*content[0], *content[1], *calls]
     else:
         parts = draw(st.lists(st.one_of(*thoughts, *texts), max_size=3))
         for call in calls:
@@ -109,7 +109,7 @@ def _context(target: ClientFormat) -> AnswerContext:
     )
 
 
-def whole(target: ClientFormat, reply: Reply) -> bytes:
+def whole_answer(target: ClientFormat, reply: Reply) -> bytes:
     return LANGUAGES[target].write_answer(reply, _context(target))
 
 

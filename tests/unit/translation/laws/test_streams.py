@@ -14,7 +14,7 @@ from services.gateway.upstream.answer import WholeAnswer
 from services.gateway.upstream.translation.way_back import translated_answer
 from tests.unit.translation.golden import player
 from tests.unit.translation.laws.accumulators import put_together, same
-from tests.unit.translation.laws.replies import BODIES, TARGETS, replies, streamed, whole
+from tests.unit.translation.laws.replies import BODIES, TARGETS, replies, streamed, whole_answer
 
 FORMATS: tuple[ClientFormat, ...] = ("chat", "messages", "responses")
 # Of each of the nine pairs.
@@ -43,7 +43,7 @@ def call_of(client: ClientFormat, target: ClientFormat) -> player.Given:
     )
 
 
-def got(call: player.Given, *chunks: bytes) -> bytes:
+def received(call: player.Given, *chunks: bytes) -> bytes:
     translation = player.translation_of(call, stream=True)
     return asyncio.run(player.stream_of(translation, [b"", *chunks]))
 
@@ -56,11 +56,11 @@ def test_a_stream_makes_the_whole_answer(
 ) -> None:
     reply = data.draw(replies(target))
     call = call_of(client, target)
-    answer = WholeAnswer(status=200, headers=[], body=whole(target, reply))
-    told = translated_answer(player.translation_of(call), answer)
-    assert told.usage is not None
-    stream = got(call, streamed(target, reply))
-    assert put_together(client, stream) == same(client, told.body)
+    answer = WholeAnswer(status=200, headers=[], body=whole_answer(target, reply))
+    client_answer = translated_answer(player.translation_of(call), answer)
+    assert client_answer.usage is not None
+    stream = received(call, streamed(target, reply))
+    assert put_together(client, stream) == same(client, client_answer.body)
 
 
 @pytest.mark.parametrize("name", SOUND)
@@ -68,15 +68,15 @@ def test_a_golden_stream_makes_its_whole_answer(name: str) -> None:
     call = GIVEN[name]
     assert call.answered is not None
     assert call.streamed is not None
-    told = player.answer_of(player.translation_of(call), call.answered)
-    stream = got(call, player.provider_bytes(call.format, call.streamed))
-    assert put_together(call.client, stream) == same(call.client, told.body)
+    client_answer = player.answer_of(player.translation_of(call), call.answered)
+    stream = received(call, player.provider_bytes(call.format, call.streamed))
+    assert put_together(call.client, stream) == same(call.client, client_answer.body)
 
 
 def resent(stream: bytes, line_end: bytes, comment: bytes) -> bytes:
     """As a server with other line ends sends it, and one that sends comments."""
-    sent = comment + stream.replace(b"\n\n", b"\n\n" + comment)
-    return sent.replace(b"\n", line_end)
+    with_comments = comment + stream.replace(b"\n\n", b"\n\n" + comment)
+    return with_comments.replace(b"\n", line_end)
 
 
 RESENT = [(b"\n", b""), (b"\r\n", b": ping\n\n"), (b"\r", b":\n")]
@@ -89,7 +89,7 @@ def test_a_golden_stream_is_the_same_byte_by_byte(name: str, marks: tuple[bytes,
     assert call.streamed is not None
     stream = player.provider_bytes(call.format, call.streamed)
     sent = resent(stream, *marks)
-    assert got(call, *(sent[at : at + 1] for at in range(len(sent)))) == got(call, stream)
+    assert received(call, *(sent[at : at + 1] for at in range(len(sent)))) == received(call, stream)
 
 
 @st.composite
@@ -109,7 +109,7 @@ def test_a_stream_is_the_same_in_any_pieces(
 ) -> None:
     call = call_of(client, target)
     stream = streamed(target, data.draw(replies(target)))
-    assert got(call, *data.draw(pieces(stream))) == got(call, stream)
+    assert received(call, *data.draw(pieces(stream))) == received(call, stream)
 
 
 def test_the_laws_have_conversations_to_hold_for() -> None:

@@ -48,7 +48,7 @@ def profile_of(name: str) -> tuple[str, Profile]:
     return target.model, profiles.of(target)
 
 
-def sent(
+def mend_body(
     client: ClientFormat, body: dict[str, Any], name: str, to: ClientFormat, *, drops: bool = False
 ) -> Sent:
     """Raises InvalidRequest as the gateway does."""
@@ -57,6 +57,6 @@ def sent(
     report = Report(LANGUAGES[client].paths, drops=drops)
     request = LANGUAGES[client].read_request(fields)
     mended = mend(request, profile, report, to)
-    written = LANGUAGES[to].write_request(mended, model, profile, report)
-    decoded = msgspec.json.decode(msgspec.json.encode(written))
+    provider_fields = LANGUAGES[to].write_request(mended, model, profile, report)
+    decoded = msgspec.json.decode(msgspec.json.encode(provider_fields))
     return Sent(decoded, report.adapted_params, report.dropped_params)

@@ -97,15 +97,15 @@ STRICT_SERVER = Profile(family="mistral", alternates=True)
 REPLAYING = Profile(family="deepseek", replays_thinking="reasoning_content")
 
 
-def asked(*more: Turn, **fields: object) -> Request:
+def request(*more: Turn, **fields: object) -> Request:
     return Request(turns=(USER, *more), **fields)  # type: ignore[arg-type]
 
 
-def whole(*turns: Turn, **fields: object) -> Request:
+def request_of(*turns: Turn, **fields: object) -> Request:
     return Request(turns=turns, **fields)  # type: ignore[arg-type]
 
 
-def said(*parts: object) -> Turn:
+def assistant(*parts: object) -> Turn:
     return Turn(role="assistant", parts=parts, at=(1,))  # type: ignore[arg-type]
 
 
@@ -166,8 +166,8 @@ THINKING = [
         to="responses",
         profile=GPT_4,
         paths=MESSAGES,
-        request=asked(thinking=Wish(mode="on", budget_tokens=31_999)),
-        sent=asked(),
+        request=request(thinking=Wish(mode="on", budget_tokens=31_999)),
+        sent=request(),
         adapted=("thinking",),
     ),
     Case(
@@ -176,8 +176,8 @@ THINKING = [
         to="responses",
         profile=GPT_4,
         paths=MESSAGES,
-        request=asked(thinking=Wish(mode="auto")),
-        sent=asked(),
+        request=request(thinking=Wish(mode="auto")),
+        sent=request(),
     ),
     Case(
         name="a budget is an effort",
@@ -185,16 +185,16 @@ THINKING = [
         to="responses",
         profile=GPT_5,
         paths=MESSAGES,
-        request=asked(thinking=Wish(mode="on", budget_tokens=31_999)),
-        sent=asked(thinking=Wish(mode="on", effort="high")),
+        request=request(thinking=Wish(mode="on", budget_tokens=31_999)),
+        sent=request(thinking=Wish(mode="on", effort="high")),
     ),
     Case(
         name="an effort that the model lacks is the nearest",
         rule=thinking.thinking_in_words,
         to="chat",
         profile=GPT_5,
-        request=asked(thinking=Wish(effort="max")),
-        sent=asked(thinking=Wish(effort="high")),
+        request=request(thinking=Wish(effort="max")),
+        sent=request(thinking=Wish(effort="high")),
         adapted=("reasoning_effort",),
     ),
     Case(
@@ -202,8 +202,8 @@ THINKING = [
         rule=thinking.thinking_in_words,
         to="chat",
         profile=GPT_5,
-        request=asked(thinking=Wish(effort="none")),
-        sent=asked(),
+        request=request(thinking=Wish(effort="none")),
+        sent=request(),
         dropped=("reasoning_effort",),
     ),
     Case(
@@ -212,8 +212,8 @@ THINKING = [
         to="chat",
         profile=GPT_5,
         paths=MESSAGES,
-        request=asked(thinking=OFF),
-        sent=asked(thinking=Wish(mode="off", effort="minimal")),
+        request=request(thinking=OFF),
+        sent=request(thinking=Wish(mode="off", effort="minimal")),
         adapted=("thinking",),
     ),
     Case(
@@ -222,24 +222,24 @@ THINKING = [
         to="responses",
         profile=GPT_54,
         paths=MESSAGES,
-        request=asked(thinking=OFF),
-        sent=asked(thinking=Wish(mode="off", effort="none")),
+        request=request(thinking=OFF),
+        sent=request(thinking=Wish(mode="off", effort="none")),
     ),
     Case(
         name="an effort is a budget",
         rule=thinking.thinking_in_tokens,
         to="messages",
         profile=OLD_CLAUDE,
-        request=asked(thinking=Wish(effort="high"), **limited(20_000)),
-        sent=asked(thinking=Wish(mode="on", budget_tokens=16_384), **limited(20_000)),
+        request=request(thinking=Wish(effort="high"), **limited(20_000)),
+        sent=request(thinking=Wish(mode="on", budget_tokens=16_384), **limited(20_000)),
     ),
     Case(
         name="an effort is adaptive thinking where the model has it",
         rule=thinking.thinking_in_tokens,
         to="messages",
         profile=NEW_CLAUDE,
-        request=asked(thinking=Wish(effort="minimal"), **limited(20_000)),
-        sent=asked(thinking=Wish(mode="auto", effort="low"), **limited(20_000)),
+        request=request(thinking=Wish(effort="minimal"), **limited(20_000)),
+        sent=request(thinking=Wish(mode="auto", effort="low"), **limited(20_000)),
         adapted=("reasoning_effort",),
     ),
     Case(
@@ -248,8 +248,8 @@ THINKING = [
         to="messages",
         profile=NEW_CLAUDE,
         paths=MESSAGES,
-        request=asked(thinking=Wish(mode="on", budget_tokens=2_000), **limited(20_000)),
-        sent=asked(thinking=Wish(mode="auto", effort="low"), **limited(20_000)),
+        request=request(thinking=Wish(mode="on", budget_tokens=2_000), **limited(20_000)),
+        sent=request(thinking=Wish(mode="auto", effort="low"), **limited(20_000)),
         adapted=("thinking",),
     ),
     Case(
@@ -258,8 +258,8 @@ THINKING = [
         to="messages",
         profile=OLD_CLAUDE,
         paths=MESSAGES,
-        request=asked(thinking=Wish(mode="auto"), **limited(20_000)),
-        sent=asked(thinking=Wish(mode="on", budget_tokens=8_192), **limited(20_000)),
+        request=request(thinking=Wish(mode="auto"), **limited(20_000)),
+        sent=request(thinking=Wish(mode="on", budget_tokens=8_192), **limited(20_000)),
         adapted=("thinking",),
     ),
     Case(
@@ -267,8 +267,8 @@ THINKING = [
         rule=thinking.thinking_in_tokens,
         to="messages",
         profile=ALWAYS_CLAUDE,
-        request=asked(thinking=Wish(effort="none"), **limited(20_000)),
-        sent=asked(**limited(20_000)),
+        request=request(thinking=Wish(effort="none"), **limited(20_000)),
+        sent=request(**limited(20_000)),
         dropped=("reasoning_effort",),
     ),
     Case(
@@ -276,8 +276,10 @@ THINKING = [
         rule=thinking.thinking_amid_tools,
         to="messages",
         profile=OLD_CLAUDE,
-        request=asked(said(CALL), answered(), thinking=Wish(effort="high"), **limited(20_000)),
-        sent=asked(said(CALL), answered(), thinking=OFF, **limited(20_000)),
+        request=request(
+            assistant(CALL), answered(), thinking=Wish(effort="high"), **limited(20_000)
+        ),
+        sent=request(assistant(CALL), answered(), thinking=OFF, **limited(20_000)),
         adapted=("reasoning_effort",),
     ),
     Case(
@@ -285,9 +287,11 @@ THINKING = [
         rule=thinking.thinking_in_tokens,
         to="messages",
         profile=OLD_CLAUDE,
-        request=asked(said(OWN, CALL), answered(), thinking=Wish(effort="high"), **limited(20_000)),
-        sent=asked(
-            said(OWN, CALL),
+        request=request(
+            assistant(OWN, CALL), answered(), thinking=Wish(effort="high"), **limited(20_000)
+        ),
+        sent=request(
+            assistant(OWN, CALL),
             answered(),
             thinking=Wish(mode="on", budget_tokens=16_384),
             **limited(20_000),
@@ -298,10 +302,10 @@ THINKING = [
         rule=thinking.thinking_and_forced_tools,
         to="messages",
         profile=OLD_CLAUDE,
-        request=asked(
+        request=request(
             thinking=Wish(effort="high"), choice=ToolChoice(mode="required"), **limited(20_000)
         ),
-        sent=asked(thinking=OFF, choice=ToolChoice(mode="required"), **limited(20_000)),
+        sent=request(thinking=OFF, choice=ToolChoice(mode="required"), **limited(20_000)),
         adapted=("reasoning_effort",),
     ),
     Case(
@@ -309,8 +313,8 @@ THINKING = [
         rule=thinking.budget_within_limit,
         to="messages",
         profile=OLD_CLAUDE,
-        request=asked(thinking=Wish(effort="high"), **limited(3_000)),
-        sent=asked(thinking=Wish(mode="on", budget_tokens=1_976), **limited(3_000)),
+        request=request(thinking=Wish(effort="high"), **limited(3_000)),
+        sent=request(thinking=Wish(mode="on", budget_tokens=1_976), **limited(3_000)),
         adapted=("reasoning_effort",),
     ),
     Case(
@@ -318,8 +322,8 @@ THINKING = [
         rule=thinking.budget_within_limit,
         to="messages",
         profile=OLD_CLAUDE,
-        request=asked(thinking=Wish(effort="high"), **limited(1_000)),
-        sent=asked(thinking=OFF, **limited(1_000)),
+        request=request(thinking=Wish(effort="high"), **limited(1_000)),
+        sent=request(thinking=OFF, **limited(1_000)),
         adapted=("reasoning_effort",),
     ),
     Case(
@@ -327,12 +331,12 @@ THINKING = [
         rule=thinking.thinking_and_sampling,
         to="messages",
         profile=OLD_CLAUDE,
-        request=asked(
+        request=request(
             thinking=Wish(effort="high"),
             sampling=Sampling(temperature=0.2, top_k=5),
             **limited(20_000),
         ),
-        sent=asked(thinking=Wish(mode="on", budget_tokens=16_384), **limited(20_000)),
+        sent=request(thinking=Wish(mode="on", budget_tokens=16_384), **limited(20_000)),
         adapted=("temperature", "top_k"),
     ),
     Case(
@@ -340,10 +344,10 @@ THINKING = [
         rule=thinking.thinking_and_sampling,
         to="messages",
         profile=OLD_CLAUDE,
-        request=asked(
+        request=request(
             thinking=Wish(effort="low"), sampling=Sampling(temperature=0), **limited(20_000)
         ),
-        sent=asked(thinking=OFF, sampling=Sampling(temperature=0), **limited(20_000)),
+        sent=request(thinking=OFF, sampling=Sampling(temperature=0), **limited(20_000)),
         adapted=("reasoning_effort",),
     ),
     Case(
@@ -352,8 +356,8 @@ THINKING = [
         to="messages",
         profile=NEW_CLAUDE,
         paths=MESSAGES,
-        request=asked(thinking=Wish(mode="off", effort="max"), **limited(20_000)),
-        sent=asked(thinking=Wish(mode="off", effort="high"), **limited(20_000)),
+        request=request(thinking=Wish(mode="off", effort="max"), **limited(20_000)),
+        sent=request(thinking=Wish(mode="off", effort="high"), **limited(20_000)),
         adapted=("output_config.effort",),
     ),
     Case(
@@ -361,16 +365,16 @@ THINKING = [
         rule=thinking.tools_in_chat,
         to="chat",
         profile=GPT_54,
-        request=asked(tools=(TOOL,)),
-        sent=asked(tools=(TOOL,), thinking=Wish(effort="none")),
+        request=request(tools=(TOOL,)),
+        sent=request(tools=(TOOL,), thinking=Wish(effort="none")),
     ),
     Case(
         name="functions in chat exclude an effort",
         rule=thinking.tools_in_chat,
         to="chat",
         profile=GPT_54,
-        request=asked(tools=(TOOL,), thinking=Wish(effort="high")),
-        sent=asked(tools=(TOOL,), thinking=Wish(effort="none")),
+        request=request(tools=(TOOL,), thinking=Wish(effort="high")),
+        sent=request(tools=(TOOL,), thinking=Wish(effort="none")),
         dropped=("reasoning_effort",),
     ),
 ]
@@ -381,24 +385,24 @@ OPTIONS = [
         rule=options.output_limit,
         to="messages",
         profile=OLD_CLAUDE,
-        request=asked(),
-        sent=asked(**limited(64_000)),
+        request=request(),
+        sent=request(**limited(64_000)),
     ),
     Case(
         name="Messages needs a limit of unknown models, too",
         rule=options.output_limit,
         to="messages",
         profile=Profile(),
-        request=asked(),
-        sent=asked(**limited(32_000)),
+        request=request(),
+        sent=request(**limited(32_000)),
     ),
     Case(
         name="no limit is above the model's",
         rule=options.output_limit,
         to="chat",
         profile=GPT_4,
-        request=asked(**limited(64_000)),
-        sent=asked(**limited(32_768)),
+        request=request(**limited(64_000)),
+        sent=request(**limited(32_768)),
         adapted=("max_completion_tokens",),
     ),
     Case(
@@ -406,7 +410,7 @@ OPTIONS = [
         rule=options.known_choice,
         to="chat",
         profile=SERVER,
-        request=asked(tools=(TOOL,), choice=ToolChoice(mode="required", names=("g",))),
+        request=request(tools=(TOOL,), choice=ToolChoice(mode="required", names=("g",))),
         refused="tool_choice",
     ),
     Case(
@@ -414,8 +418,8 @@ OPTIONS = [
         rule=options.json_mode,
         to="chat",
         profile=OLD_CLAUDE,
-        request=whole(system(PROMPT), USER, shape=Shape(kind="json_object"), **limited(1)),
-        sent=whole(
+        request=request_of(system(PROMPT), USER, shape=Shape(kind="json_object"), **limited(1)),
+        sent=request_of(
             system(PROMPT),
             Turn(
                 role="system",
@@ -431,8 +435,8 @@ OPTIONS = [
         rule=options.output_limit,
         to="chat",
         profile=OLD_CLAUDE,
-        request=asked(),
-        sent=asked(**limited(64_000)),
+        request=request(),
+        sent=request(**limited(64_000)),
     ),
     Case(
         name="Anthropic's models are not told what a schema is for",
@@ -440,10 +444,10 @@ OPTIONS = [
         to="messages",
         profile=msgspec.structs.replace(OLD_CLAUDE, schema_dialect="plain"),
         paths=RESPONSES,
-        request=asked(
+        request=request(
             shape=Shape(kind="json_schema", schema=OPEN_SCHEMA, description="d"), **limited(1)
         ),
-        sent=asked(shape=Shape(kind="json_schema", schema=OPEN_SCHEMA), **limited(1)),
+        sent=request(shape=Shape(kind="json_schema", schema=OPEN_SCHEMA), **limited(1)),
         adapted=("text.format.description",),
     ),
     Case(
@@ -451,10 +455,10 @@ OPTIONS = [
         rule=options.forced_tools,
         to="messages",
         profile=ALWAYS_CLAUDE,
-        request=asked(
+        request=request(
             tools=(TOOL,), choice=ToolChoice(mode="required", names=("f",)), **limited(1)
         ),
-        sent=asked(tools=(TOOL,), choice=ToolChoice(), **limited(1)),
+        sent=request(tools=(TOOL,), choice=ToolChoice(), **limited(1)),
         dropped=("tool_choice",),
     ),
     Case(
@@ -462,8 +466,8 @@ OPTIONS = [
         rule=options.stored_searches,
         to="messages",
         profile=OLD_CLAUDE,
-        request=asked(tools=(TOOL, STORED), **limited(1)),
-        sent=asked(tools=(TOOL,), **limited(1)),
+        request=request(tools=(TOOL, STORED), **limited(1)),
+        sent=request(tools=(TOOL,), **limited(1)),
         adapted=("tools[1]",),
     ),
     Case(
@@ -472,8 +476,8 @@ OPTIONS = [
         to="chat",
         profile=SERVER,
         paths=RESPONSES,
-        request=asked(tools=(IN_NAMESPACE,)),
-        sent=asked(tools=(IN_NAMESPACE,)),
+        request=request(tools=(IN_NAMESPACE,)),
+        sent=request(tools=(IN_NAMESPACE,)),
         adapted=("tools[1].description",),
     ),
     Case(
@@ -481,8 +485,8 @@ OPTIONS = [
         rule=options.verbosity,
         to="chat",
         profile=SERVER,
-        request=asked(verbosity="low"),
-        sent=asked(),
+        request=request(verbosity="low"),
+        sent=request(),
         adapted=("verbosity",),
     ),
     Case(
@@ -490,8 +494,8 @@ OPTIONS = [
         rule=options.verbosity,
         to="chat",
         profile=SERVER,
-        request=asked(verbosity="medium"),
-        sent=asked(),
+        request=request(verbosity="medium"),
+        sent=request(),
     ),
     Case(
         name="a user's label that is too long is a digest, and the key of a cache",
@@ -499,24 +503,24 @@ OPTIONS = [
         to="responses",
         profile=GPT_4,
         paths=MESSAGES,
-        request=asked(labels=Labels(user=LONG)),
-        sent=asked(labels=Labels(user=LONG_DIGEST, cache_key=LONG_DIGEST)),
+        request=request(labels=Labels(user=LONG)),
+        sent=request(labels=Labels(user=LONG_DIGEST, cache_key=LONG_DIGEST)),
     ),
     Case(
         name="what OpenAI's clients call a user is not a key of a cache",
         rule=options.labels,
         to="responses",
         profile=GPT_4,
-        request=asked(labels=Labels(user=LONG, safety_id=LONG)),
-        sent=asked(labels=Labels(user=LONG_DIGEST, safety_id=LONG_DIGEST)),
+        request=request(labels=Labels(user=LONG, safety_id=LONG)),
+        sent=request(labels=Labels(user=LONG_DIGEST, safety_id=LONG_DIGEST)),
     ),
     Case(
         name="metadata beyond OpenAI's bounds",
         rule=options.metadata,
         to="responses",
         profile=GPT_4,
-        request=asked(labels=Labels(metadata=msgspec.Raw(b'{"k":"' + b"v" * 513 + b'"}'))),
-        sent=asked(),
+        request=request(labels=Labels(metadata=msgspec.Raw(b'{"k":"' + b"v" * 513 + b'"}'))),
+        sent=request(),
         dropped=("metadata",),
     ),
     Case(
@@ -525,8 +529,8 @@ OPTIONS = [
         to="chat",
         profile=GPT_4,
         paths=MESSAGES,
-        request=asked(tools=(Function(name="f", at=(2,), schema=OPEN_SCHEMA, strict=True),)),
-        sent=asked(tools=(Function(name="f", at=(2,), schema=OPEN_SCHEMA),)),
+        request=request(tools=(Function(name="f", at=(2,), schema=OPEN_SCHEMA, strict=True),)),
+        sent=request(tools=(Function(name="f", at=(2,), schema=OPEN_SCHEMA),)),
         dropped=("tools[2].strict",),
     ),
     Case(
@@ -534,8 +538,8 @@ OPTIONS = [
         rule=options.strict_tools,
         to="chat",
         profile=Profile(takes_strict=False),
-        request=asked(tools=(Function(name="f", at=(2,), schema=OPEN_SCHEMA, strict=True),)),
-        sent=asked(tools=(Function(name="f", at=(2,), schema=OPEN_SCHEMA),)),
+        request=request(tools=(Function(name="f", at=(2,), schema=OPEN_SCHEMA, strict=True),)),
+        sent=request(tools=(Function(name="f", at=(2,), schema=OPEN_SCHEMA),)),
         dropped=("tools[2].function.strict",),
     ),
     Case(
@@ -544,8 +548,8 @@ OPTIONS = [
         to="responses",
         profile=GPT_4,
         paths=RESPONSES,
-        request=asked(shape=Shape(kind="json_schema", schema=OPEN_SCHEMA, strict=True)),
-        sent=asked(shape=Shape(kind="json_schema", schema=OPEN_SCHEMA)),
+        request=request(shape=Shape(kind="json_schema", schema=OPEN_SCHEMA, strict=True)),
+        sent=request(shape=Shape(kind="json_schema", schema=OPEN_SCHEMA)),
         dropped=("text.format.strict",),
     ),
     Case(
@@ -554,10 +558,10 @@ OPTIONS = [
         to="messages",
         profile=OLD_CLAUDE,
         paths=RESPONSES,
-        request=asked(
+        request=request(
             shape=Shape(kind="json_schema", schema=OPEN_SCHEMA, strict=True), **limited(1)
         ),
-        sent=asked(**limited(1)),
+        sent=request(**limited(1)),
         dropped=("text.format.schema",),
     ),
     Case(
@@ -565,10 +569,10 @@ OPTIONS = [
         rule=options.strict_shape,
         to="messages",
         profile=OLD_CLAUDE,
-        request=whole(
+        request=request_of(
             system(PROMPT), USER, shape=Shape(kind="json_schema", schema=OPEN_SCHEMA), **limited(1)
         ),
-        sent=whole(
+        sent=request_of(
             system(PROMPT),
             Turn(role="system", parts=(Text(text=IN_WORDS + bytes(OPEN_SCHEMA).decode()),)),
             USER,
@@ -581,8 +585,8 @@ OPTIONS = [
         rule=sampling.refused_sampling,
         to="messages",
         profile=NEW_CLAUDE,
-        request=asked(sampling=Sampling(temperature=0.2), **limited(1)),
-        sent=asked(**limited(1)),
+        request=request(sampling=Sampling(temperature=0.2), **limited(1)),
+        sent=request(**limited(1)),
         dropped=("temperature",),
     ),
     Case(
@@ -590,18 +594,18 @@ OPTIONS = [
         rule=sampling.refused_sampling,
         to="messages",
         profile=NEW_CLAUDE,
-        request=asked(sampling=Sampling(temperature=1, top_p=1.0), **limited(1)),
-        sent=asked(**limited(1)),
+        request=request(sampling=Sampling(temperature=1, top_p=1.0), **limited(1)),
+        sent=request(**limited(1)),
     ),
     Case(
         name="kinds of sampling that a server refuses",
         rule=sampling.lacking_sampling,
         to="chat",
         profile=Profile(lacks=("logit_bias", "wants_logprobs")),
-        request=asked(
+        request=request(
             sampling=Sampling(seed=1, logit_bias=msgspec.Raw(b"{}"), wants_logprobs=True)
         ),
-        sent=asked(sampling=Sampling(seed=1)),
+        sent=request(sampling=Sampling(seed=1)),
         dropped=("logprobs",),
     ),
     Case(
@@ -609,8 +613,8 @@ OPTIONS = [
         rule=options.labels,
         to="chat",
         profile=Profile(max_user_chars=0),
-        request=asked(labels=Labels(user="u")),
-        sent=asked(),
+        request=request(labels=Labels(user="u")),
+        sent=request(),
     ),
     Case(
         name="a budget of a server that nothing is known of is one of the usual efforts",
@@ -618,16 +622,16 @@ OPTIONS = [
         to="chat",
         profile=SERVER,
         paths=MESSAGES,
-        request=asked(thinking=Wish(mode="on", budget_tokens=31_999)),
-        sent=asked(thinking=Wish(mode="on", effort="high")),
+        request=request(thinking=Wish(mode="on", budget_tokens=31_999)),
+        sent=request(thinking=Wish(mode="on", effort="high")),
     ),
     Case(
         name="OpenAI's models take no sampling while they think",
         rule=sampling.sampling_while_thinking,
         to="responses",
         profile=GPT_5,
-        request=asked(sampling=Sampling(temperature=0.2, presence=0)),
-        sent=asked(),
+        request=request(sampling=Sampling(temperature=0.2, presence=0)),
+        sent=request(),
         dropped=("temperature",),
     ),
     Case(
@@ -635,8 +639,8 @@ OPTIONS = [
         rule=sampling.one_way_of_sampling,
         to="messages",
         profile=OLD_CLAUDE,
-        request=asked(sampling=Sampling(temperature=0.2, top_p=0.9), **limited(1)),
-        sent=asked(sampling=Sampling(temperature=0.2), **limited(1)),
+        request=request(sampling=Sampling(temperature=0.2, top_p=0.9), **limited(1)),
+        sent=request(sampling=Sampling(temperature=0.2), **limited(1)),
         adapted=("top_p",),
     ),
 ]
@@ -674,43 +678,43 @@ TURNS = [
         rule=turns.foreign_thinking,
         to="messages",
         profile=OLD_CLAUDE,
-        request=asked(said(OWN, THEIRS, Text(text="a")), USER, **limited(1)),
-        sent=asked(said(Text(text="a")), USER, **limited(1)),
+        request=request(assistant(OWN, THEIRS, Text(text="a")), USER, **limited(1)),
+        sent=request(assistant(Text(text="a")), USER, **limited(1)),
     ),
     Case(
         name="a thought for a model that has none",
         rule=turns.foreign_thinking,
         to="responses",
         profile=GPT_4,
-        request=asked(said(THEIRS, Text(text="a")), USER),
-        sent=asked(said(Text(text="a")), USER),
+        request=request(assistant(THEIRS, Text(text="a")), USER),
+        sent=request(assistant(Text(text="a")), USER),
     ),
     Case(
         name="another family's signature on a call",
         rule=turns.foreign_thinking,
         to="chat",
         profile=SERVER,
-        request=asked(
-            said(msgspec.structs.replace(CALL, signature=ThoughtSignature("google", "x"))),
+        request=request(
+            assistant(msgspec.structs.replace(CALL, signature=ThoughtSignature("google", "x"))),
             answered(),
         ),
-        sent=asked(said(CALL), answered()),
+        sent=request(assistant(CALL), answered()),
     ),
     Case(
         name="unsigned thinking goes where it is asked for, and signed does not",
         rule=turns.foreign_thinking,
         to="chat",
         profile=REPLAYING,
-        request=asked(
-            said(Thinking(text="mine", signature=ThoughtSignature("none", ""))),
+        request=request(
+            assistant(Thinking(text="mine", signature=ThoughtSignature("none", ""))),
             USER,
-            said(THEIRS, CALL),
+            assistant(THEIRS, CALL),
             answered(),
         ),
-        sent=asked(
-            said(Thinking(text="mine", signature=ThoughtSignature("none", ""))),
+        sent=request(
+            assistant(Thinking(text="mine", signature=ThoughtSignature("none", ""))),
             USER,
-            said(CALL),
+            assistant(CALL),
             answered(),
         ),
     ),
@@ -720,8 +724,8 @@ TURNS = [
         to="chat",
         profile=GPT_5,
         paths=MESSAGES,
-        request=asked(said(FOUND, Text(text="a")), USER),
-        sent=asked(said(Text(text="a")), USER),
+        request=request(assistant(FOUND, Text(text="a")), USER),
+        sent=request(assistant(Text(text="a")), USER),
         adapted=("messages[1].content[0]",),
     ),
     Case(
@@ -730,8 +734,9 @@ TURNS = [
         to="chat",
         profile=SERVER,
         paths=MESSAGES,
-        request=asked(
-            said(msgspec.structs.replace(CALL, extra={"caller": msgspec.Raw(b"{}")})), answered()
+        request=request(
+            assistant(msgspec.structs.replace(CALL, extra={"caller": msgspec.Raw(b"{}")})),
+            answered(),
         ),
         refused="messages[1].content[0].caller",
     ),
@@ -741,8 +746,8 @@ TURNS = [
         to="chat",
         profile=SERVER,
         paths=MESSAGES,
-        request=asked(users(DocumentPart(source=Plain("t"), citable=True, at=(3, 1)))),
-        sent=asked(users(DocumentPart(source=Plain("t"), citable=True, at=(3, 1)))),
+        request=request(users(DocumentPart(source=Plain("t"), citable=True, at=(3, 1)))),
+        sent=request(users(DocumentPart(source=Plain("t"), citable=True, at=(3, 1)))),
         adapted=("messages[3].content[1].citations",),
     ),
     Case(
@@ -750,8 +755,8 @@ TURNS = [
         rule=turns.orphaned_thinking,
         to="responses",
         profile=GPT_5,
-        request=asked(said(Text(text="a"), THEIRS), USER),
-        sent=asked(said(Text(text="a")), USER),
+        request=request(assistant(Text(text="a"), THEIRS), USER),
+        sent=request(assistant(Text(text="a")), USER),
     ),
     Case(
         name="a user's turn that says something",
@@ -767,15 +772,21 @@ TURNS = [
         to="chat",
         profile=Profile(takes_system_inside=False),
         request=Request(
-            turns=(system(PROMPT), said(CALL), system(PROMPT, role="developer"), answered(), said())
+            turns=(
+                system(PROMPT),
+                assistant(CALL),
+                system(PROMPT, role="developer"),
+                answered(),
+                assistant(),
+            )
         ),
         sent=Request(
             turns=(
                 system(PROMPT),
-                said(CALL),
+                assistant(CALL),
                 answered(),
                 Turn(role="user", parts=(REMINDER,), at=(-1,)),
-                said(),
+                assistant(),
             )
         ),
         adapted=("system[0]",),
@@ -785,7 +796,9 @@ TURNS = [
         rule=turns.alternation,
         to="chat",
         profile=STRICT_SERVER,
-        request=Request(turns=(USER, USER, system(PROMPT, role="developer"), said(), said())),
+        request=Request(
+            turns=(USER, USER, system(PROMPT, role="developer"), assistant(), assistant())
+        ),
         sent=Request(
             turns=(
                 users(
@@ -793,7 +806,7 @@ TURNS = [
                     *USER.parts,
                     Text(text="<system-reminder>\nYou are a coding agent.\n</system-reminder>"),
                 ),
-                said(),
+                assistant(),
             )
         ),
     ),
@@ -802,7 +815,7 @@ TURNS = [
         rule=results.matched_results,
         to="messages",
         profile=OLD_CLAUDE,
-        request=asked(said(Text(text="a")), answered()),
+        request=request(assistant(Text(text="a")), answered()),
         refused="messages[2].content[0]",
     ),
     Case(
@@ -810,7 +823,7 @@ TURNS = [
         rule=results.matched_results,
         to="chat",
         profile=GPT_5,
-        request=asked(said(CALL), USER),
+        request=request(assistant(CALL), USER),
         refused="messages[1].content[0]",
     ),
     Case(
@@ -819,7 +832,7 @@ TURNS = [
         to="responses",
         profile=GPT_5,
         paths=RESPONSES,
-        request=asked(said(msgspec.structs.replace(CALL, at=(1,)))),
+        request=request(assistant(msgspec.structs.replace(CALL, at=(1,)))),
         refused="input[1]",
     ),
 ]
@@ -846,10 +859,10 @@ MARKS = [
         rule=cache_marks,
         to="messages",
         profile=OLD_CLAUDE,
-        request=asked(
+        request=request(
             users(*map(marked, (300, 300, 300, 300))), auto_cache=CacheMark(43200), **limited(1)
         ),
-        sent=asked(
+        sent=request(
             users(*map(marked, (0, 3600, 3600, 3600))), auto_cache=CacheMark(3600), **limited(1)
         ),
     ),
@@ -859,8 +872,8 @@ MARKS = [
         to="responses",
         profile=msgspec.structs.replace(GPT_4, takes_cache_marks=True),
         paths=MESSAGES,
-        request=asked(users(*map(marked, (None, 3600, 300)))),
-        sent=asked(users(*map(marked, (None, 43200, 1800)))),
+        request=request(users(*map(marked, (None, 3600, 300)))),
+        sent=request(users(*map(marked, (None, 43200, 1800)))),
     ),
 ]
 CASES = [*THINKING, *OPTIONS, *TURNS, *MARKS]

@@ -37,9 +37,9 @@ from tests.unit.translation.mender.cases import (
     USER,
     Case,
     answered,
-    asked,
-    said,
-    whole,
+    assistant,
+    request,
+    request_of,
 )
 
 GEMINI_25 = Profile(
@@ -75,9 +75,9 @@ OF_ANY = [
         name="broken arguments go back as the text that they are",
         rule=library.whole_arguments,
         profile=SERVER,
-        request=asked(said(msgspec.structs.replace(CALL, arguments='{"a"')), answered()),
-        sent=asked(
-            said(msgspec.structs.replace(CALL, arguments='{"input":"{\\"a\\""}')), answered()
+        request=request(assistant(msgspec.structs.replace(CALL, arguments='{"a"')), answered()),
+        sent=request(
+            assistant(msgspec.structs.replace(CALL, arguments='{"input":"{\\"a\\""}')), answered()
         ),
         adapted=("messages[1].content[0]",),
     ),
@@ -85,8 +85,8 @@ OF_ANY = [
         name="the choice that holds anyway is not said",
         rule=library.default_choice,
         profile=SERVER,
-        request=asked(tools=(TOOL,), choice=ToolChoice()),
-        sent=asked(tools=(TOOL,)),
+        request=request(tools=(TOOL,), choice=ToolChoice()),
+        sent=request(tools=(TOOL,)),
     ),
 ]
 OF_BEDROCK = [
@@ -94,22 +94,22 @@ OF_BEDROCK = [
         name="sounds are refused",
         rule=bedrock.carried_parts,
         profile=NOVA,
-        request=whole(user(Audio(data="AA==", format="wav", at=(0, 0)))),
+        request=request_of(user(Audio(data="AA==", format="wav", at=(0, 0)))),
         refused="messages[0].content[0]",
     ),
     case(
         name="pictures by address as well",
         rule=bedrock.carried_parts,
         profile=NOVA,
-        request=whole(user(Image(source=Url("https://x.org/a.png"), at=(0, 0)))),
+        request=request_of(user(Image(source=Url("https://x.org/a.png"), at=(0, 0)))),
         refused="messages[0].content[0]",
     ),
     case(
         name="and pictures of other types, in results too",
         rule=bedrock.carried_parts,
         profile=NOVA,
-        request=asked(
-            said(CALL),
+        request=request(
+            assistant(CALL),
             answered(
                 Result(
                     call_id="c1",
@@ -125,38 +125,38 @@ OF_BEDROCK = [
         name="no call is made without tools",
         rule=bedrock.no_choice,
         profile=CLAUDE,
-        request=asked(tools=(TOOL,), choice=ToolChoice(mode="none")),
-        sent=asked(**CLAUDES),
+        request=request(tools=(TOOL,), choice=ToolChoice(mode="none")),
+        sent=request(**CLAUDES),
     ),
     case(
         name="none cannot be chosen beside earlier calls",
         rule=bedrock.no_choice,
         profile=NOVA,
-        request=asked(said(CALL), answered(), tools=(TOOL,), choice=ToolChoice(mode="none")),
-        sent=asked(said(CALL), answered(), tools=(TOOL,)),
+        request=request(assistant(CALL), answered(), tools=(TOOL,), choice=ToolChoice(mode="none")),
+        sent=request(assistant(CALL), answered(), tools=(TOOL,)),
         dropped=("tool_choice",),
     ),
     case(
         name="earlier calls without tools are refused",
         rule=bedrock.tools_of_history,
         profile=CLAUDE,
-        request=asked(said(CALL), answered()),
+        request=request(assistant(CALL), answered()),
         refused="tools",
     ),
     case(
         name="one call at a time is for Claude alone",
         rule=library.parallel_tool_calls,
         profile=NOVA,
-        request=asked(tools=(TOOL,), parallel=False),
-        sent=asked(tools=(TOOL,)),
+        request=request(tools=(TOOL,), parallel=False),
+        sent=request(tools=(TOOL,)),
         dropped=("parallel_tool_calls",),
     ),
     case(
         name="an object is asked for in words",
         rule=options.json_mode,
         profile=NOVA,
-        request=asked(shape=Shape(kind="json_object")),
-        sent=whole(
+        request=request(shape=Shape(kind="json_object")),
+        sent=request_of(
             Turn(
                 role="system",
                 parts=(Text(text="Answer with a single JSON object and nothing else."),),
@@ -169,15 +169,15 @@ OF_BEDROCK = [
         name="somebody is to be answered",
         rule=turns.a_users_turn,
         profile=NOVA,
-        request=whole(Turn(role="system", parts=(Text(text="s"),), at=(0,))),
+        request=request_of(Turn(role="system", parts=(Text(text="s"),), at=(0,))),
         refused="messages",
     ),
     case(
         name="an effort that the model does not have",
         rule=thinking.thinking_in_words,
         profile=NOVA,
-        request=asked(thinking=Wish(effort="max")),
-        sent=asked(thinking=Wish(effort="high")),
+        request=request(thinking=Wish(effort="max")),
+        sent=request(thinking=Wish(effort="high")),
         adapted=("reasoning_effort",),
     ),
 ]
@@ -186,46 +186,46 @@ OF_GEMINI = [
         name="a picture that somebody would have to fetch",
         rule=gemini.sent_pictures,
         profile=GEMINI_3,
-        request=whole(user(Image(source=Url("https://x.org/a.png"), at=(0, 0)))),
+        request=request_of(user(Image(source=Url("https://x.org/a.png"), at=(0, 0)))),
         refused="messages[0].content[0]",
     ),
     case(
         name="one call at a time",
         rule=library.parallel_tool_calls,
         profile=GEMINI_3,
-        request=asked(tools=(TOOL,), parallel=False),
-        sent=asked(tools=(TOOL,)),
+        request=request(tools=(TOOL,), parallel=False),
+        sent=request(tools=(TOOL,)),
         dropped=("parallel_tool_calls",),
     ),
     case(
         name="a form beside tools",
         rule=gemini.shape_beside_tools,
         profile=GEMINI_25,
-        request=asked(tools=(TOOL,), shape=Shape(kind="json_object")),
-        sent=asked(tools=(TOOL,)),
+        request=request(tools=(TOOL,), shape=Shape(kind="json_object")),
+        sent=request(tools=(TOOL,)),
         dropped=("response_format",),
     ),
     case(
         name="each form is followed to the letter",
         rule=gemini.always_strict_shape,
         profile=msgspec.structs.replace(GEMINI_3, takes_strict=False),
-        request=asked(shape=Shape(kind="json_schema", name="n", strict=True)),
-        sent=asked(shape=Shape(kind="json_schema", name="n")),
+        request=request(shape=Shape(kind="json_schema", name="n", strict=True)),
+        sent=request(shape=Shape(kind="json_schema", name="n")),
     ),
     case(
         name="what a form is for is not told",
         rule=options.unnamed_shape,
         profile=GEMINI_3,
-        request=asked(shape=Shape(kind="json_schema", name="n", description="d")),
-        sent=asked(shape=Shape(kind="json_schema", name="n")),
+        request=request(shape=Shape(kind="json_schema", name="n", description="d")),
+        sent=request(shape=Shape(kind="json_schema", name="n")),
         adapted=("response_format.json_schema.description",),
     ),
     case(
         name="a constant",
         rule=gemini.known_schemas,
         profile=GEMINI_3,
-        request=asked(tools=(schema('{"type":"object","properties":{"a":{"const":"x"}}}'),)),
-        sent=asked(
+        request=request(tools=(schema('{"type":"object","properties":{"a":{"const":"x"}}}'),)),
+        sent=request(
             tools=(schema('{"type":"object","properties":{"a":{"enum":["x"],"type":"string"}}}'),)
         ),
         adapted=("tools[0]",),
@@ -234,12 +234,12 @@ OF_GEMINI = [
         name="two equal calls",
         rule=gemini.equal_calls,
         profile=GEMINI_25,
-        request=asked(
-            said(CALL, ToolCall(id="c2", name="f", arguments="{}", at=(1, 1))),
+        request=request(
+            assistant(CALL, ToolCall(id="c2", name="f", arguments="{}", at=(1, 1))),
             answered(RESULT, Result(call_id="c2", parts=(Text(text="s"),), at=(3, 0))),
         ),
-        sent=asked(
-            said(CALL),
+        sent=request(
+            assistant(CALL),
             answered(msgspec.structs.replace(RESULT, parts=(Text(text="r"), Text(text="s")))),
         ),
         adapted=("messages[1].content[1]",),
@@ -248,12 +248,12 @@ OF_GEMINI = [
         name="results in another order than their calls",
         rule=gemini.results_in_order,
         profile=GEMINI_25,
-        request=asked(
-            said(CALL, ToolCall(id="c2", name="g", arguments="{}", at=(1, 1))),
+        request=request(
+            assistant(CALL, ToolCall(id="c2", name="g", arguments="{}", at=(1, 1))),
             answered(Result(call_id="c2", parts=(Text(text="s"),), at=(2, 0)), RESULT),
         ),
-        sent=asked(
-            said(CALL, ToolCall(id="c2", name="g", arguments="{}", at=(1, 1))),
+        sent=request(
+            assistant(CALL, ToolCall(id="c2", name="g", arguments="{}", at=(1, 1))),
             answered(RESULT, Result(call_id="c2", parts=(Text(text="s"),), at=(2, 0))),
         ),
     ),
@@ -261,8 +261,8 @@ OF_GEMINI = [
         name="thinking within the limit of the answer",
         rule=gemini.thinking_for_gemini,
         profile=GEMINI_25,
-        request=asked(thinking=Wish(effort="high"), limits=OutputLimits(output_tokens=1_500)),
-        sent=asked(
+        request=request(thinking=Wish(effort="high"), limits=OutputLimits(output_tokens=1_500)),
+        sent=request(
             thinking=Wish(mode="on", budget_tokens=750), limits=OutputLimits(output_tokens=1_500)
         ),
         adapted=("reasoning_effort",),
@@ -271,8 +271,8 @@ OF_GEMINI = [
         name="no thinking of a model that always thinks",
         rule=gemini.thinking_for_gemini,
         profile=GEMINI_3_PRO,
-        request=asked(thinking=Wish(effort="none")),
-        sent=asked(),
+        request=request(thinking=Wish(effort="none")),
+        sent=request(),
         dropped=("reasoning_effort",),
     ),
 ]

@@ -53,11 +53,11 @@ def test_a_request_is_mended(case: Case) -> None:
 
 def test_the_mender_leaves_out_only_what_would_change_nothing() -> None:
     for case in CASES:
-        found = outcome(case, [partial(asked, case)], drops=True)
+        found = outcome(case, [partial(mend_case, case)], drops=True)
         assert found == expected(case), case.name
 
 
-def asked(case: Case, request: Request, aim: Aim) -> Request:
+def mend_case(case: Case, request: Request, aim: Aim) -> Request:
     return mend(request, case.profile, aim.report, case.to)
 
 

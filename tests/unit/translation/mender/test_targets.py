@@ -16,7 +16,7 @@ from libs.common.schemas.usage import ClientFormat
 from services.gateway.upstream.translation.parts import ThoughtSignature
 from services.gateway.upstream.translation.thought_signatures import shown_signature
 from tests.unit.translation.judge import faults
-from tests.unit.translation.mender.calls import sent
+from tests.unit.translation.mender.calls import mend_body
 
 USER_ID = '{"device_id":"' + "d" * 64 + '","account_uuid":"","session_id":"' + "s" * 36 + '"}'
 TYPES: dict[ClientFormat, Any] = {
@@ -132,17 +132,17 @@ def test_agents_run_on_every_model(
     client: ClientFormat, body: dict[str, Any], name: str, to: ClientFormat
 ) -> None:
     """Unasked, and in bodies of the target's own types."""
-    found = sent(client, body, name, to)
+    found = mend_body(client, body, name, to)
     assert found.dropped == ()
     assert [each for each in faults(found.body, TYPES[to]) if each not in EXTENSIONS] == []
     text = json.dumps(found.body)
     if "claude" not in name:
-        for left_out in ("x-anthropic-billing", "minted", USER_ID[:40], "cache_control"):
-            assert left_out not in text
+        for foreign in ("x-anthropic-billing", "minted", USER_ID[:40], "cache_control"):
+            assert foreign not in text
 
 
 def test_claude_code_on_a_model_that_does_not_think() -> None:
-    found = sent("messages", CLAUDE_CODE, "gpt-4.1-mini", "responses")
+    found = mend_body("messages", CLAUDE_CODE, "gpt-4.1-mini", "responses")
     digest = sha256(USER_ID.encode()).hexdigest()
     assert found.adapted == ("thinking",)
     assert "reasoning" not in found.body
@@ -152,13 +152,13 @@ def test_claude_code_on_a_model_that_does_not_think() -> None:
 
 
 def test_an_agents_second_turn_on_claude() -> None:
-    old = sent("chat", AGENT, "claude-sonnet-4-5", "messages")
+    old = mend_body("chat", AGENT, "claude-sonnet-4-5", "messages")
     assert old.body["thinking"] == {"type": "disabled"}
     assert old.adapted == ("reasoning_effort",)
     assert old.body["messages"][1]["content"] == [
         {"type": "tool_use", "id": "c1", "name": "f", "input": {}}
     ]
-    new = sent("chat", AGENT, "claude-opus-5", "messages")
+    new = mend_body("chat", AGENT, "claude-opus-5", "messages")
     assert (new.body["thinking"], new.adapted) == ({"type": "adaptive"}, ())
     assert new.body["output_config"] == {"effort": "high"}
 
@@ -181,15 +181,15 @@ def test_thought_leaves_room_for_the_answer(
         "messages": [{"role": "user", "content": "q"}],
         **limit,
     }
-    found = sent("chat", body, "claude-sonnet-4-5", "messages").body
+    found = mend_body("chat", body, "claude-sonnet-4-5", "messages").body
     assert (found["thinking"], found["max_tokens"]) == (thinking, max_tokens)
 
 
 def test_codex_on_claude_and_on_a_server() -> None:
-    claude = sent("responses", CODEX, "claude-sonnet-4-5", "messages")
+    claude = mend_body("responses", CODEX, "claude-sonnet-4-5", "messages")
     assert claude.body["thinking"]["budget_tokens"] == 16_384
     assert claude.body["tool_choice"] == {"type": "auto", "disable_parallel_tool_use": True}
-    server = sent("responses", CODEX, "hosted_vllm/qwen", "chat")
+    server = mend_body("responses", CODEX, "hosted_vllm/qwen", "chat")
     assert server.body["reasoning_effort"] == "high"
     assert set(server.adapted) == set(claude.adapted) == {"tools[1]", "text.verbosity"}
     for found in (claude, server):
@@ -211,9 +211,9 @@ def test_an_option_is_refused_by_the_clients_name(name: str, to: ClientFormat, f
         field: {"5": 1} if field == "logit_bias" else 0.2,
     }
     with pytest.raises(InvalidRequest) as refused:
-        sent("chat", body, name, to)
+        mend_body("chat", body, name, to)
     assert refused.value.param == field
-    lax = sent("chat", body, name, to, drops=True)
+    lax = mend_body("chat", body, name, to, drops=True)
     assert (lax.dropped, field in lax.body) == ((field,), False)
 
 
@@ -226,7 +226,7 @@ def test_mistral_gets_its_own_words() -> None:
         "user": "u",
         "stream": True,
     }
-    assert sent("chat", body, "mistral/mistral-large-latest", "chat").body == {
+    assert mend_body("chat", body, "mistral/mistral-large-latest", "chat").body == {
         "model": "mistral-large-latest",
         "messages": [{"role": "user", "content": "q"}],
         "max_tokens": 5,
@@ -251,10 +251,10 @@ def test_a_longer_conversation_begins_with_the_shorter_one(
     field = "input" if client == "responses" else "messages"
     turns = body[field] * 3 if client == "responses" else _three_rounds(body[field])
     ends = [n for n in range(1, len(turns) + 1) if n == len(turns) or _begins(turns[n])]
-    written = "input" if to == "responses" else "messages"
-    whole = sent(client, body | {field: turns}, name, to).body[written]
+    sent_field = "input" if to == "responses" else "messages"
+    whole = mend_body(client, body | {field: turns}, name, to).body[sent_field]
     for end in ends:
-        part = sent(client, body | {field: turns[:end]}, name, to).body[written]
+        part = mend_body(client, body | {field: turns[:end]}, name, to).body[sent_field]
         assert part == whole[: len(part)]
 
 
@@ -290,7 +290,7 @@ def test_effort_is_translated_for_models_behind_litellm(
     name: str, asked: dict[str, Any], expected: Any
 ) -> None:
     body = {"model": "x", "messages": [{"role": "user", "content": "q"}], **asked}
-    found = sent("chat", body, name, "chat").body
+    found = mend_body("chat", body, name, "chat").body
     assert found.get("thinking") == (expected if isinstance(expected, dict) else None)
     assert found.get("reasoning_effort") == (None if isinstance(expected, dict) else expected)
 
@@ -306,7 +306,7 @@ def test_cohere_is_asked_in_its_own_words() -> None:
         "tool_choice": "required",
         "stream": True,
     }
-    assert sent("chat", body, "cohere_chat/command-a-03-2025", "chat").body == {
+    assert mend_body("chat", body, "cohere_chat/command-a-03-2025", "chat").body == {
         "model": "command-a-03-2025",
         "messages": [{"role": "user", "content": "q"}],
         "max_tokens": 9,
@@ -355,7 +355,7 @@ def test_signatures_of_one_family_reach_no_other(
             {"role": "user", "content": "q"},
         ]
     body = {"model": "x", "max_tokens": 9_000, "messages": turns}
-    found = json.dumps(sent("messages", body, name, to).body)
+    found = json.dumps(mend_body("messages", body, name, to).body)
     assert {family for family in FAMILIES if _minted(family) in found} == ({own} if own else set())
     for family in FAMILIES:
         if family != own:
@@ -363,6 +363,6 @@ def test_signatures_of_one_family_reach_no_other(
             assert f"thought-of-{family}" not in found
     mixed = [*map(_thought, FAMILIES), {"type": "text", "text": "a"}]
     body["messages"] = [turns[0], {"role": "assistant", "content": mixed}, turns[0]]
-    found = json.dumps(sent("messages", body, name, to).body)
+    found = json.dumps(mend_body("messages", body, name, to).body)
     assert "minted" not in found
     assert "thought-of" not in found

@@ -20,7 +20,7 @@ USAGE = {"input_tokens": 10, "output_tokens": 5}
 
 
 def context(family: str = "anthropic", **changes: Any) -> AnswerContext:
-    known = AnswerContext(
+    defaults = AnswerContext(
         request=Request(turns=()),
         fields={},
         model="asked",
@@ -28,11 +28,11 @@ def context(family: str = "anthropic", **changes: Any) -> AnswerContext:
         family=family,
         names=ToolNames(),
     )
-    return msgspec.structs.replace(known, **changes)
+    return msgspec.structs.replace(defaults, **changes)
 
 
 def message(*content: Any, **members: Any) -> dict[str, Any]:
-    whole = {
+    defaults = {
         "id": "msg_1",
         "type": "message",
         "role": "assistant",
@@ -42,7 +42,7 @@ def message(*content: Any, **members: Any) -> dict[str, Any]:
         "stop_sequence": None,
         "usage": USAGE,
     }
-    return whole | members
+    return defaults | members
 
 
 def encoded(value: Any) -> bytes:
@@ -54,8 +54,8 @@ def event(kind: str, **members: Any) -> bytes:
 
 
 def started(**members: Any) -> bytes:
-    begun = message(stop_reason=None, usage={"input_tokens": 10, "output_tokens": 1}) | members
-    return event("message_start", message=begun)
+    start = message(stop_reason=None, usage={"input_tokens": 10, "output_tokens": 1}) | members
+    return event("message_start", message=start)
 
 
 def block(index: int, begin: dict[str, Any], *deltas: dict[str, Any]) -> list[bytes]:
@@ -67,19 +67,19 @@ def block(index: int, begin: dict[str, Any], *deltas: dict[str, Any]) -> list[by
 
 
 def text(index: int, *deltas: str) -> list[bytes]:
-    said = [{"type": "text_delta", "text": delta} for delta in deltas]
-    return block(index, {"type": "text", "text": ""}, *said)
+    text_deltas = [{"type": "text_delta", "text": delta} for delta in deltas]
+    return block(index, {"type": "text", "text": ""}, *text_deltas)
 
 
 def call(index: int, call_id: str, *deltas: str) -> list[bytes]:
     begin = {"type": "tool_use", "id": call_id, "name": "f", "input": {}}
-    said = [{"type": "input_json_delta", "partial_json": delta} for delta in deltas]
-    return block(index, begin, *said)
+    json_deltas = [{"type": "input_json_delta", "partial_json": delta} for delta in deltas]
+    return block(index, begin, *json_deltas)
 
 
 def ended(reason: str | None = "end_turn", **delta: Any) -> bytes:
-    told = {"stop_reason": reason, "stop_sequence": None} | delta
-    return event("message_delta", delta=told, usage={"output_tokens": 5})
+    stop_delta = {"stop_reason": reason, "stop_sequence": None} | delta
+    return event("message_delta", delta=stop_delta, usage={"output_tokens": 5})
 
 
 STOPPED = event("message_stop")
@@ -89,13 +89,13 @@ class Recorder:
     """What a sink is told, as (method, arguments); deltas of one part are joined."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[Any, ...]] = []
+        self.events: list[tuple[Any, ...]] = []
         self.usages: list[TokenUsage] = []
         self.stopped: Stop | None = None
         self.failure: ReportedError | None = None
 
     def started(self, answer_id: str, model: str, created: int | None) -> None:
-        self.told.append(("started", answer_id, model))
+        self.events.append(("started", answer_id, model))
 
     def text(self, delta: str, logprobs: Any = None) -> None:
         self._add("text", delta)
@@ -107,19 +107,19 @@ class Recorder:
         self._add("thinking", delta)
 
     def sign(self, signature: Any, call_id: str | None = None) -> None:
-        self.told.append(("sign", signature.family, signature.data))
+        self.events.append(("sign", signature.family, signature.data))
 
     def call(self, key: int, call_id: str, name: str, delta: str, is_freeform: bool) -> None:
         self._add("call", key, call_id, name, delta)
 
     def cite(self, citation: Any, family: str) -> None:
-        self.told.append(("cite", msgspec.json.decode(citation), family))
+        self.events.append(("cite", msgspec.json.decode(citation), family))
 
     def hosted(self, kind: str, raw: Any, family: str, at: int) -> None:
-        self.told.append(("hosted", kind, msgspec.json.decode(raw), family))
+        self.events.append(("hosted", kind, msgspec.json.decode(raw), family))
 
     def ended(self) -> None:
-        self.told.append(("ended",))
+        self.events.append(("ended",))
 
     def usage(self, usage: TokenUsage) -> None:
         self.usages.append(usage)
@@ -131,11 +131,11 @@ class Recorder:
         self.failure = failure
 
     def _add(self, *part: Any) -> None:
-        last = self.told[-1] if self.told else ()
+        last = self.events[-1] if self.events else ()
         if last[:-1] == part[:-1]:
-            self.told[-1] = (*part[:-1], last[-1] + part[-1])
+            self.events[-1] = (*part[:-1], last[-1] + part[-1])
         else:
-            self.told.append(part)
+            self.events.append(part)
 
 
 def read_stream(frames: list[bytes], family: str = "anthropic") -> tuple[Recorder, bool]:
@@ -147,22 +147,22 @@ def read_stream(frames: list[bytes], family: str = "anthropic") -> tuple[Recorde
     return recorder, reader.end()
 
 
-def through(frames: list[bytes], used: AnswerContext) -> bytes:
+def through(frames: list[bytes], answer_context: AnswerContext) -> bytes:
     """Read, put in order and written again."""
-    writer = MESSAGES.writer(used)
-    reader = MESSAGES.reader(Sequencer(writer), used.family)
-    written = b""
+    writer = MESSAGES.writer(answer_context)
+    reader = MESSAGES.reader(Sequencer(writer), answer_context.family)
+    stream = b""
     for each in frames:
         reader.feed(each)
-        written += writer.take()
+        stream += writer.take()
     if reader.end():
         writer.finish()
-    return written + writer.take()
+    return stream + writer.take()
 
 
-def written_by(play: Any, used: AnswerContext) -> bytes:
+def written_by(play: Any, answer_context: AnswerContext) -> bytes:
     """`play` calls a sink as a reader does."""
-    writer = MESSAGES.writer(used)
+    writer = MESSAGES.writer(answer_context)
     sink: Sink = writer
     play(sink)
     writer.finish()

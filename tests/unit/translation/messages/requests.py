@@ -23,12 +23,12 @@ CHAT_PATHS = Paths(
 
 
 def body(*messages: Any, **fields: Any) -> dict[str, Any]:
-    asked = [{"role": "user", "content": "hi"}]
-    return {"model": "claude-x", "max_tokens": 100, "messages": list(messages) or asked, **fields}
+    default = [{"role": "user", "content": "hi"}]
+    return {"model": "claude-x", "max_tokens": 100, "messages": list(messages) or default, **fields}
 
 
-def read(sent: dict[str, Any]) -> Request:
-    return MESSAGES.read_request(decode_fields(msgspec.json.encode(sent)))
+def read(client_body: dict[str, Any]) -> Request:
+    return MESSAGES.read_request(decode_fields(msgspec.json.encode(client_body)))
 
 
 def write(
@@ -41,11 +41,11 @@ def write(
 ) -> dict[str, Any]:
     """The body as the provider gets it."""
     report = report or Report(paths, drops=drops)
-    written = MESSAGES.write_request(request, "claude-x", profile, report)
-    decoded: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(written))
+    fields = MESSAGES.write_request(request, "claude-x", profile, report)
+    decoded: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(fields))
     return decoded
 
 
-def rewritten(sent: dict[str, Any]) -> dict[str, Any]:
+def rewritten(client_body: dict[str, Any]) -> dict[str, Any]:
     """Read and written in the same format."""
-    return write(read(sent), paths=MESSAGES.paths)
+    return write(read(client_body), paths=MESSAGES.paths)

@@ -73,8 +73,8 @@ def write(reply: Reply, **changes: Any) -> dict[str, Any]:
 
 
 def reply(*parts: Part, stop: Stop | None = None, **members: Any) -> Reply:
-    known: dict[str, Any] = {"id": "chatcmpl-1", "model": "gpt"}
-    return Reply(parts=parts, stop=stop or Stop(kind="end"), **(known | members))
+    defaults: dict[str, Any] = {"id": "chatcmpl-1", "model": "gpt"}
+    return Reply(parts=parts, stop=stop or Stop(kind="end"), **(defaults | members))
 
 
 @pytest.mark.parametrize("content", OWN.values(), ids=OWN)
@@ -83,8 +83,8 @@ def test_anthropics_own_comes_out_as_it_went_in(content: list[Any]) -> None:
     answer = message(
         *content, stop_reason=end, container={"id": "c", "expires_at": "2026-01-01T00:00:00Z"}
     )
-    written = write(read(answer))
-    assert {**written, "usage": answer["usage"]} == answer
+    rewritten = write(read(answer))
+    assert {**rewritten, "usage": answer["usage"]} == answer
 
 
 def test_ids_and_the_name_that_was_asked_for() -> None:
@@ -152,8 +152,8 @@ def test_signatures_survive_a_round_trip_through_the_client() -> None:
     content = write(reply(*parts), family="openai")["content"]
     turn = {"role": "assistant", "content": content}
     request = MESSAGES.read_request({"messages": RAW(encoded([turn]))})
-    read_parts = [msgspec.structs.replace(part, at=()) for part in request.turns[0].parts]
-    assert tuple(read_parts) == parts
+    parts_back = [msgspec.structs.replace(part, at=()) for part in request.turns[0].parts]
+    assert tuple(parts_back) == parts
 
 
 def test_a_search_of_openai() -> None:
@@ -170,17 +170,17 @@ def test_a_search_of_openai() -> None:
         Hosted(kind="web_search", raw=RAW(encoded(call)), family="openai", id="ws_1"),
         Text(text="abc", citations=RAW(encoded([cited, {"type": "file_path"}])), family="openai"),
     )
-    written = write(reply(*parts, usage=TokenUsage(web_searches=1)), family="openai")
-    use, result, text = written["content"]
+    answer = write(reply(*parts, usage=TokenUsage(web_searches=1)), family="openai")
+    use, result, text = answer["content"]
     assert (use["type"], use["input"]) == ("server_tool_use", {"query": "q"})
     assert result["tool_use_id"] == use["id"]
     assert [found["url"] for found in result["content"]] == ["https://x"]
     (citation,) = text["citations"]
     assert (citation["url"], citation["cited_text"]) == ("https://x", "ab")
-    assert written["usage"]["server_tool_use"]["web_search_requests"] == 1
-    turn = {"role": "assistant", "content": written["content"]}
-    (kept,) = MESSAGES.read_request({"messages": RAW(encoded([turn]))}).turns[0].parts
-    assert kept == Text(text="abc", at=(0, 2))
+    assert answer["usage"]["server_tool_use"]["web_search_requests"] == 1
+    turn = {"role": "assistant", "content": answer["content"]}
+    (part,) = MESSAGES.read_request({"messages": RAW(encoded([turn]))}).turns[0].parts
+    assert part == Text(text="abc", at=(0, 2))
 
 
 @pytest.mark.parametrize(
@@ -189,9 +189,9 @@ def test_a_search_of_openai() -> None:
 )
 def test_arguments(arguments: str, found: dict[str, Any]) -> None:
     call = ToolCall(id="c", name="f", arguments=arguments)
-    written = write(reply(call, stop=Stop(kind="tool")), family="openai")
-    assert written["content"][0]["input"] == found
-    assert written["stop_reason"] == "tool_use"
+    answer = write(reply(call, stop=Stop(kind="tool")), family="openai")
+    assert answer["content"][0]["input"] == found
+    assert answer["stop_reason"] == "tool_use"
 
 
 @pytest.mark.parametrize("arguments", ['{"a": ', "[1]", "null", "5", "{}{}"])
@@ -207,8 +207,8 @@ def test_broken_arguments(arguments: str) -> None:
 def test_names_of_tools_are_the_clients() -> None:
     names = ToolNames({"short": (None, "a long name", False)})
     call = ToolCall(id="c", name="short", arguments="{}")
-    written = write(reply(call), family="openai", names=names)
-    assert written["content"][0]["name"] == "a long name"
+    answer = write(reply(call), family="openai", names=names)
+    assert answer["content"][0]["name"] == "a long name"
 
 
 ENDS: tuple[tuple[dict[str, Any], Stop], ...] = (
@@ -240,9 +240,9 @@ ENDS: tuple[tuple[dict[str, Any], Stop], ...] = (
 def test_how_an_answer_ended(members: dict[str, Any], stop: Stop) -> None:
     found = read(message({"type": "text", "text": "a"}, **members))
     assert found.stop == stop
-    written = write(found)
+    answer = write(found)
     if stop.said not in ("brand_new", "tool_use"):
-        assert {name: written[name] for name in members} == members
+        assert {name: answer[name] for name in members} == members
 
 
 def test_calls_tell_that_it_ended_for_them() -> None:
@@ -263,8 +263,8 @@ def test_calls_tell_that_it_ended_for_them() -> None:
     ],
 )
 def test_ends_of_other_families(stop: Stop, reason: str, details: Any) -> None:
-    written = write(reply(stop=stop), family="openai")
-    assert (written["stop_reason"], written.get("stop_details")) == (reason, details)
+    answer = write(reply(stop=stop), family="openai")
+    assert (answer["stop_reason"], answer.get("stop_details")) == (reason, details)
 
 
 def test_a_call_that_the_provider_could_not_read() -> None:
@@ -284,8 +284,8 @@ def test_usage() -> None:
         reasoning=8,
         service_tier="flex",
     )
-    written = write(reply(usage=usage), family="openai")["usage"]
-    assert written == {
+    wire_usage = write(reply(usage=usage), family="openai")["usage"]
+    assert wire_usage == {
         "input_tokens": 10,
         "cache_read_input_tokens": 5,
         "cache_creation_input_tokens": 7,

@@ -37,16 +37,16 @@ def thought(text: str, family: str, data: str = "") -> dict[str, Any]:
 def streamed(language: Language, family: str, frames: list[bytes]) -> dict[str, Any]:
     writer = MESSAGES.writer(context(family, request=SEARCHING))
     reader = language.reader(Sequencer(writer), family)
-    written = b""
+    stream = b""
     for each in frames:
         reader.feed(each)
-        written += writer.take()
+        stream += writer.take()
     assert reader.end()
     writer.finish()
-    return accumulated(written + writer.take())
+    return accumulated(stream + writer.take())
 
 
-def whole(language: Language, family: str, body: dict[str, Any]) -> dict[str, Any]:
+def whole_answer(language: Language, family: str, body: dict[str, Any]) -> dict[str, Any]:
     reply = language.read_answer(encoded(body), family)
     assert isinstance(reply, Reply)
     return strict(MESSAGES.write_answer(reply, context(family, request=SEARCHING)))
@@ -57,10 +57,10 @@ def chunk(delta: dict[str, Any], end: str | None = None) -> dict[str, Any]:
 
 
 def chunks(*choices: dict[str, Any]) -> list[bytes]:
-    known = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "g"}
-    frames = [known | {"choices": [choice]} for choice in choices]
-    told = [*frames, known | {"choices": [], "usage": USAGE}]
-    return [*(b"data: " + encoded(each) + b"\n\n" for each in told), b"data: [DONE]\n\n"]
+    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "g"}
+    frames = [head | {"choices": [choice]} for choice in choices]
+    payloads = [*frames, head | {"choices": [], "usage": USAGE}]
+    return [*(b"data: " + encoded(each) + b"\n\n" for each in payloads), b"data: [DONE]\n\n"]
 
 
 def completion(message: dict[str, Any], end: str) -> dict[str, Any]:
@@ -68,13 +68,13 @@ def completion(message: dict[str, Any], end: str) -> dict[str, Any]:
     return {"id": "chatcmpl-1", "created": 1, "model": "g", "choices": [choice], "usage": USAGE}
 
 
-def calls(*said: tuple[str, str, str], **members: Any) -> dict[str, Any]:
+def calls(*tool_calls: tuple[str, str, str], **members: Any) -> dict[str, Any]:
     return {
         "tool_calls": [
             {"index": index, "id": call_id, "type": "function"}
             | {"function": {"name": name, "arguments": arguments}}
             | members
-            for index, (call_id, name, arguments) in enumerate(said)
+            for index, (call_id, name, arguments) in enumerate(tool_calls)
         ]
     }
 
@@ -129,7 +129,7 @@ CHATS: dict[str, tuple[dict[str, Any], str, str, list[Any]]] = {
 @pytest.mark.parametrize(("said", "end", "reason", "content"), CHATS.values(), ids=CHATS)
 def test_chat(said: dict[str, Any], end: str, reason: str, content: list[Any]) -> None:
     answers = (
-        whole(CHAT, "google", completion(said, end)),
+        whole_answer(CHAT, "google", completion(said, end)),
         streamed(CHAT, "google", chunks(chunk(said), chunk({}, end))),
     )
     for answer in answers:
@@ -140,25 +140,25 @@ def test_chat(said: dict[str, Any], end: str, reason: str, content: list[Any]) -
 
 
 def test_a_truncated_call_is_not_a_failure() -> None:
-    said = {"content": "a", **calls(("c1", "f", '{"a": '))}
-    answer = whole(CHAT, "openai", completion(said, "length"))
+    message = {"content": "a", **calls(("c1", "f", '{"a": '))}
+    answer = whole_answer(CHAT, "openai", completion(message, "length"))
     assert (answer["content"], answer["stop_reason"]) == ([TEXT], "max_tokens")
-    stream = streamed(CHAT, "openai", chunks(chunk(said), chunk({}, "length")))
+    stream = streamed(CHAT, "openai", chunks(chunk(message), chunk({}, "length")))
     assert stream["stop_reason"] == "max_tokens"
 
 
 def test_a_broken_call_is_one() -> None:
-    said = calls(("c1", "f", '{"a": '))
+    message = calls(("c1", "f", '{"a": '))
     with pytest.raises(AnswerBroken):
-        whole(CHAT, "openai", completion(said, "tool_calls"))
+        whole_answer(CHAT, "openai", completion(message, "tool_calls"))
     with pytest.raises(AnswerBroken):
-        streamed(CHAT, "openai", chunks(chunk(said), chunk({}, "tool_calls")))
+        streamed(CHAT, "openai", chunks(chunk(message), chunk({}, "tool_calls")))
 
 
 def response(status: str = "completed", *output: Any, **members: Any) -> dict[str, Any]:
-    known = {"id": "resp_1", "object": "response", "created_at": 1, "model": "g"}
+    head = {"id": "resp_1", "object": "response", "created_at": 1, "model": "g"}
     usage = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
-    return known | {"status": status, "output": list(output), "usage": usage} | members
+    return head | {"status": status, "output": list(output), "usage": usage} | members
 
 
 def items(status: str, *output: Any, **members: Any) -> list[bytes]:
@@ -232,7 +232,7 @@ def test_responses(
     status: str, output: list[Any], members: dict[str, Any], reason: str, content: list[Any]
 ) -> None:
     answers = (
-        whole(RESPONSES, "openai", response(status, *output, **members)),
+        whole_answer(RESPONSES, "openai", response(status, *output, **members)),
         streamed(RESPONSES, "openai", items(status, *output, **members)),
     )
     for answer in answers:
@@ -248,13 +248,13 @@ def test_a_search_of_openai() -> None:
     part = {"type": "output_text", "text": "a", "annotations": [cited | {"end_index": 1}]}
     output = [search, MESSAGE | {"content": [part]}]
     answers = (
-        whole(RESPONSES, "openai", response("completed", *output)),
+        whole_answer(RESPONSES, "openai", response("completed", *output)),
         streamed(RESPONSES, "openai", items("completed", *output)),
     )
     assert answers[0]["content"] == answers[1]["content"]
-    asked, found, text = answers[0]["content"]
-    assert (asked["name"], asked["input"]) == ("web_search", {"query": "q"})
-    assert found["tool_use_id"] == asked["id"]
+    tool_use, result, text = answers[0]["content"]
+    assert (tool_use["name"], tool_use["input"]) == ("web_search", {"query": "q"})
+    assert result["tool_use_id"] == tool_use["id"]
     assert text["citations"][0]["cited_text"] == "a"
 
 

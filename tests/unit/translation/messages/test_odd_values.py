@@ -51,21 +51,21 @@ def with_it(value: Any, path: tuple[Any, ...], odd: Any) -> Any:
 
 
 def rich() -> dict[str, Any]:
-    sent = body(
+    client_body = body(
         {"role": "user", "content": list(USER_BLOCKS.values())},
         {"role": "assistant", "content": list(ASSISTANT_BLOCKS.values())},
         {"role": "user", "content": list(RESULTS.values())},
         {"role": "system", "content": "s"},
     )
     for fields in FIELDS.values():
-        sent |= fields
-    return sent
+        client_body |= fields
+    return client_body
 
 
-def refusal_of(sent: dict[str, Any]) -> str | None:
+def refusal_of(client_body: dict[str, Any]) -> str | None:
     """The path, or None where it is read and written."""
     try:
-        request = MESSAGES.read_request(decode_fields(msgspec.json.encode(sent)))
+        request = MESSAGES.read_request(decode_fields(msgspec.json.encode(client_body)))
         MESSAGES.write_request(request, "m", CLAUDE, Report(MESSAGES.paths, drops=True))
     except InvalidRequest as error:
         return error.param or ""

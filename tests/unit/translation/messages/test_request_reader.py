@@ -30,7 +30,7 @@ CALL = {"type": "tool_use", "id": "t1", "name": "f", "input": {"a": 1}}
 PNG = {"type": "base64", "media_type": "image/png", "data": "aGk="}
 
 
-def asked(*blocks: Any) -> dict[str, Any]:
+def body_of(*blocks: Any) -> dict[str, Any]:
     return body({"role": "user", "content": list(blocks)})
 
 
@@ -42,26 +42,26 @@ WRONG: tuple[tuple[dict[str, Any], str, str], ...] = (
     (body("hi"), "messages[0]", "expected an object, not a string"),
     (body({"role": "tool", "content": "a"}), "messages[0].role", "'tool' is not a known value"),
     (body({"role": "user"}), "messages[0].content", "this field is missing"),
-    (asked("hi"), "messages[0].content[0]", "expected an object, not a string"),
-    (asked({"text": "a"}), "messages[0].content[0].type", "this field is missing"),
-    (asked({"type": "text"}), "messages[0].content[0].text", "this field is missing"),
+    (body_of("hi"), "messages[0].content[0]", "expected an object, not a string"),
+    (body_of({"text": "a"}), "messages[0].content[0].type", "this field is missing"),
+    (body_of({"type": "text"}), "messages[0].content[0].text", "this field is missing"),
     (
-        asked({"type": "image", "source": {"type": "base64", "data": 1}}),
+        body_of({"type": "image", "source": {"type": "base64", "data": 1}}),
         "messages[0].content[0].source.data",
         "expected a string, not an integer",
     ),
     (
-        asked({"type": "text", "text": "a", "cache_control": {"type": "ephemeral", "ttl": "2h"}}),
+        body_of({"type": "text", "text": "a", "cache_control": {"type": "ephemeral", "ttl": "2h"}}),
         "messages[0].content[0].cache_control.ttl",
         "'2h' is not a known value",
     ),
     (
-        asked({"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text"}]}),
+        body_of({"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text"}]}),
         "messages[0].content[0].content[0].text",
         "this field is missing",
     ),
     (
-        asked(CALL),
+        body_of(CALL),
         "messages[0].content[0]",
         "role user may not have a block of type tool_use",
     ),
@@ -275,7 +275,7 @@ def test_tools() -> None:
     ],
 )
 def test_an_anthropic_only_block_is_read_as_opaque(block: dict[str, Any], kind: str) -> None:
-    (part,) = read(asked(block)).turns[0].parts
+    (part,) = read(body_of(block)).turns[0].parts
     assert isinstance(part, Opaque)
     assert (part.kind, part.family, part.at) == (kind, "anthropic", (0, 0))
     assert msgspec.json.decode(part.raw) == block

@@ -52,7 +52,7 @@ ASK = Turn(role="user", parts=(Text(text="q", at=(0,)),), at=(0,))
 FUNCTION = Function(name="f", at=(0,), schema=msgspec.Raw(b'{"properties":{}}'))
 
 
-def said(*parts: Part, role: str = "assistant") -> Turn:
+def turn(*parts: Part, role: str = "assistant") -> Turn:
     return Turn(role=role, parts=parts, at=(1,))  # type: ignore[arg-type]
 
 
@@ -61,7 +61,7 @@ def request(*turns: Turn, **fields: Any) -> Request:
     return Request(turns=turns or (ASK,), **fields)
 
 
-def written(*turns: Turn, **fields: Any) -> dict[str, Any]:
+def body_of(*turns: Turn, **fields: Any) -> dict[str, Any]:
     body = write(request(*turns, **fields))
     PARAMS.validate_python(body, strict=True)
     return body
@@ -69,7 +69,7 @@ def written(*turns: Turn, **fields: Any) -> dict[str, Any]:
 
 def last(*parts: Part, role: str = "user") -> Any:
     """The blocks that parts become."""
-    return written(ASK, said(*parts, role=role), *([ASK] if role == "assistant" else []))[
+    return body_of(ASK, turn(*parts, role=role), *([ASK] if role == "assistant" else []))[
         "messages"
     ][1]["content"]
 
@@ -117,16 +117,16 @@ def test_parts(part: Part, block: dict[str, Any]) -> None:
 def test_arguments_are_an_object(arguments: str, found: Any, is_adapted: bool) -> None:
     report = Report(CHAT_PATHS, drops=False)
     call = ToolCall(id="c", name="f", arguments=arguments, at=(1, 0))
-    result = said(Result(call_id="c", parts=()), role="user")
-    body = write(request(ASK, said(call), result), report=report)
+    result = turn(Result(call_id="c", parts=()), role="user")
+    body = write(request(ASK, turn(call), result), report=report)
     assert body["messages"][1]["content"][0]["input"] == found
     assert report.adapted_params == (("messages[1].content[0]",) if is_adapted else ())
 
 
 def test_ids_and_names_of_calls_fit() -> None:
     call = ToolCall(id="functions.f:0", name="n" * 80, arguments="{}")
-    body = written(ASK, said(call), said(Result(call_id="functions.f:0", parts=()), role="user"))
-    use, result = (turn["content"][0] for turn in body["messages"][1:])
+    body = body_of(ASK, turn(call), turn(Result(call_id="functions.f:0", parts=()), role="user"))
+    use, result = (message["content"][0] for message in body["messages"][1:])
     assert use["id"] == result["tool_use_id"]
     assert use["id"].startswith("c_")
     assert use["id"].isascii()
@@ -135,26 +135,26 @@ def test_ids_and_names_of_calls_fit() -> None:
 
 def test_results_come_first_and_failures_are_marked() -> None:
     call = ToolCall(id="c", name="f", arguments="{}")
-    results = said(
+    results = turn(
         Text(text="and"),
         Result(call_id="c", parts=(Text(text="no"),), has_failed=True),
         role="user",
     )
-    content = written(ASK, said(call), results)["messages"][2]["content"]
+    content = body_of(ASK, turn(call), results)["messages"][2]["content"]
     assert [block["type"] for block in content] == ["tool_result", "text"]
     assert content[0]["is_error"] is True
 
 
 def test_empty_texts_are_left_out() -> None:
-    body = written(
+    body = body_of(
         Turn(role="system", parts=(Text(text=" "),)),
         ASK,
-        said(Text(text=""), ToolCall(id="c", name="f", arguments="{}")),
-        said(Result(call_id="c", parts=(Text(text=""),)), role="user"),
-        said(Text(text="\n"), role="user"),
+        turn(Text(text=""), ToolCall(id="c", name="f", arguments="{}")),
+        turn(Result(call_id="c", parts=(Text(text=""),)), role="user"),
+        turn(Text(text="\n"), role="user"),
     )
     assert "system" not in body
-    assert [len(turn["content"]) for turn in body["messages"]] == [1, 1, 1]
+    assert [len(message["content"]) for message in body["messages"]] == [1, 1, 1]
     assert body["messages"][2]["content"][0]["content"] == []
 
 
@@ -193,7 +193,7 @@ REFUSED: tuple[tuple[Part, str, str], ...] = (
 def test_content_is_refused_by_its_path(part: Part, path: str, why: str, drops: bool) -> None:
     part = msgspec.structs.replace(part, at=(1,))
     with pytest.raises(UnsupportedField) as refused:
-        write(request(ASK, said(part)), drops=drops)
+        write(request(ASK, turn(part)), drops=drops)
     assert refused.value.param == path
     assert why in refused.value.message
 
@@ -209,9 +209,9 @@ def test_content_is_refused_by_its_path(part: Part, path: str, why: str, drops: 
 def test_models_that_cannot_see(part: Part, ability: str) -> None:
     profile = msgspec.structs.replace(CLAUDE, **{ability: False})
     with pytest.raises(UnsupportedField, match=r"^messages\[1\]: the model (does|accepts only)"):
-        write(request(ASK, said(part, role="user")), profile)
+        write(request(ASK, turn(part, role="user")), profile)
     write(
-        request(ASK, said(DocumentPart(source=Bytes("text/plain", "aGk=")), role="user")), profile
+        request(ASK, turn(DocumentPart(source=Bytes("text/plain", "aGk=")), role="user")), profile
     )
 
 
@@ -219,19 +219,19 @@ SYSTEM = Turn(role="developer", parts=(Text(text="s"),), at=(1,))
 
 
 def test_system_messages_stand_before_the_answer() -> None:
-    body = written(SYSTEM, ASK, SYSTEM, ASK, said(Text(text="a")), ASK, SYSTEM)
+    body = body_of(SYSTEM, ASK, SYSTEM, ASK, turn(Text(text="a")), ASK, SYSTEM)
     assert body["system"] == [{"type": "text", "text": "s"}]
-    roles = [turn["role"] for turn in body["messages"]]
+    roles = [message["role"] for message in body["messages"]]
     assert roles == ["user", "user", "system", "assistant", "user", "system"]
 
 
 def test_system_messages_of_models_without_them() -> None:
     profile = msgspec.structs.replace(CLAUDE, takes_system_inside=False)
     report = Report(CHAT_PATHS, drops=False)
-    call = said(ToolCall(id="c", name="f", arguments="{}"))
-    results = said(Result(call_id="c", parts=()), role="user")
+    call = turn(ToolCall(id="c", name="f", arguments="{}"))
+    results = turn(Result(call_id="c", parts=()), role="user")
     body = write(request(ASK, call, SYSTEM, results, SYSTEM), profile, report=report)
-    assert [turn["role"] for turn in body["messages"]] == [
+    assert [message["role"] for message in body["messages"]] == [
         "user",
         "assistant",
         "user",
@@ -245,11 +245,11 @@ def test_system_messages_of_models_without_them() -> None:
 
 def test_an_unfinished_answer() -> None:
     assert last(Text(text="The answer is "), role="user")[0]["text"] == "The answer is "
-    body = written(ASK, said(Text(text="The answer is ")))
+    body = body_of(ASK, turn(Text(text="The answer is ")))
     assert body["messages"][1]["content"][0]["text"] == "The answer is"
     profile = msgspec.structs.replace(CLAUDE, takes_prefill=False)
     with pytest.raises(UnsupportedField, match=r"^messages\[1\]: the model does not continue"):
-        write(request(ASK, said(Text(text="The"))), profile)
+        write(request(ASK, turn(Text(text="The"))), profile)
 
 
 OPTIONS: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
@@ -302,7 +302,7 @@ OPTIONS: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
 
 @pytest.mark.parametrize(("fields", "found"), OPTIONS)
 def test_options(fields: dict[str, Any], found: dict[str, Any]) -> None:
-    body = written(**fields)
+    body = body_of(**fields)
     if "system" in found:
         assert "JSON object" in body["system"][0]["text"]
         return
@@ -319,7 +319,7 @@ def test_hints_of_style(asked: str, adapted: tuple[str, ...]) -> None:
 
 def test_allowed_tools_leave_the_others_out() -> None:
     tools = (FUNCTION, Function(name="g", at=(1,)), Function(name="h", at=(2,)))
-    body = written(tools=tools, choice=ToolChoice(mode="required", names=("f", "h")))
+    body = body_of(tools=tools, choice=ToolChoice(mode="required", names=("f", "h")))
     assert [tool["name"] for tool in body["tools"]] == ["f", "h"]
     assert body["tool_choice"] == {"type": "any"}
 
@@ -327,8 +327,8 @@ def test_allowed_tools_leave_the_others_out() -> None:
 def test_freeform_tools_take_one_text() -> None:
     tool = Freeform(name="patch", at=(0,), description="d", syntax="lark", grammar="start: /a/")
     call = ToolCall(id="c", name="patch", arguments="*** a", is_freeform=True)
-    result = said(Result(call_id="c", parts=()), role="user")
-    body = written(ASK, said(call), result, tools=(tool,))
+    result = turn(Result(call_id="c", parts=()), role="user")
+    body = body_of(ASK, turn(call), result, tools=(tool,))
     schema = body["tools"][0]["input_schema"]
     assert schema["required"] == ["input"]
     assert body["tools"][0]["description"].endswith("start: /a/")
@@ -378,16 +378,16 @@ def test_a_longer_conversation_begins_with_the_shorter_one() -> None:
     turns = [
         Turn(role="system", parts=(Text(text="s"),)),
         ASK,
-        said(
+        turn(
             Thinking(text="a", signature=ThoughtSignature("anthropic", "s")),
             ToolCall(id="c", name="f", arguments="{"),
         ),
-        said(Text(text="x"), Result(call_id="c", parts=(Text(text="r"),)), role="user"),
-        said(Thinking(text="b", signature=ThoughtSignature("openai", "s")), Text(text="ok")),
-        said(DocumentPart(source=Plain("d")), role="user"),
+        turn(Text(text="x"), Result(call_id="c", parts=(Text(text="r"),)), role="user"),
+        turn(Thinking(text="b", signature=ThoughtSignature("openai", "s")), Text(text="ok")),
+        turn(DocumentPart(source=Plain("d")), role="user"),
     ]
-    whole = written(*turns)
+    whole = body_of(*turns)
     for cut in range(2, len(turns)):
-        shorter = written(*turns[:cut])
+        shorter = body_of(*turns[:cut])
         assert whole["messages"][: len(shorter["messages"])] == shorter["messages"]
         assert whole["system"] == shorter["system"]

@@ -170,52 +170,52 @@ def _turns(user: list[Any], assistant: list[Any], results: list[Any]) -> list[An
     return [*history, {"role": "user", "content": [*results, {"type": "text", "text": "go on"}]}]
 
 
-def _expected(sent: dict[str, Any]) -> dict[str, Any]:
+def _expected(client_body: dict[str, Any]) -> dict[str, Any]:
     """Less the one thing that says nothing: the type of a tool of the client's."""
     tools = [
         {name: value for name, value in tool.items() if (name, value) != ("type", "custom")}
-        for tool in sent.get("tools", [])
+        for tool in client_body.get("tools", [])
     ]
-    return sent | ({"tools": tools} if tools else {})
+    return client_body | ({"tools": tools} if tools else {})
 
 
 @pytest.mark.parametrize("block", USER_BLOCKS.values(), ids=USER_BLOCKS)
 def test_blocks_of_users(block: Any) -> None:
-    sent = body(*_turns([block], [{"type": "text", "text": "ok"}], []))
-    assert rewritten(sent) == sent
+    client_body = body(*_turns([block], [{"type": "text", "text": "ok"}], []))
+    assert rewritten(client_body) == client_body
 
 
 @pytest.mark.parametrize("block", ASSISTANT_BLOCKS.values(), ids=ASSISTANT_BLOCKS)
 def test_blocks_of_the_model(block: Any) -> None:
-    sent = body(*_turns([{"type": "text", "text": "a"}], [block], []))
-    assert rewritten(sent) == sent
+    client_body = body(*_turns([{"type": "text", "text": "a"}], [block], []))
+    assert rewritten(client_body) == client_body
 
 
 @pytest.mark.parametrize("block", RESULTS.values(), ids=RESULTS)
 def test_results(block: Any) -> None:
-    sent = body(*_turns([{"type": "text", "text": "a"}], [CALL], [block]))
-    assert rewritten(sent) == sent
+    client_body = body(*_turns([{"type": "text", "text": "a"}], [CALL], [block]))
+    assert rewritten(client_body) == client_body
 
 
 @pytest.mark.parametrize("fields", FIELDS.values(), ids=FIELDS)
 def test_fields(fields: dict[str, Any]) -> None:
-    sent = body({"role": "user", "content": [{"type": "text", "text": "a"}]}, **fields)
-    assert rewritten(sent) == _expected(sent)
+    client_body = body({"role": "user", "content": [{"type": "text", "text": "a"}]}, **fields)
+    assert rewritten(client_body) == _expected(client_body)
 
 
 def test_schemas_and_inputs_are_not_touched() -> None:
     raw = b'{ "b":1 ,"a":1.0,"c":"\\u00e9" }'
-    sent = (
+    client_body = (
         b'{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"a"},{"role":"assistant",'
         b'"content":[{"type":"tool_use","id":"t","name":"f","input":%b}]}],'
         b'"tools":[{"name":"f","input_schema":%b}]}' % (raw, raw)
     )
-    request = MESSAGES.read_request(decode_fields(sent))
+    request = MESSAGES.read_request(decode_fields(client_body))
     report = Report(MESSAGES.paths, drops=False)
 
-    written = msgspec.json.encode(MESSAGES.write_request(request, "m", CLAUDE, report))
+    provider_body = msgspec.json.encode(MESSAGES.write_request(request, "m", CLAUDE, report))
 
-    assert written.count(raw) == 2
+    assert provider_body.count(raw) == 2
 
 
 known = [name for name in USER_BLOCKS if name != "unknown"]
@@ -230,7 +230,7 @@ known = [name for name in USER_BLOCKS if name != "unknown"]
 def test_any_of_them_together(
     user: list[str], assistant: list[str], results: list[str], fields: list[str]
 ) -> None:
-    sent = body(
+    client_body = body(
         *_turns(
             [USER_BLOCKS[name] for name in user],
             [ASSISTANT_BLOCKS[name] for name in assistant],
@@ -238,12 +238,12 @@ def test_any_of_them_together(
         )
     )
     for name in fields:
-        sent |= FIELDS[name]
+        client_body |= FIELDS[name]
 
-    written = rewritten(sent)
+    provider_body = rewritten(client_body)
 
-    assert written == _expected(sent)
-    PARAMS.validate_python(written, strict=True)
+    assert provider_body == _expected(client_body)
+    PARAMS.validate_python(provider_body, strict=True)
 
 
 def test_equal_meanings_are_read_alike() -> None:

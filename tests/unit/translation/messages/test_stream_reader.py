@@ -23,11 +23,11 @@ START = ("started", "msg_1", "asked")
 CITATION = {"type": "char_location", "cited_text": "a", "document_index": 0}
 
 
-def told(*frames: bytes | list[bytes], reason: str = "end_turn") -> Recorder:
+def record(*frames: bytes | list[bytes], reason: str = "end_turn") -> Recorder:
     flat = [each for found in frames for each in (found if isinstance(found, list) else [found])]
     recorder, is_whole = read_stream([started(), *flat, ended(reason), STOPPED])
     assert is_whole
-    assert recorder.told.pop(0) == START
+    assert recorder.events.pop(0) == START
     return recorder
 
 
@@ -158,13 +158,13 @@ BLOCKS: dict[str, tuple[list[bytes], list[tuple[Any, ...]]]] = {
 
 @pytest.mark.parametrize(("frames", "parts"), BLOCKS.values(), ids=BLOCKS)
 def test_blocks(frames: list[bytes], parts: list[tuple[Any, ...]]) -> None:
-    assert told(frames).told == parts
+    assert record(frames).events == parts
 
 
 def test_blocks_that_are_interleaved() -> None:
     first, second = call(0, "c", '{"a":', "1}"), call(1, "d", "{}")
     mixed = [first[0], first[1], second[0], second[1], first[2], first[3], second[2]]
-    calls = [each[2:] for each in told(mixed).told if each[0] == "call"]
+    calls = [each[2:] for each in record(mixed).events if each[0] == "call"]
     assert "".join(delta for call_id, _, delta in calls if call_id == "c") == '{"a":1}'
     assert "".join(delta for call_id, _, delta in calls if call_id == "d") == "{}"
 
@@ -185,7 +185,7 @@ def test_nothing_is_cut_at_the_first_end() -> None:
     ]
     recorder, is_whole = read_stream(frames)
     assert is_whole
-    assert recorder.told == [START, ("text", "late"), ("ended",)]
+    assert recorder.events == [START, ("text", "late"), ("ended",)]
     assert recorder.stopped == Stop(kind="blocked", said="refusal", category="bio")
     assert (recorder.usages[-1].input_text, recorder.usages[-1].output_text) == (10, 9)
 
@@ -205,9 +205,9 @@ def test_usage_that_cannot_be_read_spoils_nothing() -> None:
 
 
 def test_a_refusal_before_any_output_costs_nothing() -> None:
-    recorder = told(reason="refusal")
+    recorder = record(reason="refusal")
     assert recorder.usages[-1].unbilled
-    assert not told(text(0, "a"), reason="refusal").usages[-1].unbilled
+    assert not record(text(0, "a"), reason="refusal").usages[-1].unbilled
 
 
 @pytest.mark.parametrize(("first", "last"), [("end_turn", "refusal"), ("refusal", "end_turn")])
@@ -226,7 +226,7 @@ def test_the_last_word_of_a_stream_says_whether_it_is_charged_for(first: str, la
 )
 @pytest.mark.parametrize("reason", ["end_turn", "tool_use", "brand_new"])
 def test_calls_decide_whether_it_ended_for_them(frames: Any, kind: str, reason: str) -> None:
-    stopped = told(*frames, reason=reason).stopped
+    stopped = record(*frames, reason=reason).stopped
     assert stopped is not None
     assert (stopped.kind, stopped.said) == (kind, reason)
 

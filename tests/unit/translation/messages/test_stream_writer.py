@@ -97,8 +97,8 @@ def _think(sink: Sink, part: Thinking) -> None:
 
 
 def reply(*parts: Part, stop: Stop | None = None, **members: Any) -> Reply:
-    known: dict[str, Any] = {"id": "resp_1", "model": "gpt"}
-    return Reply(parts=parts, stop=stop or Stop(kind="end"), **(known | members))
+    defaults: dict[str, Any] = {"id": "resp_1", "model": "gpt"}
+    return Reply(parts=parts, stop=stop or Stop(kind="end"), **(defaults | members))
 
 
 CALL = ToolCall(id="c", name="f", arguments='{"a":1}')
@@ -151,12 +151,12 @@ def test_a_stream_says_what_the_whole_answer_says(
             not (isinstance(first, Thinking) and first.signature is None and _is_redacted(second))
         )
     answer = reply(*parts, stop=stop, usage=usage)
-    whole = strict(MESSAGES.write_answer(answer, USED))
+    answer_body = strict(MESSAGES.write_answer(answer, USED))
     streamed = accumulated(written_by(play(answer), USED))
-    assert _joined(streamed["content"]) == _joined(whole["content"])
-    assert streamed["usage"].items() >= _counts(whole["usage"]).items()
+    assert _joined(streamed["content"]) == _joined(answer_body["content"])
+    assert streamed["usage"].items() >= _counts(answer_body["usage"]).items()
     for name in ("id", "model", "role", "stop_reason", "stop_sequence", "stop_details"):
-        assert streamed.get(name) == whole.get(name)
+        assert streamed.get(name) == answer_body.get(name)
 
 
 def _is_redacted(part: Part) -> bool:
@@ -293,9 +293,9 @@ def test_a_signature_that_comes_after_the_end_of_its_thinking() -> None:
         sink.text("a")
         sink.stop(Stop(kind="end"))
 
-    thought, said = accumulated(written_by(tell, context("openai")))["content"]
+    thought, answer_text = accumulated(written_by(tell, context("openai")))["content"]
     assert thought["signature"] == envelope(ThoughtSignature("openai", "enc"))
-    assert said == {"type": "text", "text": "a"}
+    assert answer_text == {"type": "text", "text": "a"}
 
 
 def test_a_calls_signature_that_comes_late_follows_the_call() -> None:

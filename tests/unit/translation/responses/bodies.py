@@ -97,8 +97,8 @@ def write(
 ) -> dict[str, Any]:
     """What a foreign client's request becomes, unless `report` says that it is an own one."""
     report = report or Report(MESSAGES_PATHS, drops=False)
-    written = write_request(request, "gpt-x", profile, report)
-    body: dict[str, Any] = json.loads(msgspec.json.encode(written))
+    fields = write_request(request, "gpt-x", profile, report)
+    body: dict[str, Any] = json.loads(msgspec.json.encode(fields))
     judge(body)
     return body
 

@@ -113,18 +113,18 @@ def events_of(stream: bytes) -> list[Event]:
     return events
 
 
-def written(writer: Writer) -> list[Event]:
-    """Finished, and judged."""
+def finish(writer: Writer) -> list[Event]:
+    """The events of the finished stream, judged."""
     writer.finish()
     events = events_of(writer.take())
     judge(events)
     return events
 
 
-def streamed(reply: Reply, said: AnswerContext) -> list[Event]:
-    writer = RESPONSES.writer(said)
+def streamed(reply: Reply, answer_context: AnswerContext) -> list[Event]:
+    writer = RESPONSES.writer(answer_context)
     say(writer, reply)
-    return written(writer)
+    return finish(writer)
 
 
 def judge(events: Iterable[Event]) -> None:

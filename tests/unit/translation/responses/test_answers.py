@@ -65,21 +65,21 @@ def reply(*parts: Part, **fields: Any) -> Reply:
     return Reply(id="msg_1", model="upstream", parts=parts, **{"stop": END, **fields})
 
 
-def whole(answer: Reply, family: str = "anthropic", **fields: Any) -> dict[str, Any]:
+def whole_answer(answer: Reply, family: str = "anthropic", **fields: Any) -> dict[str, Any]:
     """The JSON form, which the stream's last event repeats."""
-    said = context(family, **fields)
-    body: dict[str, Any] = json.loads(RESPONSES.write_answer(answer, said))
+    answer_context = context(family, **fields)
+    body: dict[str, Any] = json.loads(RESPONSES.write_answer(answer, answer_context))
     judge_response(body)
-    events = streamed(answer, said)
+    events = streamed(answer, answer_context)
     assert events[-1]["type"] == f"response.{body['status']}"
     assert events[-1]["response"] == body
-    done = [event["item"] for event in events if event["type"] == "response.output_item.done"]
-    assert done == body["output"]
+    items = [event["item"] for event in events if event["type"] == "response.output_item.done"]
+    assert items == body["output"]
     return body
 
 
 def output(*parts: Part, **fields: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = whole(reply(*parts), **fields)["output"]
+    found: list[dict[str, Any]] = whole_answer(reply(*parts), **fields)["output"]
     return found
 
 
@@ -96,26 +96,26 @@ def test_texts_and_refusals_are_the_parts_of_one_message() -> None:
 
 
 def test_ids_are_made_of_the_providers() -> None:
-    body = whole(reply(Text(text="a"), ToolCall(id="c", name="f", arguments="{}")))
+    body = whole_answer(reply(Text(text="a"), ToolCall(id="c", name="f", arguments="{}")))
     assert body["id"].startswith("resp_")
     digest = body["id"].removeprefix("resp_")
     assert len(digest) == 48
     assert [item["id"] for item in body["output"]] == [f"msg_{digest}_0", f"fc_{digest}_1"]
-    again = whole(reply(Text(text="a"), ToolCall(id="c", name="f", arguments="{}")))
+    again = whole_answer(reply(Text(text="a"), ToolCall(id="c", name="f", arguments="{}")))
     assert again["output"] == body["output"]
     own = Reply(id="resp_abc", model="m", parts=(), stop=Stop(kind="end"))
-    assert whole(own)["id"] == "resp_abc"
+    assert whole_answer(own)["id"] == "resp_abc"
 
 
 def test_the_answer_names_the_model_that_was_asked_for() -> None:
-    body = whole(reply(Text(text="a")))
+    body = whole_answer(reply(Text(text="a")))
     assert (body["model"], body["created_at"]) == ("asked", 1_700_000_000)
-    assert whole(reply(Text(text="a"), created=5))["created_at"] == 5
+    assert whole_answer(reply(Text(text="a"), created=5))["created_at"] == 5
 
 
 def test_an_answer_repeats_the_request_settings() -> None:
     tools = [{"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": None}]
-    body = whole(
+    body = whole_answer(
         reply(Text(text="a")),
         tools=tools,
         instructions="be\nbrief",
@@ -126,20 +126,20 @@ def test_an_answer_repeats_the_request_settings() -> None:
     )
     assert (body["tools"], body["instructions"], body["store"]) == (tools, "be\nbrief", False)
     assert (body["temperature"], body["metadata"], body["tool_choice"]) == (0.5, {}, "auto")
-    assert "store" not in whole(reply(Text(text="a")))
+    assert "store" not in whole_answer(reply(Text(text="a")))
 
 
 def test_options_of_a_cache_are_not_told_as_applied() -> None:
-    """A response's have a mode and a time that a request may leave out, as `whole` judges."""
-    body = whole(reply(Text(text="a")), prompt_cache_options={"prewarm": True})
+    """A response has a mode and a time that a request may omit; `whole_answer` judges it."""
+    body = whole_answer(reply(Text(text="a")), prompt_cache_options={"prewarm": True})
     assert "prompt_cache_options" not in body
 
 
 def test_a_body_of_many_lines_is_echoed_on_one_line() -> None:
-    said = msgspec.structs.replace(
+    answer_context = msgspec.structs.replace(
         context(), fields={"tools": msgspec.Raw(b'[\n {"type":"web_search",\r\n "x":1.50}\n]')}
     )
-    events = streamed(reply(Text(text="a")), said)
+    events = streamed(reply(Text(text="a")), answer_context)
     assert events[0]["response"]["tools"] == [{"type": "web_search", "x": 1.5}]
 
 
@@ -285,17 +285,17 @@ def test_citations_of_chat_are_laid_flat() -> None:
     ],
 )
 def test_how_an_answer_ended(stop: Stop, status: str, reason: str | None) -> None:
-    body = whole(reply(Text(text="a"), stop=stop))
+    body = whole_answer(reply(Text(text="a"), stop=stop))
     assert body["status"] == body["output"][-1]["status"] == status
     assert body["incomplete_details"] == (None if reason is None else {"reason": reason})
 
 
 def test_an_explanation_is_a_refusal() -> None:
     stop = Stop(kind="blocked", explanation="because")
-    assert whole(reply(stop=stop))["output"][0]["content"] == [
+    assert whole_answer(reply(stop=stop))["output"][0]["content"] == [
         {"type": "refusal", "refusal": "because"}
     ]
-    assert len(whole(reply(Text(text="a"), stop=stop))["output"][0]["content"]) == 2
+    assert len(whole_answer(reply(Text(text="a"), stop=stop))["output"][0]["content"]) == 2
 
 
 def test_a_malformed_call_is_an_error() -> None:
@@ -309,7 +309,7 @@ def test_a_malformed_call_is_an_error() -> None:
 
 
 def test_usage_is_written_as_openai_counts() -> None:
-    body = whole(reply(Text(text="a"), usage=USAGE))
+    body = whole_answer(reply(Text(text="a"), usage=USAGE))
     assert body["usage"] == {
         "input_tokens": 20,
         "input_tokens_details": {
@@ -323,14 +323,14 @@ def test_usage_is_written_as_openai_counts() -> None:
     }
     assert body["service_tier"] == "default"
     assert body["tool_usage"]["web_search"] == {"num_requests": 1}
-    own = TokenUsage(input_text=1, cache_write_30m=2, cache_write_12h=3, output_text=1)
-    told = whole(reply(Text(text="a"), usage=own))["usage"]
-    assert told["input_tokens"] == 6
-    assert told["input_tokens_details"]["cache_write_tokens_details"] == {
+    openai_usage = TokenUsage(input_text=1, cache_write_30m=2, cache_write_12h=3, output_text=1)
+    written_usage = whole_answer(reply(Text(text="a"), usage=openai_usage))["usage"]
+    assert written_usage["input_tokens"] == 6
+    assert written_usage["input_tokens_details"]["cache_write_tokens_details"] == {
         "ttl_30m_tokens": 2,
         "ttl_12h_tokens": 3,
     }
-    assert whole(reply(Text(text="a")))["usage"] is None
+    assert whole_answer(reply(Text(text="a")))["usage"] is None
 
 
 PARTS = st.lists(
@@ -356,13 +356,13 @@ PARTS = st.lists(
 
 @given(PARTS, st.sampled_from(["end", "limit", "blocked"]))
 def test_the_stream_says_what_the_whole_answer_says(parts: list[Part], kind: Any) -> None:
-    named = [
+    distinct_parts = [
         msgspec.structs.replace(part, id=f"{part.id}{index}")
         if isinstance(part, ToolCall)
         else part
         for index, part in enumerate(parts)
     ]
-    whole(reply(*named, stop=Stop(kind=kind), usage=USAGE))
+    whole_answer(reply(*distinct_parts, stop=Stop(kind=kind), usage=USAGE))
 
 
 # Answers of providers.
@@ -529,14 +529,14 @@ def test_contradictory_usage_is_not_a_failure() -> None:
 
 @given(PARTS)
 def test_texts_and_calls_of_a_written_answer_are_read(parts: list[Part]) -> None:
-    named = [part for part in parts if not isinstance(part, Hosted | Thinking)]
-    body = RESPONSES.write_answer(reply(*named), context())
+    plain = [part for part in parts if not isinstance(part, Hosted | Thinking)]
+    body = RESPONSES.write_answer(reply(*plain), context())
     found = RESPONSES.read_answer(body, "openai")
     assert isinstance(found, Reply)
-    texts = [part.text for part in named if isinstance(part, Text | Refusal)]
+    texts = [part.text for part in plain if isinstance(part, Text | Refusal)]
     assert [part.text for part in found.parts if isinstance(part, Text | Refusal)] == texts
     calls = [part for part in found.parts if isinstance(part, ToolCall)]
-    assert [call.id for call in calls] == [part.id for part in named if isinstance(part, ToolCall)]
+    assert [call.id for call in calls] == [part.id for part in plain if isinstance(part, ToolCall)]
 
 
 @pytest.mark.parametrize(

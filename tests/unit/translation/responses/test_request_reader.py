@@ -196,10 +196,10 @@ def test_assistant_items_are_one_turn_and_outputs_are_another() -> None:
 
 
 def test_a_message_of_another_phase_begins_a_turn() -> None:
-    def said(phase: str | None) -> dict[str, Any]:
+    def message(phase: str | None) -> dict[str, Any]:
         return {"role": "assistant", "content": "x", "phase": phase}
 
-    found = read({"input": [said("commentary"), said(None), said("final_answer")]})
+    found = read({"input": [message("commentary"), message(None), message("final_answer")]})
     assert [(turn.phase, len(turn.parts)) for turn in found.turns] == [
         ("commentary", 2),
         ("final_answer", 1),
@@ -443,13 +443,13 @@ def test_a_prewarm_asks_for_no_tokens() -> None:
 
 @pytest.mark.parametrize("name", ["previous_response_id", "conversation", "prompt"])
 def test_content_that_the_provider_keeps_is_refused_whatever_a_route_drops(name: str) -> None:
-    kept = {"id": "x_1"} if name == "prompt" else "x_1"
-    found = read({"input": "hi", name: kept})
+    value = {"id": "x_1"} if name == "prompt" else "x_1"
+    found = read({"input": "hi", name: value})
     report = Report(MESSAGES_PATHS, drops=True)
     with pytest.raises(UnsupportedField, match="send the whole conversation") as refused:
         write(found, report=report)
     assert refused.value.param == name
-    assert write_own(found)[name] == kept
+    assert write_own(found)[name] == value
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ SEARCHED = {
 
 
 def test_codex_comes_back_as_it_was() -> None:
-    written = write_own(read(CODEX))
+    body = write_own(read(CODEX))
     find = CODEX["tools"][2]["tools"][0] | {"strict": False}
     right: dict[str, Any] = json.loads(json.dumps(CODEX)) | {"model": "gpt-x"}
     del right["stream"]
@@ -64,18 +64,18 @@ def test_codex_comes_back_as_it_was() -> None:
     for index, content in ((0, "d"), (1, "u"), (3, "on it")):
         right["input"][index]["content"] = content
         del right["input"][index]["type"]
-    assert written == right
+    assert body == right
 
 
 def test_leading_system_turns_are_instructions_and_later_ones_items() -> None:
     def system(text: str, cache: CacheMark | None = None) -> Turn:
         return Turn(role="system", parts=(Text(text=text, cache=cache),))
 
-    asked = Turn(role="user", parts=(Text(text="x"),))
-    body = write(Request(turns=(system("a"), system("b"), asked, system("c"))))
+    user = Turn(role="user", parts=(Text(text="x"),))
+    body = write(Request(turns=(system("a"), system("b"), user, system("c"))))
     assert body["instructions"] == "a\n\nb"
     assert body["input"][1] == {"role": "developer", "content": "c"}
-    marked = write(Request(turns=(system("a", CacheMark(3600)), asked)))
+    marked = write(Request(turns=(system("a", CacheMark(3600)), user)))
     assert "instructions" not in marked
     assert marked["input"][0]["content"] == [
         {
@@ -85,7 +85,7 @@ def test_leading_system_turns_are_instructions_and_later_ones_items() -> None:
         }
     ]
     plain = Profile(family="openai")
-    assert write(Request(turns=(system("a", CacheMark(3600)), asked)), plain)["instructions"] == "a"
+    assert write(Request(turns=(system("a", CacheMark(3600)), user)), plain)["instructions"] == "a"
 
 
 @pytest.mark.parametrize(
@@ -182,10 +182,10 @@ def test_searches_of_others_are_left_out_and_their_text_stays() -> None:
         "content": "found",
     }
     assert report.adapted_params == ("messages[1].content[0]",)
-    own = read({"input": [USER, SEARCHED, USER]})
-    assert write_own(own)["input"][1] == SEARCHED
-    told = {**SEARCHED, "id": f"ws_{'0' * 48}_1"}
-    assert write_own(read({"input": [USER, told, USER]}))["input"] == [USER, USER]
+    openai_request = read({"input": [USER, SEARCHED, USER]})
+    assert write_own(openai_request)["input"][1] == SEARCHED
+    search_item = {**SEARCHED, "id": f"ws_{'0' * 48}_1"}
+    assert write_own(read({"input": [USER, search_item, USER]}))["input"] == [USER, USER]
 
 
 def test_a_turn_that_the_client_began_is_refused() -> None:
@@ -249,8 +249,8 @@ def test_signed_thinking_is_asked_of_models_that_think(
 ) -> None:
     profile = Profile(family="openai", efforts=efforts)
     assert write(request(Text(text="hi"), thinking=wish), profile).get("include") == right
-    asked = read({"input": "hi", "include": ["reasoning.encrypted_content"]})
-    assert ("include" in write_own(asked, profile)) == (efforts != ())
+    openai_request = read({"input": "hi", "include": ["reasoning.encrypted_content"]})
+    assert ("include" in write_own(openai_request, profile)) == (efforts != ())
 
 
 @pytest.mark.parametrize(

@@ -219,11 +219,11 @@ def plain(request: Request) -> Any:
 
 def _without_places(value: Any) -> Any:
     if isinstance(value, dict):
-        kept = {name: _without_places(each) for name, each in value.items() if name != "at"}
-        for name in kept.keys() & {"id", "call_id"}:
-            if len(kept[name] or "") > _LONGEST or (kept[name] or "").startswith("c_"):
-                kept[name] = None
-        return kept
+        members = {name: _without_places(each) for name, each in value.items() if name != "at"}
+        for name in members.keys() & {"id", "call_id"}:
+            if len(members[name] or "") > _LONGEST or (members[name] or "").startswith("c_"):
+                members[name] = None
+        return members
     if isinstance(value, list | tuple):
         return [_without_places(each) for each in value]
     return value
@@ -232,14 +232,14 @@ def _without_places(value: Any) -> Any:
 @given(BODIES)
 def test_a_request_is_read_again_as_the_same(body: dict[str, Any]) -> None:
     first = read(body)
-    written = write_own(first, OPENAI)
-    assert plain(read(written)) == plain(first)
+    rewritten = write_own(first, OPENAI)
+    assert plain(read(rewritten)) == plain(first)
 
 
 def is_clients(item: dict[str, Any]) -> bool:
     """Whether the client said it, or one of its tools."""
-    said = item.get("role") in ("user", "system", "developer")
-    return said or str(item.get("type")).endswith("_output")
+    has_clients_role = item.get("role") in ("user", "system", "developer")
+    return has_clients_role or str(item.get("type")).endswith("_output")
 
 
 @given(st.lists(ITEMS, min_size=2, max_size=8), st.data())

@@ -22,22 +22,22 @@ from services.gateway.upstream.translation.reply import Reply, ReportedError, St
 from services.gateway.upstream.translation.responses import RESPONSES
 from tests.unit.translation.responses.streams import context, say
 
-Told = tuple[Any, ...]
+Event = tuple[Any, ...]
 
 
 class Recorder:
     """A sink that notes what it is told; deltas of one part are put together."""
 
     def __init__(self) -> None:
-        self.told: list[Told] = []
-        self.used: list[TokenUsage] = []
+        self.events: list[Event] = []
+        self.usages: list[TokenUsage] = []
 
-    def _add(self, *told: Any) -> None:
-        last = self.told[-1] if self.told else None
-        if last is not None and last[:-1] == told[:-1] and told[0] in _JOINED:
-            self.told[-1] = (*told[:-1], last[-1] + told[-1])
+    def _add(self, *event: Any) -> None:
+        last = self.events[-1] if self.events else None
+        if last is not None and last[:-1] == event[:-1] and event[0] in _JOINED:
+            self.events[-1] = (*event[:-1], last[-1] + event[-1])
         else:
-            self.told.append(told)
+            self.events.append(event)
 
     def started(self, answer_id: str, model: str, created: int | None) -> None:
         self._add("started", answer_id, model, created)
@@ -64,11 +64,11 @@ class Recorder:
         self._add("hosted", kind, json.loads(bytes(raw)), family)
 
     def ended(self) -> None:
-        if self.told[-1:] != [("ended",)]:
+        if self.events[-1:] != [("ended",)]:
             self._add("ended")
 
     def usage(self, usage: TokenUsage) -> None:
-        self.used.append(usage)
+        self.usages.append(usage)
 
     def stop(self, stop: Stop) -> None:
         self._add("stop", stop.kind, stop.said)
@@ -96,24 +96,24 @@ STARTED = ("started", "resp_1", "m", 7)
 
 
 def read(*frames: bytes, family: str = "openai") -> tuple[Recorder, bool]:
-    found = Recorder()
-    reader = RESPONSES.reader(found, family)
+    recorder = Recorder()
+    reader = RESPONSES.reader(recorder, family)
     for each in frames:
         reader.feed(each)
-    return found, reader.end()
+    return recorder, reader.end()
 
 
-def told(*frames: bytes, family: str = "openai") -> list[Told]:
+def events(*frames: bytes, family: str = "openai") -> list[Event]:
     """What comes between the start and the stop of a whole answer."""
-    found, is_whole = read(CREATED, *frames, COMPLETED, family=family)
+    recorder, is_whole = read(CREATED, *frames, COMPLETED, family=family)
     assert is_whole
-    assert found.told[0] == STARTED
-    assert found.told[-1][0] == "stop"
-    return found.told[1:-1]
+    assert recorder.events[0] == STARTED
+    assert recorder.events[-1][0] == "stop"
+    return recorder.events[1:-1]
 
 
-def delta(kind: str, said: str, **place: Any) -> bytes:
-    return frame(f"response.{kind}.delta", delta=said, **{"output_index": 0, **place})
+def delta(kind: str, text: str, **place: Any) -> bytes:
+    return frame(f"response.{kind}.delta", delta=text, **{"output_index": 0, **place})
 
 
 def added(item: dict[str, Any], index: int = 0) -> bytes:
@@ -128,16 +128,16 @@ def message(*content: dict[str, Any]) -> dict[str, Any]:
     return {"type": "message", "role": "assistant", "content": list(content)}
 
 
-def said(text: str, *annotations: dict[str, Any]) -> dict[str, Any]:
+def output_text(text: str, *annotations: dict[str, Any]) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": list(annotations)}
 
 
 CALL = {"type": "function_call", "id": "fc_1", "call_id": "c1", "name": "f", "arguments": ""}
 CITED = {"type": "url_citation", "url": "u"}
-WHOLE_ITEMS: list[tuple[dict[str, Any], list[Told]]] = [
-    (message(said("hi")), [("text", None, "hi"), ("ended",)]),
+WHOLE_ITEMS: list[tuple[dict[str, Any], list[Event]]] = [
+    (message(output_text("hi")), [("text", None, "hi"), ("ended",)]),
     (
-        message(said("a"), said("b", CITED)),
+        message(output_text("a"), output_text("b", CITED)),
         [
             ("text", None, "a"),
             ("ended",),
@@ -188,29 +188,29 @@ WHOLE_ITEMS: list[tuple[dict[str, Any], list[Told]]] = [
 
 
 @pytest.mark.parametrize(("item", "right"), WHOLE_ITEMS)
-def test_missing_deltas_are_taken_from_the_end(item: dict[str, Any], right: list[Told]) -> None:
-    assert told(done(item)) == right
-    assert told(done(item), done(item)) == right
+def test_missing_deltas_are_taken_from_the_end(item: dict[str, Any], right: list[Event]) -> None:
+    assert events(done(item)) == right
+    assert events(done(item), done(item)) == right
     ended = frame("response.completed", response=response(status="completed", output=[item]))
     found, _ = read(CREATED, ended)
-    assert found.told[1:-1] == right
-    assert told(added({**item, "content": [], "summary": [], "arguments": "", "input": ""})) in (
+    assert found.events[1:-1] == right
+    assert events(added({**item, "content": [], "summary": [], "arguments": "", "input": ""})) in (
         [],
         [(*right[0][:-1], "")],
     )
 
 
 def test_a_text_comes_as_it_is_written() -> None:
-    assert told(
+    assert events(
         added(message()),
-        frame("response.content_part.added", output_index=0, part=said("")),
+        frame("response.content_part.added", output_index=0, part=output_text("")),
         delta("output_text", "Hel", item_id="x1"),
         delta("output_text", "lo", item_id="x2", logprobs=[{"token": "lo"}]),
         delta("output_text", "", logprobs=[]),
         frame("response.output_text.annotation.added", output_index=0, annotation=CITED),
         frame("response.output_text.done", output_index=0, text="Hello"),
-        frame("response.content_part.done", output_index=0, part=said("Hello", CITED)),
-        done(message(said("Hello", CITED))),
+        frame("response.content_part.done", output_index=0, part=output_text("Hello", CITED)),
+        done(message(output_text("Hello", CITED))),
     ) == [
         ("text", None, "Hel"),
         ("text", b'[{"token": "lo"}]', "lo"),
@@ -235,15 +235,15 @@ def test_calls_are_matched_by_output_index_and_not_by_id() -> None:
         COMPLETED,
     )
     calls: dict[int, str] = {}
-    for what, *rest in found.told:
+    for what, *rest in found.events:
         if what == "call":
             calls[rest[0]] = calls.get(rest[0], "") + rest[-1]
     assert calls == {1: '{"a":1}', 2: '{"b":2}'}
-    assert found.told[-1] == ("stop", "tool", "completed")
+    assert found.events[-1] == ("stop", "tool", "completed")
 
 
 def test_a_name_that_comes_late_is_waited_for() -> None:
-    assert told(
+    assert events(
         added({"type": "function_call"}),
         delta("function_call_arguments", '{"a":'),
         delta("function_call_arguments", "1}"),
@@ -252,7 +252,7 @@ def test_a_name_that_comes_late_is_waited_for() -> None:
 
 
 def test_reasoning_is_read_once_with_its_signature() -> None:
-    assert told(
+    assert events(
         added({"type": "reasoning", "summary": []}),
         delta("reasoning_summary_text", "a", summary_index=0),
         frame("response.reasoning_summary_text.done", output_index=0, summary_index=0, text="ab"),
@@ -298,17 +298,17 @@ def test_reasoning_is_read_once_with_its_signature() -> None:
         ),
     ],
 )
-def test_how_a_stream_ended(kind: str, fields: dict[str, Any], right: Told) -> None:
+def test_how_a_stream_ended(kind: str, fields: dict[str, Any], right: Event) -> None:
     end = frame(f"response.{kind}", response=response(usage=USED, **fields))
-    found, is_whole = read(CREATED, end, COMPLETED)
+    recorder, is_whole = read(CREATED, end, COMPLETED)
     assert is_whole
-    assert found.told == [STARTED, right]
-    assert [(used.input_text, used.output_text) for used in found.used] == [(3, 2)]
+    assert recorder.events == [STARTED, right]
+    assert [(usage.input_text, usage.output_text) for usage in recorder.usages] == [(3, 2)]
 
 
 def test_a_refusal_is_an_end_of_its_own() -> None:
     found, _ = read(CREATED, delta("refusal", "no"), COMPLETED)
-    assert found.told[1:] == [("refusal", "no"), ("stop", "declined", "completed")]
+    assert found.events[1:] == [("refusal", "no"), ("stop", "declined", "completed")]
 
 
 FAILED = frame(
@@ -347,24 +347,24 @@ ERROR = frame("error", code="rate_limit_exceeded", message="slow down", param=No
 def test_a_failure_is_one_with_the_code_of_either(
     frames: list[bytes], right: ReportedError, uses: int
 ) -> None:
-    found, is_whole = read(CREATED, *frames, COMPLETED)
-    assert found.told == [STARTED, ("failed", right)]
-    assert (len(found.used), is_whole) == (uses, True)
+    recorder, is_whole = read(CREATED, *frames, COMPLETED)
+    assert recorder.events == [STARTED, ("failed", right)]
+    assert (len(recorder.usages), is_whole) == (uses, True)
 
 
 def test_an_end_without_a_reason_is_incomplete() -> None:
-    found, is_whole = read(CREATED, delta("output_text", "a"))
+    recorder, is_whole = read(CREATED, delta("output_text", "a"))
     assert not is_whole
-    assert found.told == [STARTED, ("text", None, "a")]
+    assert recorder.events == [STARTED, ("text", None, "a")]
 
 
 def test_the_reader_says_when_it_has_read_the_last_event() -> None:
     reader = RESPONSES.reader(Recorder(), "openai")
-    over = []
+    ends = []
     for each in (CREATED, COMPLETED):
         reader.feed(each)
-        over.append(reader.done)
-    assert over == [False, True]
+        ends.append(reader.done)
+    assert ends == [False, True]
     failing = RESPONSES.reader(Recorder(), "openai")
     failing.feed(FAILED)
     assert failing.done
@@ -385,7 +385,7 @@ def test_the_reader_says_when_it_has_read_the_last_event() -> None:
     ],
 )
 def test_events_without_content_are_skipped(noise: bytes) -> None:
-    assert told(noise) == []
+    assert events(noise) == []
 
 
 @pytest.mark.parametrize("broken", [b"data: {\n\n", b'data: {"type":1}\n\n', b"data: nothing\n\n"])
@@ -397,16 +397,16 @@ def test_a_broken_frame_ends_the_stream(broken: bytes) -> None:
 def test_a_character_that_is_cut_in_two_is_put_together() -> None:
     first = b'data: {"type":"response.output_text.delta","delta":"a\\ud83d"}\n\n'
     second = b'data: {"type":"response.output_text.delta","delta":"\\ude00b"}\n\n'
-    assert told(first, second) == [("text", None, "a😀b")]
+    assert events(first, second) == [("text", None, "a😀b")]
 
 
 def test_contradictory_usage_does_not_spoil_the_answer() -> None:
     odd = frame(
         "response.completed", response=response(status="completed", usage={"input_tokens": []})
     )
-    found, is_whole = read(CREATED, odd)
+    recorder, is_whole = read(CREATED, odd)
     assert is_whole
-    assert found.told[-1] == ("stop", "end", "completed")
+    assert recorder.events[-1] == ("stop", "end", "completed")
 
 
 def stream(reply: Reply) -> bytes:
@@ -445,17 +445,17 @@ def test_a_stream_that_is_written_is_read_again_however_it_is_cut(
     whole = stream(reply)
     splitter = FrameSplitter()
     frames = [each for piece in cut(whole, places) for each in splitter.feed(piece)]
-    found, is_whole = read(*frames)
+    recorder, is_whole = read(*frames)
     assert is_whole
     direct = Recorder()
     say(direct, reply)
-    assert _plain(found.told) == _plain(direct.told)
+    assert _plain(recorder.events) == _plain(direct.events)
 
 
-def _plain(said: list[Told]) -> list[Told]:
+def _plain(sink_events: list[Event]) -> list[Event]:
     """Less what is not in the stream: the model that answered, the provider's word, nothing."""
-    plain: list[Told] = []
-    for each in said:
+    plain: list[Event] = []
+    for each in sink_events:
         if each[0] in ("started", "stop", "ended") or each == ("thinking", None, ""):
             continue
         if each[0] == "call":

@@ -20,9 +20,9 @@ from tests.unit.translation.responses.streams import (
     Event,
     context,
     events_of,
+    finish,
     judge,
     streamed,
-    written,
 )
 
 BEGIN = ["created", "in_progress"]
@@ -130,7 +130,7 @@ def test_a_search_passes_through_its_states() -> None:
     writer.started("a", "m", None)
     raw = b'{"type":"server_tool_use",\n"name":"web_search","input":{"query":"q"}}'
     writer.hosted("web_search", msgspec.Raw(raw), "anthropic", 0)
-    assert kinds(written(writer))[2:-1] == [
+    assert kinds(finish(writer))[2:-1] == [
         "output_item.added",
         "web_search_call.in_progress",
         "web_search_call.searching",
@@ -145,7 +145,7 @@ def test_openais_own_searches_are_written_unchanged() -> None:
     writer = RESPONSES.writer(context("openai"))
     writer.started("a", "m", None)
     writer.hosted("web_search", msgspec.Raw(json.dumps(item, indent=1).encode()), "openai", 0)
-    events = written(writer)
+    events = finish(writer)
     assert events[2]["item"] == events[-2]["item"] == item
     assert {event["item_id"] for event in events[3:6]} == {"ws_1"}
 
@@ -184,9 +184,9 @@ def test_two_calls_at_once_come_out_one_after_the_other() -> None:
     line.call(1, "c2", "g", "2}", False)
     line.text("done")
     line.stop(Stop(kind="tool"))
-    first, second, said = written(writer)[-1]["response"]["output"]
+    first, second, message = finish(writer)[-1]["response"]["output"]
     assert (first["arguments"], second["arguments"]) == ('{"a":1}', '{"b":2}')
-    assert said["content"][0]["text"] == "done"
+    assert message["content"][0]["text"] == "done"
 
 
 def test_logprobs_are_written_with_their_text_and_at_its_end() -> None:
@@ -198,9 +198,9 @@ def test_logprobs_are_written_with_their_text_and_at_its_end() -> None:
     writer.text("b")
     writer.text("a", raw)
     writer.stop(Stop(kind="end"))
-    events = written(writer)
-    told = [event["logprobs"] for event in events if event["type"].endswith("text.delta")]
-    assert told == [[entry], [], [entry]]
+    events = finish(writer)
+    logprobs = [event["logprobs"] for event in events if event["type"].endswith("text.delta")]
+    assert logprobs == [[entry], [], [entry]]
     assert events[-1]["response"]["output"][0]["content"][0]["logprobs"] == [entry, entry]
 
 
@@ -214,7 +214,7 @@ def test_a_citation_is_an_event_of_the_text_before_it() -> None:
     writer.cite(msgspec.Raw(b"[]"), "anthropic")
     writer.text(".")
     writer.stop(Stop(kind="end"))
-    events = written(writer)
+    events = finish(writer)
     cited = [event for event in events if event["type"].endswith("annotation.added")]
     assert [event["annotation_index"] for event in cited] == [0]
     assert cited[0]["annotation"] == {
@@ -292,7 +292,7 @@ def test_taken_frames_are_not_returned_again() -> None:
 
 
 def test_texts_are_escaped() -> None:
-    said = 'quote " \\ \n \u2028 é 😀'
-    events = streamed(answer(Text(text=said)), context())
+    text = 'quote " \\ \n \u2028 é 😀'
+    events = streamed(answer(Text(text=text)), context())
     deltas = [event["delta"] for event in events if event["type"].endswith("text.delta")]
-    assert "".join(deltas) == said
+    assert "".join(deltas) == text

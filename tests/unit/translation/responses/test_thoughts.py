@@ -33,8 +33,8 @@ def test_thinking_of_others_is_left_out_and_ones_own_goes_back() -> None:
         ),
         at=(1,),
     )
-    asked = Turn(role="user", parts=(Text(text="x"),))
-    body = write(Request(turns=(asked, turn)))
+    question = Turn(role="user", parts=(Text(text="x"),))
+    body = write(Request(turns=(question, turn)))
     assert body["input"][1:] == [
         {
             "type": "reasoning",
@@ -46,7 +46,7 @@ def test_thinking_of_others_is_left_out_and_ones_own_goes_back() -> None:
     assert "SIG" not in json.dumps(body)
     replaying = Profile(family="other", replays_thinking="reasoning_content")
     assert [
-        item.get("content") for item in write(Request(turns=(asked, turn)), replaying)["input"]
+        item.get("content") for item in write(Request(turns=(question, turn)), replaying)["input"]
     ][1:3] == [[{"type": "reasoning_text", "text": text}] for text in ("b", "c")]
 
 

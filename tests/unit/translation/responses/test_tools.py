@@ -118,12 +118,12 @@ def test_tools_that_items_bring_join_the_list_and_go_back_where_they_stood() -> 
     }
     first = {"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": False}
     found = read({"input": [USER, added, USER], "tools": [first]})
-    known = [tool for tool in found.tools if isinstance(tool, Function)]
-    assert [(tool.name, tool.at) for tool in known] == [("f", (0,)), ("g", (-2, 0))]
+    functions = [tool for tool in found.tools if isinstance(tool, Function)]
+    assert [(tool.name, tool.at) for tool in functions] == [("f", (0,)), ("g", (-2, 0))]
     assert [tool["name"] for tool in write(found)["tools"]] == ["f", "g"]
-    own = write_own(found)
-    assert own["tools"] == [first]
-    assert own["input"] == [USER, added | {"tools": added["tools"][:1]}, USER]
+    own_body = write_own(found)
+    assert own_body["tools"] == [first]
+    assert own_body["input"] == [USER, added | {"tools": added["tools"][:1]}, USER]
     assert PATHS.tool((-2, 0), "strict") == "input[1].tools[0].strict"
     assert PATHS.tool((-2, 0, 1)) == "input[1].tools[0].tools[1]"
     assert PATHS.tool((2, 1), "strict") == "tools[2].tools[1].strict"
