@@ -47,9 +47,9 @@ def _run(seed: int, seconds: float, *, on_cluster: bool, fault: bool) -> Finding
         without_redis = {"ADMISSION_WITHOUT_REDIS": "closed" if is_closed else "open"}
         beside, settings = None, SETTINGS | without_redis
         if on_cluster:
-            made = stack.enter_context(cluster(directory))
-            nodes, beside = victims(made), mover(made, seed, _say)
-            settings |= {"REDIS_URL": made.url}
+            redis_cluster = stack.enter_context(cluster(directory))
+            nodes, beside = victims(redis_cluster), mover(redis_cluster, seed, _say)
+            settings |= {"REDIS_URL": redis_cluster.url}
         services = LocalStack(
             directory / "stack",
             {**without_settings(os.environ), **settings},

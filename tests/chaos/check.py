@@ -24,17 +24,17 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check(
-    stack: LocalStack, whole: Set[str] = frozenset(), *, no_pool_overrun: bool = False
+    stack: LocalStack, whole_ids: Set[str] = frozenset(), *, no_pool_overrun: bool = False
 ) -> Findings:
     """Every call that the provider saw has one entry; no entry has a call that it did not see.
 
-    `whole` are the calls whose answers came to their last byte: what those used is posted. A pool
-    cannot be overrun where no call begins without Redis.
+    `whole_ids` are the calls whose answers came to their last byte: what those used is posted. A
+    pool cannot be overrun where no call begins without Redis.
     """
     calls: dict[str, dict[str, Any]] = {}
-    seen = mixed_load.served(stack)
-    faults = [] if seen else ["no call was served: nothing was put to the test"]
-    for call in seen:
+    served_calls = mixed_load.served(stack)
+    faults = [] if served_calls else ["no call was served: nothing was put to the test"]
+    for call in served_calls:
         if call["client_request_id"] in calls:
             faults.append(f"the provider saw {call['client_request_id']} twice")
         calls[call["client_request_id"]] = call
@@ -44,7 +44,7 @@ def check(
     faults += (f"{id_} was served and has no entry" for id_ in calls.keys() - by_id.keys())
     for entry in entries:
         faults += _faults_of(entry, calls.get(entry["entry_id"]))
-    faults += _faults_of_whole(whole, entries)
+    faults += _faults_of_whole(whole_ids, entries)
     faults += _faults_of_sums(stack, entries)
     if no_pool_overrun:
         faults += _faults_of_pools(stack, entries)
@@ -76,11 +76,11 @@ def _faults_of(entry: Mapping[str, Any], call: Mapping[str, Any] | None) -> list
     return []
 
 
-def _faults_of_whole(whole: Set[str], entries: Sequence[Mapping[str, Any]]) -> list[str]:
+def _faults_of_whole(whole_ids: Set[str], entries: Sequence[Mapping[str, Any]]) -> list[str]:
     """A call may be given up while its gateway is paused; its own event corrects that then."""
     ok = {entry["entry_id"] for entry in entries if entry["status"] == "ok"}
     mended = {entry["corrects"] for entry in entries if entry["kind"] == "late_event"}
-    return [f"{id_} was answered, and its usage is not posted" for id_ in whole - ok - mended]
+    return [f"{id_} was answered, and its usage is not posted" for id_ in whole_ids - ok - mended]
 
 
 def _faults_of_sums(stack: LocalStack, entries: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -76,11 +76,11 @@ async def run(
     api_keys = _make_accounts(stack)
     until = monotonic() + seconds
     answers: Counter[str] = Counter()
-    whole: set[str] = set()
+    whole_ids: set[str] = set()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_load(stack, api_keys, seed, until, answers, whole))
-        own = (*SERVICES, "mongo") if nodes else (*SERVICES, "mongo", "redis")
-        victims: list[Victim] = [*(StackProcess(stack, name) for name in own), *nodes]
+        tasks.create_task(_load(stack, api_keys, seed, until, answers, whole_ids))
+        names = (*SERVICES, "mongo") if nodes else (*SERVICES, "mongo", "redis")
+        victims: list[Victim] = [*(StackProcess(stack, name) for name in names), *nodes]
         Harmful(stack, victims, seed, until, harms, say).start(tasks)
         if beside is not None:
             tasks.create_task(beside(until))
@@ -90,7 +90,7 @@ async def run(
         await eventually_in_thread(lambda: is_settled(stack), limit_s=_SETTLE_S)
     if meddle is not None:
         meddle(stack)
-    return await asyncio.to_thread(check, stack, whole, no_pool_overrun=is_closed)
+    return await asyncio.to_thread(check, stack, whole_ids, no_pool_overrun=is_closed)
 
 
 def _make_accounts(stack: LocalStack) -> list[str]:
@@ -113,7 +113,7 @@ async def _load(
     seed: int,
     until: float,
     answers: Counter[str],
-    whole: set[str],
+    whole_ids: set[str],
 ) -> None:
     """Clients that take whatever comes: an error, a broken stream, no connection."""
     numbers = itertools.count()
@@ -133,7 +133,7 @@ async def _load(
                     answer = await response.read()
                     answers[str(response.status)] += 1
                 if response.status == _OK and (not body["stream"] or _LAST_FRAMES[path] in answer):
-                    whole.add(response.headers["x-request-id"])
+                    whole_ids.add(response.headers["x-request-id"])
             except (aiohttp.ClientError, TimeoutError) as error:
                 answers[type(error).__name__] += 1
                 # A gateway that was just killed takes a moment to come back.

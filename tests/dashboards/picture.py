@@ -17,7 +17,7 @@ _UNITS = {"s": " s", "percentunit": "", "reqps": "/s", "ops": "/s"}
 Points = list[tuple[float, float]]
 
 
-class Shown(NamedTuple):
+class Episode(NamedTuple):
     """A fault, when it began and when its alert fired (Unix seconds)."""
 
     fault: str
@@ -31,60 +31,60 @@ class Shown(NamedTuple):
         return self.fired + AFTER_S
 
 
-def changed_lines(prometheus: StackClient, shown: Shown) -> dict[str, Points]:
+def changed_lines(prometheus: StackClient, episode: Episode) -> dict[str, Points]:
     """Of the panel, by their legend. Times are in seconds since the fault began."""
     lines: dict[str, Points] = {}
-    times = {"start": shown.began - BEFORE_S, "end": shown.end, "step": 1}
-    for query in shown.panel.queries:
-        asked = urlencode({"query": with_everything_chosen(query.expr), **times})
-        path = f"/api/v1/query_range?{asked}"
+    times = {"start": episode.began - BEFORE_S, "end": episode.end, "step": 1}
+    for query in episode.panel.queries:
+        parameters = urlencode({"query": with_everything_chosen(query.expr), **times})
+        path = f"/api/v1/query_range?{parameters}"
         for series in prometheus.expect("GET", path)["data"]["result"]:
-            points = [(float(at) - shown.began, float(value)) for at, value in series["values"]]
+            points = [(float(at) - episode.began, float(value)) for at, value in series["values"]]
             points = [(at, value) for at, value in points if not math.isnan(value)]
-            is_whole = len(points) >= shown.end - shown.began + BEFORE_S
+            is_whole = len(points) >= episode.end - episode.began + BEFORE_S
             if points and not (is_whole and len({value for _, value in points}) == 1):
-                lines[_named(query.legend, series["metric"])] = points
+                lines[_fill(query.legend, series["metric"])] = points
     return lines
 
 
-def _named(legend: str, labels: dict[str, Any]) -> str:
+def _fill(legend: str, labels: dict[str, Any]) -> str:
     for name, value in labels.items():
         legend = legend.replace(f"{{{{{name}}}}}", str(value))
     return legend
 
 
-def draw(prometheus: StackClient, faults: list[Shown]) -> str:
+def draw(prometheus: StackClient, faults: list[Episode]) -> str:
     rows = math.ceil(len(faults) / COLUMNS)
     size = f'width="{COLUMNS * WIDTH}" height="{rows * HEIGHT}"'
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="11">',
         '<rect width="100%" height="100%" fill="white"/>',
     ]
-    for place, shown in enumerate(faults):
+    for place, episode in enumerate(faults):
         x, y = place % COLUMNS * WIDTH, place // COLUMNS * HEIGHT
-        lines = changed_lines(prometheus, shown)
-        parts += [f'<g transform="translate({x},{y})">', *_draw(shown, lines), "</g>"]
+        lines = changed_lines(prometheus, episode)
+        parts += [f'<g transform="translate({x},{y})">', *_draw(episode, lines), "</g>"]
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _draw(shown: Shown, lines: dict[str, Points]) -> list[str]:
+def _draw(episode: Episode, lines: dict[str, Points]) -> list[str]:
     top = max((value for points in lines.values() for _, value in points), default=1) or 1
     left, right, floor, ceiling = MARGIN, WIDTH - 12, HEIGHT - 26, 54
 
     def x(at: float) -> float:
-        span = shown.end - shown.began + BEFORE_S
+        span = episode.end - episode.began + BEFORE_S
         return round(left + (at + BEFORE_S) / span * (right - left), 1)
 
     def y(value: float) -> float:
         return round(floor - value / top * (floor - ceiling), 1)
 
-    title = f"{shown.fault}: {shown.panel.title}"
+    title = f"{episode.fault}: {episode.panel.title}"
     parts = [
         f'<text x="{left}" y="16" font-weight="bold">{escape(title)}</text>',
         f'<path d="M{left} {ceiling}V{floor}H{right}" fill="none" stroke="#94a3b8"/>',
-        f'<text x="{left}" y="{ceiling - 4}">{top:.3g}{_UNITS.get(shown.panel.unit, "")}</text>',
+        f'<text x="{left}" y="{ceiling - 4}">{top:.3g}{_UNITS.get(episode.panel.unit, "")}</text>',
     ]
-    marks = ((0.0, "fault", "#64748b"), (shown.fired - shown.began, shown.alert, "#dc2626"))
+    marks = ((0.0, "fault", "#64748b"), (episode.fired - episode.began, episode.alert, "#dc2626"))
     for place, (at, word, colour) in enumerate(marks):
         anchor = "start" if place else "end"
         parts += [

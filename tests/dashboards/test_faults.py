@@ -20,7 +20,7 @@ from deploy.grafana.dashboard import ROWS
 from deploy.local.client import StackClient
 from deploy.local.stack import LocalStack
 from tests.dashboards.conftest import answer, with_everything_chosen
-from tests.dashboards.picture import Shown, draw
+from tests.dashboards.picture import Episode, draw
 from tests.dashboards.traffic import Traffic
 from tests.support.polling import block_until
 
@@ -102,8 +102,8 @@ FAULTS = {
 
 
 @pytest.fixture(scope="module")
-def seen(prometheus: StackClient) -> Iterator[list[Shown]]:
-    faults: list[Shown] = []
+def episodes(prometheus: StackClient) -> Iterator[list[Episode]]:
+    faults: list[Episode] = []
     yield faults
     if file := os.environ.get("FAULTS_PICTURE"):
         # The last one is still to be drawn to its end.
@@ -123,13 +123,13 @@ def test_the_table_has_all_faults() -> None:
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_fires_its_alert_and_shows_on_its_panel(
-    name: str, stack: LocalStack, prometheus: StackClient, traffic: Traffic, seen: list[Shown]
+    name: str, stack: LocalStack, prometheus: StackClient, traffic: Traffic, episodes: list[Episode]
 ) -> None:
     fault, (alert, panel) = FAULTS[name], table()[name]
     # What goes on may take longer than the alert is seen.
     lately = f'count_over_time(ALERTS{{alertname="{alert}",alertstate="firing"}}[20s])'
     block_until(lambda: not answer(prometheus, lately), LIMIT_S)
-    before = drawn(prometheus, panel)
+    before = panel_values(prometheus, panel)
     began = time.time()
     fault.begins(stack)
     try:
@@ -140,13 +140,13 @@ def test_a_fault_fires_its_alert_and_shows_on_its_panel(
 
         block_until(fires, LIMIT_S)
         fired = time.time()
-        block_until(lambda: drawn(prometheus, panel) != before, LIMIT_S)
-        seen.append(Shown(name, PANELS[panel], alert, began, fired))
+        block_until(lambda: panel_values(prometheus, panel) != before, LIMIT_S)
+        episodes.append(Episode(name, PANELS[panel], alert, began, fired))
     finally:
         fault.ends(stack)
 
 
-def drawn(prometheus: StackClient, panel: str) -> list[tuple[dict[str, str], str]]:
+def panel_values(prometheus: StackClient, panel: str) -> list[tuple[dict[str, str], str]]:
     return [
         (series["metric"], series["value"][1])
         for query in PANELS[panel].queries

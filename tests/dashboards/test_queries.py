@@ -28,7 +28,7 @@ def test_every_query_is_answered_and_draws_what_happened(
     waiting = queries()
     assert len(waiting) > 60
 
-    def drawn() -> bool:
+    def all_drawn() -> bool:
         traffic.round()
         for name, expression in list(waiting.items()):
             values = [float(series["value"][1]) for series in answer(prometheus, expression)]
@@ -38,7 +38,7 @@ def test_every_query_is_answered_and_draws_what_happened(
         return not waiting
 
     try:
-        block_until(drawn, LIMIT_S)
+        block_until(all_drawn, LIMIT_S)
     finally:
         assert waiting == {}
 
@@ -55,9 +55,9 @@ def test_prometheus_takes_every_rule(prometheus: StackClient, traffic: Traffic) 
 
 def test_rules_query_existing_series(prometheus: StackClient, traffic: Traffic) -> None:
     groups = prometheus.expect("GET", "/api/v1/rules")["data"]["groups"]
-    asked = " ".join(rule["query"] for group in groups for rule in group["rules"])
-    named = re.sub(r"by \([^)]*\)", "", asked)
-    waiting = set(re.findall(r"\b(?:gateway|ledger|admin|http|gen_ai)_\w+(?=[{\[)])", named))
+    expressions = " ".join(rule["query"] for group in groups for rule in group["rules"])
+    bare = re.sub(r"by \([^)]*\)", "", expressions)
+    waiting = set(re.findall(r"\b(?:gateway|ledger|admin|http|gen_ai)_\w+(?=[{\[)])", bare))
     assert len(waiting) > 20
 
     def there() -> bool:
@@ -72,11 +72,11 @@ def test_rules_query_existing_series(prometheus: StackClient, traffic: Traffic) 
 
 
 def test_every_variable_has_something_to_choose(prometheus: StackClient, traffic: Traffic) -> None:
-    wanted = {"job": {"gateway", "admin", "ledger-worker"}, "provider": {"openai", "anthropic"}}
+    needed = {"job": {"gateway", "admin", "ledger-worker"}, "provider": {"openai", "anthropic"}}
 
     def filled() -> bool:
         traffic.round()
-        return all(choices(name) >= wanted.get(name, set()) and choices(name) for name in VARIABLES)
+        return all(choices(name) >= needed.get(name, set()) and choices(name) for name in VARIABLES)
 
     def choices(name: str) -> set[str]:
         query = re.fullmatch(r"label_values\((.+), (\w+)\)", VARIABLES[name])

@@ -31,10 +31,10 @@ EVERY = pytest.mark.parametrize("name", MODULES)
 
 def run(name: str, *command: str, stdin: str = "") -> str:
     image = f"litellm-gateway/{name}:{TAG}"
-    done = subprocess.run(
+    completed = subprocess.run(
         (RUN, image, *command), input=stdin, capture_output=True, text=True, check=True
     )
-    return done.stdout
+    return completed.stdout
 
 
 @contextlib.contextmanager

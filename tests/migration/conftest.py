@@ -35,10 +35,10 @@ class Postgres(NamedTuple):
         """Of PostgreSQL's own programs."""
         command = [path_of(program), f"--host={HOST}", f"--port={self.port}", "--username=owner"]
         environ = {**os.environ, "PGPASSWORD": PASSWORD}
-        ran = subprocess.run(
+        completed = subprocess.run(
             [*command, *arguments], env=environ, capture_output=True, text=True, check=True
         )
-        return ran.stdout
+        return completed.stdout
 
 
 def path_of(program: str) -> str:

@@ -9,9 +9,9 @@ from tests.migration.conftest import DUMP, PASSWORD, Postgres
 from tests.support.command_line import Ran, run
 
 
-def told(ran: Ran) -> list[str]:
-    assert ran.code == 0, ran.err
-    return sorted(ran.out.splitlines())
+def lines_of(result: Ran) -> list[str]:
+    assert result.code == 0, result.err
+    return sorted(result.out.splitlines())
 
 
 def imported(*arguments: str, stdin: str = "", environ: dict[str, str] | None = None) -> Ran:
@@ -26,15 +26,15 @@ def rows_of(postgres: Postgres) -> list[str]:
 
 @pytest.fixture(scope="session")
 def expected() -> list[str]:
-    return told(imported("--export", str(DUMP)))
+    return lines_of(imported("--export", str(DUMP)))
 
 
 def test_a_database_says_what_its_dump_does(postgres: Postgres, expected: list[str]) -> None:
     before = rows_of(postgres)
     url = postgres.url(quote(PASSWORD, safe=""))
-    assert told(imported("--database", "-", stdin=url)) == expected
-    ran = imported("--database", postgres.url(), environ={"PGPASSWORD": PASSWORD})
-    assert told(ran) == expected
+    assert lines_of(imported("--database", "-", stdin=url)) == expected
+    result = imported("--database", postgres.url(), environ={"PGPASSWORD": PASSWORD})
+    assert lines_of(result) == expected
     assert len(expected) > 100
     assert rows_of(postgres) == before
 
@@ -47,7 +47,7 @@ def test_every_form_of_a_dump_says_the_same(
 ) -> None:
     dump = tmp_path / "dump.sql"
     dump.write_text(postgres.run("pg_dump", *form, "litellm"))
-    assert told(imported("--export", str(dump))) == expected
+    assert lines_of(imported("--export", str(dump))) == expected
 
 
 def test_tables_as_csv_say_the_same(
@@ -59,24 +59,24 @@ def test_tables_as_csv_say_the_same(
         content = postgres.run("psql", "-q", "-c", command, "litellm")
         if content.count("\n") > 1:
             (tmp_path / f"{table}.csv").write_text(content)
-    assert told(imported("--export", str(tmp_path))) == expected
+    assert lines_of(imported("--export", str(tmp_path))) == expected
 
 
 def test_an_unreadable_database_is_reported(postgres: Postgres) -> None:
-    for url, said in (
+    for url, reason in (
         (postgres.url("wrong"), "password authentication failed"),
         (postgres.url("wrong").replace(str(postgres.port), "1"), "cannot be read"),
         ("mysql://owner@localhost/x", "must be postgresql://"),
         ("postgresql://owner@localhost:port/x", "cannot be read"),
     ):
-        ran = imported("--database", "-", stdin=url)
-        assert ran.code in (2, 4)
-        assert said in ran.err
-        assert "wrong" not in ran.err
-    ran = imported(
+        result = imported("--database", "-", stdin=url)
+        assert result.code in (2, 4)
+        assert reason in result.err
+        assert "wrong" not in result.err
+    result = imported(
         "--database", postgres.url(database="postgres"), environ={"PGPASSWORD": PASSWORD}
     )
-    assert "has none of the tables" in ran.err
-    ran = imported("--database", postgres.url("secret"))
-    assert ran.code == 2
-    assert "secret" not in ran.err
+    assert "has none of the tables" in result.err
+    result = imported("--database", postgres.url("secret"))
+    assert result.code == 2
+    assert "secret" not in result.err

@@ -42,8 +42,8 @@ class LiteLLM:
         self._billing_time.set(_PEAK)
         self._cost_per_token: Callable[..., tuple[float, float]] = cost_per_token
         self._usage: Callable[..., Any] = Usage
-        self._of_message: Callable[..., Any] = AnthropicConfig().calculate_usage
-        self._of_response: Callable[..., Any] = (
+        self._message_usage: Callable[..., Any] = AnthropicConfig().calculate_usage
+        self._response_usage: Callable[..., Any] = (
             ResponseAPILoggingUtils._transform_response_api_usage_to_chat_usage
         )
         self._model_info: Callable[..., Any] = litellm.get_model_info
@@ -68,7 +68,7 @@ class LiteLLM:
         input_usd, output_usd = self._cost_per_token(
             model=name,
             custom_llm_provider=provider,
-            usage_object=self._of_message(usage, None),
+            usage_object=self._message_usage(usage, None),
         )
         return input_usd + output_usd
 
@@ -85,7 +85,7 @@ class LiteLLM:
         """The fee for searches, counted where that provider's are."""
         if "claude" in name:
             search = {"server_tool_use": {"web_search_requests": searches}}
-            usage = self._of_message({"input_tokens": 1, "output_tokens": 1, **search}, None)
+            usage = self._message_usage({"input_tokens": 1, "output_tokens": 1, **search}, None)
         else:
             usage = self._usage(prompt_tokens_details=self._details(web_search_requests=searches))
         info = self._model_info(model=name, custom_llm_provider=provider)
@@ -102,6 +102,6 @@ class LiteLLM:
             case "chat":
                 return self._usage(**payload)
             case "responses":
-                return self._of_response(payload)
+                return self._response_usage(payload)
             case "messages":
-                return self._of_message(payload, None)
+                return self._message_usage(payload, None)

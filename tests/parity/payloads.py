@@ -34,15 +34,15 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
 def payload_of(case: Case) -> dict[str, Any]:
     """The `usage` object of the provider's answer."""
-    told = {"speed": case.speed, "inference_geo": case.inference_geo}
-    served = {name: value for name, value in told.items() if value is not None}
+    labels = {"speed": case.speed, "inference_geo": case.inference_geo}
+    reported = {name: value for name, value in labels.items() if value is not None}
     match case.convention:
         case "chat":
-            return _chat(case) | served
+            return _chat(case) | reported
         case "responses":
-            return _responses(case) | served
+            return _responses(case) | reported
         case "messages":
-            return _messages(case) | served
+            return _messages(case) | reported
 
 
 def _chat(case: Case) -> dict[str, Any]:

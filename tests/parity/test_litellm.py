@@ -42,9 +42,9 @@ def models() -> list[MapModel]:
 
 def grid(model: MapModel, conventions: tuple[Convention, ...]) -> Iterator[Case]:
     thresholds = sorted({tier.above_input_tokens for tier in model.price.tiers} - {0})
-    named = {tier.service_tier for tier in model.price.tiers if tier.service_tier is not None}
+    tiers = {tier.service_tier for tier in model.price.tiers if tier.service_tier is not None}
     for convention in conventions:
-        yield from cases_of(convention, thresholds, [None, *sorted(named)])
+        yield from cases_of(convention, thresholds, [None, *sorted(tiers)])
 
 
 def natural(model: MapModel) -> Convention:
@@ -126,8 +126,8 @@ def test_surcharges_are_what_litellm_charges(
             (None, "global", "not_available", "us", "US", "eu"),
         ):
             if case.service_tier != "batch" and explained(model, case) is None:
-                served = msgspec.structs.replace(case, speed=speed, inference_geo=region)
-                assert differs(litellm, model, served) is None
+                surcharged = msgspec.structs.replace(case, speed=speed, inference_geo=region)
+                assert differs(litellm, model, surcharged) is None
         usage = TokenUsage(input_text=1, speed="fast", inference_geo="us")
         raised[tuple(sorted(surcharges_for(model.price, usage)))] += 1
     # Fast mode is there for a few models, a region for most of the newer ones.
@@ -146,8 +146,8 @@ def test_a_batch_in_a_dearer_region_costs_more(litellm: LiteLLM, models: list[Ma
     [model] = [m for m in models if m.price.model == "claude-sonnet-5"]
     batch = Case(convention="messages", service_tier="batch")
     theirs = litellm.usd(model.price.model, model.provider, batch)
-    served = our_usage(msgspec.structs.replace(batch, inference_geo="us"))
-    assert usd(served, model) == pytest.approx(1.1 * theirs, rel=_FLOAT_ERROR)
+    usage = our_usage(msgspec.structs.replace(batch, inference_geo="us"))
+    assert usd(usage, model) == pytest.approx(1.1 * theirs, rel=_FLOAT_ERROR)
 
 
 def test_searches_cost_what_litellm_says(litellm: LiteLLM, models: list[MapModel]) -> None:
@@ -190,8 +190,8 @@ def test_cache_writes_outside_a_partial_split_are_charged(
     }
     [model] = [m for m in models if m.price.model == "claude-sonnet-4-5"]
     usage = usage_of_message(payload)
-    whole = litellm.usd_of_message(model.price.model, model.provider, payload)
-    assert usd(usage, model) == pytest.approx(whole, rel=_FLOAT_ERROR)
+    total_usd = litellm.usd_of_message(model.price.model, model.provider, payload)
+    assert usd(usage, model) == pytest.approx(total_usd, rel=_FLOAT_ERROR)
     assert usage.cache_write_5m == 800
 
 

@@ -71,10 +71,10 @@ async def theirs(
         drop_params=call.drops,
     )
     try:
-        told = json.loads(await translator.complete(call.client, target, call.asked))
+        answer = json.loads(await translator.complete(call.client, target, call.asked))
     except TranslationRefused as error:
-        told = {"refused": error.status}
-    return provider.body, told
+        answer = {"refused": error.status}
+    return provider.body, answer
 
 
 def ours(call: player.Given) -> tuple[dict[str, Any], dict[str, Any]]:

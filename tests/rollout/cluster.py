@@ -96,9 +96,9 @@ class RolloutCluster:
         return old
 
     async def gone(self, pods: list[Pod] | None = None) -> None:
-        """Returns when they, or all that are deleted, have ended."""
-        wanted = [pod for pod in self.pods if pod.is_deleted] if pods is None else pods
-        while any(self._lives(pod) for pod in wanted):
+        """Returns when `pods`, or all that are deleted, have ended."""
+        ending = [pod for pod in self.pods if pod.is_deleted] if pods is None else pods
+        while any(self._lives(pod) for pod in ending):
             await asyncio.sleep(_POLL_S)
         if self._removals:
             await asyncio.gather(*self._removals)

@@ -85,11 +85,11 @@ class Front:
     ) -> None:
         self._binary = binary
         self._directory = directory
-        taken: set[int] = set()
+        used: set[int] = set()
         self._ports: dict[str, int] = {}
         for name in (*services, _NAME):
-            self._ports[name] = ports.pick_free(avoid=frozenset(taken))
-            taken.add(self._ports[name])
+            self._ports[name] = ports.pick_free(avoid=frozenset(used))
+            used.add(self._ports[name])
         servers = [
             _SERVER.format(
                 service=service,

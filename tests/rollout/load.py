@@ -61,7 +61,7 @@ class Load:
             )
 
     @property
-    def whole(self) -> set[str]:
+    def whole_ids(self) -> set[str]:
         """Ids of the calls whose answers came to their last byte."""
         ids = (each.call_id for each in self.outcomes if each.fault is None)
         return {call_id for call_id in ids if call_id is not None}

@@ -57,7 +57,7 @@ def workloads(manifests: list[Manifest]) -> dict[str, Workload]:
         spec, pod = deployment["spec"], deployment["spec"]["template"]["spec"]
         (container,) = pod["containers"]
         sources = [each.get("configMapRef") for each in container["envFrom"]]
-        named = [source["name"] for source in sources if source is not None]
+        map_names = [source["name"] for source in sources if source is not None]
         rolling = spec["strategy"]["rollingUpdate"]
         found[name] = Workload(
             name=name,
@@ -69,7 +69,7 @@ def workloads(manifests: list[Manifest]) -> dict[str, Workload]:
             startup=_probe(container["startupProbe"]),
             readiness=_probe(container["readinessProbe"]),
             liveness=_probe(container["livenessProbe"]),
-            settings={k: v for each in named for k, v in maps[each]["data"].items()},
+            settings={k: v for each in map_names for k, v in maps[each]["data"].items()},
         )
     return found
 

@@ -38,19 +38,19 @@ _BUDGET = {"budget": {"limit_usd": 1_000_000, "period": "total"}}
 
 
 class Rehearsal:
-    """A stack whose services are pods behind nginx; `said` is what happened to them."""
+    """A stack whose services are pods behind nginx; `log_lines` say what happened to them."""
 
     def __init__(
         self,
         stack: LocalStack,
         rendered: dict[str, Workload],
         cluster: RolloutCluster,
-        said: list[str],
+        log_lines: list[str],
     ) -> None:
         self.stack = stack
         self.workloads = rendered
         self.cluster = cluster
-        self.said = said
+        self.log_lines = log_lines
 
     async def roll(self, *, stuck: bool = False) -> list[Pod]:
         """All three at once; the gateway that hangs is the first of the pods that are replaced."""
@@ -65,14 +65,14 @@ class Rehearsal:
     async def books(self, load: Load) -> list[str]:
         """What is wrong with them."""
         await eventually_in_thread(lambda: is_settled(self.stack), limit_s=_SETTLE_S)
-        return list((await asyncio.to_thread(check, self.stack, load.whole)).faults)
+        return list((await asyncio.to_thread(check, self.stack, load.whole_ids)).faults)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rehearsal]:
     directory = tmp_path_factory.mktemp("stack")
     stack = LocalStack(directory, {**without_settings(os.environ), **_SOON}, free_ports=True)
-    said: list[str] = []
+    log_lines: list[str] = []
     try:
         await asyncio.to_thread(stack.start)
         for name in _OWN:
@@ -82,7 +82,7 @@ async def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[R
         assert rendered.keys() == {"gateway", "admin", "ledger-worker"}
         front = Front(NGINX, directory / "nginx", _SERVED, ingress_directives(manifests))
         front.start(stack.supervisor)
-        cluster = _cluster(stack, front, said)
+        cluster = _cluster(stack, front, log_lines)
         stack._info = msgspec.structs.replace(
             stack.info, gateway_url=front.url("gateway"), admin_url=front.url("admin")
         )
@@ -92,14 +92,14 @@ async def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[R
             await asyncio.to_thread(
                 admin.expect, "PATCH", f"/admin/accounts/{stack.info.demo_user_id}", _BUDGET
             )
-            yield Rehearsal(stack, rendered, cluster, said)
+            yield Rehearsal(stack, rendered, cluster, log_lines)
         finally:
             await cluster.close()
     finally:
         await asyncio.to_thread(stack.stop)
 
 
-def _cluster(stack: LocalStack, front: Front, said: list[str]) -> RolloutCluster:
+def _cluster(stack: LocalStack, front: Front, log_lines: list[str]) -> RolloutCluster:
     info = stack.info
     environment = {
         **without_settings(os.environ),
@@ -113,19 +113,19 @@ def _cluster(stack: LocalStack, front: Front, said: list[str]) -> RolloutCluster
     }
     spools = stack.directory / "spools"
     return RolloutCluster(
-        stack.supervisor, front, spools, environment, endpoints_lag_s=_LAG_S, say=said.append
+        stack.supervisor, front, spools, environment, endpoints_lag_s=_LAG_S, say=log_lines.append
     )
 
 
 async def _reaches_all(load: Load, cluster: RolloutCluster) -> None:
     """Until every pod that is served answers calls of each kind, streams too."""
     kinds = {"gateway": ("short", "long"), "admin": ("admin",)}
-    wanted = {
+    expected = {
         (kind, pod.address) for pod in cluster.pods for kind in kinds.get(pod.workload.name, ())
     }
 
     async def reached() -> bool:
-        return wanted <= load.begun
+        return expected <= load.begun
 
     await eventually(reached)
 
@@ -147,19 +147,19 @@ async def test_rollouts_lose_no_call(rehearsal: Rehearsal) -> None:
     load.until.set()
     await running
     faults = await rehearsal.books(load)
-    shown = "\n".join(rehearsal.said)
+    log_text = "\n".join(rehearsal.log_lines)
     lost = failed(load.outcomes)
     # The calls that were at it when it hung.
     killed = [each for each in lost if each.pod == hanging.address]
-    assert [each for each in lost if each not in killed] == [], shown
-    assert [pod.name for pod in [*first, *back] if pod.was_killed] == [hanging.name], shown
+    assert [each for each in lost if each not in killed] == [], log_text
+    assert [pod.name for pod in [*first, *back] if pod.was_killed] == [hanging.name], log_text
     # Those that had begun before load balancers knew; short ones have ended by then.
-    assert {each.kind for each in killed} <= {"long"}, shown
-    assert faults == [], shown
-    assert cluster.troubles == [], shown
+    assert {each.kind for each in killed} <= {"long"}, log_text
+    assert faults == [], log_text
+    assert cluster.troubles == [], log_text
     kinds = Counter(each.kind for each in load.outcomes if each.fault is None)
     assert min(kinds[kind] for kind in ("short", "long", "admin")) > 10, kinds
-    print(f"{shown}\n{dict(kinds)} whole, {len(killed)} killed")
+    print(f"{log_text}\n{dict(kinds)} whole, {len(killed)} killed")
 
 
 async def test_without_a_pre_stop_calls_are_lost(rehearsal: Rehearsal) -> None:

@@ -77,7 +77,7 @@ class AccountCalls:
         events = await self.holds.sweep(USER, limit=1_000)
         return sorted(event.decode().removeprefix("event of ") for event in events)
 
-    async def noted(self) -> list[str]:
+    async def accounts_to_sweep(self) -> list[str]:
         """The accounts that the sweep visits."""
         return [user async for page in self.holds.accounts(self.shard) for user, _ in page]
 

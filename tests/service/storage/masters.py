@@ -91,14 +91,14 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 class Word(Sentinel):
-    """Sentinel's. `asked` counts how often it was wanted; None is that it knows no master."""
+    """A Sentinel that knows `master`, or none where it is None; `lookups` counts the questions."""
 
     def __init__(self, master: ServerProcess) -> None:
         self.master: ServerProcess | None = master
-        self.asked = 0
+        self.lookups = 0
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
-        self.asked += 1
+        self.lookups += 1
         # A question takes a round trip.
         await asyncio.sleep(0)
         if self.master is None:

@@ -52,11 +52,11 @@ async def test_a_list_of_one_status_has_each_account_once_and_in_order(
         reverse=descending,
     )
     assert len(expected) > 4
-    for read in (accounts.slice, accounts.search):
+    for method in (accounts.slice, accounts.search):
         part, found = Slice(limit=2, field=field, descending=descending), list[Account]()
         with sent_commands() as commands:
             while True:
-                rows = await read(part, keep=wants, status=status)
+                rows = await method(part, keep=wants, status=status)
                 found += rows.rows
                 if rows.rest is None:
                     break
@@ -65,9 +65,9 @@ async def test_a_list_of_one_status_has_each_account_once_and_in_order(
         if status != "active":
             queries = [each["filter"] for each in commands if collection_of(each) == "accounts"]
             # The rest of one order has two indexes to choose from.
-            of_status = [query for query in queries if "created_at" not in query]
-            assert of_status
-            for query in of_status:
+            status_queries = [query for query in queries if "created_at" not in query]
+            assert status_queries
+            for query in status_queries:
                 await assert_indexed(database["accounts"], query)
 
 
@@ -93,13 +93,13 @@ async def test_an_account_renamed_during_a_search_is_not_found(
     accounts: AccountStore, database: Database
 ) -> None:
     """It is read again: its document tells."""
-    was_asked = list[str]()
+    types = list[str]()
 
     def finds(each: Account | AccountName) -> bool:
-        was_asked.append(type(each).__name__)
+        types.append(type(each).__name__)
         return isinstance(each, AccountName) or each.user_id != "u01"
 
     rows = await accounts.search(Slice(limit=2), keep=finds, status=None)
     assert [each.user_id for each in rows.rows] == ["u00"]
     assert rows.rest is not None
-    assert {*was_asked} == {"AccountName", "SpendingAccount"}
+    assert {*types} == {"AccountName", "SpendingAccount"}

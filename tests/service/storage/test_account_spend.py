@@ -68,10 +68,10 @@ async def assert_spent(
         assert found == {period: expected[user_id, period]}
     for user_id in users:
         _, kept = await ProofStore(database).tail(user_id, 0, None)
-        of_user = {period: nusd for (user, period), nusd in expected.items() if user == user_id}
+        user_spend = {period: nusd for (user, period), nusd in expected.items() if user == user_id}
         # What was moved leaves a zero.
-        assert {**kept.periods} == dict.fromkeys(kept.periods, 0) | of_user
-        assert kept.nusd == of_user["total"]
+        assert {**kept.periods} == dict.fromkeys(kept.periods, 0) | user_spend
+        assert kept.nusd == user_spend["total"]
 
 
 async def test_a_posting_writes_no_document_but_the_accounts(
@@ -131,16 +131,16 @@ async def test_workers_of_both_releases_post_at_once(
             read = await ledger.spend_with_revisions(users, today)
             # What was moved leaves a zero, which is not always looked at.
             assert {**known, **read} == known
-            assert not any(known[of].nusd for of in known.keys() - read.keys())
+            assert not any(known[pair].nusd for pair in known.keys() - read.keys())
         else:
             await earlier.post(batch)
         posted += batch
-        for of, amount in (await ledger.spend_with_revisions(USERS, today)).items():
-            assert amount.revision >= revisions.get(of, 0)
-            revisions[of] = amount.revision
+        for pair, amount in (await ledger.spend_with_revisions(USERS, today)).items():
+            assert amount.revision >= revisions.get(pair, 0)
+            revisions[pair] = amount.revision
             # Where this release has posted, no figure of the earlier one is newer.
-            stored = await database["spend"].find_one({"_id": "|".join(of)})
-            if "summed" in await document(database, of[0]) and stored is not None:
+            stored = await database["spend"].find_one({"_id": "|".join(pair)})
+            if "summed" in await document(database, pair[0]) and stored is not None:
                 assert amount.revision > stored["revision"]
     await assert_spent(database, ledger, posted)
 
@@ -235,8 +235,8 @@ async def test_an_amount_that_moves_while_it_is_read_counts_once(
     await EarlierLedger(database).post([call("a", cost_nusd=100)])
     interrupted = Interrupted(database, lambda: ledger.post([call("b", cost_nusd=1)]))
     reader = AccountSpend(cast("Database", interrupted))
-    seen = await reader.read(["acme"], ["total"])
-    assert seen["acme", "total"].nusd == 100
+    spend = await reader.read(["acme"], ["total"])
+    assert spend["acme", "total"].nusd == 100
     assert await ledger.spend_of("acme", ["total"]) == {"total": 101}
 
 

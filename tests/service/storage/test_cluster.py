@@ -120,12 +120,12 @@ async def test_scripts_are_loaded_by_every_node(cluster_redis: Routed, keys: lis
 
 
 async def test_replicas_of_the_node_are_waited_for(cluster_redis: Routed, keys: list[str]) -> None:
-    for wanted in (1, 2):
-        pipelined = Pipelined(cluster_redis, wait_replicas=wanted)
+    for replicas in (1, 2):
+        pipelined = Pipelined(cluster_redis, wait_replicas=replicas)
         for key in keys:
             transaction = Transaction()
             transaction.execute_command("INCR", key)
-            if wanted == 1:
+            if replicas == 1:
                 assert await pipelined.transact(transaction) == [1]
             else:
                 with pytest.raises(NotReplicated, match="1 of 2"):

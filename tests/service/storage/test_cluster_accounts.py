@@ -17,7 +17,7 @@ async def test_copies_of_spend_are_read_at_all_nodes(cluster_redis: Routed) -> N
     copies = await RedisSpendReader(cluster_redis).of(
         {user_id: ["2026-11", "total"] for user_id in (*USERS, "nobody")}
     )
-    assert {of: copy.nusd for of, copy in copies.items()} == {
+    assert {pair: copy.nusd for pair, copy in copies.items()} == {
         (user_id, "total"): n for n, user_id in enumerate(USERS)
     }
 

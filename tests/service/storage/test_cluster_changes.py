@@ -91,9 +91,9 @@ class Stream:
             pipeline.exists(root)
             await self._count(f"{root}:pipe", pipeline.execute())
 
-    async def _count(self, name: str, sent: object) -> None:
+    async def _count(self, name: str, command: object) -> None:
         try:
-            await sent  # type: ignore[misc]
+            await command  # type: ignore[misc]
         except (RedisError, OSError):
             self.failed[name] += 1
         else:
@@ -252,9 +252,9 @@ async def test_a_master_without_a_replica_is_lost(
                 await stream.progress()
                 pipelined = Pipelined(redis)
                 began = monotonic()
-                for sent in (pipelined.run("GET", roots[0]), redis.get(roots[0])):
+                for command in (pipelined.run("GET", roots[0]), redis.get(roots[0])):
                     with pytest.raises((RedisConnectionError, OSError)):
-                        await sent
+                        await command
                 with pytest.raises((RedisConnectionError, OSError)):
                     await redis.mget(roots)
                 async with redis.pipeline(transaction=False) as pipeline:

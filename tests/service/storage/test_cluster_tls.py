@@ -27,12 +27,12 @@ def over_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     certificate = Certificate(directory, "localhost").path
     with ExitStack() as stack:
         try:
-            made = stack.enter_context(cluster(directory, replicas=True, certificate=certificate))
+            nodes = stack.enter_context(cluster(directory, replicas=True, certificate=certificate))
         except RuntimeError as error:
             if not re.search("Failed finding TLS support|Bad directive", str(error)):
                 raise
             pytest.skip("this server has no TLS")
-        yield made
+        yield nodes
 
 
 async def test_commands_and_messages_by_way_of_each_node(over_tls: Cluster) -> None:

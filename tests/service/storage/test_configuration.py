@@ -98,9 +98,9 @@ async def test_all_keys_with_budgets_are_found(keys: KeyStore, every: int) -> No
     budgets = (Budget(limit_nusd=5, period="total"),)
     for n, key_id in enumerate(ids):
         await keys.insert(api_key(key_id, budgets=() if n % every else budgets))
-    for asked in (ids, ids, ids[:50], ids[1:2], ids):
-        found = {key.key_id for key in await keys.budgeted(asked)}
-        assert found == set(ids[::every]) & set(asked)
+    for queried in (ids, ids, ids[:50], ids[1:2], ids):
+        found = {key.key_id for key in await keys.budgeted(queried)}
+        assert found == set(ids[::every]) & set(queried)
 
 
 async def test_a_budget_counts_from_the_next_question_on(keys: KeyStore) -> None:
@@ -220,14 +220,14 @@ async def test_candidates_are_what_a_name_and_a_pattern_find(
     by_alias = price("omni", days=-9, aliases=("gpt-4o",))
     took_over, pattern = price("omni", days=-2), price("gpt-*", days=-3)
     by_pattern = price("o3", aliases=("gpt-?o",))
-    wanted = [price("gpt-4o"), by_alias, took_over, pattern, by_pattern]
-    await prices.insert_many([*wanted, price("gpt-5"), price("o3-mini", aliases=("o4-mini",))])
+    expected = [price("gpt-4o"), by_alias, took_over, pattern, by_pattern]
+    await prices.insert_many([*expected, price("gpt-5"), price("o3-mini", aliases=("o4-mini",))])
     if others:
         await prices.insert_many([price(f"model-{n}") for n in range(others)])
     found = await prices.candidates(["gpt-4o", "openai/gpt-4o"])
-    assert {version.price_id for version in found} == {version.price_id for version in wanted}
-    named, patterns = await prices.versions_of(["gpt-4o"]), await prices.patterns()
-    assert {v.price_id for v in (*named, *patterns)} == {v.price_id for v in found}
+    assert {version.price_id for version in found} == {version.price_id for version in expected}
+    versions, patterns = await prices.versions_of(["gpt-4o"]), await prices.patterns()
+    assert {v.price_id for v in (*versions, *patterns)} == {v.price_id for v in found}
 
 
 async def test_a_price_is_a_candidate_from_the_next_question_on(prices: PriceStore) -> None:
@@ -271,8 +271,8 @@ async def test_of_a_model_found_by_its_alias_all_versions_are_found(prices: Pric
     assert await prices.versions_of(["gpt-4o"]) == [without, alias]
 
 
-async def models_of(prices: PriceStore, wanted: PriceFilter, part: Slice) -> list[str]:
-    return (await prices.models(wanted, part)).rows
+async def models_of(prices: PriceStore, price_filter: PriceFilter, part: Slice) -> list[str]:
+    return (await prices.models(price_filter, part)).rows
 
 
 async def test_models_are_listed_in_pages(prices: PriceStore) -> None:
@@ -294,7 +294,7 @@ async def test_prices_are_listed_by_what_they_are(prices: PriceStore) -> None:
         price("x/a", price_id="p3", provider="acme"),
     ]
     await prices.insert_many(versions)
-    for wanted, ids in (
+    for price_filter, ids in (
         (PriceFilter(source="admin"), ["p1", "p3"]),
         (PriceFilter(provider="acme"), ["p2", "p3"]),
         (PriceFilter(import_id="i"), ["p2"]),
@@ -302,10 +302,10 @@ async def test_prices_are_listed_by_what_they_are(prices: PriceStore) -> None:
         (PriceFilter(pattern="*[!b]", provider="*"), ["p1"]),
         (PriceFilter(pattern="a.*"), []),
     ):
-        found = await prices.list(wanted, after=None, limit=9)
+        found = await prices.list(price_filter, after=None, limit=9)
         assert [version.price_id for version in found] == ids
-        assert [version.price_id for version in versions if wanted.matches(version)] == ids
-        models = await models_of(prices, wanted, Slice(limit=9))
+        assert [version.price_id for version in versions if price_filter.matches(version)] == ids
+        models = await models_of(prices, price_filter, Slice(limit=9))
         assert models == [version.model for version in found]
     assert await models_of(
         prices, PriceFilter(pattern="*a*"), Slice(limit=1, start=RowPlace("a", "a"))

@@ -45,25 +45,25 @@ async def accounts(database: Database) -> None:
     await build_indexes(database, WORKER_INDEXES)
 
 
-async def listed(reader: LedgerReader, wanted: EntryFilter, limit: int) -> list[str]:
+async def all_ids(reader: LedgerReader, entry_filter: EntryFilter, limit: int) -> list[str]:
     """By pages, to the end."""
     found: list[str] = []
     while True:
-        page = await reader.list(wanted, now=NOW, limit=limit)
+        page = await reader.list(entry_filter, now=NOW, limit=limit)
         assert len(page.entries) <= limit
         found += [each.entry_id for each in page.entries]
         if page.last is None:
             return found
-        wanted = msgspec.structs.replace(wanted, before=page.last)
+        entry_filter = msgspec.structs.replace(entry_filter, before=page.last)
 
 
-def expected(entries: Iterable[LedgerEntry], wanted: EntryFilter) -> list[str]:
+def expected(entries: Iterable[LedgerEntry], entry_filter: EntryFilter) -> list[str]:
     found = [
         each
         for each in entries
-        if wanted.matches(each)
-        and (wanted.since is None or each.started_at >= wanted.since)
-        and (wanted.until is None or each.started_at < wanted.until)
+        if entry_filter.matches(each)
+        and (entry_filter.since is None or each.started_at >= entry_filter.since)
+        and (entry_filter.until is None or each.started_at < entry_filter.until)
     ]
     found.sort(key=lambda each: (each.started_at, each.entry_id), reverse=True)
     return [each.entry_id for each in found]
@@ -81,32 +81,32 @@ async def test_a_list_has_what_the_entries_have(database: Database) -> None:
     assert await segments.check()
     sizes = set()
     for fields in WANTED:
-        wanted = EntryFilter(**fields)
-        found = expected(entries, wanted)
+        entry_filter = EntryFilter(**fields)
+        found = expected(entries, entry_filter)
         sizes.add(len(found))
-        assert await listed(LedgerReader(database), wanted, 1000) == found, fields
+        assert await all_ids(LedgerReader(database), entry_filter, 1000) == found, fields
         by_few = LedgerReader(database, looked_at=9, longest_s=0)
-        assert await listed(by_few, wanted, 7) == found, fields
+        assert await all_ids(by_few, entry_filter, 7) == found, fields
     assert {0, 1} < sizes
     # Segments of an earlier release do not list the names that were asked for.
     unset = {"$unset": {"asked": 1}}
     assert (await segments.collection.update_many({"asked": "alias"}, unset)).modified_count
-    wanted = EntryFilter(model="alias")
-    assert await listed(LedgerReader(database), wanted, 9) == expected(entries, wanted)
+    entry_filter = EntryFilter(model="alias")
+    assert await all_ids(LedgerReader(database), entry_filter, 9) == expected(entries, entry_filter)
     # Without segments that are whole, entries are looked at one by one.
     await segments.collection.update_one({"_id": "state"}, {"$set": {"whole": False}})
     for fields in WANTED[:3]:
-        wanted = EntryFilter(**fields)
-        found = expected(entries, wanted)
-        assert await listed(LedgerReader(database), wanted, 1000) == found, fields
+        entry_filter = EntryFilter(**fields)
+        found = expected(entries, entry_filter)
+        assert await all_ids(LedgerReader(database), entry_filter, 1000) == found, fields
 
 
-class Asked:
-    """A database that counts what is asked of its entries."""
+class CountingDatabase:
+    """A database that counts the queries of its entries."""
 
     def __init__(self, database: Database) -> None:
         self.client = database.client
-        self.times = 0
+        self.queries = 0
         self._database = database
 
     def __getitem__(self, name: str) -> Any:
@@ -116,7 +116,7 @@ class Asked:
         return SimpleNamespace(aggregate=self._aggregate, find=collection.find)
 
     def _aggregate(self, pipeline: Any) -> Any:
-        self.times += 1
+        self.queries += 1
         return self._database["entries"].aggregate(pipeline)
 
 
@@ -136,14 +136,14 @@ async def test_rare_entries_are_read_from_their_hours_alone(database: Database, 
         ({"model": "nothing"}, []),
         ({"above_nusd": 10**9}, []),
     ):
-        asked = Asked(database)
-        reader = LedgerReader(cast("Database", asked))
-        wanted = EntryFilter(**fields)
-        page = await reader.list(wanted, now=NOW, limit=50)
+        counting = CountingDatabase(database)
+        reader = LedgerReader(cast("Database", counting))
+        entry_filter = EntryFilter(**fields)
+        page = await reader.list(entry_filter, now=NOW, limit=50)
         assert [each.entry_id for each in page.entries] == [rows[n].entry_id for n in found]
         assert page.last is None
         # The newest hours, and the one that it is in.
-        assert asked.times == 1 + len(found)
+        assert counting.queries == 1 + len(found)
 
 
 async def test_years_without_what_is_wanted_are_passed_by_pages(database: Database) -> None:
@@ -153,13 +153,13 @@ async def test_years_without_what_is_wanted_are_passed_by_pages(database: Databa
     rows[3] = msgspec.structs.replace(rows[3], provider="xai")
     await LedgerStore(database).post(rows)
     assert await RollupSegments(database).check()
-    wanted = EntryFilter(provider="xai")
+    entry_filter = EntryFilter(provider="xai")
     in_haste, patient = LedgerReader(database, longest_s=0), LedgerReader(database, longest_s=60)
-    page = await patient.list(wanted, now=NOW, limit=5)
+    page = await patient.list(entry_filter, now=NOW, limit=5)
     assert [each.entry_id for each in page.entries] == [rows[3].entry_id]
-    first = await in_haste.list(wanted, now=NOW, limit=5)
+    first = await in_haste.list(entry_filter, now=NOW, limit=5)
     assert (first.entries, first.last is None) == ([], False)
-    assert await listed(in_haste, wanted, 5) == [rows[3].entry_id]
+    assert await all_ids(in_haste, entry_filter, 5) == [rows[3].entry_id]
 
 
 async def test_an_hour_that_a_clock_makes_longer_is_read_to_its_end(database: Database) -> None:
@@ -170,8 +170,8 @@ async def test_an_hour_that_a_clock_makes_longer_is_read_to_its_end(database: Da
     await LedgerStore(database).post(rows)
     assert await RollupSegments(database).check()
     before = EntryPlace(late + timedelta(days=2), "")
-    wanted = EntryFilter(provider="openai", before=before)
-    page = await LedgerReader(database).list(wanted, now=NOW, limit=5)
+    entry_filter = EntryFilter(provider="openai", before=before)
+    page = await LedgerReader(database).list(entry_filter, now=NOW, limit=5)
     assert [each.entry_id for each in page.entries] == [row.entry_id for row in rows]
 
 

@@ -137,12 +137,12 @@ async def test_a_subscriber_leaves_with_the_first_write(
     name: Name, second: ServerProcess, lose: Lose, kept: bool
 ) -> None:
     """It gets no error itself, and an isolated master would never tell it anything."""
-    subscribed, heard = asyncio.Queue[None](), asyncio.Queue[Invalidation]()
+    subscribed, queue = asyncio.Queue[None](), asyncio.Queue[Invalidation]()
     async with open_redis(name.url) as redis, asyncio.timeout(20):
         pipelined = Pipelined(redis)
         await pipelined.run("SET", "key", "old")
         listening = asyncio.create_task(
-            listen(redis, heard.put_nowait, lambda: subscribed.put_nowait(None), reconnect_s=0.01)
+            listen(redis, queue.put_nowait, lambda: subscribed.put_nowait(None), reconnect_s=0.01)
         )
         await subscribed.get()
         await plainly(redis)
@@ -156,7 +156,7 @@ async def test_a_subscriber_leaves_with_the_first_write(
         await subscribed.get()
         async with open_redis(second.url) as admin:
             await publish(admin, Invalidation(kind="key", id="k"))
-        assert (await heard.get()).id == "k"
+        assert (await queue.get()).id == "k"
         listening.cancel()
         await asyncio.wait({listening})
 

@@ -257,20 +257,20 @@ async def test_the_sweep_visits_accounts_with_holds(calls: AccountCalls) -> None
     await calls.holds.announce_account(USER)
     await calls.admit("a", 10)
     assert await calls.sweep() == []
-    assert await calls.noted() == [USER]
+    assert await calls.accounts_to_sweep() == [USER]
     await calls.later(60_000)
     assert await calls.sweep() == ["a"]
-    assert await calls.noted() == [USER]
+    assert await calls.accounts_to_sweep() == [USER]
     await calls.settle(["a"])
     assert await calls.sweep() == []
-    assert await calls.noted() == []
+    assert await calls.accounts_to_sweep() == []
 
 
 async def test_a_noted_account_is_visited_for_a_while(calls: AccountCalls) -> None:
     """A gateway that noted it a moment ago may have calls of it again, and die with them."""
     await calls.holds.announce_account(USER)
     assert await calls.sweep() == []
-    assert await calls.noted() == [USER]
+    assert await calls.accounts_to_sweep() == [USER]
 
 
 async def test_the_hold_of_a_call_lost_by_redis_is_restored(calls: AccountCalls) -> None:
@@ -373,7 +373,7 @@ async def test_no_race_overruns_the_pool(calls: AccountCalls) -> None:
 _HOUR_S, _DAY_S = 3600, 24 * 3600
 
 
-async def kept_s(calls: AccountCalls, period: str) -> int:
+async def ttl_s(calls: AccountCalls, period: str) -> int:
     return int(await calls.redis.ttl(f"{calls.root}:spent:{period}"))
 
 
@@ -385,14 +385,14 @@ async def test_a_copy_that_a_budget_asked_for_is_kept_for_its_period(
 ) -> None:
     await calls.holds.seed(USER, [Spent(period=period, nusd=5)])
     await calls.settle([], Spent(period=period, nusd=6))
-    assert (days - 1) * _DAY_S < await kept_s(calls, period) <= days * _DAY_S
+    assert (days - 1) * _DAY_S < await ttl_s(calls, period) <= days * _DAY_S
 
 
 async def test_a_copy_that_no_budget_asks_for_goes_within_the_hour(calls: AccountCalls) -> None:
     await calls.settle([], Spent(period="2026-11", nusd=5))
-    assert 0 < await kept_s(calls, "2026-11") <= _HOUR_S
+    assert 0 < await ttl_s(calls, "2026-11") <= _HOUR_S
     await calls.holds.seed(USER, [Spent(period="2026-11", nusd=5)])
-    assert await kept_s(calls, "2026-11") > 32 * _DAY_S
+    assert await ttl_s(calls, "2026-11") > 32 * _DAY_S
 
 
 async def test_a_seed_from_before_a_posting_does_not_replace_what_was_posted(

@@ -87,8 +87,8 @@ class Model:
         return Admitted(0, (), tuple(standings))
 
     def take_over(self, row: Spent) -> None:
-        known = self.spent.get((row.key_id, row.period))
-        if known is None or (row.revision, row.nusd) > (known[1], known[0]):
+        current = self.spent.get((row.key_id, row.period))
+        if current is None or (row.revision, row.nusd) > (current[1], current[0]):
             self.spent[row.key_id, row.period] = (row.nusd, row.revision)
 
 
@@ -119,7 +119,7 @@ class HoldsMachine(RuleBasedStateMachine):
         scopes = [LimitScope(budgets=shared)]
         if key_id is not None:
             scopes.append(LimitScope(key_id=key_id, budgets=own))
-        known = call in self.model.holds and call not in self.model.due
+        is_open = call in self.model.holds and call not in self.model.due
         answer = self.runner.run(self.calls.admit(call, hold, scopes=scopes))
         expected = self.model.admit(call, hold, scopes)
         if isinstance(answer, Admitted) and isinstance(expected, Admitted):
@@ -127,7 +127,7 @@ class HoldsMachine(RuleBasedStateMachine):
             budgets = [(s.key_id, b) for s in scopes for b in s.budgets]
             for (owner, budget), standing in zip(budgets, answer.standings, strict=True):
                 assert standing.held_nusd == self.model.held(owner)
-                assert known or standing.spent_nusd + standing.held_nusd <= budget.limit
+                assert is_open or standing.spent_nusd + standing.held_nusd <= budget.limit
         else:
             assert answer == expected
 

@@ -21,17 +21,17 @@ class Gateway:
     """Listens as a gateway does, and remembers in what order it was told to forget what."""
 
     def __init__(self, redis: Redis) -> None:
-        self._heard: asyncio.Queue[Invalidation | str] = asyncio.Queue()
+        self._queue: asyncio.Queue[Invalidation | str] = asyncio.Queue()
         self._task = asyncio.create_task(
-            listen(redis, self._heard.put_nowait, lambda: self._heard.put_nowait("everything"))
+            listen(redis, self._queue.put_nowait, lambda: self._queue.put_nowait("everything"))
         )
 
     async def next(self) -> Invalidation | str:
         async with asyncio.timeout(10):
-            return await self._heard.get()
+            return await self._queue.get()
 
     def has_heard_all(self) -> bool:
-        return self._heard.empty()
+        return self._queue.empty()
 
     async def close(self) -> None:
         self._task.cancel()

@@ -41,10 +41,10 @@ def entries(count: int, **fields: Any) -> list[LedgerEntry]:
     return [entry(f"call-{n:03}", cost_nusd=n + 1, **fields) for n in range(count)]
 
 
-async def listed(
-    ledger: LedgerStore, user_id: str = "acme", *, limit: int = 500, **wanted: Any
+async def entry_ids(
+    ledger: LedgerStore, user_id: str = "acme", *, limit: int = 500, **fields: Any
 ) -> list[str]:
-    found = await ledger.list(EntryFilter(user_id=user_id, **wanted), now=NOW, limit=limit)
+    found = await ledger.list(EntryFilter(user_id=user_id, **fields), now=NOW, limit=limit)
     return [row.entry_id for row in found.entries]
 
 
@@ -195,16 +195,16 @@ async def test_an_entry_that_mongodb_cannot_hold_is_refused_with_all_its_batch(
 
 async def test_entries_are_paged_newest_first(ledger: LedgerStore) -> None:
     await ledger.post([*entries(7), entry("other-1", user_id="other")])
-    seen: list[str] = []
+    ids: list[str] = []
     before: EntryPlace | None = None
     while True:
         page = await ledger.list(EntryFilter(user_id="acme", before=before), now=NOW, limit=3)
         assert len(page.entries) <= 3
-        seen += [row.entry_id for row in page.entries]
+        ids += [row.entry_id for row in page.entries]
         before = page.last
         if before is None:
             break
-    assert seen == [f"call-{n:03}" for n in reversed(range(7))]
+    assert ids == [f"call-{n:03}" for n in reversed(range(7))]
 
 
 async def test_entries_are_filtered(ledger: LedgerStore) -> None:
@@ -217,14 +217,14 @@ async def test_entries_are_filtered(ledger: LedgerStore) -> None:
             entry("d", started_at=NOW + 3 * hour, key_id="key-2", model="gpt-5"),
         ]
     )
-    assert await listed(ledger, model="gpt-5") == ["d", "b"]
-    assert await listed(ledger, key_id="key-2") == ["d", "c"]
-    assert await listed(ledger, key_id="key-2", model="gpt-5") == ["d"]
+    assert await entry_ids(ledger, model="gpt-5") == ["d", "b"]
+    assert await entry_ids(ledger, key_id="key-2") == ["d", "c"]
+    assert await entry_ids(ledger, key_id="key-2", model="gpt-5") == ["d"]
     # The start is included, the end is not.
-    assert await listed(ledger, since=NOW + hour, until=NOW + 3 * hour) == ["c", "b"]
-    assert await listed(ledger, since=NOW + 4 * hour) == []
-    assert await listed(ledger, until=NOW + hour, before=EntryPlace(NOW, "a")) == []
-    assert await listed(ledger, "nobody") == []
+    assert await entry_ids(ledger, since=NOW + hour, until=NOW + 3 * hour) == ["c", "b"]
+    assert await entry_ids(ledger, since=NOW + 4 * hour) == []
+    assert await entry_ids(ledger, until=NOW + hour, before=EntryPlace(NOW, "a")) == []
+    assert await entry_ids(ledger, "nobody") == []
 
 
 async def test_each_posting_advances_the_version_of_the_spend(ledger: LedgerStore) -> None:
@@ -267,6 +267,6 @@ async def test_a_keys_spend_is_its_own(ledger: LedgerStore) -> None:
         KeyPeriod("other", "key-2", None): 0,
     }
     found = await ledger.spend_of_keys(expected)
-    assert {of: amount.nusd for of, amount in found.items()} == expected
-    for of, amount in found.items():
-        assert await ledger.spend_of_keys([of]) == {of: amount}
+    assert {key_period: amount.nusd for key_period, amount in found.items()} == expected
+    for key_period, amount in found.items():
+        assert await ledger.spend_of_keys([key_period]) == {key_period: amount}

@@ -121,14 +121,14 @@ async def test_a_query_is_served_by_an_index(
 
 async def test_a_price_is_looked_up_through_indexes_alone(database: Database) -> None:
     await build_indexes(database, INDEXES)
-    asked = Asked(database["prices"])
-    store = PriceStore(cast("Database", {"prices": asked}))
+    recording = RecordingCollection(database["prices"])
+    store = PriceStore(cast("Database", {"prices": recording}))
     await PriceStore(database).insert_many(
         [price(f"m{n}", aliases=(f"alias-{n}",)) for n in range(20)]
     )
     assert [found.model for found in await store.versions_of(["alias-3"])] == ["m3"]
-    assert len(asked.queries) == 3
-    for query in asked.queries:
+    assert len(recording.queries) == 3
+    for query in recording.queries:
         await assert_indexed(database["prices"], query)
 
 
@@ -136,18 +136,18 @@ async def test_few_prices_are_looked_up_by_one_read_and_many_through_indexes(
     database: Database,
 ) -> None:
     await build_indexes(database, INDEXES)
-    asked, times = Asked(database["prices"]), [0.0]
-    store = PriceStore(cast("Database", {"prices": asked}), clock=lambda: times[-1])
+    recording, times = RecordingCollection(database["prices"]), [0.0]
+    store = PriceStore(cast("Database", {"prices": recording}), clock=lambda: times[-1])
     assert await store.candidates(["m1"]) == []
-    assert len(asked.queries) == 1
+    assert len(recording.queries) == 1
     await PriceStore(database).insert_many([price(f"m{n}") for n in range(100)])
     # They are counted by the minute.
     for now, queries in ((59.0, 1), (60.0, 3)):
         times.append(now)
-        asked.queries.clear()
+        recording.queries.clear()
         assert [found.model for found in await store.candidates(["m1"])] == ["m1"]
-        assert len(asked.queries) == queries
-    for query in asked.queries:
+        assert len(recording.queries) == queries
+    for query in recording.queries:
         await assert_indexed(database["prices"], query)
 
 
@@ -158,10 +158,10 @@ async def test_one_read_of_an_index_tells_that_no_key_of_many_has_a_budget(
     await database["keys"].insert_many(
         [to_document(api_key(f"{n}"), key="key_id") for n in range(20)]
     )
-    asked = Asked(database["keys"])
-    store = KeyStore(cast("Database", {"keys": asked}))
+    recording = RecordingCollection(database["keys"])
+    store = KeyStore(cast("Database", {"keys": recording}))
     assert await store.budgeted(f"{n}" for n in range(500)) == []
-    (query,) = asked.queries
+    (query,) = recording.queries
     # Some servers take the index of the condition that comes first.
     name, condition = next(iter(query.items()))
     assert name == "budgets.period"
@@ -169,11 +169,11 @@ async def test_one_read_of_an_index_tells_that_no_key_of_many_has_a_budget(
     # Where many have, ids come first, and some at a time.
     await database["keys"].update_many({}, {"$set": {"budgets": [BUDGET]}})
     for _ in range(2):
-        asked.queries.clear()
+        recording.queries.clear()
         assert len(await store.budgeted(f"{n}" for n in range(20))) == 20
-    asked.queries.clear()
+    recording.queries.clear()
     assert len(await store.budgeted(f"{n}" for n in range(100))) == 20
-    assert [next(iter(query)) for query in asked.queries] == ["_id"] * 3
+    assert [next(iter(query)) for query in recording.queries] == ["_id"] * 3
 
 
 def test_an_ordinary_call_has_no_place_among_the_rare() -> None:
@@ -187,8 +187,8 @@ def test_an_ordinary_call_has_no_place_among_the_rare() -> None:
     assert EntryFilter(user_id="a", status="refused").rare is None
 
 
-class Asked:
-    """A collection that keeps the queries that it is asked."""
+class RecordingCollection:
+    """A collection that keeps its queries."""
 
     def __init__(self, collection: Collection) -> None:
         self.queries: list[Document] = []

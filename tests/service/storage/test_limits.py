@@ -47,9 +47,9 @@ async def test_the_wait_is_until_there_is_room_for_one_more(calls: AccountCalls)
     for call_id in "abc":
         await calls.admit(call_id, 1, scopes=[scope])
         await calls.later(10_000)
-    told = wait_ms(await calls.admit("d", 1, scopes=[scope]))
-    assert 29_000 < told <= 30_000
-    await calls.later(told - 1_000)
+    delay_ms = wait_ms(await calls.admit("d", 1, scopes=[scope]))
+    assert 29_000 < delay_ms <= 30_000
+    await calls.later(delay_ms - 1_000)
     assert await outcome(calls, "d", scope) == ("requests", 3)
     await calls.later(1_000)
     assert await outcome(calls, "d", scope) == "ok"
@@ -59,9 +59,9 @@ async def test_the_wait_takes_a_lowered_limit_into_account(calls: AccountCalls) 
     for call_id in "abc":
         await calls.admit(call_id, 1, scopes=[LimitScope(requests=3)])
         await calls.later(10_000)
-    told = wait_ms(await calls.admit("d", 1, scopes=[LimitScope(requests=1)]))
+    delay_ms = wait_ms(await calls.admit("d", 1, scopes=[LimitScope(requests=1)]))
     # Even the last of the three has to leave.
-    assert 49_000 < told <= 50_000
+    assert 49_000 < delay_ms <= 50_000
 
 
 async def test_a_limit_of_zero_admits_nothing(calls: AccountCalls) -> None:
@@ -88,13 +88,13 @@ async def test_the_wait_for_tokens_is_until_enough_of_them_are_free(calls: Accou
         await calls.admit(call_id, 1, scopes=[scope], tokens=tokens)
         await calls.later(10_000)
 
-    async def told(tokens: int) -> int:
+    async def delay_ms(tokens: int) -> int:
         return wait_ms(await calls.admit("d", 1, scopes=[scope], tokens=tokens))
 
-    assert 29_000 < await told(20) <= 30_000
-    assert 39_000 < await told(21) <= 40_000
-    assert 39_000 < await told(70) <= 40_000
-    assert 49_000 < await told(71) <= 50_000
+    assert 29_000 < await delay_ms(20) <= 30_000
+    assert 39_000 < await delay_ms(21) <= 40_000
+    assert 39_000 < await delay_ms(70) <= 40_000
+    assert 49_000 < await delay_ms(71) <= 50_000
 
 
 @pytest.mark.parametrize(("used", "left"), [(10, 90), (60, 40), (100, 0), (500, 0)])
@@ -233,8 +233,8 @@ async def test_a_clock_jumping_back_locks_out_no_longer_than_its_jump(
     scope = LimitScope(requests=1)
     await calls.admit("a", 1, scopes=[scope])
     await calls.later(-30_000)
-    told = wait_ms(await calls.admit("b", 1, scopes=[scope]))
-    assert 89_000 < told <= 90_000
+    delay_ms = wait_ms(await calls.admit("b", 1, scopes=[scope]))
+    assert 89_000 < delay_ms <= 90_000
 
 
 async def test_counters_expire(calls: AccountCalls) -> None:

@@ -71,22 +71,22 @@ def time_of(row: LedgerEntry, name: str, zone: str | None) -> str:
     return began.astimezone(zone_of(zone or "UTC")).strftime(TIMES[name])
 
 
-def is_wanted(row: LedgerEntry, wanted: RollupFilter) -> bool:
-    day = time_of(row, "day", wanted.zone)
-    asked = {"account": wanted.user_id, "provider": wanted.provider, "status": wanted.status}
-    return wanted.since.isoformat() <= day < wanted.until.isoformat() and all(
-        value is None or FIELDS[name](row) == value for name, value in asked.items()
+def matches(row: LedgerEntry, query: RollupFilter) -> bool:
+    day = time_of(row, "day", query.zone)
+    conditions = {"account": query.user_id, "provider": query.provider, "status": query.status}
+    return query.since.isoformat() <= day < query.until.isoformat() and all(
+        value is None or FIELDS[name](row) == value for name, value in conditions.items()
     )
 
 
-def expected(rows: Sequence[LedgerEntry], wanted: RollupFilter, by: Sequence[str]) -> Found:
+def expected(rows: Sequence[LedgerEntry], query: RollupFilter, by: Sequence[str]) -> Found:
     """A late event is a call of its status, in place of one that was abandoned."""
     sums: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
 
     def add(row: LedgerEntry, **counts: int) -> None:
-        if is_wanted(row, wanted):
+        if matches(row, query):
             group = (
-                time_of(row, name, wanted.zone) if name in TIMES else FIELDS[name](row)
+                time_of(row, name, query.zone) if name in TIMES else FIELDS[name](row)
                 for name in by
             )
             sums[tuple(group)].update(counts)
@@ -102,7 +102,7 @@ def expected(rows: Sequence[LedgerEntry], wanted: RollupFilter, by: Sequence[str
     }
 
 
-async def read(reader: RollupReader, wanted: RollupFilter, by: Sequence[str]) -> Found:
+async def read(reader: RollupReader, query: RollupFilter, by: Sequence[str]) -> Found:
     return {
         row.group: (
             row.cost_nusd,
@@ -110,14 +110,14 @@ async def read(reader: RollupReader, wanted: RollupFilter, by: Sequence[str]) ->
             row.corrections,
             row.tokens.get("input_text", 0),
         )
-        for row in await reader.sums(wanted, by, limit=9_999)
+        for row in await reader.sums(query, by, limit=9_999)
     }
 
 
 def question(chance: random.Random) -> tuple[RollupFilter, tuple[str, ...]]:
     since = START.date() + timedelta(days=chance.randrange(-2, 20))
     by = chance.sample([*FIELDS, *TIMES], chance.randrange(4))
-    wanted = RollupFilter(
+    query = RollupFilter(
         since=since,
         until=since + timedelta(days=chance.choice([1, 2, 5, 9])),
         zone=chance.choice([None, *ZONES]),
@@ -125,7 +125,7 @@ def question(chance: random.Random) -> tuple[RollupFilter, tuple[str, ...]]:
         provider=chance.choice([None, None, "acme"]),
         status=chance.choice([None, None, "ok", "abandoned"]),
     )
-    return wanted, tuple(by)
+    return query, tuple(by)
 
 
 @pytest.mark.parametrize("seed", [21, 22])
@@ -149,9 +149,9 @@ async def test_sums_equal_the_posted_entries(database: Database, seed: int) -> N
                 await segments.roll_up(most_bytes=chance.choice([0, 4_000, 20_000]))
         await segments.check()
         for _ in range(6):
-            wanted, by = question(chance)
+            query, by = question(chance)
             for reader in readers:
-                assert await read(reader, wanted, by) == expected(posted, wanted, by), (wanted, by)
+                assert await read(reader, query, by) == expected(posted, query, by), (query, by)
     assert {row.entry_id for row in posted} == {row.entry_id for row in entries}
     ever = RollupFilter(since=date.min, until=date.max)
     assert await read(readers[0], ever, ("account",)) == expected(posted, ever, ("account",))

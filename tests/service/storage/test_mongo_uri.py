@@ -47,11 +47,11 @@ async def test_required_options_are_pinned(mongo_uri: str, options: str) -> None
     with sent_commands() as commands:
         async with open_database(uri) as database:
             await use(database)
-    written, read = the_only(commands, "insert"), the_only(commands, "find")
-    assert written["writeConcern"] == {"w": "majority", "j": True}
-    assert "txnNumber" in written, "a retryable write"
-    assert read["readConcern"]["level"] == "majority"
-    assert read.get("$readPreference", {"mode": "primary"})["mode"] in (
+    insert, find = the_only(commands, "insert"), the_only(commands, "find")
+    assert insert["writeConcern"] == {"w": "majority", "j": True}
+    assert "txnNumber" in insert, "a retryable write"
+    assert find["readConcern"]["level"] == "majority"
+    assert find.get("$readPreference", {"mode": "primary"})["mode"] in (
         "primary",
         "primaryPreferred",
     )
@@ -60,9 +60,9 @@ async def test_required_options_are_pinned(mongo_uri: str, options: str) -> None
 
 
 async def test_the_rest_is_the_uris() -> None:
-    given = "maxPoolSize=7&connectTimeoutMS=300&serverSelectionTimeoutMS=400&appName=mine"
+    options_of_uri = "maxPoolSize=7&connectTimeoutMS=300&serverSelectionTimeoutMS=400&appName=mine"
     for query, pool, connect_s, select_s, name in (
-        (given, 7, 0.3, 0.4, "mine"),
+        (options_of_uri, 7, 0.3, 0.4, "mine"),
         ("replicaSet=rs", 50, 2.0, 2.0, "litellm-gateway"),
     ):
         async with open_database(f"mongodb://localhost/x?{query}") as database:

@@ -16,11 +16,11 @@ from libs.common.storage.redis.shards import shards_of
 from tests.servers import free_port
 from tests.unit.builders import NOW, account, event
 
-_MADE = KeptObject(model="house", deployment="dep_1", tokens=30)
+_OBJECT = KeptObject(model="house", deployment="dep_1", tokens=30)
 
 
 @pytest.fixture
-async def made(database: Database) -> UsageEvent:
+async def call(database: Database) -> UsageEvent:
     """A call of account `a`, that made a response and two other things."""
     await build_indexes(database, WORKER_INDEXES)
     for user_id in ("a", "b"):
@@ -42,21 +42,21 @@ async def post(database: Database, call: UsageEvent) -> None:
 
 
 async def test_owners_are_in_redis_at_once_and_in_the_ledger_for_good(
-    database: Database, redis: Redis, made: UsageEvent
+    database: Database, redis: Redis, call: UsageEvent
 ) -> None:
     store = ObjectStore(redis, database)
     ids = ["resp_1", "item_1", "container_1"]
     assert await store.find("a", ids) == {}
 
     async with redis.pipeline() as commands:
-        remember(commands, shards_of(redis), made)
+        remember(commands, shards_of(redis), call)
         await commands.execute()
-    assert await store.find("a", [*ids, "item_2"]) == dict.fromkeys(ids, _MADE)
+    assert await store.find("a", [*ids, "item_2"]) == dict.fromkeys(ids, _OBJECT)
     assert await store.find("b", ids) == {}
 
     await redis.flushall()
-    await post(database, made)
-    assert await store.find("a", [*ids, "item_2"]) == dict.fromkeys(ids, _MADE)
+    await post(database, call)
+    assert await store.find("a", [*ids, "item_2"]) == dict.fromkeys(ids, _OBJECT)
     assert await store.find("b", ids) == {}
 
 
@@ -70,11 +70,11 @@ async def test_calls_without_objects_are_not_stored(redis: Redis) -> None:
         assert await commands.execute() == []
 
 
-async def test_without_redis_only_the_ledger_counts(database: Database, made: UsageEvent) -> None:
-    await post(database, made)
+async def test_without_redis_only_the_ledger_counts(database: Database, call: UsageEvent) -> None:
+    await post(database, call)
     async with open_redis(f"redis://127.0.0.1:{free_port()}/0") as away:
         store = ObjectStore(away, database)
-        assert await store.find("a", ["item_1"]) == {"item_1": _MADE}
+        assert await store.find("a", ["item_1"]) == {"item_1": _OBJECT}
         with pytest.raises((RedisError, OSError)):
             await store.find("a", ["item_1", "item_2"])
 

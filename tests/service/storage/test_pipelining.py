@@ -209,8 +209,8 @@ def test_a_connection_closed_on_open_fails_at_once(
     async def ask() -> Counter[type]:
         async with _ending_server() as url, open_redis(url) as redis:
             pipelined = Pipelined(redis, timeout_s=0.2)
-            asked = [pipelined.run("GET", "a") for _ in range(80)]
-            return Counter([type(await _error_of(answer)) for answer in asked])
+            replies = [pipelined.run("GET", "a") for _ in range(80)]
+            return Counter([type(await _error_of(answer)) for answer in replies])
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         assert runner.run(ask()) == {RedisConnectionError: 80}
@@ -245,18 +245,18 @@ def test_commands_of_a_closed_connection_are_not_sent(
 @asynccontextmanager
 async def _ending_server() -> AsyncIterator[str]:
     """Its address. It ends each connection once that is open, after ever other pauses."""
-    served = 0
+    connections = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal served
-        served += 1
+        nonlocal connections
+        connections += 1
         parser, answered = hiredis.Reader(), 0
         while answered < 2 and (data := await reader.read(65536)):
             parser.feed(data)
             while parser.gets() is not False:
                 writer.write(b"+OK\r\n")
                 answered += 1
-        for _ in range(served % 8):
+        for _ in range(connections % 8):
             await asyncio.sleep(0)
         writer.close()
 

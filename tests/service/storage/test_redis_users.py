@@ -24,7 +24,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         yield server
 
 
-def of(server: ServerProcess, user: str, password: str = PASSWORD) -> Redis:
+def client(server: ServerProcess, user: str, password: str = PASSWORD) -> Redis:
     return Redis.from_url(server.url, username=user, password=password)
 
 
@@ -38,13 +38,13 @@ def test_ping_needs_no_password(server: ServerProcess) -> None:
 
 @pytest.mark.parametrize("user", ROLES)
 def test_a_user_needs_its_password(server: ServerProcess, user: str) -> None:
-    with of(server, user, "another") as guesser, pytest.raises(AuthenticationError):
+    with client(server, user, "another") as guesser, pytest.raises(AuthenticationError):
         guesser.ping()
 
 
 @pytest.mark.parametrize("user", ROLES)
 def test_a_service_has_its_keys_and_no_others(server: ServerProcess, user: str) -> None:
-    with of(server, user) as service:
+    with client(server, user) as service:
         for key in ("gateway:{alice}:spent", QUEUE):
             assert service.set(key, 1)
             assert service.delete(key) == 1
@@ -78,23 +78,23 @@ async def test_the_admin_service_keeps_sessions_of_the_console(server: ServerPro
     ],
 )
 def test_no_service_administers_the_server(server: ServerProcess, user: str, command: str) -> None:
-    with of(server, user) as service, pytest.raises(NoPermissionError):
+    with client(server, user) as service, pytest.raises(NoPermissionError):
         service.execute_command(*command.split())
 
 
 def test_acknowledged_writes_survive_a_crash(tmp_path: Path) -> None:
     with running(redis_server_with_users(tmp_path)) as server:
-        with of(server, "gateway") as gateway:
+        with client(server, "gateway") as gateway:
             gateway.set("gateway:x", "y")
         server.kill()
         server.start()
-        with of(server, "worker") as worker:
+        with client(server, "worker") as worker:
             assert worker.get("gateway:x") == b"y"
 
 
 def test_at_its_memory_limit_redis_refuses_and_evicts_nothing(tmp_path: Path) -> None:
     server = redis_server_with_users(tmp_path, REDIS_MAXMEMORY="8mb")
-    with running(server), of(server, "gateway") as gateway:
+    with running(server), client(server, "gateway") as gateway:
         many = {f"gateway:{number}": b"x" * 1024 * 1024 for number in range(16)}
         with pytest.raises(OutOfMemoryError):
             [gateway.set(*item) for item in many.items()]

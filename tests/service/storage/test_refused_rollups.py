@@ -153,12 +153,12 @@ async def test_a_damaged_segment_holds_up_no_other_day(database: Database) -> No
             for each in FIRST[:1]
         ]
     )
-    of_day = {"day": DAY, "level": UNROLLED}
-    await database["rollup_segments"].update_one(of_day, {"$set": {"table": b"damaged"}})
+    day_query = {"day": DAY, "level": UNROLLED}
+    await database["rollup_segments"].update_one(day_query, {"$set": {"table": b"damaged"}})
     with pytest.raises(msgspec.MsgspecError):
         await segments.roll_up(after_ms=0)
     assert await database["rollups"].distinct("day") == [period_keys(before)[3]]
-    assert await database["rollup_segments"].count_documents(of_day) == 1
+    assert await database["rollup_segments"].count_documents(day_query) == 1
 
 
 async def test_the_age_of_the_oldest_that_is_lacking(

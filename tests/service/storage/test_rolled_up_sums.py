@@ -60,30 +60,30 @@ def calls(start: int, count: int, user_id: str = "acme") -> list[LedgerEntry]:
     ]
 
 
-async def counted(database: Database, user_id: str = "acme") -> int:
+async def call_count(database: Database, user_id: str = "acme") -> int:
     """Entries, by each way to read them, which all tell the same."""
-    wanted = msgspec.structs.replace(ALL, user_id=user_id)
-    (whole,) = await RollupReader(database).sums(wanted, (), limit=1)
-    by_key = await RollupReader(database).sums(wanted, ("key", "day", "status"), limit=9)
-    assert sum(row.calls for row in by_key) == whole.calls
-    assert sum(row.cost_nusd for row in by_key) == whole.cost_nusd == COST * whole.calls
-    for asked in (EVER, TODAY):
+    account_filter = msgspec.structs.replace(ALL, user_id=user_id)
+    (total,) = await RollupReader(database).sums(account_filter, (), limit=1)
+    by_key = await RollupReader(database).sums(account_filter, ("key", "day", "status"), limit=9)
+    assert sum(row.calls for row in by_key) == total.calls
+    assert sum(row.cost_nusd for row in by_key) == total.cost_nusd == COST * total.calls
+    for key_periods in (EVER, TODAY):
         spent = await LedgerReader(database).spend_of_keys(
-            [msgspec.structs.replace(each, user_id=user_id) for each in asked]
+            [msgspec.structs.replace(each, user_id=user_id) for each in key_periods]
         )
-        assert sum(each.nusd for each in spent.values()) == whole.cost_nusd
+        assert sum(each.nusd for each in spent.values()) == total.cost_nusd
     _, kept = await ProofStore(database).tail(user_id, 0, None)
-    assert kept.rollups == {DAY: whole.cost_nusd}
+    assert kept.rollups == {DAY: total.cost_nusd}
     _, kept = await ProofStore(database).tail(user_id, 0, [DAY, "2026-01-01"])
-    assert kept.rollups == {DAY: whole.cost_nusd, "2026-01-01": 0}
-    return whole.calls
+    assert kept.rollups == {DAY: total.cost_nusd, "2026-01-01": 0}
+    return total.calls
 
 
 async def test_sums_are_exact_before_and_after_they_are_rolled_up(database: Database) -> None:
     ledger, segments = LedgerStore(database), RollupSegments(database)
     for start in range(0, 60, 10):
         await ledger.post([*calls(start, 10), *calls(start, 5, "globex")])
-        assert (await counted(database), await counted(database, "globex")) == (
+        assert (await call_count(database), await call_count(database, "globex")) == (
             start + 10,
             start // 2 + 5,
         )
@@ -91,7 +91,7 @@ async def test_sums_are_exact_before_and_after_they_are_rolled_up(database: Data
             await segments.roll_up(after_ms=0)
         if start == 40:
             await segments.fold(at=2)
-        assert await counted(database) == start + 10
+        assert await call_count(database) == start + 10
     assert await database["rollups"].count_documents({}) == 2 * len(KEYS)
     assert await segments.check()
 
@@ -136,8 +136,8 @@ class Interrupted:
         if name not in ("rollups", "rollup_segments"):
             return collection
         return SimpleNamespace(
-            find=lambda *query, **of: self._later(collection.find(*query, **of)),
-            aggregate=lambda *query, **of: self._later(collection.aggregate(*query, **of)),
+            find=lambda *query, **more: self._later(collection.find(*query, **more)),
+            aggregate=lambda *query, **more: self._later(collection.aggregate(*query, **more)),
             find_one=collection.find_one,
         )
 
@@ -173,25 +173,25 @@ async def test_a_read_sees_each_entry_once_while_others_post_and_roll_up(
         assert before * COST <= nusd <= posted * COST
         assert posted > before
 
-    async def of_account() -> int:
+    async def account_nusd() -> int:
         (row,) = await RollupReader(interrupted).sums(ALL, (), limit=1)
         assert row.cost_nusd == row.calls * COST
         return row.cost_nusd
 
-    async def of_keys(asked: Sequence[KeyPeriod]) -> int:
-        spent = await LedgerReader(interrupted).spend_of_keys(asked)
+    async def keys_nusd(key_periods: Sequence[KeyPeriod]) -> int:
+        spent = await LedgerReader(interrupted).spend_of_keys(key_periods)
         # A posting has a call of each key.
         assert len({each.nusd for each in spent.values()}) == 1
         return sum(each.nusd for each in spent.values())
 
-    async def of_proof() -> int:
+    async def proof_nusd() -> int:
         added, kept = await ProofStore(interrupted).tail("acme", 0, None)
         assert kept.rollups[DAY] == added.nusd == kept.nusd
         return added.nusd
 
-    for read in (of_account(), of_keys(EVER), of_keys(EVER[:1] + TODAY[1:]), of_proof()):
+    for read in (account_nusd(), keys_nusd(EVER), keys_nusd(EVER[:1] + TODAY[1:]), proof_nusd()):
         await assert_one_moment(read, posted)
-    assert await counted(database) == posted
+    assert await call_count(database) == posted
 
 
 async def test_readers_beside_workers_that_roll_up(database: Database) -> None:
@@ -202,7 +202,7 @@ async def test_readers_beside_workers_that_roll_up(database: Database) -> None:
 
     async def read() -> None:
         while not done.is_set():
-            assert await counted(database) == 100
+            assert await call_count(database) == 100
 
     async def roll_up() -> None:
         # Of two that meet, one finds nothing left or tries again.
@@ -216,7 +216,7 @@ async def test_readers_beside_workers_that_roll_up(database: Database) -> None:
     await asyncio.gather(roll_up(), roll_up())
     done.set()
     await asyncio.gather(*readers)
-    assert await counted(database) == 100
+    assert await call_count(database) == 100
     rows = await database["rollups"].find({"user_id": "acme"}).to_list(None)
     assert {(row["calls"], row["revision"]) for row in rows} == {(20, 20)}
 
@@ -254,12 +254,12 @@ async def test_a_roll_up_that_is_killed_changes_nothing(database: Database) -> N
     for work in (killed.roll_up(after_ms=0, at_once=2), killed.fold(at=1)):
         with pytest.raises(Killed):
             await work
-        assert await counted(database) == 20
+        assert await call_count(database) == 20
     assert await segments.check()
     await segments.roll_up(after_ms=0, at_once=2)
     # Once more finds nothing.
     await segments.roll_up(after_ms=0)
-    assert await counted(database) == 20
+    assert await call_count(database) == 20
     assert await segments.check()
 
 
@@ -270,12 +270,12 @@ async def test_workers_of_an_earlier_release_beside(database: Database) -> None:
     for start in range(0, 60, 20):
         await ledger.post(calls(start, 10))
         await earlier.post(calls(start + 10, 10))
-        assert await counted(database) == start + 20
+        assert await call_count(database) == start + 20
         await segments.fold(at=2)
-        assert await counted(database) == start + 20
+        assert await call_count(database) == start + 20
     await segments.roll_up(after_ms=0)
     await segments.fold(at=1)
-    assert await counted(database) == 60
+    assert await call_count(database) == 60
     rows = await database["rollups"].find({}).to_list(None)
     assert sum(row["calls"] for row in rows) == 60
     assert await segments.check()
@@ -296,8 +296,8 @@ async def test_small_recent_days_are_rolled_up_later(database: Database) -> None
             for each in calls(0, 2)
         ]
     )
-    kept = await database["rollup_segments"].find({"level": "unrolled"}).to_list(None)
-    await segments.roll_up(most_bytes=min(each["size"] for each in kept))
+    unrolled = await database["rollup_segments"].find({"level": "unrolled"}).to_list(None)
+    await segments.roll_up(most_bytes=min(each["size"] for each in unrolled))
     assert await database["rollups"].distinct("day") == [DAY]
     await segments.roll_up(after_ms=0)
     assert {*await database["rollups"].distinct("day")} == {period_keys(before)[3], DAY}
@@ -309,16 +309,16 @@ async def test_more_than_one_document_takes_is_rolled_up(database: Database) -> 
     for n in range(21):
         # As large as that of thousands of rows; together more than MongoDB's 16 MiB.
         tags = encode_tags({"team": f"{n}{'x' * 800_000}"}).decode()
-        of = dict.fromkeys(CELL_FIELDS, "") | {"user_id": "acme", "key_id": KEYS[0], "tags": tags}
+        cell = dict.fromkeys(CELL_FIELDS, "") | {"user_id": "acme", "key_id": KEYS[0], "tags": tags}
         tally = Tally(CELL_FIELDS)
         tally.add_row(
-            tuple((of | {"hour": f"{DAY}T{n:02}:00", "status": "ok"}).values()),
+            tuple((cell | {"hour": f"{DAY}T{n:02}:00", "status": "ok"}).values()),
             {"cost_nusd": COST, "calls": 1},
         )
         await in_transaction(database, partial(segments.add, {DAY: tally}))
     await segments.roll_up(after_ms=0)
     assert await database["rollup_segments"].find_one({"level": "unrolled"}) is None
-    assert await counted(database) == 21
+    assert await call_count(database) == 21
 
 
 async def test_more_tokens_than_add_up_are_refused(database: Database) -> None:
@@ -356,9 +356,9 @@ async def test_the_dearest_are_those_of_both_places(
         found = [(row.group[0], row.cost_nusd) for row in rows]
         assert found == [*ranked, (KEYS[0], 500)][:limit]
     groups = [(KEYS[0],), (KEYS[3],), ("nobody",)]
-    found_of = await RollupReader(database).ranked(ALL, ("key",), limit=1, groups=groups)
-    assert [row.group[0] for row in found_of.rows] == [KEYS[3]]
-    assert found_of.total.cost_nusd == 12_500
+    ranking = await RollupReader(database).ranked(ALL, ("key",), limit=1, groups=groups)
+    assert [row.group[0] for row in ranking.rows] == [KEYS[3]]
+    assert ranking.total.cost_nusd == 12_500
     await segments.roll_up(after_ms=0)
     await post(9, [9_000])
     (row,) = await RollupReader(database).sums(ALL, ("key",), limit=1, brief=brief)

@@ -57,7 +57,7 @@ async def accounts(database: Database) -> None:
 
 async def answers(database: Database) -> list[list[Sums]]:
     reader = RollupReader(database)
-    return [await reader.sums(wanted, by, limit=9999) for wanted, by in ASKED]
+    return [await reader.sums(rollup_filter, by, limit=9999) for rollup_filter, by in ASKED]
 
 
 async def assert_exact(database: Database, entries: Sequence[LedgerEntry]) -> None:
@@ -76,7 +76,7 @@ async def assert_exact(database: Database, entries: Sequence[LedgerEntry]) -> No
     assert sum(row.calls + row.corrections for row in found[1]) == len(entries)
 
 
-async def posted(database: Database) -> list[LedgerEntry]:
+async def posted_entries(database: Database) -> list[LedgerEntry]:
     rows = await database["entries"].find({}).to_list(None)
     return [msgspec.convert(row, LedgerEntry) for row in rows]
 
@@ -111,7 +111,7 @@ async def test_segments_are_the_sums_of_the_entries(database: Database, seed: in
     await asyncio.gather(*(post_all(database, part, random.Random(seed)) for part in parts))
     folds.cancel()
     await asyncio.gather(folds, return_exceptions=True)
-    entries = await posted(database)
+    entries = await posted_entries(database)
     assert len(entries) == len({entry.entry_id for part in parts for entry in part})
     await assert_exact(database, entries)
     await RollupSegments(database).roll_up(after_ms=0)
@@ -172,13 +172,13 @@ async def test_a_sum_is_of_one_moment(database: Database) -> None:
     # In a zone, days at the edges are read apart.
     zoned = RollupFilter(since=date(2026, 10, 23), until=date(2026, 11, 15), zone="UTC")
     interrupted = cast("Database", Interrupted(database, post_and_fold))
-    for wanted in (ALL, zoned):
-        before = await posted(database)
-        rows = await RollupReader(interrupted).sums(wanted, ("account",), limit=9)
+    for rollup_filter in (ALL, zoned):
+        before = await posted_entries(database)
+        rows = await RollupReader(interrupted).sums(rollup_filter, ("account",), limit=9)
         assert sum(row.calls + row.corrections for row in rows) == len(before)
         assert sum(row.cost_nusd for row in rows) == sum(row.cost_nusd for row in before)
-        assert len(await posted(database)) > len(before)
-    await assert_exact(database, await posted(database))
+        assert len(await posted_entries(database)) > len(before)
+    await assert_exact(database, await posted_entries(database))
 
 
 async def test_entries_of_an_earlier_release_are_not_lost(database: Database) -> None:
@@ -201,7 +201,7 @@ async def test_entries_of_an_earlier_release_are_not_lost(database: Database) ->
     assert await segments.check()
     rows = await RollupReader(database).sums(ALL, ("account",), limit=9)
     assert sum(row.cost_nusd for row in rows) == sum(
-        row.cost_nusd for row in await posted(database)
+        row.cost_nusd for row in await posted_entries(database)
     )
 
 
@@ -222,7 +222,7 @@ async def test_segments_are_made_while_workers_post(database: Database) -> None:
     await asyncio.gather(fill(), *(post_all(database, load(n), random.Random(n)) for n in (9, 10)))
     folds.cancel()
     await asyncio.gather(folds, return_exceptions=True)
-    await assert_exact(database, await posted(database))
+    await assert_exact(database, await posted_entries(database))
 
 
 async def test_sums_of_many_accounts_read_no_rollups(database: Database) -> None:
@@ -247,24 +247,24 @@ async def test_end_users_are_read_from_a_level_of_their_own(database: Database) 
     await segments.roll_up(after_ms=0)
     assert await segments.check()
 
-    async def told() -> tuple[list[Sums], set[str]]:
+    async def users_and_levels() -> tuple[list[Sums], set[str]]:
         with sent_commands() as commands:
             rows = await RollupReader(database).sums(ALL, ("client_user",), limit=99)
-        asked = [each for each in commands if collection_of(each) == "rollup_segments"]
-        tables = [each["filter"] for each in asked if "projection" not in each]
+        reads = [each for each in commands if collection_of(each) == "rollup_segments"]
+        tables = [each["filter"] for each in reads if "projection" not in each]
         return rows, {each["level"] for each in tables if "level" in each} - {*WHOLE}
 
-    expected, levels = await told()
+    expected, levels = await users_and_levels()
     assert len(expected) > 1
     assert levels == {USERS}
     level = await segments.collection.find({"level": USERS}).to_list(None)
     orphan = level[0] | {"_id": f"gone|{USERS}"}
     await segments.collection.insert_one(orphan)
-    assert await told() == (expected, {ROWS})
+    assert await users_and_levels() == (expected, {ROWS})
     await segments.collection.delete_many({"_id": {"$in": [orphan["_id"], level[0]["_id"]]}})
-    assert await told() == (expected, {ROWS})
+    assert await users_and_levels() == (expected, {ROWS})
     assert await segments.fill()
-    assert await told() == (expected, {USERS})
+    assert await users_and_levels() == (expected, {USERS})
 
 
 async def test_a_day_keeps_few_segments(database: Database) -> None:
@@ -302,7 +302,7 @@ def test_as_many_segments_as_fit_into_one() -> None:
     assert list(fitting([(9_000_000, "l"), (2, "s")])) == [["l"], ["s"]]
     sizes = [(1_000_000, name) for name in "abc"]
     assert list(fitting(sizes)) == [["a", "b"], ["c"]]
-    assert [len(some) for some in fitting((9, f"{n}") for n in range(2_500))] == [1000, 1000, 500]
+    assert [len(group) for group in fitting((9, f"{n}") for n in range(2_500))] == [1000, 1000, 500]
 
 
 async def test_no_command_counts_more_accounts_than_it_may(database: Database) -> None:
@@ -310,10 +310,10 @@ async def test_no_command_counts_more_accounts_than_it_may(database: Database) -
     await LedgerStore(database).post(entries)
     segments = RollupSegments(database)
     number = await database["accounts"].count_documents({})
-    for at_once, asked in ((number + 1, 1), (number - 1, 2), (1, number + 1)):
+    for at_once, reads in ((number + 1, 1), (number - 1, 2), (1, number + 1)):
         with sent_commands() as commands:
             assert await segments.check(at_once=at_once)
-        assert [collection_of(command) for command in commands].count("accounts") == asked
+        assert [collection_of(command) for command in commands].count("accounts") == reads
         state = await segments.collection.find_one({"_id": "state"})
         assert state is not None
         assert state["ledger_entries"] == len(entries)

@@ -26,34 +26,34 @@ async def accounts(database: Database) -> None:
     await build_indexes(database, WORKER_INDEXES)
 
 
-async def admitted(
-    database: Database, values: RollupValues, asked: Sequence[str], day: tuple[str, str] = DAY
+async def admit(
+    database: Database, values: RollupValues, candidates: Sequence[str], day: tuple[str, str] = DAY
 ) -> list[str]:
     is_own = await in_transaction(
-        database, lambda session: values.admit({day: {USER: set(asked)}}, session)
+        database, lambda session: values.admit({day: {USER: set(candidates)}}, session)
     )
-    return [value for value in asked if is_own(day, USER, value)]
+    return [value for value in candidates if is_own(day, USER, value)]
 
 
 async def test_the_first_values_of_a_day_keep_their_sums(database: Database) -> None:
     values = RollupValues(database, max_values=3)
-    assert await admitted(database, values, ["b", "$where"]) == ["b", "$where"]
+    assert await admit(database, values, ["b", "$where"]) == ["b", "$where"]
     # Of the new ones there is room for one.
-    assert await admitted(database, values, ["b", "d", "c"]) == ["b", "c"]
-    assert await admitted(database, values, ["d"]) == []
-    assert await admitted(database, values, ["d"], NEXT_DAY) == ["d"]
+    assert await admit(database, values, ["b", "d", "c"]) == ["b", "c"]
+    assert await admit(database, values, ["d"]) == []
+    assert await admit(database, values, ["d"], NEXT_DAY) == ["d"]
     # Another worker, and this one after its memory of a full day.
     others = RollupValues(database, max_values=3)
     for each in (others, values):
-        assert await admitted(database, each, ["a", "b", "c", "$where"]) == ["b", "c", "$where"]
+        assert await admit(database, each, ["a", "b", "c", "$where"]) == ["b", "c", "$where"]
 
 
 async def test_a_worker_sees_values_admitted_by_another_worker(database: Database) -> None:
     one, two = RollupValues(database, max_values=3), RollupValues(database, max_values=3)
-    assert await admitted(database, one, ["a"]) == ["a"]
-    assert await admitted(database, one, ["a"]) == ["a"]
-    assert await admitted(database, two, ["b", "c"]) == ["b", "c"]
-    assert await admitted(database, one, ["d", "c"]) == ["c"]
+    assert await admit(database, one, ["a"]) == ["a"]
+    assert await admit(database, one, ["a"]) == ["a"]
+    assert await admit(database, two, ["b", "c"]) == ["b", "c"]
+    assert await admit(database, one, ["d", "c"]) == ["c"]
 
 
 async def test_a_posting_that_is_rolled_back_admits_nothing(database: Database) -> None:

@@ -166,7 +166,7 @@ async def test_calls_under_way_leave_a_master_that_was_replaced(
         try:
             async with asyncio.timeout(10):
                 word.master = None
-                while b"cmd=blpop" not in tell(first, "CLIENT", "LIST") or word.asked < 3:
+                while b"cmd=blpop" not in tell(first, "CLIENT", "LIST") or word.lookups < 3:
                     await asyncio.sleep(0.01)
                 assert not waiting.done(), "without sentinels it is still the master"
                 word.master = second
@@ -185,13 +185,13 @@ async def test_waiting_callers_share_one_lookup(first: ServerProcess) -> None:
     async with opened(word, max_connections=10) as redis:
         await asyncio.gather(*(redis.ping() for _ in range(10)))
         assert len(redis.connection_pool._available_connections) == 10
-        assert word.asked == 1
+        assert word.lookups == 1
     word = Word(first)
     word.master = None
     async with opened(word, max_connections=10) as redis:
         answers = await asyncio.gather(*(redis.ping() for _ in range(10)), return_exceptions=True)
     assert {type(answer) for answer in answers} == {MasterNotFoundError}
-    assert word.asked == 1
+    assert word.lookups == 1
 
 
 async def test_connections_and_the_wait_for_one_are_bounded(first: ServerProcess) -> None:

@@ -97,7 +97,7 @@ async def test_each_accounts_keys_lie_in_its_shard(
         owners.setdefault(shard, set()).update(user for user in users if f"{{{user}}}" in key)
     assert owners == {shard: {user} for shard, user in enumerate(users)}
 
-    assert [await noted(holds, shard) for shard in range(4)] == [[user] for user in users]
+    assert [await users_to_sweep(holds, shard) for shard in range(4)] == [[user] for user in users]
     pairs: list[tuple[str, str | None]] = [(user, key) for user in users for key in (None, "key-1")]
     assert await holds.held_of_many(pairs) == [8, 3] * 4
     assert await holds.held(users[3], "key-1") == 3
@@ -134,7 +134,7 @@ async def test_accounts_of_a_shard_are_settled_together(
     ]
 
 
-async def noted(holds: HoldStore, shard: int) -> list[str]:
+async def users_to_sweep(holds: HoldStore, shard: int) -> list[str]:
     return [user_id async for page in holds.accounts(shard) for user_id, _ in page]
 
 
@@ -148,8 +148,8 @@ async def test_an_account_is_swept_and_forgotten_in_its_own_shard(
     assert await holds.sweep(mine, limit=10) == [b"event"]
     await holds.settle(mine, ["a"], ())
     assert await holds.sweep(mine, limit=10) == []
-    assert await noted(holds, 1) == []
-    assert await noted(holds, 2) == [other]
+    assert await users_to_sweep(holds, 1) == []
+    assert await users_to_sweep(holds, 2) == [other]
 
 
 async def test_copies_of_spend_are_read_and_forgotten_in_all_shards(
@@ -173,9 +173,9 @@ async def test_objects_are_found_by_their_account_alone(
     store = ObjectStore(redis, database)
     users = [user_of(shards, 0), user_of(shards, 0, "other"), user_of(shards, 3)]
     for user_id in users[:2]:
-        made = event(user_id=user_id, requested_model=user_id, deployment="d", response_id="resp_1")
+        call = event(user_id=user_id, requested_model=user_id, deployment="d", response_id="resp_1")
         async with redis.pipeline() as commands:
-            remember(commands, shards, made)
+            remember(commands, shards, call)
             await commands.execute()
     for user_id in users[:2]:
         kept = KeptObject(model=user_id, deployment="d")

@@ -39,23 +39,23 @@ async def ledger(database: Database) -> LedgerStore:
     return LedgerStore(database, rollup_tags=("team",))
 
 
-def call(entry_id: str, **of: Any) -> LedgerEntry:
-    at = of.pop("at", NOW)
+def call(entry_id: str, **more: Any) -> LedgerEntry:
+    at = more.pop("at", NOW)
     fields: dict[str, Any] = {"started_at": at, "periods": period_keys(at)}
-    return entry(entry_id, **(fields | of))
+    return entry(entry_id, **(fields | more))
 
 
 async def post_everything(ledger: LedgerStore, database: Database, old: LedgerEntry) -> None:
     """New and known entries, late events, refunds, values with sums, sums that move, readers."""
-    given_up = call(_IDS[0], status="abandoned", cost_nusd=0)
-    first = [given_up, call(_IDS[2], client_user="u", requested_model="m", tags=("team:x",))]
+    abandoned = call(_IDS[0], status="abandoned", cost_nusd=0)
+    first = [abandoned, call(_IDS[2], client_user="u", requested_model="m", tags=("team:x",))]
     await ledger.post(first)
     await ledger.post([*first, call(_IDS[3], user_id="globex", status="unpriced", cost_nusd=0)])
     await ledger.post([call(_IDS[0], cost_nusd=9)])
-    of_call: dict[str, Any] = {"kind": "refund", "corrects": _IDS[2]}
-    await ledger.post([call(_IDS[4], cost_nusd=-400, **of_call)])
+    refund: dict[str, Any] = {"kind": "refund", "corrects": _IDS[2]}
+    await ledger.post([call(_IDS[4], cost_nusd=-400, **refund)])
     with pytest.raises(EntriesRefused):
-        await ledger.post([call(_IDS[5], cost_nusd=-700, **of_call)])
+        await ledger.post([call(_IDS[5], cost_nusd=-700, **refund)])
     today = period_keys(NOW)
     await ledger.spend_with_revisions(USERS, [*today, *old.periods])
     await ledger.spend_of_keys([KeyPeriod("acme", "key-1", (today[3], today[3]))])
@@ -74,16 +74,16 @@ async def test_posting_and_proving_target_one_shard_for_each_account(
     await EarlierLedger(database).post([old])
     with sent_commands() as commands:
         await post_everything(ledger, database, old)
-    asked = dict.fromkeys(SHARD_KEYS, 0)
+    counts = dict.fromkeys(SHARD_KEYS, 0)
     for command in commands:
         name = collection_of(command)
-        if name in asked:
-            asked[name] += 1
+        if name in counts:
+            counts[name] += 1
             if name == _SEGMENTS:
                 assert_beside_its_accounts(command)
             else:
                 assert_targeted(command, SHARD_KEYS[name])
-    assert all(asked.values()), asked
+    assert all(counts.values()), counts
 
 
 def assert_beside_its_accounts(command: Mapping[str, Any]) -> None:
@@ -131,7 +131,7 @@ class ShardedCluster:
         self._database = database
         self.name = database.name
         self.shards = list(shards)
-        self.ran: list[Mapping[str, Any]] = []
+        self.commands: list[Mapping[str, Any]] = []
         self.client = _Client(self, database)
 
     def __getitem__(self, name: str) -> Any:
@@ -143,7 +143,7 @@ class ShardedCluster:
                 return {"msg": "isdbgrid"}
             case "listShards":
                 return {"shards": [{"_id": shard} for shard in self.shards]}
-        self.ran.append(command)
+        self.commands.append(command)
         if "updateZoneKeyRange" in command:
             await self._set_range(command)
         return {"ok": 1}
@@ -151,19 +151,19 @@ class ShardedCluster:
     async def _set_range(self, command: Mapping[str, Any]) -> None:
         """MongoDB refuses a range that overlaps another one."""
         tags = self._database["tags"]
-        of = {"ns": command["updateZoneKeyRange"], "min": command["min"], "max": command["max"]}
+        tag = {"ns": command["updateZoneKeyRange"], "min": command["min"], "max": command["max"]}
         if command["zone"] is None:
-            await tags.delete_one(of)
+            await tags.delete_one(tag)
             return
-        others = await tags.find({"ns": of["ns"]}).to_list(None)
-        first = next(iter(of["min"]))
+        others = await tags.find({"ns": tag["ns"]}).to_list(None)
+        first = next(iter(tag["min"]))
         for other in others:
-            if (other["min"], other["max"]) != (of["min"], of["max"]):
-                apart = _le(other["max"][first], of["min"][first]) or _le(
-                    of["max"][first], other["min"][first]
+            if (other["min"], other["max"]) != (tag["min"], tag["max"]):
+                apart = _le(other["max"][first], tag["min"][first]) or _le(
+                    tag["max"][first], other["min"][first]
                 )
-                assert apart, (of, other)
-        await tags.update_one(of, {"$set": {"tag": command["zone"]}}, upsert=True)
+                assert apart, (tag, other)
+        await tags.update_one(tag, {"$set": {"tag": command["zone"]}}, upsert=True)
 
 
 class _Client:
@@ -198,7 +198,7 @@ async def test_zones_have_as_many_accounts_and_are_the_same_in_all_collections(
 ) -> None:
     await add_accounts(database, 400)
     assert await shard_collections(cast("Database", cluster)) == 2
-    shardings = [command for command in cluster.ran if "shardCollection" in command]
+    shardings = [command for command in cluster.commands if "shardCollection" in command]
     keys = {f"{database.name}.{name}": key for name, key in SHARD_KEYS.items()}
     assert {each["shardCollection"]: tuple(each["key"]) for each in shardings} == keys
     tags = await database["tags"].find().to_list(None)
@@ -229,9 +229,9 @@ async def test_another_shard_gets_its_share(cluster: ShardedCluster, database: D
     await add_accounts(database, 200, first=400)
     cluster.shards.append("c")
     assert await shard_collections(cast("Database", cluster)) == 3
-    cluster.ran.clear()
+    cluster.commands.clear()
     assert await shard_collections(cast("Database", cluster)) == 3
-    assert not any(command.get("zone", "") is None for command in cluster.ran)
+    assert not any(command.get("zone", "") is None for command in cluster.commands)
     zones = await read_zones(cast("Database", cluster))
     assert [zones.of(f"user-{n:05}") for n in (199, 200, 399, 400)] == [0, 1, 1, 2]
     assert await database["tags"].count_documents({}) == 3 * len(SHARD_KEYS)

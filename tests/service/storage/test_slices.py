@@ -10,7 +10,7 @@ from libs.common.storage.mongo.accounts import INDEXES, AccountStore
 from libs.common.storage.mongo.driver import Collection, Database, Document
 from libs.common.storage.mongo.index import build_indexes
 from libs.common.storage.mongo.slices import RowPlace, Slice, read_slice, sliced
-from tests.service.storage.test_ledger_plans import Asked
+from tests.service.storage.test_ledger_plans import RecordingCollection
 from tests.unit.builders import NOW, account
 
 # Several were made at the same moment.
@@ -77,13 +77,13 @@ async def test_a_slice_begins_beyond_its_start_or_with_it(
 async def test_omitted_rows_are_read_within_bounds(
     accounts: Collection,
 ) -> None:
-    asked = Asked(accounts)
+    recording = RecordingCollection(accounts)
     kept = ("u00", "u09", "u19")
     found: list[str] = []
     part, reads = Slice(limit=2), 0
     while True:
         rows = await read_slice(
-            cast("Collection", asked),
+            cast("Collection", recording),
             {},
             part,
             Account,
@@ -98,7 +98,7 @@ async def test_omitted_rows_are_read_within_bounds(
     assert found == [*kept]
     assert reads == 3
     # Of 3 and 7 rows, twice; then of 3, and of those after them.
-    assert len(asked.queries) == 6
+    assert len(recording.queries) == 6
 
 
 @pytest.mark.parametrize(
@@ -116,10 +116,10 @@ async def test_a_query_may_bound_the_ids_too(
     assert [row.user_id for row in rows.rows] == ids
     back = Slice(limit=9, descending=True, start=RowPlace("u05", "u05"))
     rows = await read_slice(accounts, query, back, Account)
-    assert [row.user_id for row in rows.rows] == [i for i in ("u04", "u03") if i in _of(query)]
+    assert [row.user_id for row in rows.rows] == [i for i in ("u04", "u03") if i in _ids_in(query)]
 
 
-def _of(query: dict[str, Any]) -> set[str]:
+def _ids_in(query: dict[str, Any]) -> set[str]:
     bounds = query["_id"]
     return {
         row.user_id

@@ -20,7 +20,7 @@ def standings(calls: AccountCalls) -> StandingStore:
     return StandingStore(Pipelined(calls.redis), shards_of(calls.redis))
 
 
-async def looked(standings: StandingStore) -> list[ScopeStanding]:
+async def look(standings: StandingStore) -> list[ScopeStanding]:
     found = await standings.look(USER, SCOPES)
     assert not isinstance(found, Unseeded)
     return list(found)
@@ -39,7 +39,7 @@ async def test_calls_of_the_key_count_for_the_account_too(
     await calls.settle([], Spent(period="day", nusd=70), Spent(key_id="k1", period="total", nusd=5))
     await calls.admit("a", 10, tokens=100, scopes=SCOPES)
     await calls.admit("b", 20, tokens=200, scopes=[ACCOUNT])
-    account, key = await looked(standings)
+    account, key = await look(standings)
     assert (account.requests, account.tokens, account.parallel) == (2, 300, 2)
     assert (account.held_nusd, account.spent_nusd) == (30, (70,))
     assert (key.requests, key.tokens, key.parallel) == (1, 100, 1)
@@ -57,7 +57,7 @@ async def test_expired_holds_are_not_counted_and_not_cleared(
     nothing = [(0, 0, 0, 0, 0)] * 2
     assert [
         (s.requests, s.requests_reset_ms, s.tokens, s.parallel, s.held_nusd)
-        for s in await looked(standings)
+        for s in await look(standings)
     ] == nothing
     assert before == {
         name: await calls.redis.dump(calls.root + name) for name in await calls.keys()
@@ -68,5 +68,5 @@ async def test_one_nano_usd_is_not_lost(calls: AccountCalls, standings: Standing
     await calls.settle(
         [], Spent(period="day", nusd=2**53 - 1), Spent(key_id="k1", period="total", nusd=-3)
     )
-    account, key = await looked(standings)
+    account, key = await look(standings)
     assert (account.spent_nusd, key.spent_nusd) == ((2**53 - 1,), (-3,))

@@ -35,7 +35,7 @@ async def master(servers: tuple[ServerProcess, ...]) -> AsyncIterator[Redis]:
         yield redis
 
 
-def of_two(key: str) -> Transaction:
+def two_commands(key: str) -> Transaction:
     transaction = Transaction()
     transaction.execute_command("SET", key, "1")
     transaction.execute_command("INCR", key)
@@ -47,7 +47,7 @@ async def test_an_acknowledged_transaction_is_on_the_replica(
 ) -> None:
     pipelined = Pipelined(master, wait_replicas=1)
     for n in range(20):
-        assert await pipelined.transact(of_two(f"key-{n}")) == [b"OK", 2]
+        assert await pipelined.transact(two_commands(f"key-{n}")) == [b"OK", 2]
         assert tell(servers[1], "GET", f"key-{n}") == b"2"
 
 
@@ -56,7 +56,7 @@ async def test_too_few_replicas_are_an_error_and_the_master_has_it(
 ) -> None:
     pipelined = Pipelined(master, wait_replicas=2)
     with pytest.raises(NotReplicated, match="1 of 2 replicas"):
-        await pipelined.transact(of_two("few"))
+        await pipelined.transact(two_commands("few"))
     assert tell(servers[0], "GET", "few") == b"2"
     assert await pipelined.run("PING") == b"PONG"
 
