@@ -271,8 +271,8 @@ async def test_of_a_model_found_by_its_alias_all_versions_are_found(prices: Pric
     assert await prices.versions_of(["gpt-4o"]) == [without, alias]
 
 
-async def models_of(prices: PriceStore, price_filter: PriceFilter, part: Slice) -> list[str]:
-    return (await prices.models(price_filter, part)).rows
+async def models_of(prices: PriceStore, filters: PriceFilter, part: Slice) -> list[str]:
+    return (await prices.models(filters, part)).rows
 
 
 async def test_models_are_listed_in_pages(prices: PriceStore) -> None:
@@ -294,7 +294,7 @@ async def test_prices_are_listed_by_what_they_are(prices: PriceStore) -> None:
         price("x/a", price_id="p3", provider="acme"),
     ]
     await prices.insert_many(versions)
-    for price_filter, ids in (
+    for filters, ids in (
         (PriceFilter(source="admin"), ["p1", "p3"]),
         (PriceFilter(provider="acme"), ["p2", "p3"]),
         (PriceFilter(import_id="i"), ["p2"]),
@@ -302,10 +302,10 @@ async def test_prices_are_listed_by_what_they_are(prices: PriceStore) -> None:
         (PriceFilter(pattern="*[!b]", provider="*"), ["p1"]),
         (PriceFilter(pattern="a.*"), []),
     ):
-        found = await prices.list(price_filter, after=None, limit=9)
+        found = await prices.list(filters, after=None, limit=9)
         assert [version.price_id for version in found] == ids
-        assert [version.price_id for version in versions if price_filter.matches(version)] == ids
-        models = await models_of(prices, price_filter, Slice(limit=9))
+        assert [version.price_id for version in versions if filters.matches(version)] == ids
+        models = await models_of(prices, filters, Slice(limit=9))
         assert models == [version.model for version in found]
     assert await models_of(
         prices, PriceFilter(pattern="*a*"), Slice(limit=1, start=RowPlace("a", "a"))

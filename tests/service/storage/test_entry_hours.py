@@ -45,25 +45,25 @@ async def accounts(database: Database) -> None:
     await build_indexes(database, WORKER_INDEXES)
 
 
-async def all_ids(reader: LedgerReader, entry_filter: EntryFilter, limit: int) -> list[str]:
+async def all_ids(reader: LedgerReader, filters: EntryFilter, limit: int) -> list[str]:
     """By pages, to the end."""
     found: list[str] = []
     while True:
-        page = await reader.list(entry_filter, now=NOW, limit=limit)
+        page = await reader.list(filters, now=NOW, limit=limit)
         assert len(page.entries) <= limit
         found += [each.entry_id for each in page.entries]
         if page.last is None:
             return found
-        entry_filter = msgspec.structs.replace(entry_filter, before=page.last)
+        filters = msgspec.structs.replace(filters, before=page.last)
 
 
-def expected(entries: Iterable[LedgerEntry], entry_filter: EntryFilter) -> list[str]:
+def expected(entries: Iterable[LedgerEntry], filters: EntryFilter) -> list[str]:
     found = [
         each
         for each in entries
-        if entry_filter.matches(each)
-        and (entry_filter.since is None or each.started_at >= entry_filter.since)
-        and (entry_filter.until is None or each.started_at < entry_filter.until)
+        if filters.matches(each)
+        and (filters.since is None or each.started_at >= filters.since)
+        and (filters.until is None or each.started_at < filters.until)
     ]
     found.sort(key=lambda each: (each.started_at, each.entry_id), reverse=True)
     return [each.entry_id for each in found]
@@ -81,24 +81,24 @@ async def test_a_list_has_what_the_entries_have(database: Database) -> None:
     assert await segments.check()
     sizes = set()
     for fields in WANTED:
-        entry_filter = EntryFilter(**fields)
-        found = expected(entries, entry_filter)
+        filters = EntryFilter(**fields)
+        found = expected(entries, filters)
         sizes.add(len(found))
-        assert await all_ids(LedgerReader(database), entry_filter, 1000) == found, fields
+        assert await all_ids(LedgerReader(database), filters, 1000) == found, fields
         by_few = LedgerReader(database, looked_at=9, longest_s=0)
-        assert await all_ids(by_few, entry_filter, 7) == found, fields
+        assert await all_ids(by_few, filters, 7) == found, fields
     assert {0, 1} < sizes
     # Segments of an earlier release do not list the names that were asked for.
     unset = {"$unset": {"asked": 1}}
     assert (await segments.collection.update_many({"asked": "alias"}, unset)).modified_count
-    entry_filter = EntryFilter(model="alias")
-    assert await all_ids(LedgerReader(database), entry_filter, 9) == expected(entries, entry_filter)
+    filters = EntryFilter(model="alias")
+    assert await all_ids(LedgerReader(database), filters, 9) == expected(entries, filters)
     # Without segments that are whole, entries are looked at one by one.
     await segments.collection.update_one({"_id": "state"}, {"$set": {"whole": False}})
     for fields in WANTED[:3]:
-        entry_filter = EntryFilter(**fields)
-        found = expected(entries, entry_filter)
-        assert await all_ids(LedgerReader(database), entry_filter, 1000) == found, fields
+        filters = EntryFilter(**fields)
+        found = expected(entries, filters)
+        assert await all_ids(LedgerReader(database), filters, 1000) == found, fields
 
 
 class CountingDatabase:
@@ -138,8 +138,8 @@ async def test_rare_entries_are_read_from_their_hours_alone(database: Database, 
     ):
         counting = CountingDatabase(database)
         reader = LedgerReader(cast("Database", counting))
-        entry_filter = EntryFilter(**fields)
-        page = await reader.list(entry_filter, now=NOW, limit=50)
+        filters = EntryFilter(**fields)
+        page = await reader.list(filters, now=NOW, limit=50)
         assert [each.entry_id for each in page.entries] == [rows[n].entry_id for n in found]
         assert page.last is None
         # The newest hours, and the one that it is in.
@@ -153,13 +153,13 @@ async def test_years_without_what_is_wanted_are_passed_by_pages(database: Databa
     rows[3] = msgspec.structs.replace(rows[3], provider="xai")
     await LedgerStore(database).post(rows)
     assert await RollupSegments(database).check()
-    entry_filter = EntryFilter(provider="xai")
+    filters = EntryFilter(provider="xai")
     in_haste, patient = LedgerReader(database, longest_s=0), LedgerReader(database, longest_s=60)
-    page = await patient.list(entry_filter, now=NOW, limit=5)
+    page = await patient.list(filters, now=NOW, limit=5)
     assert [each.entry_id for each in page.entries] == [rows[3].entry_id]
-    first = await in_haste.list(entry_filter, now=NOW, limit=5)
+    first = await in_haste.list(filters, now=NOW, limit=5)
     assert (first.entries, first.last is None) == ([], False)
-    assert await all_ids(in_haste, entry_filter, 5) == [rows[3].entry_id]
+    assert await all_ids(in_haste, filters, 5) == [rows[3].entry_id]
 
 
 async def test_an_hour_that_a_clock_makes_longer_is_read_to_its_end(database: Database) -> None:
@@ -170,8 +170,8 @@ async def test_an_hour_that_a_clock_makes_longer_is_read_to_its_end(database: Da
     await LedgerStore(database).post(rows)
     assert await RollupSegments(database).check()
     before = EntryPlace(late + timedelta(days=2), "")
-    entry_filter = EntryFilter(provider="openai", before=before)
-    page = await LedgerReader(database).list(entry_filter, now=NOW, limit=5)
+    filters = EntryFilter(provider="openai", before=before)
+    page = await LedgerReader(database).list(filters, now=NOW, limit=5)
     assert [each.entry_id for each in page.entries] == [row.entry_id for row in rows]
 
 

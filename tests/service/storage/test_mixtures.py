@@ -71,22 +71,22 @@ def time_of(row: LedgerEntry, name: str, zone: str | None) -> str:
     return began.astimezone(zone_of(zone or "UTC")).strftime(TIMES[name])
 
 
-def matches(row: LedgerEntry, query: RollupFilter) -> bool:
-    day = time_of(row, "day", query.zone)
-    conditions = {"account": query.user_id, "provider": query.provider, "status": query.status}
-    return query.since.isoformat() <= day < query.until.isoformat() and all(
-        value is None or FIELDS[name](row) == value for name, value in conditions.items()
+def matches(row: LedgerEntry, filters: RollupFilter) -> bool:
+    day = time_of(row, "day", filters.zone)
+    values = {"account": filters.user_id, "provider": filters.provider, "status": filters.status}
+    return filters.since.isoformat() <= day < filters.until.isoformat() and all(
+        value is None or FIELDS[name](row) == value for name, value in values.items()
     )
 
 
-def expected(rows: Sequence[LedgerEntry], query: RollupFilter, by: Sequence[str]) -> Found:
+def expected(rows: Sequence[LedgerEntry], filters: RollupFilter, by: Sequence[str]) -> Found:
     """A late event is a call of its status, in place of one that was abandoned."""
     sums: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
 
     def add(row: LedgerEntry, **counts: int) -> None:
-        if matches(row, query):
+        if matches(row, filters):
             group = (
-                time_of(row, name, query.zone) if name in TIMES else FIELDS[name](row)
+                time_of(row, name, filters.zone) if name in TIMES else FIELDS[name](row)
                 for name in by
             )
             sums[tuple(group)].update(counts)
@@ -102,7 +102,7 @@ def expected(rows: Sequence[LedgerEntry], query: RollupFilter, by: Sequence[str]
     }
 
 
-async def read(reader: RollupReader, query: RollupFilter, by: Sequence[str]) -> Found:
+async def read(reader: RollupReader, filters: RollupFilter, by: Sequence[str]) -> Found:
     return {
         row.group: (
             row.cost_nusd,
@@ -110,14 +110,14 @@ async def read(reader: RollupReader, query: RollupFilter, by: Sequence[str]) -> 
             row.corrections,
             row.tokens.get("input_text", 0),
         )
-        for row in await reader.sums(query, by, limit=9_999)
+        for row in await reader.sums(filters, by, limit=9_999)
     }
 
 
 def question(chance: random.Random) -> tuple[RollupFilter, tuple[str, ...]]:
     since = START.date() + timedelta(days=chance.randrange(-2, 20))
     by = chance.sample([*FIELDS, *TIMES], chance.randrange(4))
-    query = RollupFilter(
+    filters = RollupFilter(
         since=since,
         until=since + timedelta(days=chance.choice([1, 2, 5, 9])),
         zone=chance.choice([None, *ZONES]),
@@ -125,12 +125,12 @@ def question(chance: random.Random) -> tuple[RollupFilter, tuple[str, ...]]:
         provider=chance.choice([None, None, "acme"]),
         status=chance.choice([None, None, "ok", "abandoned"]),
     )
-    return query, tuple(by)
+    return filters, tuple(by)
 
 
 @pytest.mark.parametrize("seed", [21, 22])
 async def test_sums_equal_the_posted_entries(database: Database, seed: int) -> None:
-    chance, posted = random.Random(seed), list[LedgerEntry]()
+    chance, rows = random.Random(seed), list[LedgerEntry]()
     ledger, segments = LedgerStore(database, rollup_tags=("team",)), RollupSegments(database)
     entries = load(seed)
     for row in load(seed + 100):
@@ -139,7 +139,7 @@ async def test_sums_equal_the_posted_entries(database: Database, seed: int) -> N
     # From the rollups, and from the segments.
     readers = RollupReader(database), RollupReader(database, few_entries=9_999)
     for start in range(0, len(entries), 30):
-        posted += await added(ledger, entries[start : start + 30])
+        rows += await added(ledger, entries[start : start + 30])
         match chance.randrange(4):
             case 0:
                 await segments.fold(at=2)
@@ -149,12 +149,12 @@ async def test_sums_equal_the_posted_entries(database: Database, seed: int) -> N
                 await segments.roll_up(most_bytes=chance.choice([0, 4_000, 20_000]))
         await segments.check()
         for _ in range(6):
-            query, by = question(chance)
+            filters, by = question(chance)
             for reader in readers:
-                assert await read(reader, query, by) == expected(posted, query, by), (query, by)
-    assert {row.entry_id for row in posted} == {row.entry_id for row in entries}
+                assert await read(reader, filters, by) == expected(rows, filters, by), (filters, by)
+    assert {row.entry_id for row in rows} == {row.entry_id for row in entries}
     ever = RollupFilter(since=date.min, until=date.max)
-    assert await read(readers[0], ever, ("account",)) == expected(posted, ever, ("account",))
+    assert await read(readers[0], ever, ("account",)) == expected(rows, ever, ("account",))
 
 
 async def added(ledger: LedgerStore, entries: Sequence[LedgerEntry]) -> Sequence[LedgerEntry]:

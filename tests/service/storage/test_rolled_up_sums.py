@@ -62,9 +62,9 @@ def calls(start: int, count: int, user_id: str = "acme") -> list[LedgerEntry]:
 
 async def call_count(database: Database, user_id: str = "acme") -> int:
     """Entries, by each way to read them, which all tell the same."""
-    account_filter = msgspec.structs.replace(ALL, user_id=user_id)
-    (total,) = await RollupReader(database).sums(account_filter, (), limit=1)
-    by_key = await RollupReader(database).sums(account_filter, ("key", "day", "status"), limit=9)
+    filters = msgspec.structs.replace(ALL, user_id=user_id)
+    (total,) = await RollupReader(database).sums(filters, (), limit=1)
+    by_key = await RollupReader(database).sums(filters, ("key", "day", "status"), limit=9)
     assert sum(row.calls for row in by_key) == total.calls
     assert sum(row.cost_nusd for row in by_key) == total.cost_nusd == COST * total.calls
     for key_periods in (EVER, TODAY):

@@ -57,7 +57,7 @@ async def accounts(database: Database) -> None:
 
 async def answers(database: Database) -> list[list[Sums]]:
     reader = RollupReader(database)
-    return [await reader.sums(rollup_filter, by, limit=9999) for rollup_filter, by in ASKED]
+    return [await reader.sums(filters, by, limit=9999) for filters, by in ASKED]
 
 
 async def assert_exact(database: Database, entries: Sequence[LedgerEntry]) -> None:
@@ -172,9 +172,9 @@ async def test_a_sum_is_of_one_moment(database: Database) -> None:
     # In a zone, days at the edges are read apart.
     zoned = RollupFilter(since=date(2026, 10, 23), until=date(2026, 11, 15), zone="UTC")
     interrupted = cast("Database", Interrupted(database, post_and_fold))
-    for rollup_filter in (ALL, zoned):
+    for filters in (ALL, zoned):
         before = await posted_entries(database)
-        rows = await RollupReader(interrupted).sums(rollup_filter, ("account",), limit=9)
+        rows = await RollupReader(interrupted).sums(filters, ("account",), limit=9)
         assert sum(row.calls + row.corrections for row in rows) == len(before)
         assert sum(row.cost_nusd for row in rows) == sum(row.cost_nusd for row in before)
         assert len(await posted_entries(database)) > len(before)
