@@ -20,7 +20,7 @@ from services.gateway.upstream.library_calls import LibraryCalls
 from services.gateway.upstream.relay import Relay, RelayedRequest
 from services.gateway.upstream.translation.engine import (
     LANGUAGES,
-    Asked,
+    ClientCall,
     Translation,
     closest,
     translate,
@@ -104,13 +104,13 @@ class Forwarder:
 
     async def _translate(self, attempt: Attempt, key: str | None) -> WholeAnswer | Stream:
         """Through the engine, to what speaks one of its formats, or to LiteLLM's chat."""
-        source, target = _source_of(attempt), attempt.target
+        client_call, target = _client_call(attempt), attempt.target
         profile = self._profiles.of(target)
-        if sum(map(len, source.fields.values())) <= _TRANSLATED_AT_ONCE:
-            translation = _translation(source, target, profile)
+        if sum(map(len, client_call.fields.values())) <= _TRANSLATED_AT_ONCE:
+            translation = _translation(client_call, target, profile)
         else:
             # Other calls would have to wait for a large one.
-            translation = await asyncio.to_thread(_translation, source, target, profile)
+            translation = await asyncio.to_thread(_translation, client_call, target, profile)
         if profile.library is None:
             upstream_request = _engine_request(attempt, translation, key)
             answer = await self._relay.call(upstream_request)
@@ -132,15 +132,17 @@ class Forwarder:
             answer = await self._relay.call(_relayed_request(attempt, self._key_of(target)))
             if isinstance(answer, Stream) or answer.status not in _NOT_THERE:
                 return answer
-        source = _source_of(attempt)
-        source = msgspec.structs.replace(source, fields=call_fields(client, request.fields))
+        client_call = _client_call(attempt)
+        client_call = msgspec.structs.replace(
+            client_call, fields=call_fields(client, request.fields)
+        )
         formats = [name for name in closest(client, tuple(target.paths)) if name in COUNT_FORMS]
         if not formats or target.speaks(client):
-            LANGUAGES[client].read_request(source.fields)
+            LANGUAGES[client].read_request(client_call.fields)
             tokens = await estimate_tokens(self._tokenizer, request.fields)
             return WholeAnswer(status=200, headers=JSON_HEADERS, body=count_body(client, tokens))
         profile = self._profiles.of(target)
-        translation = translate(source, target.model, profile, formats, drops=True)
+        translation = translate(client_call, target.model, profile, formats, drops=True)
         upstream_request = _engine_request(attempt, translation, self._key_of(target))
         upstream_request = msgspec.structs.replace(
             upstream_request,
@@ -154,7 +156,7 @@ class Forwarder:
             tokens = await estimate_tokens(self._tokenizer, request.fields)
         elif answer.status != 200:
             failure = translation.target.read_error(answer.status, answer.body)
-            raise error_of(failure, asked_pause_s(answer.headers, source.created))
+            raise error_of(failure, asked_pause_s(answer.headers, client_call.created))
         else:
             tokens = count_in(answer.body)
         return WholeAnswer(status=200, headers=JSON_HEADERS, body=count_body(client, tokens))
@@ -202,9 +204,9 @@ def _with_weakened_header(answer: WholeAnswer | Stream) -> WholeAnswer | Stream:
     return msgspec.structs.replace(answer, headers=headers)
 
 
-def _translation(source: Asked, target: Target, profile: Profile) -> Translation:
-    formats = closest(source.client, profile.formats)
-    return translate(source, target.model, profile, formats, drops=target.drop_params)
+def _translation(client_call: ClientCall, target: Target, profile: Profile) -> Translation:
+    formats = closest(client_call.client, profile.formats)
+    return translate(client_call, target.model, profile, formats, drops=target.drop_params)
 
 
 def _engine_request(attempt: Attempt, translation: Translation, key: str | None) -> RelayedRequest:
@@ -220,9 +222,9 @@ def _engine_request(attempt: Attempt, translation: Translation, key: str | None)
     )
 
 
-def _source_of(attempt: Attempt) -> Asked:
+def _client_call(attempt: Attempt) -> ClientCall:
     call, request, target = attempt.call, attempt.request, attempt.target
-    return Asked(
+    return ClientCall(
         client=call.format.name,
         fields=request.fields,
         model=target.model if target.answer_model == "served" else request.model,

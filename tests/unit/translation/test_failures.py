@@ -9,7 +9,7 @@ import pytest
 from libs.common.errors import UpstreamRefused
 from services.gateway.calls.headers import Header
 from services.gateway.upstream.answer import WholeAnswer
-from services.gateway.upstream.translation.engine import Asked, translate
+from services.gateway.upstream.translation.engine import ClientCall, translate
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.way_back import translated_answer
 
@@ -36,7 +36,7 @@ def test_a_providers_pause_is_read_in_whole_seconds(
         "model": "m",
         "messages": [{"role": "user", "content": "Hi"}],
     }
-    request = Asked(
+    request = ClientCall(
         client="chat",
         fields={name: msgspec.Raw(json.dumps(value).encode()) for name, value in fields.items()},
         model="m",

@@ -28,8 +28,8 @@ LANGUAGES: dict[ClientFormat, Language] = {
 }
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client asked for: its body by top-level names, in its format.
+class ClientCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call as its client made it: the body by top-level names, in its format.
 
     `model` is the name that the answer tells, `created` the gateway's clock in Unix seconds.
     """
@@ -80,20 +80,20 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def translate(
-    source: Asked, model: str, profile: Profile, formats: Sequence[ClientFormat], *, drops: bool
+    call: ClientCall, model: str, profile: Profile, formats: Sequence[ClientFormat], *, drops: bool
 ) -> Translation:
     """In the first of the target's `formats` that carries all of the call.
 
     Raises InvalidRequest for the client's own mistakes, and UnsupportedField, which names what
     none of the formats can carry.
     """
-    client = LANGUAGES[source.client]
-    request = client.read_request(source.fields)
+    client = LANGUAGES[call.client]
+    request = client.read_request(call.fields)
     refusal: UnsupportedField | None = None
     best: tuple[Translation, int] | None = None
     for name in formats:
         try:
-            found, dropped = _translate(source, request, LANGUAGES[name], model, profile, drops)
+            found, dropped = _translate(call, request, LANGUAGES[name], model, profile, drops)
         except UnsupportedField as error:
             refusal = refusal or error
             continue
@@ -117,18 +117,18 @@ def closest(client: ClientFormat, formats: tuple[ClientFormat, ...]) -> tuple[Cl
 
 
 def _translate(
-    source: Asked, request: Request, target: Language, model: str, profile: Profile, drops: bool
+    call: ClientCall, request: Request, target: Language, model: str, profile: Profile, drops: bool
 ) -> tuple[Translation, int]:
-    client = LANGUAGES[source.client]
-    report = Report(client.paths.of_body(source.fields), drops=drops)
+    client = LANGUAGES[call.client]
+    report = Report(client.paths.of_body(call.fields), drops=drops)
     names = tool_names(request, profile.max_name_chars, client.paths)
     sent = mend(request, profile, report, target.name)
     fields = target.write_request(sent, model, profile, report)
     context = AnswerContext(
         request=request,
-        fields=source.fields,
-        model=source.model,
-        created=source.created,
+        fields=call.fields,
+        model=call.model,
+        created=call.created,
         family=profile.family,
         names=names,
         parts=target.parts,
@@ -140,6 +140,6 @@ def _translate(
         fields=fields,
         context=context,
         report=report,
-        call_id=source.call_id,
+        call_id=call.call_id,
     )
     return translation, len(report.dropped_params)

@@ -12,7 +12,7 @@ from libs.common.schemas.usage import ClientFormat
 from services.gateway.formats.base import decode_fields
 from services.gateway.upstream.answer import Stream, WholeAnswer
 from services.gateway.upstream.translation.engine import (
-    Asked,
+    ClientCall,
     Translation,
     closest,
     translate,
@@ -39,7 +39,7 @@ def translation(
     """
     model, profile = profile_of(name)
     profile = msgspec.structs.replace(profile, **changes)
-    request = Asked(
+    request = ClientCall(
         client=client,
         fields=decode_fields(json.dumps(body).encode()),
         model=name,

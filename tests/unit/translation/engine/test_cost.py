@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from libs.common.schemas.usage import ClientFormat
-from services.gateway.upstream.translation.engine import Asked, translate
+from services.gateway.upstream.translation.engine import ClientCall, translate
 from services.gateway.upstream.translation.parts import Family
 from services.gateway.upstream.translation.profile import Profile
 from tests.support.agent_calls import agent_call
@@ -43,7 +43,7 @@ def test_a_call_costs_less_than_half_of_reading_and_writing_json(
     )
 
     def ours() -> None:
-        request = Asked(
+        request = ClientCall(
             client=client, fields=fields_of(body), model="asked", created=1, call_id="call"
         )
         msgspec.json.encode(translate(request, "served", profile, (target,), drops=False).fields)

@@ -17,7 +17,7 @@ from services.gateway.formats import FORMATS
 from services.gateway.formats.sse import FrameSplitter
 from services.gateway.upstream.answer import Stream, WholeAnswer
 from services.gateway.upstream.signals import signalled
-from services.gateway.upstream.translation.engine import Asked, Translation, translate
+from services.gateway.upstream.translation.engine import ClientCall, Translation, translate
 from services.gateway.upstream.translation.way_back import translated_answer, translated_stream
 from tests.support.translated_streams import served
 from tests.unit.translation.mender.calls import profile_of
@@ -78,7 +78,7 @@ def translation_of(call: Given, *, stream: bool = False) -> Translation:
     """Raises AppError where it is refused."""
     model, profile = profile_of(call.target)
     body = call.asked | (_STREAMING[call.client] if stream else {})
-    request = Asked(
+    request = ClientCall(
         client=call.client,
         fields=msgspec.json.decode(compact(body), type=dict[str, msgspec.Raw]),
         model=body["model"],
