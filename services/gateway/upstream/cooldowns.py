@@ -88,11 +88,11 @@ class Cooldowns:
         after: int,
         for_s: float,
         at_once: bool = False,
-        last: str = "",
+        last_answer: str = "",
     ) -> None:
         """Counts a failure. A cooldown starts at the `after`th in a row, or `at_once`.
 
-        `last` is what the deployment answered, in a word or two.
+        `last_answer` is what the deployment answered, in a word or two.
         """
         if failure is Failure.OF_REQUEST:
             return
@@ -102,7 +102,7 @@ class Cooldowns:
             failures = self._failures[deployment_id]
             if at_once or failures >= after:
                 reason = "it asked for the pause" if at_once else _in_a_row(failures)
-                self.start(deployment_id, for_s, why=why, reason=_with_answer(reason, last))
+                self.start(deployment_id, for_s, why=why, reason=_with_answer(reason, last_answer))
             return
         self._failures.pop(deployment_id, None)
         after_own = 1 if at_once else after
@@ -113,7 +113,7 @@ class Cooldowns:
             if len(accounts) > after:
                 reason = f"calls of {len(accounts)} accounts failed"
                 why = f"{len(accounts)}_accounts"
-                self.start(deployment_id, for_s, why=why, reason=_with_answer(reason, last))
+                self.start(deployment_id, for_s, why=why, reason=_with_answer(reason, last_answer))
 
     def start(self, deployment_id: str, for_s: float, *, why: str, reason: str = "") -> None:
         """Cools the deployment down for all accounts; `why` is for the log, `reason` for people."""

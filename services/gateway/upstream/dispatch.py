@@ -250,7 +250,7 @@ class Dispatcher:
             after=route.cooldown_after,
             for_s=for_s,
             at_once=wants_time,
-            last=f"{failed_attempt.status or ''} {failed_attempt.code}".strip(),
+            last_answer=f"{failed_attempt.status or ''} {failed_attempt.code}".strip(),
         )
 
 

@@ -131,14 +131,14 @@ async def test_the_reason_of_a_cooldown_is_shown(
     store.away = True
     for _ in range(2):
         first.cooldowns.failed(
-            "a", "acme", Failure.OF_DEPLOYMENT, after=2, for_s=30, last="503 overloaded"
+            "a", "acme", Failure.OF_DEPLOYMENT, after=2, for_s=30, last_answer="503 overloaded"
         )
     await first.sync()
     store.away = False
     await first.sync()
     await second.sync()
     second.cooldowns.failed(
-        "b", "acme", Failure.OF_DEPLOYMENT, after=9, for_s=30, at_once=True, last="429"
+        "b", "acme", Failure.OF_DEPLOYMENT, after=9, for_s=30, at_once=True, last_answer="429"
     )
     for number in range(3):
         second.cooldowns.failed("c", f"acme-{number}", Failure.UNEXPLAINED, after=2, for_s=30)
