@@ -31,7 +31,7 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _event = msgspec.json.Decoder(_Event)
 
 
-def renamed(body: bytes, model: str) -> bytes:
+def with_model_name(body: bytes, model: str) -> bytes:
     """A whole answer by that name; what is not an object with a model stays as it is."""
     try:
         fields = _fields.decode(body)
@@ -43,7 +43,7 @@ def renamed(body: bytes, model: str) -> bytes:
     return _encode(fields)
 
 
-def renaming(model: str) -> _Rename:
+def frame_renamer(model: str) -> _Rename:
     """For the frames of one stream, in order: their model's name alone changes."""
     member = b'"model":' + _encode(model)
     pattern: re.Pattern[bytes] | None = None

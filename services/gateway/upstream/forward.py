@@ -12,7 +12,7 @@ from services.gateway.calls.target import Target
 from services.gateway.formats import FORMATS
 from services.gateway.formats.base import CallRequest
 from services.gateway.upstream.answer import JSON_HEADERS, Stream, WholeAnswer
-from services.gateway.upstream.answer_names import renamed, renaming
+from services.gateway.upstream.answer_names import frame_renamer, with_model_name
 from services.gateway.upstream.credentials import Credentials
 from services.gateway.upstream.early_failures import failure_of_answer, failure_of_stream
 from services.gateway.upstream.headers import changed_headers
@@ -240,10 +240,10 @@ def _with_public_name(
     if target.answer_model != "asked" or request.model == target.model:
         return answer
     if isinstance(answer, Stream):
-        return msgspec.structs.replace(answer, rename=renaming(request.model))
+        return msgspec.structs.replace(answer, rename=frame_renamer(request.model))
     if answer.status != 200:
         return answer
-    return msgspec.structs.replace(answer, body=renamed(answer.body, request.model))
+    return msgspec.structs.replace(answer, body=with_model_name(answer.body, request.model))
 
 
 async def _raise_early_failure(call: Call, answer: WholeAnswer | Stream) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from services.gateway.upstream.answer_names import renamed, renaming
+from services.gateway.upstream.answer_names import frame_renamer, with_model_name
 
 CHUNK = b'data: {"id":"c","model":"gpt-4o-2024","choices":[{"delta":{"content":"a"}}]}\n\n'
 START = b'event: message_start\ndata: {"type":"message_start","message":{"model": "claude-1"}}\n\n'
@@ -13,7 +13,7 @@ CREATED = b'data: {"type":"response.created","response":{"id":"r","model":"gpt-5
 
 def test_a_whole_answer_changes_its_model_alone() -> None:
     body = b'{"id": "c", "choices": [{"model":  1.50}], "model": "gpt-4o-2024", "usage": null}'
-    renamed_body = renamed(body, "fast")
+    renamed_body = with_model_name(body, "fast")
     assert json.loads(renamed_body) == {**json.loads(body), "model": "fast"}
     # Of the rest, the provider's own bytes.
     assert b'[{"model":  1.50}]' in renamed_body
@@ -21,7 +21,7 @@ def test_a_whole_answer_changes_its_model_alone() -> None:
 
 @pytest.mark.parametrize("body", [b'{"id":"c"}', b"[1]", b"<html>", b""])
 def test_a_body_without_a_model_is_unchanged(body: bytes) -> None:
-    assert renamed(body, "fast") == body
+    assert with_model_name(body, "fast") == body
 
 
 @pytest.mark.parametrize(
@@ -36,11 +36,11 @@ def test_a_body_without_a_model_is_unchanged(body: bytes) -> None:
     ],
 )
 def test_a_frame_changes_its_model_alone(frame: bytes, told: bytes) -> None:
-    assert renaming("fast")(frame) == told
+    assert frame_renamer("fast")(frame) == told
 
 
 def test_models_in_the_text_of_an_answer_stay() -> None:
-    rename = renaming("fast")
+    rename = frame_renamer("fast")
     rename(CHUNK)
     chunk = json.dumps({"choices": [{"delta": {"content": '{"model":"gpt-4o-2024"}'}}]})
     frame = f"data: {chunk}\n\n".encode()
@@ -48,4 +48,4 @@ def test_models_in_the_text_of_an_answer_stay() -> None:
 
 
 def test_a_name_is_written_as_json() -> None:
-    assert b'"model":"a\\"\\\\1"' in renaming('a"\\1')(CHUNK)
+    assert b'"model":"a\\"\\\\1"' in frame_renamer('a"\\1')(CHUNK)
