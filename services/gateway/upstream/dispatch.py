@@ -34,7 +34,7 @@ from services.gateway.upstream.answer import Stream, WholeAnswer, closing_with
 from services.gateway.upstream.capacity import Capacity
 from services.gateway.upstream.cooldowns import Cooldowns
 from services.gateway.upstream.failed_attempts import note_failure
-from services.gateway.upstream.signals import signalled, with_signals
+from services.gateway.upstream.signals import error_with_signals, with_signals
 from services.gateway.upstream.verdict import (
     Outcome,
     Verdict,
@@ -222,7 +222,7 @@ class Dispatcher:
         try:
             answer = _raise_or_return(outcome)
         except AppError as error:
-            raise signalled(error, call.format) from error.__cause__
+            raise error_with_signals(error, call.format) from error.__cause__
         if isinstance(answer, Stream):
             return answer
         return with_signals(answer, call.format, self._clock())

@@ -53,8 +53,8 @@ def with_signals(answer: WholeAnswer, client_format: Format, now_s: float) -> Wh
     return msgspec.structs.replace(answer, headers=headers)
 
 
-def signalled(error: AppError, client_format: Format) -> AppError:
-    """The same of an error that a translation has told."""
+def error_with_signals(error: AppError, client_format: Format) -> AppError:
+    """The error of a translated answer as the clients of the format understand it."""
     if not isinstance(error, UpstreamRefused) or isinstance(error, QuotaExhausted):
         return error
     if error.status in client_format.unknown_statuses:

@@ -7,7 +7,7 @@ from libs.common.schemas.usage import ClientFormat
 from services.gateway.calls.headers import Header
 from services.gateway.formats import FORMATS
 from services.gateway.upstream.answer import WholeAnswer
-from services.gateway.upstream.signals import signalled, with_signals
+from services.gateway.upstream.signals import error_with_signals, with_signals
 
 NOW_S = 1_764_000_000.0
 STOP: Header = (b"x-should-retry", b"false")
@@ -85,25 +85,25 @@ def refusal(status: int, retry_after_s: int | None) -> UpstreamRefused:
 def test_the_same_holds_for_translated_errors(
     status: int, asked_s: int | None, told_s: int | None, should_retry: bool | None
 ) -> None:
-    error = signalled(refusal(status, asked_s), FORMATS["chat"])
+    error = error_with_signals(refusal(status, asked_s), FORMATS["chat"])
     assert (error.retry_after_s, error.should_retry) == (told_s, should_retry)
 
 
 def test_an_exhausted_quota_and_the_gateway_s_own_errors_stay_as_they_are() -> None:
-    quota = signalled(QuotaExhausted("m"), FORMATS["chat"])
+    quota = error_with_signals(QuotaExhausted("m"), FORMATS["chat"])
     assert (quota.retry_after_s, quota.should_retry) == (None, False)
     away = Unavailable("m")
-    assert signalled(away, FORMATS["chat"]) is away
+    assert error_with_signals(away, FORMATS["chat"]) is away
 
 
 @pytest.mark.parametrize("status", [413, 422])
 def test_a_translated_413_stops_retries(status: int) -> None:
-    assert signalled(refusal(status, None), FORMATS["chat"]).status == 400
-    assert signalled(refusal(status, None), FORMATS["messages"]).status == status
+    assert error_with_signals(refusal(status, None), FORMATS["chat"]).status == 400
+    assert error_with_signals(refusal(status, None), FORMATS["messages"]).status == status
 
 
 def test_a_translated_402_is_an_exhausted_quota() -> None:
-    error = signalled(refusal(402, None), FORMATS["chat"])
+    error = error_with_signals(refusal(402, None), FORMATS["chat"])
     assert isinstance(error, QuotaExhausted)
     assert error.message == refusal(402, None).message
-    assert signalled(refusal(402, None), FORMATS["messages"]).status == 402
+    assert error_with_signals(refusal(402, None), FORMATS["messages"]).status == 402

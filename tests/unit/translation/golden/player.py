@@ -16,7 +16,7 @@ from services.gateway.endpoints.reply_headers import error_headers
 from services.gateway.formats import FORMATS
 from services.gateway.formats.sse import FrameSplitter
 from services.gateway.upstream.answer import Stream, WholeAnswer
-from services.gateway.upstream.signals import signalled
+from services.gateway.upstream.signals import error_with_signals
 from services.gateway.upstream.translation.engine import ClientCall, Translation, translate
 from services.gateway.upstream.translation.way_back import translated_answer, translated_stream
 from tests.support.translated_streams import served
@@ -187,7 +187,7 @@ async def _client_stream(call: Given, translation: Translation, events: Sequence
 
 
 def _error(call: Given, error: AppError) -> dict[str, Any]:
-    error = signalled(error, FORMATS[call.client])
+    error = error_with_signals(error, FORMATS[call.client])
     answer = FORMATS[call.client].error(error, "call-1")
     headers = _headers(error_headers(error, "call-1", len(answer.body)))
     return {"status": answer.status, "headers": headers, "body": _json_or_text(answer.body)}
