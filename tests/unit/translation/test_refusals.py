@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from libs.common.errors import InvalidRequest, UnsupportedField
-from services.gateway.upstream.translation.refusals import decoded
+from services.gateway.upstream.translation.refusals import decode_at
 
 
 class _Block(msgspec.Struct, tag="text", tag_field="type", forbid_unknown_fields=True):
@@ -44,7 +44,7 @@ def test_names_the_path(content: str, path: str, message: str) -> None:
     body = f'[{{"role":"user","content":{content}}}]'.encode()
 
     with pytest.raises(InvalidRequest) as refused:
-        decoded(_turns, msgspec.Raw(body), "messages")
+        decode_at(_turns, msgspec.Raw(body), "messages")
 
     assert refused.value.param == path
     assert refused.value.message.startswith(f"{path}: ")
@@ -55,6 +55,6 @@ def test_an_unknown_member_is_unsupported() -> None:
     body = b'[{"role":"user","content":[{"type":"text","text":"a","colour":"red"}]}]'
 
     with pytest.raises(UnsupportedField) as refused:
-        decoded(_turns, body, "messages")
+        decode_at(_turns, body, "messages")
 
     assert refused.value.param == "messages[0].content[0].colour"

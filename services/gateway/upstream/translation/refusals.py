@@ -133,7 +133,7 @@ def invalid(path: str, why: str) -> InvalidRequest:
     return InvalidRequest(f"{path}: {why}.", param=path)
 
 
-def decoded(decoder: msgspec.json.Decoder[T], raw: msgspec.Raw | bytes, path: str) -> T:
+def decode_at(decoder: msgspec.json.Decoder[T], raw: msgspec.Raw | bytes, path: str) -> T:
     """What the client sent at `path`. Raises InvalidRequest with the path of what is wrong in it,
     UnsupportedField for a member that the decoder's type does not have and forbids.
     """

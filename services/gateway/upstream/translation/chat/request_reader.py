@@ -27,7 +27,7 @@ from services.gateway.upstream.translation.conversation import (
     Shape,
     Wish,
 )
-from services.gateway.upstream.translation.refusals import decoded, invalid
+from services.gateway.upstream.translation.refusals import decode_at, invalid
 from services.gateway.upstream.translation.tools import Tool, ToolChoice
 
 _EFFORTS: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
@@ -148,7 +148,7 @@ class _Body:
             # As most are of which a format has so many.
             return None
         self._rest.pop(name, None)
-        return decoded(decoder, self._fields[name], name)
+        return decode_at(decoder, self._fields[name], name)
 
     def one_of(self, name: str, words: tuple[str, ...]) -> Any:
         word = self.read(name, _text)
@@ -168,7 +168,7 @@ class _Body:
         for name in _SET_ASIDE & rest.keys():
             del rest[name]
         modalities = rest.get("modalities")
-        if modalities is not None and decoded(_texts, modalities, "modalities") == ["text"]:
+        if modalities is not None and decode_at(_texts, modalities, "modalities") == ["text"]:
             del rest["modalities"]
         return rest | unknown if unknown else rest
 

@@ -10,7 +10,7 @@ from services.gateway.upstream.translation.chat import wire
 from services.gateway.upstream.translation.chat.content_reader import cache_mark, is_object
 from services.gateway.upstream.translation.chat.paths import PATHS, SEARCH_AT, legacy_at
 from services.gateway.upstream.translation.parts import At
-from services.gateway.upstream.translation.refusals import decoded, invalid, unsupported
+from services.gateway.upstream.translation.refusals import decode_at, invalid, unsupported
 from services.gateway.upstream.translation.tools import (
     Freeform,
     Function,
@@ -48,18 +48,18 @@ def read_tools(raw: msgspec.Raw) -> tuple[Tool, ...]:
         tools = []
     if tools and _OWN.issuperset([tool.type for tool in tools]):
         return tuple([_read_own(tool, at, _NO_EXTRA) for at, tool in enumerate(tools)])
-    raws = decoded(_raws, raw, "tools")
+    raws = decode_at(_raws, raw, "tools")
     return tuple([_read_tool(tool, at) for at, tool in enumerate(raws)])
 
 
 def read_legacy_tools(raw: msgspec.Raw) -> tuple[Tool, ...]:
-    functions = decoded(_legacy, raw, "functions")
+    functions = decode_at(_legacy, raw, "functions")
     return tuple([_function(each, legacy_at(n), {}) for n, each in enumerate(functions)])
 
 
 def read_search(raw: msgspec.Raw) -> Search:
     """The options are the tool."""
-    options = decoded(_search, raw, "web_search_options")
+    options = decode_at(_search, raw, "web_search_options")
     location = None
     if options.user_location is not None:
         place = msgspec.to_builtins(options.user_location.approximate)
@@ -68,7 +68,7 @@ def read_search(raw: msgspec.Raw) -> Search:
 
 
 def read_choice(raw: msgspec.Raw) -> ToolChoice:
-    choice = decoded(_choice, raw, "tool_choice")
+    choice = decode_at(_choice, raw, "tool_choice")
     if isinstance(choice, str):
         if choice not in _MODES:
             raise invalid("tool_choice", f"must be auto, none or required, not {choice!r}")
@@ -77,7 +77,7 @@ def read_choice(raw: msgspec.Raw) -> ToolChoice:
 
 
 def read_legacy_choice(raw: msgspec.Raw) -> ToolChoice:
-    choice = decoded(_legacy_choice, raw, "function_call")
+    choice = decode_at(_legacy_choice, raw, "function_call")
     if type(choice) is wire.NamedTool:
         return ToolChoice(mode="required", names=(choice.name,))
     if choice not in ("auto", "none"):
@@ -114,15 +114,15 @@ def _read_named(choice: wire.ChatToolChoice) -> ToolChoice:
 
 def _read_tool(raw: msgspec.Raw, at: int) -> Tool:
     path = f"tools[{at}]"
-    kind = decoded(_type, raw, path).type
+    kind = decode_at(_type, raw, path).type
     if kind not in _OWN:
         return HostedTool(kind=kind, at=(at,), raw=raw, family="openai")
     extra: dict[str, msgspec.Raw] = {}
     try:
-        tool = decoded(_tool, raw, path)
+        tool = decode_at(_tool, raw, path)
     except UnsupportedField:
         known, extra = _split_members(raw, path)
-        tool = decoded(_tool, known, path)
+        tool = decode_at(_tool, known, path)
     return _read_own(tool, at, extra)
 
 
@@ -148,10 +148,10 @@ def _misplaced(tool: wire.SentTool, at: int) -> InvalidRequest:
 
 def _split_members(raw: msgspec.Raw, path: str) -> tuple[bytes, dict[str, msgspec.Raw]]:
     """What is known of a tool, and the other members by name; neutral ones are left out."""
-    tool = decoded(_members, raw, path)
+    tool = decode_at(_members, raw, path)
     extra = {name: tool.pop(name) for name in tool.keys() - _TOOL_MEMBERS}
     if bytes(tool.get("function", b""))[:1] == b"{":
-        function = decoded(_members, tool["function"], f"{path}.function")
+        function = decode_at(_members, tool["function"], f"{path}.function")
         unknown = function.keys() - _FUNCTION_MEMBERS
         extra |= {f"function.{name}": function.pop(name) for name in unknown}
         tool["function"] = msgspec.Raw(msgspec.json.encode(function))

@@ -27,7 +27,7 @@ from services.gateway.upstream.translation.parts import (
     ThoughtSignature,
     ToolCall,
 )
-from services.gateway.upstream.translation.refusals import decoded, invalid
+from services.gateway.upstream.translation.refusals import decode_at, invalid
 
 _PATH = "messages"
 _ROLES: dict[str, TurnRole] = {"system": "system", "developer": "developer", "user": "user"}
@@ -40,10 +40,10 @@ def read_turns(raw: msgspec.Raw) -> tuple[tuple[Turn, ...], dict[str, msgspec.Ra
     """Returns the turns and, by path, unknown members of messages."""
     unknown: dict[str, msgspec.Raw] = {}
     try:
-        messages = decoded(_messages, raw, _PATH)
+        messages = decode_at(_messages, raw, _PATH)
     except UnsupportedField:
         known, unknown = _split_members(raw)
-        messages = decoded(_messages, known, _PATH)
+        messages = decode_at(_messages, known, _PATH)
     reader = _Turns()
     for index, message in enumerate(messages):
         reader.read(message, (index,))
@@ -52,7 +52,7 @@ def read_turns(raw: msgspec.Raw) -> tuple[tuple[Turn, ...], dict[str, msgspec.Ra
 
 def _split_members(raw: msgspec.Raw) -> tuple[bytes, dict[str, msgspec.Raw]]:
     unknown: dict[str, msgspec.Raw] = {}
-    messages = decoded(_members, raw, _PATH)
+    messages = decode_at(_members, raw, _PATH)
     for index, message in enumerate(messages):
         for name in sorted(message.keys() - _KNOWN):
             raw = message.pop(name)

@@ -28,7 +28,7 @@ from services.gateway.upstream.translation.parts import (
     ToolCall,
     Url,
 )
-from services.gateway.upstream.translation.refusals import decoded, invalid
+from services.gateway.upstream.translation.refusals import decode_at, invalid
 from services.gateway.upstream.translation.thought_signatures import MARK, UNSIGNED, signature_in
 
 _MINTED = MARK.encode()
@@ -64,15 +64,15 @@ def _read_block(block: Any, at: At, kinds: tuple[str, ...]) -> tuple[Part, ...]:
 def _decode_block(raw: msgspec.Raw, at: At, kinds: tuple[str, ...]) -> Any:
     """The block, or its bytes where it, or a member of it, is of Anthropic's alone."""
     path = PATHS.of(at)
-    kind = decoded(_kind, raw, path).type
+    kind = decode_at(_kind, raw, path).type
     if kind is None:
         raise invalid(f"{path}.type", "this field is missing")
     if kind not in kinds:
         return raw
     if kind == "tool_result":
-        return decoded(_raw_result, raw, path)
+        return decode_at(_raw_result, raw, path)
     try:
-        return decoded(_result_part if kinds is _RESULT_KINDS else _block, raw, path)
+        return decode_at(_result_part if kinds is _RESULT_KINDS else _block, raw, path)
     except UnsupportedField:
         return raw
 
@@ -98,7 +98,7 @@ def _opaque_kind(raw: msgspec.Raw, kind: str, at: At) -> str:
         return kind
     path = PATHS.of(at)
     try:
-        decoded(_block, raw, path)
+        decode_at(_block, raw, path)
     except UnsupportedField as error:
         return kind + (error.param or "").removeprefix(path)
     return kind
@@ -182,7 +182,7 @@ def _call(block: wire.ToolUseBlock, at: At) -> ToolCall:
         raise invalid(f"{PATHS.of(at)}.input", "expected an object")
     pairs = (("caller", block.caller), ("toolset_name", block.toolset_name))
     extra = {name: raw for name, raw in pairs if _is_said(raw)}
-    if "caller" in extra and decoded(_kind, block.caller, PATHS.of(at, "caller")).type == _DIRECT:
+    if "caller" in extra and decode_at(_kind, block.caller, PATHS.of(at, "caller")).type == _DIRECT:
         del extra["caller"]
     return ToolCall(
         id=block.id,

@@ -20,7 +20,7 @@ from services.gateway.upstream.translation.messages.block_reader import read_mar
 from services.gateway.upstream.translation.messages.tool_reader import read_tools
 from services.gateway.upstream.translation.messages.turn_reader import read_messages, read_system
 from services.gateway.upstream.translation.parts import CacheMark
-from services.gateway.upstream.translation.refusals import decoded, invalid
+from services.gateway.upstream.translation.refusals import decode_at, invalid
 from services.gateway.upstream.translation.tools import ToolChoice
 
 T = TypeVar("T")
@@ -98,11 +98,11 @@ def read_request(fields: Fields) -> Request:
             top_k=_value(fields, "top_k", _int),
         ),
         thinking=_wish(
-            fields, decoded(_effort, config.get("effort", NULL), "output_config.effort")
+            fields, decode_at(_effort, config.get("effort", NULL), "output_config.effort")
         ),
         shape=_shape(fields, config),
         labels=Labels(
-            user=decoded(_str, user, "metadata.user_id"),
+            user=decode_at(_str, user, "metadata.user_id"),
             tier=None if tier is None else _TIERS[tier],
         ),
         auto_cache=_auto_cache(fields),
@@ -114,7 +114,7 @@ def read_request(fields: Fields) -> Request:
 
 def _value(fields: Fields, name: str, decoder: msgspec.json.Decoder[T | None]) -> T | None:
     raw = fields.get(name)
-    return None if raw is None else decoded(decoder, raw, name)
+    return None if raw is None else decode_at(decoder, raw, name)
 
 
 def _extra_and_hints(fields: Fields) -> tuple[Members, Members]:
@@ -132,7 +132,7 @@ def _is_hint(name: str, raw: msgspec.Raw) -> bool:
         return True
     if name != "context_management":
         return False
-    edits = decoded(_context, raw, name).edits or ()
+    edits = decode_at(_context, raw, name).edits or ()
     # To leave earlier thinking out is what other families do anyway.
     return all(edit.type.startswith("clear_thinking") for edit in edits)
 
@@ -178,7 +178,7 @@ def _wish(fields: Fields, effort: Effort | None) -> Wish:
 def _shape(fields: Fields, config: Members) -> Shape | None:
     """`output_format` is what the first clients of structured answers call it."""
     older = _value(fields, "output_format", _format)
-    newer = decoded(_format, config.get("format", NULL), "output_config.format")
+    newer = decode_at(_format, config.get("format", NULL), "output_config.format")
     if older is not None and newer is not None and older != newer:
         raise invalid("output_format", "differs from output_config.format, which replaces it")
     output_format = newer or older

@@ -9,7 +9,7 @@ from services.gateway.formats.base import ABSENT, NULL
 from services.gateway.upstream.translation.messages import wire
 from services.gateway.upstream.translation.messages.block_reader import read_mark
 from services.gateway.upstream.translation.messages.family import FAMILY
-from services.gateway.upstream.translation.refusals import decoded, invalid
+from services.gateway.upstream.translation.refusals import decode_at, invalid
 from services.gateway.upstream.translation.tools import (
     Function,
     HostedTool,
@@ -53,28 +53,28 @@ def read_tools(raw: msgspec.Raw) -> tuple[Tool, ...]:
         tools: Sequence[wire.CustomTool] | None = _tools.decode(raw)
     except UNREADABLE:
         # Tools of Anthropic's, or a mistake: the slow way tells, tool by tool.
-        raw_tools = decoded(_raw_tools, raw, "tools")
+        raw_tools = decode_at(_raw_tools, raw, "tools")
         return tuple(_read(tool, index) for index, tool in enumerate(raw_tools))
     return tuple(_function(tool, index, {}) for index, tool in enumerate(tools or ()))
 
 
 def _read(raw: msgspec.Raw, index: int) -> Tool:
     path = f"tools[{index}]"
-    kind = decoded(_kind, raw, path).type
+    kind = decode_at(_kind, raw, path).type
     if kind is None or kind == _CUSTOM:
         return _function(*_custom_tool(raw, index))
     if kind.startswith(_SEARCH_PREFIX):
-        return _search_tool(decoded(_search, raw, path), index)
+        return _search_tool(decode_at(_search, raw, path), index)
     return HostedTool(kind=kind, at=(index,), raw=raw, family=FAMILY)
 
 
 def _custom_tool(raw: msgspec.Raw, index: int) -> tuple[wire.CustomTool, int, Members]:
     """The tool, and those of its members that are not known here."""
-    members = decoded(_members, raw, f"tools[{index}]")
+    members = decode_at(_members, raw, f"tools[{index}]")
     unknown = {
         name: members.pop(name) for name in set(members) - set(wire.CustomTool.__struct_fields__)
     }
-    tool = decoded(_custom, msgspec.json.encode(members), f"tools[{index}]")
+    tool = decode_at(_custom, msgspec.json.encode(members), f"tools[{index}]")
     return tool, index, dict(sorted(unknown.items()))
 
 

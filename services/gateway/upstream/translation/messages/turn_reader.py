@@ -20,7 +20,7 @@ from services.gateway.upstream.translation.parts import (
     ThoughtSignature,
     ToolCall,
 )
-from services.gateway.upstream.translation.refusals import decoded, invalid
+from services.gateway.upstream.translation.refusals import decode_at, invalid
 
 # Anthropic's rules of which role may have which block; targets reject anything else.
 _NAMES = {ToolCall: "tool_use", Result: "tool_result", Thinking: "thinking"}
@@ -35,7 +35,7 @@ _call_signatures = msgspec.json.Decoder(dict[str, str])
 
 def read_system(raw: msgspec.Raw) -> tuple[Turn, ...]:
     """The one turn of top-level `system` blocks; none where it says nothing."""
-    system = decoded(_system, raw, "system")
+    system = decode_at(_system, raw, "system")
     if not system:
         return ()
     if isinstance(system, str):
@@ -50,7 +50,7 @@ def read_messages(raw: msgspec.Raw) -> tuple[Turn, ...]:
         messages: Sequence[wire.Message | wire.RawMessage] = _messages.decode(raw)
     except UNREADABLE:
         # Blocks that only Anthropic knows, or a mistake: the slow way tells, block by block.
-        raw_messages = decoded(_raw_messages, raw, "messages")
+        raw_messages = decode_at(_raw_messages, raw, "messages")
         return tuple(_turn(message, index) for index, message in enumerate(raw_messages))
     return tuple(_turn(message, index) for index, message in enumerate(messages))
 

@@ -20,7 +20,7 @@ from services.gateway.upstream.translation.parts import (
     ThoughtSignature,
     ToolCall,
 )
-from services.gateway.upstream.translation.refusals import decoded, invalid
+from services.gateway.upstream.translation.refusals import decode_at, invalid
 from services.gateway.upstream.translation.responses.content_reader import RawItems, read_part
 from services.gateway.upstream.translation.responses.thoughts import FAMILY, read_reasoning
 from services.gateway.upstream.translation.responses.tools_reader import read_tools
@@ -65,7 +65,7 @@ def read_input(raw: msgspec.Raw | None) -> tuple[tuple[Turn, ...], tuple[Tool, .
     try:
         items, is_strict = STRICT_INPUT.decode(raw), True
     except UNREADABLE:
-        items, is_strict = decoded(INPUT, raw, "input"), False
+        items, is_strict = decode_at(INPUT, raw, "input"), False
     if isinstance(items, str):
         return (Turn(role="user", parts=(Text(text=items),)),), ()
     reader = _InputReader(raws)
@@ -233,7 +233,7 @@ def _is_direct(item: Item, index: int) -> bool:
     """Whether the model itself called the tool, not a program that it wrote."""
     if item.caller is ABSENT or item.caller == NULL:
         return True
-    return decoded(TYPED, item.caller, f"input[{index}].caller").type == "direct"
+    return decode_at(TYPED, item.caller, f"input[{index}].caller").type == "direct"
 
 
 _KINDS: dict[str | None, Callable[[_InputReader, int, Item], None]] = {

@@ -16,7 +16,7 @@ from services.gateway.upstream.translation.conversation import (
     Wish,
 )
 from services.gateway.upstream.translation.parts import Text
-from services.gateway.upstream.translation.refusals import decoded, invalid
+from services.gateway.upstream.translation.refusals import decode_at, invalid
 from services.gateway.upstream.translation.responses.input_reader import read_input
 from services.gateway.upstream.translation.responses.tools_reader import read_choice, read_tools
 from services.gateway.upstream.translation.responses.wire import (
@@ -108,7 +108,7 @@ def read_request(fields: Fields) -> Request:
 
 def _read(fields: Fields, name: str, decoder: msgspec.json.Decoder[T]) -> T | None:
     raw = present(fields, name)
-    return None if raw is None else decoded(decoder, raw, name)
+    return None if raw is None else decode_at(decoder, raw, name)
 
 
 def _read_tools(fields: Fields) -> tuple[Tool, ...]:
@@ -150,7 +150,7 @@ def _read_limits(fields: Fields) -> OutputLimits:
 def _is_prewarm(fields: Fields) -> bool:
     options = _read(fields, "prompt_cache_options", MEMBERS) or {}
     raw = present(options, "prewarm")
-    return raw is not None and decoded(TRUTH, raw, "prompt_cache_options.prewarm")
+    return raw is not None and decode_at(TRUTH, raw, "prompt_cache_options.prewarm")
 
 
 def _read_sampling(fields: Fields) -> Sampling:
@@ -169,8 +169,8 @@ def _read_thinking(
     raw = present(fields, "reasoning")
     if raw is None:
         return Wish()
-    reasoning = decoded(REASONING, raw, "reasoning")
-    members = decoded(MEMBERS, raw, "reasoning")
+    reasoning = decode_at(REASONING, raw, "reasoning")
+    members = decode_at(MEMBERS, raw, "reasoning")
     for name in members.keys() - _REASONING_MEMBERS:
         _note(f"reasoning.{name}", members[name], extra, hints)
     effort = reasoning.effort
@@ -186,16 +186,16 @@ def _read_text(fields: Fields, extra: dict[str, msgspec.Raw]) -> tuple[Shape | N
     raw = present(fields, "text")
     if raw is None:
         return None, None
-    members = decoded(MEMBERS, raw, "text")
+    members = decode_at(MEMBERS, raw, "text")
     for name in members.keys() - {"format", "verbosity"}:
         extra[f"text.{name}"] = members[name]
     raw_verbosity, raw_format = present(members, "verbosity"), present(members, "format")
-    verbosity = None if raw_verbosity is None else decoded(TEXT, raw_verbosity, "text.verbosity")
+    verbosity = None if raw_verbosity is None else decode_at(TEXT, raw_verbosity, "text.verbosity")
     return (None if raw_format is None else _read_format(raw_format)), verbosity
 
 
 def _read_format(raw: msgspec.Raw) -> Shape | None:
-    form = decoded(FORMAT, raw, "text.format")
+    form = decode_at(FORMAT, raw, "text.format")
     if form.type == "text":
         return None
     if form.type == "json_object":
@@ -218,7 +218,7 @@ def _read_format(raw: msgspec.Raw) -> Shape | None:
 def _read_labels(fields: Fields) -> Labels:
     metadata = present(fields, "metadata")
     if metadata is not None:
-        decoded(_LABELS, metadata, "metadata")
+        decode_at(_LABELS, metadata, "metadata")
     return Labels(
         user=_read(fields, "user", TEXT),
         safety_id=_read(fields, "safety_identifier", TEXT),

@@ -7,7 +7,7 @@ import msgspec
 
 from libs.common.decode_errors import UNREADABLE
 from services.gateway.upstream.translation.parts import At
-from services.gateway.upstream.translation.refusals import decoded, invalid, unsupported
+from services.gateway.upstream.translation.refusals import decode_at, invalid, unsupported
 from services.gateway.upstream.translation.responses.thoughts import FAMILY
 from services.gateway.upstream.translation.responses.wire import (
     CHOICE,
@@ -77,7 +77,7 @@ def read_tools(raw: msgspec.Raw, path: str, at: At = ()) -> tuple[Tool, ...]:
 
 def _read_each(raw: msgspec.Raw, path: str, at: At) -> tuple[Tool, ...]:
     tools: list[Tool] = []
-    raw_tools: list[msgspec.Raw] = decoded(RAWS, raw, path)
+    raw_tools: list[msgspec.Raw] = decode_at(RAWS, raw, path)
     for index, tool in enumerate(raw_tools):
         place = (*at, index)
         plain = _plain_function(tool, place)
@@ -85,7 +85,7 @@ def _read_each(raw: msgspec.Raw, path: str, at: At) -> tuple[Tool, ...]:
             tools.append(plain)
         else:
             where = f"{path}[{index}]"
-            members: dict[str, msgspec.Raw] = decoded(MEMBERS, tool, where)
+            members: dict[str, msgspec.Raw] = decode_at(MEMBERS, tool, where)
             tools += _read(members, tool, where, place)
     return tuple(tools)
 
@@ -155,7 +155,7 @@ def _read_named(
         namespace_description=space_description,
         description=description,
         schema=schema,
-        strict=None if strict is None else decoded(TRUTH, strict, f"{path}.strict"),
+        strict=None if strict is None else decode_at(TRUTH, strict, f"{path}.strict"),
         extra=_extra_members(members, _FUNCTION),
     )
 
@@ -164,7 +164,7 @@ def _read_grammar(members: Members, path: str) -> tuple[str | None, str | None]:
     raw = present(members, "format")
     if raw is None:
         return None, None
-    grammar = decoded(GRAMMAR, raw, f"{path}.format")
+    grammar = decode_at(GRAMMAR, raw, f"{path}.format")
     if grammar.type == "text":
         return None, None
     if grammar.type != "grammar" or grammar.syntax is None or grammar.definition is None:
@@ -180,7 +180,7 @@ def _read_namespace(members: Members, path: str, at: At) -> Iterator[Tool]:
     for member in _extra_members(members, _NAMESPACE):
         raise invalid(f"{path}.{member}", "a namespace does not have this field")
     namespace = (name, _text(members, "description", path) or "")
-    tools: list[dict[str, msgspec.Raw]] = decoded(TOOLS, raw, f"{path}.tools")
+    tools: list[dict[str, msgspec.Raw]] = decode_at(TOOLS, raw, f"{path}.tools")
     for index, inner in enumerate(tools):
         place = f"{path}.tools[{index}]"
         kind = _text(inner, "type", place)
@@ -194,8 +194,8 @@ def _read_search(members: Members, path: str, at: At, *, is_preview: bool) -> Se
     extra = _extra_members(members, _SEARCH)
     domains: tuple[str, ...] = ()
     if filters is not None:
-        domains = decoded(FILTERS, filters, f"{path}.filters").allowed_domains or ()
-        inside = decoded(MEMBERS, filters, f"{path}.filters")
+        domains = decode_at(FILTERS, filters, f"{path}.filters").allowed_domains or ()
+        inside = decode_at(MEMBERS, filters, f"{path}.filters")
         extra |= {f"filters.{name}": inside[name] for name in inside if name != "allowed_domains"}
     location = present(members, "user_location")
     if location is not None and bytes(location)[:1] != b"{":
@@ -226,12 +226,12 @@ def _extra_members(members: Members, known: frozenset[str]) -> dict[str, msgspec
 
 def _text(members: Members, name: str, path: str) -> str | None:
     raw = present(members, name)
-    return None if raw is None else decoded(TEXT, raw, f"{path}.{name}")
+    return None if raw is None else decode_at(TEXT, raw, f"{path}.{name}")
 
 
 def read_choice(raw: msgspec.Raw) -> ToolChoice | None:
     """None for a choice of what only the own family knows."""
-    choice = decoded(CHOICE, raw, "tool_choice")
+    choice = decode_at(CHOICE, raw, "tool_choice")
     if isinstance(choice, str):
         if choice in _MODES:
             return ToolChoice(mode=_MODES[choice])
@@ -239,7 +239,7 @@ def read_choice(raw: msgspec.Raw) -> ToolChoice | None:
     if choice.type in _NAMED:
         if not choice.name:
             raise invalid("tool_choice.name", "the tool requires a name")
-        for name in decoded(MEMBERS, raw, "tool_choice").keys() - {"type", "name"}:
+        for name in decode_at(MEMBERS, raw, "tool_choice").keys() - {"type", "name"}:
             raise unsupported(f"tool_choice.{name}")
         return ToolChoice(mode="required", names=(choice.name,))
     if choice.type == "allowed_tools":
