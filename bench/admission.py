@@ -28,7 +28,7 @@ from libs.common.storage.redis.holds import HoldStore
 from libs.common.storage.redis.shards import shards_of
 from services.gateway.admission.admissions import Admissions
 from services.gateway.calls.attempts import Attempts
-from services.gateway.calls.call import arrive, authenticated
+from services.gateway.calls.call import arrive, authenticated_call
 from services.gateway.calls.clock import SharedClock
 from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.calls.principal import Principal
@@ -93,7 +93,7 @@ async def _round(
     async def admit_some() -> None:
         for _ in range(_CALLS // concurrency):
             arrival = arrive(FORMATS["chat"], now_ms=time_ns() // 1_000_000)
-            call = authenticated(arrival, principal)
+            call = authenticated_call(arrival, principal)
             request = FORMATS["chat"].decode(_BODY)
             priced = PricedRequest(request=request, prices=prices, input_tokens=20)
             start_s = perf_counter()

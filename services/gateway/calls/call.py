@@ -67,7 +67,9 @@ def arrive(
     )
 
 
-def authenticated(arrival: Arrival, principal: Principal, tracing: Tracing | None = None) -> Call:
+def authenticated_call(
+    arrival: Arrival, principal: Principal, tracing: Tracing | None = None
+) -> Call:
     return Call(
         arrival.format,
         arrival.operation,

@@ -28,7 +28,7 @@ from libs.common.errors import (
     release_frames,
 )
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
-from services.gateway.calls.call import Arrival, Call, authenticated
+from services.gateway.calls.call import Arrival, Call, authenticated_call
 from services.gateway.calls.credentials import secret_of
 from services.gateway.calls.headers import Header, Headers
 from services.gateway.calls.principal import Principal
@@ -112,7 +112,7 @@ class Handler(ABC):
             principal = await self._authenticate(headers, wrong_method)
             if principal is None:
                 return
-            call = authenticated(self._arrival, principal, tracing_of(headers))
+            call = authenticated_call(self._arrival, principal, tracing_of(headers))
             writer = UsageEventWriter(call, parts.admissions, parts.meter)
             if principal.key.recording is not None:
                 self._start_capture(call)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from os import urandom
 
 from libs.common.schemas.usage import Operation
-from services.gateway.calls.call import Call, arrive, authenticated
+from services.gateway.calls.call import Call, arrive, authenticated_call
 from services.gateway.calls.principal import Principal
 from services.gateway.formats.base import Format
 from tests.unit.builders import account, api_key
@@ -20,4 +20,4 @@ def new_call(
 ) -> Call:
     """Of the account `acme` unless told otherwise."""
     arrival = arrive(client_format, now_ms=now_ms, operation=operation, entropy=entropy)
-    return authenticated(arrival, principal or Principal(api_key(), account()))
+    return authenticated_call(arrival, principal or Principal(api_key(), account()))
