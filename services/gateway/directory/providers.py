@@ -78,7 +78,7 @@ class ModelDirectory:
             del paths["chat"]
         return paths
 
-    def deployed(self, deployment: Deployment) -> Target:
+    def deployment_target(self, deployment: Deployment) -> Target:
         """A deployment's own endpoint, or its provider's."""
         provider, _, model = deployment.model.partition("/")
         native = self._native.get(provider)

@@ -112,7 +112,7 @@ class Router:
         return tuple(msgspec.structs.replace(target, **answers_as) for target in targets), for_s
 
     def _target(self, deployment: Deployment, position: int) -> Target:
-        target = self._models.deployed(deployment)
+        target = self._models.deployment_target(deployment)
         changes: dict[str, Any] = {
             "deployment_id": deployment.deployment_id,
             "rank": (position, deployment.priority),

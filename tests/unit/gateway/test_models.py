@@ -185,7 +185,7 @@ def test_a_deployment_is_at_its_own_base(
     model: str, api_base: str, formats: Any, base_url: str, paths: set[str]
 ) -> None:
     models = directory(environ={"AZURE_API_KEY": "k", "FIREWORKS_API_KEY": "k"})
-    target = models.deployed(
+    target = models.deployment_target(
         Deployment(deployment_id="d", model=model, api_base=api_base, formats=formats)
     )
     assert (target.base_url, set(target.paths)) == (base_url, paths)
@@ -206,7 +206,7 @@ def test_a_deployment_can_be_left_to_the_library() -> None:
             formats=formats,
             translation="library",
         )
-        return set(models.deployed(deployment).paths)
+        return set(models.deployment_target(deployment).paths)
 
     assert paths("groq/x") == set()
     assert paths("groq/x", ("chat",)) == {"chat"}

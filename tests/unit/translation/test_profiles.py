@@ -75,7 +75,7 @@ def directory() -> ModelDirectory:
 
 
 def target(model: str, **fields: Any) -> Target:
-    return directory().deployed(Deployment(deployment_id="d", model=model, **fields))
+    return directory().deployment_target(Deployment(deployment_id="d", model=model, **fields))
 
 
 def profile(model: str, **fields: Any) -> Profile:
