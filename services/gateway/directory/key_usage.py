@@ -23,7 +23,7 @@ from services.gateway.calls.principal import Principal
 
 _DAYS = 30
 _MAX_MODELS = 100
-_KEPT_S = 10.0
+_TTL_S = 10.0
 _MAX_KEPT = 1_000
 _READ_TIMEOUT_S = 2.0
 
@@ -59,10 +59,10 @@ class RecentUsage(msgspec.Struct, frozen=True, kw_only=True):
 class KeyUsage:
     """Reads the key's own rollups, and nobody else's."""
 
-    def __init__(self, database: Database, *, kept_s: float = _KEPT_S) -> None:
+    def __init__(self, database: Database, *, ttl_s: float = _TTL_S) -> None:
         self._rollups = RollupReader(database)
         self._cache: LoadingCache[RecentUsage] = LoadingCache(
-            self._read, max_items=_MAX_KEPT, ttl_s=kept_s, negative_ttl_s=kept_s
+            self._read, max_items=_MAX_KEPT, ttl_s=ttl_s, negative_ttl_s=ttl_s
         )
 
     async def of(self, principal: Principal, at: datetime) -> RecentUsage:

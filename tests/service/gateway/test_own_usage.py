@@ -121,9 +121,9 @@ async def test_looking_needs_a_key_that_may_call_and_counts_as_no_call(
     assert await books.events(secret) == []
 
 
-@pytest.mark.parametrize(("kept_s", "calls"), [(3600.0, 1), (0.0, 2)])
+@pytest.mark.parametrize(("ttl_s", "calls"), [(3600.0, 1), (0.0, 2)])
 async def test_usage_of_a_key_is_cached_until_expiry(
-    gateway: Client, books: Books, kept_s: float, calls: int
+    gateway: Client, books: Books, ttl_s: float, calls: int
 ) -> None:
     secret = await books.add_key()
     shown = (await gateway.http.get("/v1/budget", headers=bearer(secret))).json()
@@ -132,7 +132,7 @@ async def test_usage_of_a_key_is_cached_until_expiry(
     principal = Principal(
         key=api_key(shown["key"]["key_id"], user_id=user_id), account=account(user_id)
     )
-    key_usage = KeyUsage(books.database, kept_s=kept_s)
+    key_usage = KeyUsage(books.database, ttl_s=ttl_s)
     await posted.call(now, 5)
     looks = [key_usage.of(principal, now) for _ in range(20)]
     assert {usage.total.calls for usage in await asyncio.gather(*looks)} == {1}
