@@ -7,7 +7,7 @@ import msgspec
 from libs.common.schemas.usage import MAX_OBJECT_ID_CHARS, MAX_OBJECTS
 from services.gateway.calls.attempts import Attempts
 from services.gateway.calls.call import Call
-from services.gateway.formats.base import NOTHING_MADE, Made
+from services.gateway.formats.base import NO_OBJECTS, MadeObjects
 
 
 class AnswerProgress(msgspec.Struct):
@@ -20,7 +20,7 @@ class AnswerProgress(msgspec.Struct):
 
     provider_request_id: str | None = None
     granted: frozenset[str] = frozenset()
-    made: Made = NOTHING_MADE
+    made: MadeObjects = NO_OBJECTS
     first_byte_ms: int | None = None
     stream_overhead_ms: float | None = None
 

@@ -16,8 +16,8 @@ from services.gateway.calls.call import Call
 from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.formats.base import (
     MAX_KEPT_BYTES,
-    NOTHING_MADE,
-    Made,
+    NO_OBJECTS,
+    MadeObjects,
     StreamReader,
     is_garbled,
     tier_in_force,
@@ -53,7 +53,7 @@ class FollowedStream(Protocol):
         """The frame by which a stream that has begun reports an error."""
         ...
 
-    def made(self) -> Made: ...
+    def objects(self) -> MadeObjects: ...
 
     def reported(self, *, is_whole: bool) -> TokenUsage | None:
         """None where that lacks the prompt, or text that came."""
@@ -96,7 +96,7 @@ class _Relayed:
         self._last_bytes = b""
         reader = call.format.reader(priced.request)
         self._reader = reader
-        self.made = reader.made
+        self.objects = reader.objects
         self.was_delivered = reader.was_delivered
         self.text = reader.text
         self.unkept_bytes = reader.unkept_bytes
@@ -186,9 +186,9 @@ class _Translated:
     def error_frame(self, error: AppError) -> bytes:
         return self._translation.error_frame(error)
 
-    def made(self) -> Made:
+    def objects(self) -> MadeObjects:
         """Empty: a client cannot name an object of another format's provider."""
-        return NOTHING_MADE
+        return NO_OBJECTS
 
     def reported(self, *, is_whole: bool) -> TokenUsage | None:
         """A report of both sides counts all of the text only if the stream is whole."""

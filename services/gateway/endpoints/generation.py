@@ -129,7 +129,7 @@ class _CallHandler(Handler):
             return
         if usage is None:
             # First, since what was made stays the account's if the usage cannot be read.
-            writer.progress.made = call.format.made_by(priced.request, answer.body)
+            writer.progress.made = call.format.objects_of_answer(priced.request, answer.body)
             usage = call.format.usage_of_answer(answer.body)
             if usage is not None and priced.request.models:
                 usage = priced.answered_by(call.format.model_of_answer(answer.body), usage)

@@ -108,7 +108,7 @@ class StreamRelay:
         None where the provider reported an error before it had delivered anything.
         """
         followed = self._followed
-        self._progress.made = followed.made()
+        self._progress.made = followed.objects()
         reported = followed.reported(is_whole=False)
         if reported is not None:
             return reported, "provider"
@@ -176,7 +176,7 @@ class StreamRelay:
     async def _final_usage(self, *, is_whole: bool) -> tuple[TokenUsage | None, UsageSource]:
         """As `usage`, with the tokeniser's estimates."""
         followed = self._followed
-        self._progress.made = followed.made()
+        self._progress.made = followed.objects()
         reported = followed.reported(is_whole=is_whole)
         if reported is not None:
             return reported, "provider"

@@ -68,14 +68,14 @@ class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
     fields: dict[str, msgspec.Raw]
 
 
-class Made(msgspec.Struct, frozen=True):
+class MadeObjects(msgspec.Struct, frozen=True):
     """The ids of the answer and of other objects that the call made at the provider."""
 
     response_id: str | None = None
     objects: tuple[str, ...] = ()
 
 
-NOTHING_MADE = Made()
+NO_OBJECTS = MadeObjects()
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +106,7 @@ class StreamReader(Protocol):
         """What the provider reported; None where that lacks anything that came, or the prompt."""
         ...
 
-    def made(self) -> Made:
+    def objects(self) -> MadeObjects:
         """The objects that the call made, as far as the stream has named them."""
         ...
 
@@ -172,8 +172,8 @@ class Format(Protocol):
         """Whether an answer reports a failure, although its status is good."""
         ...
 
-    def made_by(self, request: CallRequest, body: bytes) -> Made:
-        """What the call made. Raises UpstreamFailed as `usage_of_answer` does."""
+    def objects_of_answer(self, request: CallRequest, body: bytes) -> MadeObjects:
+        """The objects that the call made. Raises UpstreamFailed as `usage_of_answer` does."""
         ...
 
     def reader(self, request: CallRequest) -> StreamReader:

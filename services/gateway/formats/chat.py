@@ -10,11 +10,11 @@ from libs.common.errors import AppError
 from libs.common.schemas.usage import ClientFormat, TokenUsage
 from services.gateway.formats.base import (
     KEEP_ALIVE_COMMENT,
-    NOTHING_MADE,
+    NO_OBJECTS,
     NULL,
     CallRequest,
     ErrorAnswer,
-    Made,
+    MadeObjects,
     ModelName,
     decode_answer,
     decode_fields,
@@ -121,11 +121,11 @@ class Chat:
     def has_failed(self, body: bytes) -> bool:
         return False
 
-    def made_by(self, request: CallRequest, body: bytes) -> Made:
+    def objects_of_answer(self, request: CallRequest, body: bytes) -> MadeObjects:
         """The recording of a spoken answer, which the next call may name."""
         if not request.features.audio_output or b'"audio"' not in body:
-            return NOTHING_MADE
-        return Made(objects=brought_objects("chat", body))
+            return NO_OBJECTS
+        return MadeObjects(objects=brought_objects("chat", body))
 
     def reader(self, request: CallRequest) -> ChatReader:
         return ChatReader(

@@ -11,9 +11,9 @@ from libs.common.domain.usage import filled, usage_of_openai
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.formats.base import (
     ABSENT,
-    NOTHING_MADE,
+    NO_OBJECTS,
     NULL,
-    Made,
+    MadeObjects,
     report_in,
     tier_in_force,
 )
@@ -151,14 +151,14 @@ class ChatReader:
             return True
         return bool(self.text())
 
-    def made(self) -> Made:
+    def objects(self) -> MadeObjects:
         """The first frames of a recording tell its id."""
         if self._has_audio:
             for audio_frame in self._frames.containing(b'"audio"'):
                 objects = brought_objects("chat", data_of(audio_frame))
                 if objects:
-                    return Made(objects=objects)
-        return NOTHING_MADE
+                    return MadeObjects(objects=objects)
+        return NO_OBJECTS
 
     def text(self) -> bytes:
         return self._frames.uncounted_text(lambda data: texts_of(chat_texts.decode(data)))

@@ -11,10 +11,10 @@ from libs.common.schemas.usage import ClientFormat, TokenUsage
 from services.gateway.formats.base import (
     ABSENT,
     KEEP_ALIVE_COMMENT,
-    NOTHING_MADE,
+    NO_OBJECTS,
     CallRequest,
     ErrorAnswer,
-    Made,
+    MadeObjects,
     ModelName,
     StreamReader,
     decode_answer,
@@ -89,8 +89,8 @@ class Embeddings:
     def has_failed(self, body: bytes) -> bool:
         return False
 
-    def made_by(self, request: CallRequest, body: bytes) -> Made:
-        return NOTHING_MADE
+    def objects_of_answer(self, request: CallRequest, body: bytes) -> MadeObjects:
+        return NO_OBJECTS
 
     def reader(self, request: CallRequest) -> StreamReader:
         raise UpstreamFailed("The provider answered with a stream instead of embeddings.")

@@ -15,7 +15,7 @@ from services.gateway.formats.base import (
     NULL,
     CallRequest,
     ErrorAnswer,
-    Made,
+    MadeObjects,
     ModelName,
     decode_answer,
     decode_fields,
@@ -110,8 +110,8 @@ class Messages:
     def has_failed(self, body: bytes) -> bool:
         return False
 
-    def made_by(self, request: CallRequest, body: bytes) -> Made:
-        return Made(
+    def objects_of_answer(self, request: CallRequest, body: bytes) -> MadeObjects:
+        return MadeObjects(
             decode_answer(body, message_answer).id if request.keeps_answer else None,
             objects_in(body),
         )

@@ -7,7 +7,7 @@ from libs.common.domain.reported_counts import UsageReport, merged, word_of
 from libs.common.domain.token_classes import total_input, total_output
 from libs.common.domain.usage import filled
 from libs.common.schemas.usage import TokenUsage
-from services.gateway.formats.base import NULL, Made, report_in, type_of
+from services.gateway.formats.base import NULL, MadeObjects, report_in, type_of
 from services.gateway.formats.kept_frames import KeptFrames
 from services.gateway.formats.messages_wire import REFUSAL, event_in, objects_in, texts_in_event
 
@@ -72,8 +72,8 @@ class MessagesReader:
     def is_whole(self) -> bool:
         return self._complete and self._stop_reason is not None and bool(self._report)
 
-    def made(self) -> Made:
-        return Made(self._message_id if self._keeps_answer else None, self._objects)
+    def objects(self) -> MadeObjects:
+        return MadeObjects(self._message_id if self._keeps_answer else None, self._objects)
 
     def usage(self) -> TokenUsage | None:
         if not (self._complete and self._report):

@@ -16,10 +16,10 @@ from libs.common.schemas.usage import MAX_OBJECTS, ClientFormat, TokenUsage
 from services.gateway.formats.base import (
     ABSENT,
     KEEP_ALIVE_COMMENT,
-    NOTHING_MADE,
+    NO_OBJECTS,
     CallRequest,
     ErrorAnswer,
-    Made,
+    MadeObjects,
     ModelName,
     decode_answer,
     decode_fields,
@@ -154,8 +154,8 @@ class Responses:
     def has_failed(self, body: bytes) -> bool:
         return b'"failed"' in body and decode_answer(body, _answer).status == "failed"
 
-    def made_by(self, request: CallRequest, body: bytes) -> Made:
-        return _made_in(decode_answer(body, _answer))
+    def objects_of_answer(self, request: CallRequest, body: bytes) -> MadeObjects:
+        return _objects_of(decode_answer(body, _answer))
 
     def reader(self, request: CallRequest) -> "ResponsesReader":
         return ResponsesReader(request.service_tier)
@@ -179,7 +179,7 @@ class ResponsesReader:
         self._requested_tier = requested_tier
         self._reported_tier: str | None = None
         self._model: str | None = None
-        self._made = NOTHING_MADE
+        self._made = NO_OBJECTS
         self._item_frames: list[bytes] = []
         self._usage: TokenUsage | None = None
         self._frames = KeptFrames()
@@ -211,10 +211,10 @@ class ResponsesReader:
             self._reported_tier = response.service_tier or self._reported_tier
             if self._usage is not None and total_output(self._usage):
                 self._frames.mark_counted()
-            made = _made_in(response)
+            made = _objects_of(response)
             self._made = made if made.response_id is not None else self._made
 
-    def made(self) -> Made:
+    def objects(self) -> MadeObjects:
         """The last event lists the items; where it does not come, those that were begun."""
         if self._made.objects:
             return self._made
@@ -252,18 +252,18 @@ class ResponsesReader:
         return filled(reported, input_tokens, output_tokens)
 
 
-def _made_in(answer: _ResponseAnswer) -> Made:
+def _objects_of(answer: _ResponseAnswer) -> MadeObjects:
     """The response, the items of its output, and the containers that it ran in."""
     output = bytes(answer.output)
     if not output:
-        return Made(answer.id)
+        return MadeObjects(answer.id)
     try:
         items = tuple(item.id for item in _output_items.decode(output) if item.id is not None)
     except UNREADABLE:
         items = ()
     if b'"container_id"' in output:
         items += brought_objects("responses", output)
-    return Made(answer.id, items)
+    return MadeObjects(answer.id, items)
 
 
 def _item_ids(frames: list[bytes]) -> Iterator[str]:

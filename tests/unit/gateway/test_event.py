@@ -11,7 +11,7 @@ from services.gateway.calls.event import event_of
 from services.gateway.calls.progress import AnswerProgress
 from services.gateway.calls.target import Target
 from services.gateway.formats import CHAT
-from services.gateway.formats.base import Made
+from services.gateway.formats.base import MadeObjects
 from tests.unit.gateway.new_calls import new_call
 
 CALL = new_call(CHAT, now_ms=1_764_400_000_000)
@@ -35,7 +35,9 @@ def test_a_call_that_has_come_to_nothing_has_an_event() -> None:
 
 
 def test_names_of_others_are_bounded() -> None:
-    progress = AnswerProgress(provider_request_id="p" * 300, made=Made(response_id="r" * 300))
+    progress = AnswerProgress(
+        provider_request_id="p" * 300, made=MadeObjects(response_id="r" * 300)
+    )
     event = make_event(RELAYED, progress, user="u" * 300)
     assert event.provider_request_id == "p" * 256
     assert event.response_id == "r" * 256
@@ -46,13 +48,13 @@ def test_objects_are_the_calls_own_and_bounded() -> None:
     too_long = "x" * (MAX_OBJECT_ID_CHARS + 1)
     many = tuple(f"file-{n}" for n in range(2 * MAX_OBJECTS))
     progress = AnswerProgress(
-        granted=frozenset({"file-0"}), made=Made(objects=(too_long, *many, *many))
+        granted=frozenset({"file-0"}), made=MadeObjects(objects=(too_long, *many, *many))
     )
     assert make_event(RELAYED, progress).objects == many[1 : MAX_OBJECTS + 1]
 
 
 def test_a_translation_keeps_nothing() -> None:
-    progress = AnswerProgress(made=Made(response_id="r", objects=("file-1",)))
+    progress = AnswerProgress(made=MadeObjects(response_id="r", objects=("file-1",)))
     event = make_event(TRANSLATED, progress)
     assert (event.translated, event.response_id, event.objects) == (True, None, ())
     assert make_event(RELAYED, progress).response_id == "r"
