@@ -63,7 +63,7 @@ class _CallHandler(Handler):
         body, request = await self.read_request(writer, headers, self._refuse_early)
         plan = await parts.router.plan(request.model)
         continued_tokens = 0
-        if request.named:
+        if request.named_objects:
             owned = await parts.ownership.check(principal, call.format, request, plan)
             plan, continued_tokens = owned.plan, owned.input_tokens
             writer.progress.granted = owned.granted

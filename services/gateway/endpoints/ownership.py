@@ -45,7 +45,7 @@ class Ownership:
         Raises NotFound or ObjectNotAllowed for what the caller may not name.
         """
         targets = plan.targets + plan.context_targets
-        named_objects = request.named
+        named_objects = request.named_objects
         if not any(target.speaks(client_format.name) for target in targets):
             named_objects = tuple(each for each in named_objects if not each.rule.relayed_only)
         patterns = (

@@ -43,7 +43,7 @@ class _CountHandler(Handler):
         call, parts = writer.call, self.parts
         _, request = await self.read_request(writer, headers)
         plan = await parts.router.plan(request.model)
-        if request.named:
+        if request.named_objects:
             plan = (await parts.ownership.check(call.principal, call.format, request, plan)).plan
         self.reader.take_copies(call.format.name, plan)
         upstream = await parts.dispatcher.send(call, request, plan, headers, writer.attempts)

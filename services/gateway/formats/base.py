@@ -48,9 +48,9 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a call asks for. `fields` are the body's own bytes by top-level name.
 
-    `named` are the objects of the provider's that it names, and `models` those that it may run
-    beside its own or in its place; `keeps_answer`: a later call may name
-    its answer; `compacts`: the model may read it all once more, to shorten it.
+    `named_objects` are the provider's objects that it names, and `models` those that it may run
+    beside its own or in its place; `keeps_answer`: a later call may name its answer; `compacts`:
+    the model may read it all once more, to shorten it.
     """
 
     model: str
@@ -60,7 +60,7 @@ class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
     service_tier: str | None = None
     client_user: str | None = None
     wants_usage: bool = True
-    named: tuple[NamedObject, ...] = ()
+    named_objects: tuple[NamedObject, ...] = ()
     models: tuple[NamedModel, ...] = ()
     keeps_answer: bool = False
     compacts: bool = False

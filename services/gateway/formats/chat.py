@@ -87,7 +87,7 @@ class Chat:
             service_tier=known.service_tier,
             client_user=known.user,
             wants_usage=options is not None and bool(options.include_usage),
-            named=named_objects("chat", body, fields, disguised=disguised),
+            named_objects=named_objects("chat", body, fields, disguised=disguised),
             features=billable_features(body, fields, disguised=disguised),
             models=named_models(body, fields, disguised=disguised),
             fields=fields,

@@ -79,7 +79,7 @@ class Messages:
             max_output_tokens=known.max_tokens,
             service_tier=known.service_tier,
             client_user=None if known.metadata is None else known.metadata.user_id,
-            named=named_objects("messages", body, fields, disguised=disguised),
+            named_objects=named_objects("messages", body, fields, disguised=disguised),
             keeps_answer=any(fields.get(name, NULL) != NULL for name in _NAMED_LATER),
             compacts=_COMPACTION in bytes(fields.get("context_management", ABSENT)),
             features=billable_features(body, fields, disguised=disguised),

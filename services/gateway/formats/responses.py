@@ -131,7 +131,7 @@ class Responses:
             max_output_tokens=known.max_output_tokens,
             service_tier=known.service_tier,
             client_user=known.user,
-            named=named_objects("responses", body, fields, disguised=disguised),
+            named_objects=named_objects("responses", body, fields, disguised=disguised),
             keeps_answer=True,
             features=billable_features(body, fields, known.max_tool_calls, disguised=disguised),
             models=named_models(body, fields, disguised=disguised, makes_images=True),
