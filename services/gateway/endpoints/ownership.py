@@ -58,7 +58,7 @@ class Ownership:
         )
         own = [each for each in named_objects if each.id not in granted or not each.rule.grantable]
         for each in own:
-            if not each.rule.made:
+            if not each.rule.makeable:
                 raise _refusal(each)
         if not own:
             return Owned(plan=plan, granted=granted)
@@ -144,7 +144,7 @@ def _refusal(named: NamedObject, reason: str = "not found") -> AppError:
         "Ask your administrator to list it in 'provider_objects' of the account, the key or the "
         "route."
     )
-    if not rule.made:
+    if not rule.makeable:
         return ObjectNotAllowed(
             f"{path}: {rule.noun} '{object_id}' belongs to the operator and is not allowed. {hint}",
             param=path,

@@ -3,7 +3,7 @@
 All accounts share the operator's key, so a provider would hand out anybody's object to whoever
 names it. A field is therefore in one of three classes:
 
-- what a call can make (`made`) is served to the account whose call made it;
+- what a call can make (`makeable`) is served to the account whose call made it;
 - what the operator made past the gateway (`grantable`) is served where an administrator allows it;
 - labels name nothing that a provider looks up: they are the client's own, or refer to another part
   of the same request.
@@ -36,7 +36,7 @@ class ObjectRule(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     noun: str
-    made: bool = False
+    makeable: bool = False
     grantable: bool = False
     continues: bool = False
     relayed_only: bool = False
@@ -172,12 +172,12 @@ def _is_whole(item: Members) -> bool:
     return bool(content) and all(content)
 
 
-_RESPONSE = ObjectRule(noun="Response", made=True, continues=True)
-_MESSAGE = ObjectRule(noun="Message", made=True, continues=True, thread=True)
-_ITEM = ObjectRule(noun="Item", made=True, relayed_only=True, unless=_is_whole)
-_AUDIO = ObjectRule(noun="Audio", made=True)
-_CONTAINER = ObjectRule(noun="Container", made=True, grantable=True)
-_FILE = ObjectRule(noun="File", made=True, grantable=True)
+_RESPONSE = ObjectRule(noun="Response", makeable=True, continues=True)
+_MESSAGE = ObjectRule(noun="Message", makeable=True, continues=True, thread=True)
+_ITEM = ObjectRule(noun="Item", makeable=True, relayed_only=True, unless=_is_whole)
+_AUDIO = ObjectRule(noun="Audio", makeable=True)
+_CONTAINER = ObjectRule(noun="Container", makeable=True, grantable=True)
+_FILE = ObjectRule(noun="File", makeable=True, grantable=True)
 _SKILL = ObjectRule(noun="Skill", grantable=True)
 
 _CHAT = _fields(
@@ -194,7 +194,7 @@ _MESSAGES = _fields(
     {
         ("thread", "previous_message_id"): _MESSAGE,
         ("diagnostics", "previous_message_id"): ObjectRule(
-            noun="Message", made=True, relayed_only=True
+            noun="Message", makeable=True, relayed_only=True
         ),
         ("", "container"): _CONTAINER,
         ("container", "id"): _CONTAINER,
@@ -211,7 +211,7 @@ _RESPONSES = _fields(
     {
         ("", "previous_response_id"): _RESPONSE,
         ("prompt_cache_options", "comparison_response_id"): ObjectRule(
-            noun="Response", made=True, relayed_only=True
+            noun="Response", makeable=True, relayed_only=True
         ),
         ("", "conversation"): ObjectRule(noun="Conversation", grantable=True),
         ("conversation", "id"): ObjectRule(noun="Conversation", grantable=True),

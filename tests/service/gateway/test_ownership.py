@@ -395,7 +395,7 @@ class Own(msgspec.Struct, frozen=True, kw_only=True):
     dialect: Dialect
     path: str
     fields: Fields
-    made: bool = False
+    makeable: bool = False
 
 
 OWN = (
@@ -440,7 +440,7 @@ OWN = (
                 {"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["own_1"]}}
             ]
         },
-        made=True,
+        makeable=True,
     ),
     Own(
         dialect=MESSAGES,
@@ -451,13 +451,13 @@ OWN = (
         dialect=MESSAGES,
         path="messages[0].content[0].source.file_id",
         fields=_said({"type": "document", "source": {"type": "file", "file_id": "own_1"}}),
-        made=True,
+        makeable=True,
     ),
     Own(
         dialect=CHAT,
         path="messages[0].content[0].file.file_id",
         fields=_said({"type": "file", "file": {"file_id": "own_1"}}),
-        made=True,
+        makeable=True,
     ),
     Own(
         dialect=CHAT,
@@ -482,15 +482,15 @@ async def test_operator_objects_need_a_grant(
 
     refused = await _send(gateway, own, secret)
 
-    status, code = (404, "not_found") if own.made else (403, "provider_object_not_allowed")
-    if own.dialect is not MESSAGES and not own.made:
+    status, code = (404, "not_found") if own.makeable else (403, "provider_object_not_allowed")
+    if own.dialect is not MESSAGES and not own.makeable:
         status = 400
     error = own.dialect.check_error(refused, status, code)
     assert own.path in error["message"]
     assert "provider_objects" in error["message"]
     assert upstream.requests == []
     assert (await books.the_event(secret)).error_code == code
-    if not own.made:
+    if not own.makeable:
         assert refused.headers["x-should-retry"] == "false"
 
 
