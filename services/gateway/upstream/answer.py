@@ -69,9 +69,9 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     """A stream of server-sent events: bytes as they come, in reads of any size.
 
     Whoever has it calls `close`, which ends the provider's call if it is still under way, by
-    `ends_at` of the event loop's time at the latest, whether or not its client reads. `begun` is
-    what of `chunks` has come already, where that was soon; `rename` changes the model's name in a
-    frame. Where there is a `translation`, the chunks are those of another format.
+    `ends_at` of the event loop's time at the latest, whether or not its client reads. `first_bytes`
+    are those of `chunks` that have come already, where that was soon; `rename` changes the model's
+    name in a frame. Where there is a `translation`, the chunks are those of another format.
     """
 
     headers: list[Header]
@@ -79,7 +79,7 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     close: Callable[[], Awaitable[None]]
     provider_request_id: str | None = None
     ends_at: float | None = None
-    begun: bytes = b""
+    first_bytes: bytes = b""
     rename: Callable[[bytes], bytes] | None = None
     translation: StreamTranslation | None = None
 

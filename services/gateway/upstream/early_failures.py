@@ -66,10 +66,10 @@ def failure_of_answer(answer: WholeAnswer) -> ReportedError | None:
 
 def failure_of_stream(stream: Stream) -> ReportedError | None:
     """Of one whose first event is an error, as far as it has come."""
-    begun = stream.begun
-    if begun.count(b"error") == begun.count(_NO_ERROR) and b"failed" not in begun:
+    first_bytes = stream.first_bytes
+    if first_bytes.count(b"error") == first_bytes.count(_NO_ERROR) and b"failed" not in first_bytes:
         return None
-    for frame in FrameSplitter().feed(begun):
+    for frame in FrameSplitter().feed(first_bytes):
         data = data_of(frame)
         if not data:
             continue  # A comment.

@@ -99,7 +99,7 @@ class LibraryCalls:
                 if not is_stream:
                     return WholeAnswer(status=200, headers=JSON_HEADERS, body=await complete())
                 frames = Frames(await stream())
-                begun = await frames.begin(_FIRST_FRAME_S)
+                first_bytes = await frames.begin(_FIRST_FRAME_S)
         except TimeoutError:
             raise UpstreamTimeout(
                 f"The provider '{target.provider}' did not answer in time."
@@ -111,7 +111,7 @@ class LibraryCalls:
             chunks=_chunks(frames),
             close=frames.aclose,
             ends_at=ends_at,
-            begun=begun,
+            first_bytes=first_bytes,
         )
 
     async def _unsupported_names(

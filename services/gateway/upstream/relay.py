@@ -111,7 +111,7 @@ class Relay:
         request_id = response.headers.get("x-request-id") or response.headers.get("request-id")
         if response.status == 200 and response.media_type == "text/event-stream":
             try:
-                begun = await _read(response.begin(_FIRST_BYTES_S), provider)
+                first_bytes = await _read(response.begin(_FIRST_BYTES_S), provider)
             except BaseException:
                 response.close()
                 raise
@@ -121,7 +121,7 @@ class Relay:
                 close=_closer(response),
                 provider_request_id=request_id,
                 ends_at=response.ends_at,
-                begun=begun,
+                first_bytes=first_bytes,
             )
         try:
             body = response.arrived()

@@ -22,8 +22,8 @@ async def nothing() -> AsyncGenerator[bytes, None]:
 async def close() -> None: ...
 
 
-def stream(begun: bytes) -> Stream:
-    return Stream(headers=[], chunks=nothing(), close=close, begun=begun)
+def stream(first_bytes: bytes) -> Stream:
+    return Stream(headers=[], chunks=nothing(), close=close, first_bytes=first_bytes)
 
 
 OVERLOADED = ReportedError(message="busy", kind="overloaded_error")
@@ -57,7 +57,7 @@ def test_other_statuses_speak_for_themselves() -> None:
 
 
 @pytest.mark.parametrize(
-    ("begun", "found"),
+    ("first_bytes", "found"),
     [
         (b'data: {"error":{"type":"overloaded_error","message":"busy"}}\n\n', OVERLOADED),
         (
@@ -82,8 +82,10 @@ def test_other_statuses_speak_for_themselves() -> None:
         (b"", None),
     ],
 )
-def test_a_stream_whose_first_event_is_an_error(begun: bytes, found: ReportedError | None) -> None:
-    assert failure_of_stream(stream(begun)) == found
+def test_a_stream_whose_first_event_is_an_error(
+    first_bytes: bytes, found: ReportedError | None
+) -> None:
+    assert failure_of_stream(stream(first_bytes)) == found
 
 
 def test_an_error_s_words_are_found_whatever_holds_them() -> None:

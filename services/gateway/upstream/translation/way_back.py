@@ -103,14 +103,14 @@ class _TranslatedStream:
             self._sequencer, translation.context.family
         )
         self._splitter = FrameSplitter()
-        self._skip = len(stream.begun)
+        self._skip = len(stream.first_bytes)
 
     def begin(self, translation: Translation) -> None:
         """Raises AppError where what has come begins with an error, before any costs.
 
         The sent body is released then.
         """
-        self._feed(self._source.begun)
+        self._feed(self._source.first_bytes)
         failure = self._sequencer.failure
         if failure is not None and not _is_paid_for(self._sequencer.used):
             raise _client_error(translation, failure, self._source)

@@ -74,15 +74,15 @@ class Streamed(msgspec.Struct, frozen=True):
     stream: Stream
 
 
-def streamed(sent: Translation, reads: Iterable[bytes], begun: bytes = b"") -> Streamed:
+def streamed(sent: Translation, reads: Iterable[bytes], first_bytes: bytes = b"") -> Streamed:
     """As the gateway serves it: a stream that breaks off ends with its error's frame.
 
-    `begun` is what of it has come before the gateway answers.
+    `first_bytes` is what of it has come before the gateway answers.
     """
-    return asyncio.run(_streamed(sent, reads, begun))
+    return asyncio.run(_streamed(sent, reads, first_bytes))
 
 
-async def _streamed(sent: Translation, reads: Iterable[bytes], begun: bytes) -> Streamed:
+async def _streamed(sent: Translation, reads: Iterable[bytes], first_bytes: bytes) -> Streamed:
     async def chunks() -> AsyncGenerator[bytes, None]:
         for chunk in reads:
             yield chunk
@@ -90,7 +90,7 @@ async def _streamed(sent: Translation, reads: Iterable[bytes], begun: bytes) -> 
     async def close() -> None:
         pass
 
-    source = Stream(headers=[], chunks=chunks(), close=close, begun=begun)
+    source = Stream(headers=[], chunks=chunks(), close=close, first_bytes=first_bytes)
     stream = await translated_stream(sent, source)
     body, error = await served(stream)
     return Streamed(body, error, stream)

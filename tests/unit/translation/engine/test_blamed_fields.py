@@ -129,7 +129,7 @@ def test_a_stream_that_begins_with_an_error() -> None:
         b'"message":"max_tokens: too large"}}\n\n'
     )
     with pytest.raises(AppError) as raised:
-        streamed(sent, [], begun=frame)
+        streamed(sent, [], first_bytes=frame)
     assert raised.value.param == "max_completion_tokens"
 
 

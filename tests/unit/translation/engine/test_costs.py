@@ -87,13 +87,13 @@ def _failing(usage: dict[str, int] | None) -> list[bytes]:
 
 def test_a_stream_that_fails_at_once_costs_what_it_reports() -> None:
     sent = translation("messages", BASES["messages"] | {"stream": True}, "gpt-5-mini", "responses")
-    begun = b"".join(_failing(OPENAI_USAGE))
-    found = streamed(sent, [begun], begun)
+    first_bytes = b"".join(_failing(OPENAI_USAGE))
+    found = streamed(sent, [first_bytes], first_bytes)
     assert b"event: error" in found.written
     assert found.stream.translation is not None
     usage = found.stream.translation.usage()
     assert usage is not None
     assert (usage.input_text, usage.output_text) == (1000, 500)
-    begun = b"".join(_failing(None))
+    first_bytes = b"".join(_failing(None))
     with pytest.raises(UpstreamRefused, match="boom"):
-        streamed(sent, [begun], begun)
+        streamed(sent, [first_bytes], first_bytes)

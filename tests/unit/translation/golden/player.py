@@ -117,9 +117,10 @@ async def stream_of(translation: Translation, chunks: Sequence[bytes]) -> bytes:
     async def close() -> None:
         pass
 
-    begun = chunks[0] if chunks else b""
+    first_bytes = chunks[0] if chunks else b""
     stream = await translated_stream(
-        translation, Stream(headers=[], chunks=provider_chunks(), close=close, begun=begun)
+        translation,
+        Stream(headers=[], chunks=provider_chunks(), close=close, first_bytes=first_bytes),
     )
     client_bytes, _ = await served(stream)
     return client_bytes
