@@ -15,7 +15,7 @@ StopKind = Literal[
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of an answer; `said` is the provider's own reason.
+    """The end of an answer; `reason` is the provider's own.
 
     `declined`: the model refused in words. `blocked`: the provider did, with a `category` and an
     `explanation` where it says so. `malformed`: the model's call cannot be read. `extra`: members
@@ -23,7 +23,7 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     kind: StopKind
-    said: str | None = None
+    reason: str | None = None
     sequence: str | None = None
     category: str | None = None
     explanation: str | None = None

@@ -183,12 +183,12 @@ CALLED = {"tool_calls": [function()]}
     ],
 )
 def test_how_answers_end(message: Any, reason: str | None, kind: str) -> None:
-    assert read(choice(message, reason)).stop == Stop(kind=kind, said=reason)  # type: ignore[arg-type]
+    assert read(choice(message, reason)).stop == Stop(kind=kind, reason=reason)  # type: ignore[arg-type]
 
 
 def test_a_reported_stop_string_is_read() -> None:
     assert read(choice({"content": "a"}, stop_reason="END")).stop == Stop(
-        kind="sequence", said="stop", sequence="END"
+        kind="sequence", reason="stop", sequence="END"
     )
     # A token's number is not a string.
     assert read(choice({"content": "a"}, stop_reason=2)).stop.kind == "end"

@@ -212,27 +212,27 @@ def test_names_of_tools_are_the_clients() -> None:
 
 
 ENDS: tuple[tuple[dict[str, Any], Stop], ...] = (
-    ({"stop_reason": "end_turn"}, Stop(kind="end", said="end_turn")),
-    ({"stop_reason": "tool_use"}, Stop(kind="end", said="tool_use")),
-    ({"stop_reason": "max_tokens"}, Stop(kind="limit", said="max_tokens")),
+    ({"stop_reason": "end_turn"}, Stop(kind="end", reason="end_turn")),
+    ({"stop_reason": "tool_use"}, Stop(kind="end", reason="tool_use")),
+    ({"stop_reason": "max_tokens"}, Stop(kind="limit", reason="max_tokens")),
     (
         {"stop_reason": "model_context_window_exceeded"},
-        Stop(kind="window", said="model_context_window_exceeded"),
+        Stop(kind="window", reason="model_context_window_exceeded"),
     ),
     (
         {"stop_reason": "stop_sequence", "stop_sequence": "x"},
-        Stop(kind="sequence", said="stop_sequence", sequence="x"),
+        Stop(kind="sequence", reason="stop_sequence", sequence="x"),
     ),
-    ({"stop_reason": "pause_turn"}, Stop(kind="pause", said="pause_turn")),
-    ({"stop_reason": "compaction"}, Stop(kind="pause", said="compaction")),
+    ({"stop_reason": "pause_turn"}, Stop(kind="pause", reason="pause_turn")),
+    ({"stop_reason": "compaction"}, Stop(kind="pause", reason="compaction")),
     (
         {
             "stop_reason": "refusal",
             "stop_details": {"type": "refusal", "category": "bio", "explanation": "e"},
         },
-        Stop(kind="blocked", said="refusal", category="bio", explanation="e"),
+        Stop(kind="blocked", reason="refusal", category="bio", explanation="e"),
     ),
-    ({"stop_reason": "brand_new"}, Stop(kind="end", said="brand_new")),
+    ({"stop_reason": "brand_new"}, Stop(kind="end", reason="brand_new")),
 )
 
 
@@ -241,7 +241,7 @@ def test_how_an_answer_ended(members: dict[str, Any], stop: Stop) -> None:
     found = read(message({"type": "text", "text": "a"}, **members))
     assert found.stop == stop
     answer = write(found)
-    if stop.said not in ("brand_new", "tool_use"):
+    if stop.reason not in ("brand_new", "tool_use"):
         assert {name: answer[name] for name in members} == members
 
 
@@ -253,7 +253,7 @@ def test_calls_tell_that_it_ended_for_them() -> None:
     ("stop", "reason", "details"),
     [
         (Stop(kind="declined"), "refusal", None),
-        (Stop(kind="blocked", said="content_filter"), "refusal", None),
+        (Stop(kind="blocked", reason="content_filter"), "refusal", None),
         (
             Stop(kind="blocked", category="SAFETY", explanation="e"),
             "refusal",

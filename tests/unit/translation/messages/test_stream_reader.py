@@ -186,7 +186,7 @@ def test_nothing_is_cut_at_the_first_end() -> None:
     recorder, is_whole = read_stream(frames)
     assert is_whole
     assert recorder.events == [START, ("text", "late"), ("ended",)]
-    assert recorder.stopped == Stop(kind="blocked", said="refusal", category="bio")
+    assert recorder.stopped == Stop(kind="blocked", reason="refusal", category="bio")
     assert (recorder.usages[-1].input_text, recorder.usages[-1].output_text) == (10, 9)
 
 
@@ -201,7 +201,7 @@ def test_usage_that_cannot_be_read_spoils_nothing() -> None:
     odd = event("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": "many"})
     recorder, is_whole = read_stream([started(usage=None), *text(0, "a"), odd, STOPPED])
     assert is_whole
-    assert recorder.stopped == Stop(kind="end", said="end_turn")
+    assert recorder.stopped == Stop(kind="end", reason="end_turn")
 
 
 def test_a_refusal_before_any_output_costs_nothing() -> None:
@@ -228,7 +228,7 @@ def test_the_last_word_of_a_stream_says_whether_it_is_charged_for(first: str, la
 def test_calls_decide_whether_it_ended_for_them(frames: Any, kind: str, reason: str) -> None:
     stopped = record(*frames, reason=reason).stopped
     assert stopped is not None
-    assert (stopped.kind, stopped.said) == (kind, reason)
+    assert (stopped.kind, stopped.reason) == (kind, reason)
 
 
 def test_a_stream_with_a_stop_reason_or_a_last_event_is_complete() -> None:

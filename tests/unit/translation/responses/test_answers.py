@@ -279,8 +279,8 @@ def test_citations_of_chat_are_laid_flat() -> None:
         (Stop(kind="declined"), "completed", None),
         (Stop(kind="limit"), "incomplete", "max_output_tokens"),
         (Stop(kind="window"), "incomplete", "max_output_tokens"),
-        (Stop(kind="pause", said="pause_turn"), "incomplete", "max_output_tokens"),
-        (Stop(kind="pause", said="steered"), "incomplete", "steered"),
+        (Stop(kind="pause", reason="pause_turn"), "incomplete", "max_output_tokens"),
+        (Stop(kind="pause", reason="steered"), "incomplete", "steered"),
         (Stop(kind="blocked"), "incomplete", "content_filter"),
     ],
 )

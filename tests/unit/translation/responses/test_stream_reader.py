@@ -71,7 +71,7 @@ class Recorder:
         self.usages.append(usage)
 
     def stop(self, stop: Stop) -> None:
-        self._add("stop", stop.kind, stop.said)
+        self._add("stop", stop.kind, stop.reason)
 
     def failed(self, failure: ReportedError) -> None:
         self._add("failed", failure)

@@ -55,13 +55,13 @@ def stop_of(
     kind = _KINDS.get((reason or "stop").lower(), "end")
     sequence = stop_string if isinstance(stop_string, str) and kind in ("end", "sequence") else None
     if kind in _OVER and has_calls:
-        return Stop(kind="tool", said=reason)
+        return Stop(kind="tool", reason=reason)
     if kind in _OVER and has_refused:
-        return Stop(kind="declined", said=reason)
+        return Stop(kind="declined", reason=reason)
     if sequence is not None:
-        return Stop(kind="sequence", said=reason, sequence=sequence)
+        return Stop(kind="sequence", reason=reason, sequence=sequence)
     # A tool's use without any call is none, and a sequence without its text as well.
-    return Stop(kind="end" if kind in _OVER else kind, said=reason)
+    return Stop(kind="end" if kind in _OVER else kind, reason=reason)
 
 
 def finish_reason(stop: Stop, *, is_legacy: bool) -> str:

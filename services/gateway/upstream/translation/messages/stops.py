@@ -46,7 +46,7 @@ def read_stop(
         kind = "tool" if has_calls else "end"
     return Stop(
         kind=kind,
-        said=reason,
+        reason=reason,
         sequence=sequence,
         category=None if details is None else details.category,
         explanation=None if details is None else details.explanation,
@@ -58,7 +58,7 @@ def written_stop(stop: Stop, family: Family) -> dict[str, Any]:
     """Members of the message. Raises CallMalformed where there is nothing to end with."""
     if stop.kind == "malformed":
         raise CallMalformed("The model tried to call a tool in a form that cannot be read.")
-    is_compaction = stop.said == _COMPACTION and family == FAMILY
+    is_compaction = stop.reason == _COMPACTION and family == FAMILY
     members: dict[str, Any] = {
         "stop_reason": _COMPACTION if is_compaction else _REASONS[stop.kind],
         "stop_sequence": stop.sequence,

@@ -113,13 +113,13 @@ def stop_for(response: WireResponse, *, has_calls: bool, has_refusal: bool) -> S
     reason = None if details is None else details.reason
     if response.status == "incomplete":
         if reason == "content_filter":
-            return Stop(kind="blocked", said=reason)
+            return Stop(kind="blocked", reason=reason)
         if reason in ("max_messages", "steered"):
-            return Stop(kind="pause", said=reason)
-        return Stop(kind="limit", said=reason)
+            return Stop(kind="pause", reason=reason)
+        return Stop(kind="limit", reason=reason)
     if has_calls:
-        return Stop(kind="tool", said=response.status)
-    return Stop(kind="declined" if has_refusal else "end", said=response.status)
+        return Stop(kind="tool", reason=response.status)
+    return Stop(kind="declined" if has_refusal else "end", reason=response.status)
 
 
 def _parts(item: WireItem, raw: msgspec.Raw, family: Family, index: int) -> Iterator[Part]:

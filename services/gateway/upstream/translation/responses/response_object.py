@@ -95,7 +95,7 @@ def end_response(
     response["status"] = response_status(stop)
     reason = _INCOMPLETE.get(stop.kind)
     if reason is not None:
-        client_reason = stop.said if stop.said in _PAUSES else reason
+        client_reason = stop.reason if stop.reason in _PAUSES else reason
         response["incomplete_details"] = {"reason": client_reason}
     response["output"] = output
     _tell_usage(response, usage)
