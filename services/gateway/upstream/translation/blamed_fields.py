@@ -45,7 +45,7 @@ def _option(translation: Translation, steps: list[str]) -> str | None:
 
 def _tool(translation: Translation, step: str) -> str | None:
     """Where a choice left some out, their places are not the client's."""
-    tools, sent_tools = translation.sent.tools, translation.fields.get("tools", ())
+    tools, sent_tools = translation.mended_request.tools, translation.fields.get("tools", ())
     index = _index(step, tools)
     if index is None or len(tools) != len(sent_tools) or not tools[index].at:
         return None
@@ -55,7 +55,7 @@ def _tool(translation: Translation, step: str) -> str | None:
 def _turn(translation: Translation, steps: list[str]) -> str | None:
     """Of turns that were sent one for one; system messages among them change their places."""
     inside = 0
-    turns = translation.sent.turns
+    turns = translation.mended_request.turns
     while inside < len(turns) and turns[inside].role in _SYSTEM_ROLES:
         inside += 1
     turns, sent_messages = turns[inside:], translation.fields["messages"]

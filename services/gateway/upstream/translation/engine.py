@@ -44,12 +44,12 @@ class ClientCall(msgspec.Struct, frozen=True, kw_only=True):
 class Translation(msgspec.Struct, frozen=True, kw_only=True):
     """A call as its deployment gets it, in `format`, and what its answer has to be told by.
 
-    `sent` is the conversation as it was mended for the target, and written in `fields`.
+    `mended_request` is the conversation as mended for the target; `fields` are written from it.
     """
 
     client: Language
     target: Language
-    sent: Request
+    mended_request: Request
     fields: dict[str, Any]
     context: AnswerContext
     report: Report
@@ -122,8 +122,8 @@ def _translate(
     client = LANGUAGES[call.client]
     report = Report(client.paths.of_body(call.fields), drops=drops)
     names = tool_names(request, profile.max_name_chars, client.paths)
-    sent = mend(request, profile, report, target.name)
-    fields = target.write_request(sent, model, profile, report)
+    mended_request = mend(request, profile, report, target.name)
+    fields = target.write_request(mended_request, model, profile, report)
     context = AnswerContext(
         request=request,
         fields=call.fields,
@@ -136,7 +136,7 @@ def _translate(
     translation = Translation(
         client=client,
         target=target,
-        sent=sent,
+        mended_request=mended_request,
         fields=fields,
         context=context,
         report=report,
