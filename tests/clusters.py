@@ -73,8 +73,8 @@ class Cluster:
         certificate: Path | None = None,
     ) -> None:
         def nodes(role: str, count: int) -> list[Node]:
-            made = [directory / f"{role}-{n}" for n in range(count)]
-            return [Node(each, *options, certificate=certificate) for each in made]
+            directories = [directory / f"{role}-{n}" for n in range(count)]
+            return [Node(path, *options, certificate=certificate) for path in directories]
 
         self._has_names = certificate is not None
         self.masters = nodes("master", masters)
@@ -104,8 +104,8 @@ class Cluster:
 
     def others(self, master: Node) -> list[Node]:
         """The other masters."""
-        served = {self.master_of(self.slots_of(place)[1]) for place in range(len(self.masters))}
-        return [node for node in self.nodes if node in served and node is not master]
+        masters = {self.master_of(self.slots_of(place)[1]) for place in range(len(self.masters))}
+        return [node for node in self.nodes if node in masters and node is not master]
 
     def replica_of(self, master: Node) -> Node:
         return next(
@@ -155,16 +155,16 @@ def cluster(
 
     With a `certificate` of `localhost`, over TLS, and the nodes tell of each other by name.
     """
-    made = Cluster(directory, masters, *options, replicas=replicas, certificate=certificate)
-    made.write_configurations()
+    new_cluster = Cluster(directory, masters, *options, replicas=replicas, certificate=certificate)
+    new_cluster.write_configurations()
     with contextlib.ExitStack() as stack:
-        for node in made.nodes:
+        for node in new_cluster.nodes:
             # A killed node comes back to its ports.
             for port in (node.server.port, node.bus):
                 stack.enter_context(reserved(port))
             stack.enter_context(running(node.server))
-        until(made.is_whole)
-        yield made
+        until(new_cluster.is_whole)
+        yield new_cluster
 
 
 def move_slots(first: int, last: int, source: Node, target: Node) -> None:

@@ -27,7 +27,7 @@ class _Transport(asyncio.Transport):
         self._socket.sendall(data)
         receive: Callable[[bytes], None] = self._protocol.data_received  # type: ignore[attr-defined]
         while not self._socket.responses.empty():
-            answer = _encoded(self._socket.responses.get_nowait())
+            answer = _encode(self._socket.responses.get_nowait())
             asyncio.get_running_loop().call_soon(receive, answer)
 
     def is_closing(self) -> bool:
@@ -66,7 +66,7 @@ def fake_redis() -> FakeAsyncRedis:
     return FakeAsyncRedis(connection_class=FakeConnection)
 
 
-def _encoded(answer: Any) -> bytes:
+def _encode(answer: Any) -> bytes:
     match answer:
         case None:
             return b"$-1\r\n"
@@ -79,5 +79,5 @@ def _encoded(answer: Any) -> bytes:
         case bytes():
             return b"$%d\r\n%b\r\n" % (len(answer), answer)
         case list():
-            return b"*%d\r\n" % len(answer) + b"".join(map(_encoded, answer))
+            return b"*%d\r\n" % len(answer) + b"".join(map(_encode, answer))
     raise AssertionError(f"fakeredis answered {answer!r}")

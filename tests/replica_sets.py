@@ -113,17 +113,17 @@ def slow_set(directory: Path) -> SlowSet:
 
 
 @contextmanager
-def running_set(made: SlowSet) -> Iterator[SlowSet]:
+def running_set(replica_set: SlowSet) -> Iterator[SlowSet]:
     """Killed at the end, whatever became of its members."""
     with ExitStack() as stack:
-        for member in made.members:
+        for member in replica_set.members:
             for process in (member.server, member.link):
                 # A killed one comes back to its port.
                 stack.enter_context(reserved(process.port))
                 stack.enter_context(running(process))
-        if len(made.members) > 1:
-            made.initiate()
-        yield made
+        if len(replica_set.members) > 1:
+            replica_set.initiate()
+        yield replica_set
 
 
 def _member(directory: Path, binary: str | None) -> Member:

@@ -26,11 +26,11 @@ class Replicated:
     def __init__(self, directory: Path) -> None:
         # By default a master waits for five seconds, lest another replica comes.
         at_once = ("--repl-diskless-sync-delay", "0")
-        self.master = redis_server(_made(directory / "master"), *at_once)
+        self.master = redis_server(_make(directory / "master"), *at_once)
         link = ("--replicaof", f"{HOST} {self.master.port}")
-        self.replica = redis_server(_made(directory / "replica"), *at_once, *link)
+        self.replica = redis_server(_make(directory / "replica"), *at_once, *link)
         self.sentinels = [
-            sentinel_server(_made(directory / f"sentinel-{number}"), self.master.port)
+            sentinel_server(_make(directory / f"sentinel-{number}"), self.master.port)
             for number in range(_SENTINELS)
         ]
         addresses = ",".join(f"{HOST}:{sentinel.port}" for sentinel in self.sentinels)
@@ -52,8 +52,8 @@ class Replicated:
 
     def has_caught_up(self) -> bool:
         """All that the master has done so far has reached the replica."""
-        wanted = _ask(self.master, "INFO", "replication")["master_repl_offset"]
-        return bool(_ask(self.replica, "INFO", "replication")["slave_repl_offset"] >= wanted)
+        offset = _ask(self.master, "INFO", "replication")["master_repl_offset"]
+        return bool(_ask(self.replica, "INFO", "replication")["slave_repl_offset"] >= offset)
 
     def is_promoted(self) -> bool:
         """Every sentinel sends clients to the replica."""
@@ -95,7 +95,7 @@ def sentinel_server(
     return ServerProcess(f"redis://{HOST}:{port}", command, port, directory)
 
 
-def _made(directory: Path) -> Path:
+def _make(directory: Path) -> Path:
     directory.mkdir()
     return directory
 

@@ -227,8 +227,8 @@ def mongo_binary() -> str:
 
 
 def redis_binary() -> str:
-    found = shutil.which("redis-server") or shutil.which("valkey-server") or get_binary_path()
-    return str(found)
+    path = shutil.which("redis-server") or shutil.which("valkey-server") or get_binary_path()
+    return str(path)
 
 
 def database_url(server: ServerProcess, name: str) -> str:

@@ -58,13 +58,13 @@ def profile(client: MongoClient[Any], database: str) -> None:
     client[database].command("profile", _PROFILE_ALL)
 
 
-def noted(client: MongoClient[Any], database: str, user: str) -> list[tuple[str, str]]:
+def profiled_commands(client: MongoClient[Any], database: str, user: str) -> list[tuple[str, str]]:
     """Command and collection of each that the user has sent, without repetitions."""
     # The test server swaps the two names; mongod does not.
     names = [f"{user}@admin", f"admin@{user}"]
     # A cursor's further batches need what its `find` or `aggregate` needs.
-    wanted = {"user": {"$in": names}, "op": {"$ne": "getmore"}}
-    return sorted({named(row) for row in client[database]["system.profile"].find(wanted)})
+    query = {"user": {"$in": names}, "op": {"$ne": "getmore"}}
+    return sorted({named(row) for row in client[database]["system.profile"].find(query)})
 
 
 def named(row: Mapping[str, Any]) -> tuple[str, str]:
@@ -103,8 +103,8 @@ def redis_server_with_users(directory: Path, **settings: str) -> ServerProcess:
         "TMPDIR": str(directory),
         **settings,
     }
-    own = ("--bind", HOST, "--port", str(port), "--dir", str(directory))
-    command = ["/bin/sh", str(DATABASES / "redis.sh"), *own]
+    options = ("--bind", HOST, "--port", str(port), "--dir", str(directory))
+    command = ["/bin/sh", str(DATABASES / "redis.sh"), *options]
     url = f"redis://{HOST}:{port}/0"
     return ServerProcess(url, command, port, directory, environment=environment)
 

@@ -6,13 +6,13 @@ import { generateText, stepCountIs, streamText, tool } from "ai";
 import { text } from "node:stream/consumers";
 import { z } from "zod";
 
-const asked = JSON.parse(await text(process.stdin));
-const openai = createOpenAI({ baseURL: `${asked.url}/v1`, apiKey: asked.key });
-const anthropic = createAnthropic({ baseURL: `${asked.url}/v1`, authToken: asked.key });
+const request = JSON.parse(await text(process.stdin));
+const openai = createOpenAI({ baseURL: `${request.url}/v1`, apiKey: request.key });
+const anthropic = createAnthropic({ baseURL: `${request.url}/v1`, authToken: request.key });
 const models = {
-  chat: () => openai.chat(asked.model),
-  responses: () => openai.responses(asked.model),
-  messages: () => anthropic(asked.model),
+  chat: () => openai.chat(request.model),
+  responses: () => openai.responses(request.model),
+  messages: () => anthropic(request.model),
 };
 
 const looked = [];
@@ -25,17 +25,17 @@ const look = tool({
   },
 });
 const call = {
-  model: models[asked.format](),
+  model: models[request.format](),
   system: "Be brief.",
-  prompt: asked.prompt,
+  prompt: request.prompt,
   tools: { look },
   stopWhen: stepCountIs(5),
   maxRetries: 0,
-  providerOptions: asked.options ?? {},
+  providerOptions: request.options ?? {},
 };
 
 async function run() {
-  if (!asked.stream) return await generateText(call);
+  if (!request.stream) return await generateText(call);
   const failed = [];
   const result = streamText({ ...call, onError: ({ error }) => failed.push(error) });
   await result.consumeStream({ onError: (error) => failed.push(error) });

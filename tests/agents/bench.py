@@ -11,7 +11,7 @@ from typing import Any
 from deploy.local.client import StackClient
 from deploy.local.environment import without_settings
 from deploy.local.stack import LocalStack
-from tests.agents.provider import Asked, Provider, Script
+from tests.agents.provider import Provider, Request, Script
 
 # A model that no price map has, as somebody's own server runs it.
 SERVER = "hosted_vllm/qwen"
@@ -34,7 +34,7 @@ _ALLOWED = "Bash Read Write Edit"
 
 
 @dataclass(frozen=True, repr=False)
-class Ran:
+class Output:
     """`lines` are the JSON objects that the client wrote."""
 
     code: int
@@ -66,8 +66,8 @@ class Bench:
         self.scripts.append(name)
         is_claude = model.startswith("anthropic/")
         base = f"{self.provider.url}/{name}" + ("" if is_claude else "/v1")
-        spoken = {"formats": list(formats)} if formats else {}
-        return {"model": model, "api_base": base, **spoken, **fields}
+        format_fields = {"formats": list(formats)} if formats else {}
+        return {"model": model, "api_base": base, **format_fields, **fields}
 
     def route_of(self, *deployments: dict[str, Any], **fields: Any) -> str:
         name = f"house-{next(_NUMBERS)}"
@@ -76,9 +76,9 @@ class Bench:
         admin.expect("POST", "/admin/models", body)
         return name
 
-    def asked(self, script: int = 0) -> list[Asked]:
-        """What the provider was asked by that script's deployment, in the order of their making."""
-        return self.provider.asked(self.scripts[script])
+    def requests(self, script: int = 0) -> list[Request]:
+        """Those of that script's deployment; scripts are numbered in the order of their making."""
+        return self.provider.requests(self.scripts[script])
 
     @property
     def url(self) -> str:
@@ -91,7 +91,7 @@ class Bench:
         work.mkdir(exist_ok=True)
         return work
 
-    def claude_code(self, model: str, prompt: str, *options: str) -> Ran:
+    def claude_code(self, model: str, prompt: str, *options: str) -> Output:
         command = [
             str(self.modules / ".bin" / "claude"),
             *("-p", prompt, "--model", model, "--allowedTools", _ALLOWED),
@@ -103,7 +103,7 @@ class Bench:
         models = {f"ANTHROPIC_DEFAULT_{name}_MODEL": model for name in names}
         return self._run(command, {**gateway, **models})
 
-    def codex(self, model: str, prompt: str, *options: str) -> Ran:
+    def codex(self, model: str, prompt: str, *options: str) -> Output:
         home = self.directory / "codex"
         home.mkdir(exist_ok=True)
         (home / "config.toml").write_text(
@@ -120,29 +120,29 @@ class Bench:
         ]
         return self._run(command, {"CODEX_HOME": str(home), "GATEWAY_KEY": self.key})
 
-    def ai_sdk(self, asked: dict[str, Any]) -> Ran:
+    def ai_sdk(self, call: dict[str, Any]) -> Output:
         script = Path(__file__).with_name("ai_sdk.mjs")
         # A module looks for what it imports beside itself.
-        own = self.modules.parent / script.name
-        own.write_text(script.read_text())
-        told = {"url": self.url, "key": self.key, **asked}
-        return self._run(["node", str(own)], {}, json.dumps(told))
+        copy = self.modules.parent / script.name
+        copy.write_text(script.read_text())
+        request = {"url": self.url, "key": self.key, **call}
+        return self._run(["node", str(copy)], {}, json.dumps(request))
 
-    def _run(self, command: list[str], environ: dict[str, str], given: str = "") -> Ran:
+    def _run(self, command: list[str], environ: dict[str, str], stdin: str = "") -> Output:
         machine = {
             name: value
             for name, value in without_settings(os.environ).items()
             if not name.lower().endswith("_proxy")
         }
-        done = subprocess.run(
+        completed = subprocess.run(
             command,
             cwd=self.work,
             env={**machine, **_QUIET, "HOME": str(self.directory), **environ},
-            input=given,
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=_PATIENCE_S,
             check=False,
         )
-        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-        return Ran(done.returncode, lines, done.stderr)
+        lines = [json.loads(line) for line in completed.stdout.splitlines() if line.startswith("{")]
+        return Output(completed.returncode, lines, completed.stderr)

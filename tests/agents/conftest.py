@@ -29,12 +29,12 @@ collect_ignore_glob = [] if "TEST_AGENTS" in os.environ else ["test_*.py"]
 @pytest.fixture(scope="session")
 def modules() -> Iterator[Path]:
     """The `node_modules` of the versions that package-lock.json pins."""
-    with tempfile.TemporaryDirectory(prefix="agents-") as made:
-        directory = Path(os.environ.get("AGENTS_DIR", made))
+    with tempfile.TemporaryDirectory(prefix="agents-") as scratch:
+        directory = Path(os.environ.get("AGENTS_DIR", scratch))
         directory.mkdir(parents=True, exist_ok=True)
         lock = directory / "package-lock.json"
-        wanted = (HERE / "package-lock.json").read_bytes()
-        if not lock.exists() or lock.read_bytes() != wanted:
+        pinned = (HERE / "package-lock.json").read_bytes()
+        if not lock.exists() or lock.read_bytes() != pinned:
             for name in ("package.json", "package-lock.json"):
                 shutil.copy(HERE / name, directory)
             command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
@@ -68,8 +68,8 @@ def key(stack: LocalStack) -> str:
     admin.expect("POST", "/admin/accounts", {"user_id": "agents"})
     free = {"input_cost_per_million": 0, "output_cost_per_million": 0}
     admin.expect("POST", "/admin/costs", {"model": SERVER, **free})
-    made: dict[str, Any] = admin.expect("POST", "/admin/keys", {"user_id": "agents"})
-    return str(made["api_key"])
+    answer: dict[str, Any] = admin.expect("POST", "/admin/keys", {"user_id": "agents"})
+    return str(answer["api_key"])
 
 
 @pytest.fixture

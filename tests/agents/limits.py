@@ -46,11 +46,11 @@ def faults_of_types(api: str, body: dict[str, Any]) -> list[str]:
     """By the SDK's own types; an agent itself may use what they do not know yet."""
     if api == "responses" and isinstance(body["input"], list):
         # Codex itself sends signed reasoning without an id to OpenAI.
-        named = [
+        items = [
             {"id": "rs_0", **item} if item.get("type") == "reasoning" else item
             for item in body["input"]
         ]
-        body = {**body, "input": named}
+        body = {**body, "input": items}
     return faults(body, _TYPES[api][bool(body.get("stream"))])
 
 
@@ -59,9 +59,9 @@ def faults_of(api: str, body: dict[str, Any]) -> list[str]:
 
 
 def _of_any(api: str, body: dict[str, Any]) -> Iterator[str]:
-    said = json.dumps(body)
+    text = json.dumps(body)
     for signature in _FOREIGN[api]:
-        if signature in said:
+        if signature in text:
             yield f"{signature!r} was not minted here"
     for tool in body.get("tools", ()):
         function = tool.get("function", tool) if api == "chat" else tool
@@ -92,71 +92,71 @@ def _of_turns(body: dict[str, Any], *, manual: bool) -> Iterator[str]:
         (turn["role"], _blocks(turn["content"]), f"messages.{n}")
         for n, turn in enumerate(body["messages"])
     ]
-    called: list[str] = []
-    for role, blocks, where in turns:
+    call_ids: list[str] = []
+    for role, blocks, path in turns:
         if role == "user":
-            yield from _of_results(called, blocks, where)
-            called = []
+            yield from _of_results(call_ids, blocks, path)
+            call_ids = []
         for block in blocks:
-            yield from _of_block(block, where)
-        called += [block["id"] for block in blocks if block["type"] == "tool_use"]
-    if called:
-        yield f"messages: tool_use ids {called} without tool_result blocks"
-    for role, blocks, where in turns[-2:]:
+            yield from _of_block(block, path)
+        call_ids += [block["id"] for block in blocks if block["type"] == "tool_use"]
+    if call_ids:
+        yield f"messages: tool_use ids {call_ids} without tool_result blocks"
+    for role, blocks, path in turns[-2:]:
         is_loop = role == "assistant" and any(block["type"] == "tool_use" for block in blocks)
         if manual and is_loop and blocks[0]["type"] not in _THOUGHTS:
-            yield f"{where}: Expected `thinking`, but found `{blocks[0]['type']}`"
+            yield f"{path}: Expected `thinking`, but found `{blocks[0]['type']}`"
 
 
 def _blocks(content: Any) -> list[dict[str, Any]]:
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
-def _of_results(called: list[str], blocks: list[dict[str, Any]], where: str) -> Iterator[str]:
-    given = [block["tool_use_id"] for block in blocks if block["type"] == "tool_result"]
-    if sorted(given) != sorted(called):
-        yield f"{where}: tool_use ids {called}, and tool_result blocks of {given}"
-    if any(block["type"] != "tool_result" for block in blocks[: len(given)]):
-        yield f"{where}: tool_result blocks come first"
+def _of_results(call_ids: list[str], blocks: list[dict[str, Any]], path: str) -> Iterator[str]:
+    result_ids = [block["tool_use_id"] for block in blocks if block["type"] == "tool_result"]
+    if sorted(result_ids) != sorted(call_ids):
+        yield f"{path}: tool_use ids {call_ids}, and tool_result blocks of {result_ids}"
+    if any(block["type"] != "tool_result" for block in blocks[: len(result_ids)]):
+        yield f"{path}: tool_result blocks come first"
 
 
-def _of_block(block: dict[str, Any], where: str) -> Iterator[str]:
+def _of_block(block: dict[str, Any], path: str) -> Iterator[str]:
     match block["type"]:
         case "text" if not block["text"].strip():
-            yield f"{where}: text content blocks must be non-empty"
+            yield f"{path}: text content blocks must be non-empty"
         case "thinking" if not block["signature"].startswith(ANTHROPIC_SIGNATURE):
-            yield f"{where}: Invalid `signature` in `thinking` block"
+            yield f"{path}: Invalid `signature` in `thinking` block"
         case "tool_use" if not isinstance(block["input"], dict):
-            yield f"{where}: Input should be a valid dictionary"
+            yield f"{path}: Input should be a valid dictionary"
 
 
 def _of_chat(body: dict[str, Any]) -> Iterator[str]:
     yield from _of_user(body)
-    waiting: list[str] = []
+    pending_ids: list[str] = []
     for n, message in enumerate(body["messages"]):
         if message["role"] == "tool":
-            if message["tool_call_id"] not in waiting:
+            if message["tool_call_id"] not in pending_ids:
                 yield f"messages[{n}]: a result of no call"
             else:
-                waiting.remove(message["tool_call_id"])
+                pending_ids.remove(message["tool_call_id"])
             continue
-        if waiting:
-            yield f"messages[{n}]: tool_call_ids without results: {waiting}"
-        waiting = [call["id"] for call in message.get("tool_calls", ())]
-        if message["role"] == "assistant" and not (message.get("content") or waiting):
+        if pending_ids:
+            yield f"messages[{n}]: tool_call_ids without results: {pending_ids}"
+        pending_ids = [call["id"] for call in message.get("tool_calls", ())]
+        if message["role"] == "assistant" and not (message.get("content") or pending_ids):
             yield f"messages[{n}]: neither content nor tool_calls"
-    if waiting:
-        yield f"messages: tool_call_ids without results: {waiting}"
+    if pending_ids:
+        yield f"messages: tool_call_ids without results: {pending_ids}"
 
 
 def _of_responses(body: dict[str, Any]) -> Iterator[str]:
     yield from _of_user(body)
     items = body["input"] if isinstance(body["input"], list) else []
     kinds = [item.get("type", "message") for item in items]
-    called = {item["call_id"] for item in items if item.get("type", "").endswith("_call")}
-    given = {item["call_id"] for item in items if item.get("type", "").endswith("_call_output")}
-    if called != given:
-        yield f"input: calls and outputs do not agree: {sorted(called ^ given)}"
+    calls = {item["call_id"] for item in items if item.get("type", "").endswith("_call")}
+    outputs = {item["call_id"] for item in items if item.get("type", "").endswith("_call_output")}
+    if calls != outputs:
+        yield f"input: calls and outputs do not agree: {sorted(calls ^ outputs)}"
     for n, item in enumerate(items):
         if kinds[n] != "reasoning":
             continue

@@ -1,6 +1,6 @@
 """A scripted provider of all three APIs, which refuses what a real one would, and keeps the rest.
 
-A script is told what it is asked and says what the model says. Each has an address of its own:
+A script gets a request and returns an answer or a fault. Each has an address of its own:
 `{url}/{name}/v1`, or without `/v1` for Anthropic's clients.
 """
 
@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from tests.agents.limits import faults_of, faults_of_types
-from tests.agents.speech import ChatApi, Fault, MessagesApi, ResponsesApi, Said
+from tests.agents.speech import Answer, ChatApi, Fault, MessagesApi, ResponsesApi
 
 _PATHS = {"/chat/completions": "chat", "/responses": "responses", "/messages": "messages"}
 _APIS: dict[str, Any] = {
@@ -24,7 +24,7 @@ _APIS: dict[str, Any] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class Request:
     """`faults` are what a real provider would refuse it for."""
 
     api: str
@@ -34,8 +34,8 @@ class Asked:
 
     @property
     def body(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.raw)
-        return found
+        body: dict[str, Any] = json.loads(self.raw)
+        return body
 
     @property
     def results(self) -> list[str]:
@@ -47,25 +47,25 @@ class Asked:
         return {str(_name_of(tool)) for tool in self.body.get("tools", [])}
 
 
-Script = Callable[[Asked], Said | Fault]
+Script = Callable[[Request], Answer | Fault]
 
 
 class Provider:
     def __init__(self) -> None:
         self.url = ""
         self._scripts: dict[str, Script] = {}
-        self._asked: dict[str, list[Asked]] = {}
+        self._requests: dict[str, list[Request]] = {}
         self._relayed: set[str] = set()
 
     def plays(self, name: str, script: Script, *, relayed: bool = False) -> None:
         """What is `relayed` is the client's own, which may know more than the SDK's types."""
         self._scripts[name] = script
-        self._asked[name] = []
+        self._requests[name] = []
         if relayed:
             self._relayed.add(name)
 
-    def asked(self, name: str) -> list[Asked]:
-        return list(self._asked[name])
+    def requests(self, name: str) -> list[Request]:
+        return list(self._requests[name])
 
     @contextmanager
     def serving(self) -> Iterator["Provider"]:
@@ -75,17 +75,17 @@ class Provider:
             def is_played(self, name: str) -> bool:
                 return name in provider._scripts
 
-            def answer(self, name: str, api: str, raw: bytes) -> Said | Fault:
+            def answer(self, name: str, api: str, raw: bytes) -> Answer | Fault:
                 headers = {key.lower(): value for key, value in self.headers.items()}
                 faults = faults_of(api, json.loads(raw))
                 if name not in provider._relayed:
                     faults += faults_of_types(api, json.loads(raw))
-                asked = Asked(api=api, raw=raw, headers=headers, faults=faults)
-                provider._asked[name].append(asked)
+                request = Request(api=api, raw=raw, headers=headers, faults=faults)
+                provider._requests[name].append(request)
                 if faults:
                     error = {"type": "invalid_request_error", "message": "; ".join(faults[:5])}
                     return Fault(status=400, body={"type": "error", "error": error})
-                return provider._scripts[name](asked)
+                return provider._scripts[name](request)
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
@@ -103,7 +103,7 @@ class Provider:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def answer(self, name: str, api: str, raw: bytes) -> Said | Fault:
+    def answer(self, name: str, api: str, raw: bytes) -> Answer | Fault:
         raise NotImplementedError
 
     def is_played(self, name: str) -> bool:
@@ -115,22 +115,22 @@ class _Handler(BaseHTTPRequestHandler):
         name, _, rest = path.lstrip("/").partition("/")
         api = _PATHS.get("/" + rest.removeprefix("v1/"))
         if api is None or not self.is_played(name):
-            self._whole(404, {"error": {"message": f"{path} does not exist"}})
+            self._send_json(404, {"error": {"message": f"{path} does not exist"}})
             return
-        said = self.answer(name, api, raw)
-        if isinstance(said, Fault):
-            self._whole(said.status, said.body)
+        answer = self.answer(name, api, raw)
+        if isinstance(answer, Fault):
+            self._send_json(answer.status, answer.body)
             return
         body = json.loads(raw)
         if body.get("stream"):
-            self._stream(_APIS[api].frames(said, body))
+            self._stream(_APIS[api].frames(answer, body))
         else:
-            self._whole(200, _APIS[api].whole(said, body))
+            self._send_json(200, _APIS[api].whole(answer, body))
 
     def do_GET(self) -> None:
-        self._whole(404, {"error": {"message": f"{self.path} does not exist"}})
+        self._send_json(404, {"error": {"message": f"{self.path} does not exist"}})
 
-    def _whole(self, status: int, body: Any) -> None:
+    def _send_json(self, status: int, body: Any) -> None:
         content = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("content-type", "application/json")

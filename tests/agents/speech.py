@@ -11,7 +11,7 @@ _USAGE = (1200, 40)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
+class Answer:
     """`calls` are names and inputs of tools; a `blocked` answer was refused by the provider."""
 
     text: str = ""
@@ -52,30 +52,30 @@ class _Api:
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
 
-    def _numbered(self, said: Said) -> tuple[str, list[tuple[str, str, str]]]:
+    def _number(self, answer: Answer) -> tuple[str, list[tuple[str, str, str]]]:
         """The answer's number, and the calls' ids, names and inputs as JSON (or as text)."""
         number = str(next(self._numbers))
         calls = [
-            (f"{number}{n}", name, given if isinstance(given, str) else json.dumps(given))
-            for n, (name, given) in enumerate(said.calls)
+            (f"{number}{n}", name, value if isinstance(value, str) else json.dumps(value))
+            for n, (name, value) in enumerate(answer.calls)
         ]
         return number, calls
 
 
 class MessagesApi(_Api):
-    def whole(self, said: Said, body: dict[str, Any]) -> dict[str, Any]:
-        number, calls = self._numbered(said)
+    def whole(self, answer: Answer, body: dict[str, Any]) -> dict[str, Any]:
+        number, calls = self._number(answer)
         blocks: list[dict[str, Any]] = []
-        if said.thinking and _thinks(body):
+        if answer.thinking and _thinks(body):
             signature = f"{ANTHROPIC_SIGNATURE}-{number}"
-            blocks.append({"type": "thinking", "thinking": said.thinking, "signature": signature})
-        if said.text:
-            blocks.append({"type": "text", "text": said.text})
+            blocks.append({"type": "thinking", "thinking": answer.thinking, "signature": signature})
+        if answer.text:
+            blocks.append({"type": "text", "text": answer.text})
         blocks += [
-            {"type": "tool_use", "id": f"toolu_{id_}", "name": name, "input": json.loads(given)}
-            for id_, name, given in calls
+            {"type": "tool_use", "id": f"toolu_{id_}", "name": name, "input": json.loads(arguments)}
+            for id_, name, arguments in calls
         ]
-        stop = "refusal" if said.blocked else "tool_use" if calls else "end_turn"
+        stop = "refusal" if answer.blocked else "tool_use" if calls else "end_turn"
         details: dict[str, Any] = {
             "type": "refusal",
             "category": "cyber",
@@ -89,12 +89,12 @@ class MessagesApi(_Api):
             "content": blocks,
             "stop_reason": stop,
             "stop_sequence": None,
-            **({"stop_details": details} if said.blocked else {}),
+            **({"stop_details": details} if answer.blocked else {}),
             "usage": {"input_tokens": _USAGE[0], "output_tokens": _USAGE[1]},
         }
 
-    def frames(self, said: Said, body: dict[str, Any]) -> Iterator[bytes]:
-        whole = self.whole(said, body)
+    def frames(self, answer: Answer, body: dict[str, Any]) -> Iterator[bytes]:
+        whole = self.whole(answer, body)
         usage = {"input_tokens": _USAGE[0], "output_tokens": 1}
         start = {**whole, "content": [], "stop_reason": None, "usage": usage}
         yield _event("message_start", message=start)
@@ -115,10 +115,10 @@ class MessagesApi(_Api):
                 ]
             case "text":
                 empty = {"type": "text", "text": ""}
-                deltas = [{"type": "text_delta", "text": part} for part in _cut(block["text"])]
+                deltas = [{"type": "text_delta", "text": part} for part in _pieces(block["text"])]
             case _:
                 empty = {**block, "input": {}}
-                parts = _cut(json.dumps(block["input"]))
+                parts = _pieces(json.dumps(block["input"]))
                 deltas = [{"type": "input_json_delta", "partial_json": part} for part in parts]
         yield _event("content_block_start", index=index, content_block=empty)
         for delta in deltas:
@@ -127,26 +127,26 @@ class MessagesApi(_Api):
 
 
 class ChatApi(_Api):
-    def whole(self, said: Said, body: dict[str, Any]) -> dict[str, Any]:
-        number, calls = self._numbered(said)
-        message: dict[str, Any] = {"role": "assistant", "content": said.text or None}
-        if said.thinking:
-            message["reasoning_content"] = said.thinking
+    def whole(self, answer: Answer, body: dict[str, Any]) -> dict[str, Any]:
+        number, calls = self._number(answer)
+        message: dict[str, Any] = {"role": "assistant", "content": answer.text or None}
+        if answer.thinking:
+            message["reasoning_content"] = answer.thinking
         if calls:
             message["tool_calls"] = [
                 {
                     "id": f"call_{id_}",
                     "type": "function",
-                    "function": {"name": name, "arguments": given},
+                    "function": {"name": name, "arguments": arguments},
                 }
-                for id_, name, given in calls
+                for id_, name, arguments in calls
             ]
-        stop = "content_filter" if said.blocked else "tool_calls" if calls else "stop"
+        stop = "content_filter" if answer.blocked else "tool_calls" if calls else "stop"
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": stop}
         return {**self._head(number, body, "chat.completion"), "choices": [choice], **_chat_usage()}
 
-    def frames(self, said: Said, body: dict[str, Any]) -> Iterator[bytes]:
-        whole = self.whole(said, body)
+    def frames(self, answer: Answer, body: dict[str, Any]) -> Iterator[bytes]:
+        whole = self.whole(answer, body)
         head = {**whole, "object": "chat.completion.chunk"}
         del head["choices"], head["usage"]
         message = whole["choices"][0]["message"]
@@ -163,16 +163,16 @@ class ChatApi(_Api):
         yield {"role": "assistant", "content": ""}
         if "reasoning_content" in message:
             yield {"reasoning_content": message["reasoning_content"]}
-        for part in _cut(message["content"] or ""):
+        for part in _pieces(message["content"] or ""):
             yield {"content": part}
         calls = message.get("tool_calls", [])
         if calls:
-            begun = [
+            heads = [
                 {**call, "index": n, "function": {**call["function"], "arguments": ""}}
                 for n, call in enumerate(calls)
             ]
-            yield {"tool_calls": begun}
-        parts = [_cut(call["function"]["arguments"]) for call in calls]
+            yield {"tool_calls": heads}
+        parts = [_pieces(call["function"]["arguments"]) for call in calls]
         for row in itertools.zip_longest(*parts):
             for n, part in enumerate(row):
                 if part is not None:
@@ -188,18 +188,18 @@ class ChatApi(_Api):
 
 
 class ResponsesApi(_Api):
-    def whole(self, said: Said, body: dict[str, Any]) -> dict[str, Any]:
-        number, calls = self._numbered(said)
+    def whole(self, answer: Answer, body: dict[str, Any]) -> dict[str, Any]:
+        number, calls = self._number(answer)
         customs = {tool["name"] for tool in body.get("tools", []) if tool["type"] == "custom"}
         items: list[dict[str, Any]] = []
-        if said.thinking:
-            summary = [{"type": "summary_text", "text": said.thinking}]
+        if answer.thinking:
+            summary = [{"type": "summary_text", "text": answer.thinking}]
             item = {"type": "reasoning", "id": f"rs_{number}", "summary": summary}
             if "reasoning.encrypted_content" in (body.get("include") or []):
                 item["encrypted_content"] = f"{OPENAI_SIGNATURE}-{number}"
             items.append(item)
-        if said.text:
-            part = {"type": "output_text", "text": said.text, "annotations": [], "logprobs": []}
+        if answer.text:
+            part = {"type": "output_text", "text": answer.text, "annotations": [], "logprobs": []}
             items.append(
                 {
                     "type": "message",
@@ -210,13 +210,13 @@ class ResponsesApi(_Api):
                 }
             )
         items += [self._call(call, custom=call[1] in customs) for call in calls]
-        cut = {"reason": "content_filter"} if said.blocked else None
+        details = {"reason": "content_filter"} if answer.blocked else None
         return {
             "id": f"resp_{number}",
             "object": "response",
             "created_at": 1_790_000_000,
-            "status": "incomplete" if cut else "completed",
-            "incomplete_details": cut,
+            "status": "incomplete" if details else "completed",
+            "incomplete_details": details,
             "error": None,
             "instructions": body.get("instructions"),
             "metadata": {},
@@ -238,70 +238,70 @@ class ResponsesApi(_Api):
         }
 
     def _call(self, call: tuple[str, str, str], *, custom: bool) -> dict[str, Any]:
-        id_, name, given = call
-        told = {"call_id": f"call_{id_}", "name": name, "status": "completed"}
+        id_, name, arguments = call
+        common = {"call_id": f"call_{id_}", "name": name, "status": "completed"}
         if custom:
-            return {"type": "custom_tool_call", "id": f"ctc_{id_}", **told, "input": given}
-        return {"type": "function_call", "id": f"fc_{id_}", **told, "arguments": given}
+            return {"type": "custom_tool_call", "id": f"ctc_{id_}", **common, "input": arguments}
+        return {"type": "function_call", "id": f"fc_{id_}", **common, "arguments": arguments}
 
-    def frames(self, said: Said, body: dict[str, Any]) -> Iterator[bytes]:
-        whole = self.whole(said, body)
+    def frames(self, answer: Answer, body: dict[str, Any]) -> Iterator[bytes]:
+        whole = self.whole(answer, body)
         numbers = itertools.count()
-        begun = {**whole, "status": "in_progress", "output": [], "usage": None}
+        initial = {**whole, "status": "in_progress", "output": [], "usage": None}
         events = [
-            ("response.created", {"response": begun}),
-            ("response.in_progress", {"response": begun}),
-            *(row for at, item in enumerate(whole["output"]) for row in self._item(at, item)),
+            ("response.created", {"response": initial}),
+            ("response.in_progress", {"response": initial}),
+            *(row for index, item in enumerate(whole["output"]) for row in self._item(index, item)),
             (f"response.{whole['status']}", {"response": whole}),
         ]
         for kind, fields in events:
             yield _event(kind, sequence_number=next(numbers), **fields)
 
-    def _item(self, at: int, item: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-        where = {"output_index": at, "item_id": item["id"]}
+    def _item(self, index: int, item: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+        position = {"output_index": index, "item_id": item["id"]}
         match item["type"]:
             case "reasoning":
-                begun: dict[str, Any] = {**item, "summary": []}
-                inner = self._summary(where, item["summary"][0])
+                initial: dict[str, Any] = {**item, "summary": []}
+                inner = self._summary(position, item["summary"][0])
             case "message":
-                begun = {**item, "content": [], "status": "in_progress"}
-                inner = self._text(where, item["content"][0])
+                initial = {**item, "content": [], "status": "in_progress"}
+                inner = self._text(position, item["content"][0])
             case kind:
                 field = "arguments" if kind == "function_call" else "input"
-                begun = {**item, field: "", "status": "in_progress"}
-                inner = self._input(where, kind, field, item[field])
-        yield "response.output_item.added", {"output_index": at, "item": begun}
+                initial = {**item, field: "", "status": "in_progress"}
+                inner = self._input(position, kind, field, item[field])
+        yield "response.output_item.added", {"output_index": index, "item": initial}
         yield from inner
-        yield "response.output_item.done", {"output_index": at, "item": item}
+        yield "response.output_item.done", {"output_index": index, "item": item}
 
     def _summary(
-        self, where: dict[str, Any], part: dict[str, Any]
+        self, position: dict[str, Any], part: dict[str, Any]
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        here = {**where, "summary_index": 0}
+        part_position = {**position, "summary_index": 0}
         prefix = "response.reasoning_summary"
-        yield f"{prefix}_part.added", {**here, "part": {**part, "text": ""}}
-        for text in _cut(part["text"]):
-            yield f"{prefix}_text.delta", {**here, "delta": text}
-        yield f"{prefix}_text.done", {**here, "text": part["text"]}
-        yield f"{prefix}_part.done", {**here, "part": part}
+        yield f"{prefix}_part.added", {**part_position, "part": {**part, "text": ""}}
+        for text in _pieces(part["text"]):
+            yield f"{prefix}_text.delta", {**part_position, "delta": text}
+        yield f"{prefix}_text.done", {**part_position, "text": part["text"]}
+        yield f"{prefix}_part.done", {**part_position, "part": part}
 
     def _text(
-        self, where: dict[str, Any], part: dict[str, Any]
+        self, position: dict[str, Any], part: dict[str, Any]
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        here = {**where, "content_index": 0}
-        yield "response.content_part.added", {**here, "part": {**part, "text": ""}}
-        for text in _cut(part["text"]):
-            yield "response.output_text.delta", {**here, "delta": text, "logprobs": []}
-        yield "response.output_text.done", {**here, "text": part["text"], "logprobs": []}
-        yield "response.content_part.done", {**here, "part": part}
+        part_position = {**position, "content_index": 0}
+        yield "response.content_part.added", {**part_position, "part": {**part, "text": ""}}
+        for text in _pieces(part["text"]):
+            yield "response.output_text.delta", {**part_position, "delta": text, "logprobs": []}
+        yield "response.output_text.done", {**part_position, "text": part["text"], "logprobs": []}
+        yield "response.content_part.done", {**part_position, "part": part}
 
     def _input(
-        self, where: dict[str, Any], kind: str, field: str, given: str
+        self, position: dict[str, Any], kind: str, field: str, content: str
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         name = f"response.{kind}_{field}"
-        for text in _cut(given):
-            yield f"{name}.delta", {**where, "delta": text}
-        yield f"{name}.done", {**where, field: given}
+        for text in _pieces(content):
+            yield f"{name}.delta", {**position, "delta": text}
+        yield f"{name}.done", {**position, field: content}
 
 
 def _thinks(body: dict[str, Any]) -> bool:
@@ -309,14 +309,14 @@ def _thinks(body: dict[str, Any]) -> bool:
 
 
 def _chat_usage() -> dict[str, Any]:
-    used = {"prompt_tokens": _USAGE[0], "completion_tokens": _USAGE[1]}
-    return {"usage": {**used, "total_tokens": sum(_USAGE)}}
+    counts = {"prompt_tokens": _USAGE[0], "completion_tokens": _USAGE[1]}
+    return {"usage": {**counts, "total_tokens": sum(_USAGE)}}
 
 
-def _cut(text: str) -> list[str]:
+def _pieces(text: str) -> list[str]:
     """In three, so that no delta is the whole."""
     size = max(1, -(-len(text) // 3))
-    return [text[at : at + size] for at in range(0, len(text), size)]
+    return [text[start : start + size] for start in range(0, len(text), size)]
 
 
 def _data(fields: Any) -> bytes:

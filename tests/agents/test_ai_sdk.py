@@ -3,8 +3,8 @@
 import pytest
 
 from tests.agents.bench import SERVER, Bench
-from tests.agents.provider import Asked
-from tests.agents.speech import Fault, Said, too_long
+from tests.agents.provider import Request
+from tests.agents.speech import Answer, Fault, too_long
 
 TARGETS = {
     "messages": ("anthropic/claude-sonnet-4-5", ()),
@@ -22,7 +22,7 @@ THINKING = {
 }
 # The pairs in which thinking is asked for, and reaches a client that reads it: of items it
 # reads the summary alone, and what a server thinks is not a summary.
-TOLD = {
+SHOWS_THINKING = {
     ("messages", "messages"),
     ("messages", "messages-adaptive"),
     ("messages", "responses"),
@@ -35,16 +35,16 @@ every_target = pytest.mark.parametrize("target", TARGETS)
 both_ways = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 
 
-def tool_loop(asked: Asked) -> Said:
-    match len(asked.results):
+def tool_loop(request: Request) -> Answer:
+    match len(request.results):
         case 0:
             cities = ("Oslo", "Bergen")
             calls = tuple(("look", {"city": city}) for city in cities)
-            return Said(thinking="Both at once.", text="I look.", calls=calls)
+            return Answer(thinking="Both at once.", text="I look.", calls=calls)
         case 2:
-            return Said(thinking="One more.", calls=(("look", {"city": "Voss"}),))
+            return Answer(thinking="One more.", calls=(("look", {"city": "Voss"}),))
         case _:
-            return Said(thinking="Done.", text=" ".join(asked.results))
+            return Answer(thinking="Done.", text=" ".join(request.results))
 
 
 @every_client
@@ -53,37 +53,37 @@ def tool_loop(asked: Asked) -> Said:
 def test_a_loop_of_tools(bench: Bench, client: str, target: str, stream: bool) -> None:
     model, formats = TARGETS[target]
     route = bench.route(tool_loop, model, *formats)
-    asked = {"format": client, "model": route, "stream": stream, "prompt": "How is the weather?"}
+    call = {"format": client, "model": route, "stream": stream, "prompt": "How is the weather?"}
 
-    ran = bench.ai_sdk({**asked, "options": THINKING[client]})
+    output = bench.ai_sdk({**call, "options": THINKING[client]})
 
-    (got,) = ran.lines
-    assert [each.faults for each in bench.asked()] == [[]] * 3, ran
-    assert got["looked"] == ["Oslo", "Bergen", "Voss"], ran
-    assert got["text"] == "Rain in Oslo. Rain in Bergen. Rain in Voss.", ran
-    assert got["finishReason"] == "stop"
-    if (client, target) in TOLD:
-        assert got["reasoning"] == ["Both at once.", "One more.", "Done."], ran
-    assert got["totalUsage"]["inputTokens"] == 3 * 1200
-    assert got["totalUsage"]["outputTokens"] == 3 * 40
+    (result,) = output.lines
+    assert [request.faults for request in bench.requests()] == [[]] * 3, output
+    assert result["looked"] == ["Oslo", "Bergen", "Voss"], output
+    assert result["text"] == "Rain in Oslo. Rain in Bergen. Rain in Voss.", output
+    assert result["finishReason"] == "stop"
+    if (client, target) in SHOWS_THINKING:
+        assert result["reasoning"] == ["Both at once.", "One more.", "Done."], output
+    assert result["totalUsage"]["inputTokens"] == 3 * 1200
+    assert result["totalUsage"]["outputTokens"] == 3 * 40
 
 
 @every_client
 @every_target
 @both_ways
 def test_a_prompt_that_is_too_long(bench: Bench, client: str, target: str, stream: bool) -> None:
-    def script(asked: Asked) -> Said | Fault:
-        return too_long(asked.api)
+    def script(request: Request) -> Answer | Fault:
+        return too_long(request.api)
 
     model, formats = TARGETS[target]
     route = bench.route(script, model, *formats)
 
-    ran = bench.ai_sdk({"format": client, "model": route, "stream": stream, "prompt": "Hm?"})
+    output = bench.ai_sdk({"format": client, "model": route, "stream": stream, "prompt": "Hm?"})
 
-    (got,) = ran.lines
-    assert (got["error"], got["statusCode"]) == ("AI_APICallError", 400), ran
+    (result,) = output.lines
+    assert (result["error"], result["statusCode"]) == ("AI_APICallError", 400), output
     marks = "prompt is too long" if client == "messages" else "context_length_exceeded"
-    assert marks in got["responseBody"]
+    assert marks in result["responseBody"]
 
 
 @every_client
@@ -91,9 +91,9 @@ def test_a_prompt_that_is_too_long(bench: Bench, client: str, target: str, strea
 @both_ways
 def test_a_blocked_answer(bench: Bench, client: str, target: str, stream: bool) -> None:
     model, formats = TARGETS[target]
-    route = bench.route(lambda _: Said(text="Hm.", blocked=True), model, *formats)
+    route = bench.route(lambda _: Answer(text="Hm.", blocked=True), model, *formats)
 
-    ran = bench.ai_sdk({"format": client, "model": route, "stream": stream, "prompt": "Hm?"})
+    output = bench.ai_sdk({"format": client, "model": route, "stream": stream, "prompt": "Hm?"})
 
-    (got,) = ran.lines
-    assert got["finishReason"] == "content-filter", ran
+    (result,) = output.lines
+    assert result["finishReason"] == "content-filter", output

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tests.agents.bench import SERVER, Bench
-from tests.agents.provider import Asked
-from tests.agents.speech import Fault, Said, too_long
+from tests.agents.provider import Request
+from tests.agents.speech import Answer, Fault, too_long
 
 TARGETS = [
     pytest.param("openai/gpt-5.4", (), id="relayed"),
@@ -18,35 +18,35 @@ TARGETS = [
 on_every_target = pytest.mark.parametrize(("model", "formats"), TARGETS)
 
 
-def _command(asked: Asked, command: str) -> tuple[str, dict[str, Any]]:
+def _command(request: Request, command: str) -> tuple[str, dict[str, Any]]:
     """In the tool that Codex offers for it to every model."""
-    assert "exec_command" in asked.tools, sorted(asked.tools)
+    assert "exec_command" in request.tools, sorted(request.tools)
     return "exec_command", {"cmd": command}
 
 
-def tool_loop(asked: Asked) -> Said:
+def tool_loop(request: Request) -> Answer:
     """Two calls at once, then one that needs their results, then an end."""
-    match len(asked.results):
+    match len(request.results):
         case 0:
-            calls = (_command(asked, "echo one"), _command(asked, "echo two"))
-            return Said(thinking="Both at once.", text="I look.", calls=calls)
+            calls = (_command(request, "echo one"), _command(request, "echo two"))
+            return Answer(thinking="Both at once.", text="I look.", calls=calls)
         case 2:
-            found = [word for word in ("one", "two") if word in "".join(asked.results)]
-            command = f"printf '%s' '{' '.join(found)}' > found"
-            return Said(thinking="Now both.", calls=(_command(asked, command),))
+            words = [word for word in ("one", "two") if word in "".join(request.results)]
+            command = f"printf '%s' '{' '.join(words)}' > found"
+            return Answer(thinking="Now both.", calls=(_command(request, command),))
         case _:
-            return Said(thinking="Done.", text="All is written.")
+            return Answer(thinking="Done.", text="All is written.")
 
 
 @on_every_target
 def test_two_turns_of_tools(bench: Bench, model: str, formats: tuple[str, ...]) -> None:
     route = bench.route(tool_loop, model, *formats, relayed=model.startswith("openai/"))
 
-    ran = bench.codex(route, "Write what both say.")
+    output = bench.codex(route, "Write what both say.")
 
-    assert [asked.faults for asked in bench.asked()] == [[]] * 3, ran
-    assert ran.code == 0, ran
-    assert "All is written." in json.dumps(ran.lines), ran
+    assert [request.faults for request in bench.requests()] == [[]] * 3, output
+    assert output.code == 0, output
+    assert "All is written." in json.dumps(output.lines), output
     assert (bench.work / "found").read_text() == "one two"
 
 
@@ -54,17 +54,17 @@ def test_two_turns_of_tools(bench: Bench, model: str, formats: tuple[str, ...]) 
 def test_a_prompt_that_is_too_long_is_named_so(
     bench: Bench, model: str, formats: tuple[str, ...]
 ) -> None:
-    def script(asked: Asked) -> Said | Fault:
-        return too_long(asked.api)
+    def script(request: Request) -> Answer | Fault:
+        return too_long(request.api)
 
     route = bench.route(script, model, *formats, relayed=model.startswith("openai/"))
 
-    ran = bench.codex(route, "Write what both say.")
+    output = bench.codex(route, "Write what both say.")
 
-    assert ran.code != 0
-    assert "context window" in json.dumps(ran.lines), ran
+    assert output.code != 0
+    assert "context window" in json.dumps(output.lines), output
     # It asks once, and does not hope for better.
-    assert len(bench.asked()) == 1
+    assert len(bench.requests()) == 1
 
 
 @on_every_target
@@ -72,9 +72,9 @@ def test_a_blocked_answer_is_not_a_normal_end(
     bench: Bench, model: str, formats: tuple[str, ...]
 ) -> None:
     route = bench.route(
-        lambda _: Said(blocked=True), model, *formats, relayed=model.startswith("openai/")
+        lambda _: Answer(blocked=True), model, *formats, relayed=model.startswith("openai/")
     )
 
-    ran = bench.codex(route, "Do what is not allowed.")
+    output = bench.codex(route, "Do what is not allowed.")
 
-    assert "content_filter" in json.dumps(ran.lines), ran
+    assert "content_filter" in json.dumps(output.lines), output

@@ -46,12 +46,12 @@ class Caller(msgspec.Struct, frozen=True):
     def holds_nothing(self) -> bool:
         return bool(self.spend()["held_usd"] == 0)
 
-    def entries(self, **wanted: Any) -> list[dict[str, Any]]:
+    def entries(self, **filters: Any) -> list[dict[str, Any]]:
         with pymongo.MongoClient[dict[str, Any]](self.stack.info.mongo_uri) as client:
-            found = client.get_default_database()["entries"].find(
-                {"user_id": self.user_id, **wanted}
+            cursor = client.get_default_database()["entries"].find(
+                {"user_id": self.user_id, **filters}
             )
-            return list(found)
+            return list(cursor)
 
     def ledger_is_right(self) -> bool:
         path = f"/admin/ledger/verify?full=true&user_id={self.user_id}"
@@ -85,8 +85,8 @@ async def session(caller: Caller) -> AsyncIterator[aiohttp.ClientSession]:
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(
         headers=headers, timeout=timeout, connector=connector
-    ) as opened:
-        yield opened
+    ) as client:
+        yield client
 
 
 async def call(
@@ -108,11 +108,11 @@ async def every_gateway_answers(
 
     Only when a call begins counts: how long a busy machine takes to answer it does not.
     """
-    since = monotonic()
+    start = monotonic()
 
     async def comes_to_answer(gateway_url: str) -> None:
         while True:
-            began_s = monotonic() - since
+            began_s = monotonic() - start
             answer = (await call(http, gateway_url, body("output_tokens=1")))[2]
             if answer == code:
                 break

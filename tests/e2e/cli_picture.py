@@ -42,16 +42,16 @@ def main() -> None:
         stack = LocalStack(Path(directory), without_settings(os.environ), free_ports=True)
         try:
             stack.start()
-            picture = taken(stack)
+            picture = draw(stack)
         finally:
             stack.stop()
     Path(sys.argv[1]).write_text(picture)
 
 
-def taken(stack: LocalStack) -> str:
+def draw(stack: LocalStack) -> str:
     info = stack.info
     admin = StackClient(info.admin_url, info.admin_api_key)
-    wanted = sum(sum(models.values()) for models in CALLS.values())
+    calls = sum(sum(models.values()) for models in CALLS.values())
     for user_id, models in CALLS.items():
         budget = {"limit_usd": 25, "period": "monthly"}
         admin.expect("POST", "/admin/accounts", {"user_id": user_id, "budget": budget})
@@ -63,7 +63,7 @@ def taken(stack: LocalStack) -> str:
                 body = {"model": model, "messages": [message]}
                 caller.expect("POST", "/v1/chat/completions", body)
     block_until(
-        lambda: admin.expect("GET", "/admin/usage/summary")["total"]["calls"] == wanted, PATIENCE_S
+        lambda: admin.expect("GET", "/admin/usage/summary")["total"]["calls"] == calls, PATIENCE_S
     )
     environ = {
         "GATEWAYCTL_URL": info.admin_url,
@@ -72,9 +72,9 @@ def taken(stack: LocalStack) -> str:
     }
     console = Console(record=True, width=WIDTH, file=io.StringIO(), color_system="truecolor")
     for command in COMMANDS:
-        ran = run(*shlex.split(command)[1:], environ=environ, terminal=True)
+        output = run(*shlex.split(command)[1:], environ=environ, terminal=True)
         console.print(Text.assemble(("$ ", "green"), (command, "bold")))
-        console.print(Text.from_ansi(ran.out))
+        console.print(Text.from_ansi(output.out))
     return _FETCHED.sub("", console.export_svg(title="gatewayctl"))
 
 

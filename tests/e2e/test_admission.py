@@ -62,16 +62,16 @@ async def test_ten_calls_fit_where_there_is_room_for_ten_and_a_half(stack: Local
 async def test_unused_holds_make_room_for_other_calls(stack: LocalStack) -> None:
     """To the last hold, and never beyond the limit."""
     caller, limit_usd = new_caller(stack, "within", 0.0105), Decimal("0.0105")
-    served = (await send_all(caller, body("output_tokens=37"), 200))["200"]
+    successes = (await send_all(caller, body("output_tokens=37"), 200))["200"]
     while True:
         await eventually_in_thread(caller.holds_nothing)
         answers = await send_all(caller, body("output_tokens=37"), 8)
         assert set(answers) <= {"200", OVER_BUDGET}
         if answers["200"] == 0:
             break
-        served += answers["200"]
+        successes += answers["200"]
     spent = caller.spend()["total_usd"]
-    assert spent == served * Decimal("0.00037")
+    assert spent == successes * Decimal("0.00037")
     assert limit_usd - HOLD_USD < spent <= limit_usd
 
 
@@ -83,8 +83,8 @@ async def test_calls_of_a_killed_gateway_are_abandoned_after_their_lease(stack: 
         streams = [asyncio.create_task(call(http, url, content)) for _ in range(50)]
         await eventually_in_thread(lambda: caller.spend()["held_usd"] == 50 * HOLD_USD)
         await asyncio.to_thread(stack.kill, "gateway-2")
-        ended = await asyncio.gather(*streams, return_exceptions=True)
-    assert all(isinstance(error, aiohttp.ClientError) for error in ended)
+        outcomes = await asyncio.gather(*streams, return_exceptions=True)
+    assert all(isinstance(error, aiohttp.ClientError) for error in outcomes)
     try:
         await eventually_in_thread(lambda: len(caller.entries(status="abandoned")) == 50)
         await eventually_in_thread(caller.holds_nothing)

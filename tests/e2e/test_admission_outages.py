@@ -74,8 +74,8 @@ class Load:
 
     async def more(self, calls: int) -> None:
         """Returns once so many more calls have been served."""
-        wanted = len(self.ids) + calls
-        await eventually_in_thread(lambda: len(self.ids) >= wanted)
+        total = len(self.ids) + calls
+        await eventually_in_thread(lambda: len(self.ids) >= total)
 
     async def _client(self, http: aiohttp.ClientSession, url: str) -> None:
         while not self._stop.is_set():

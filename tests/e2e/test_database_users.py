@@ -33,8 +33,8 @@ from tests.users import (
     as_user,
     forbidden,
     mongo_server_with_users,
-    noted,
     profile,
+    profiled_commands,
     redis_server_with_users,
 )
 
@@ -111,16 +111,16 @@ def _servers(
         "WORKER_SWEEP_S": "1",
     }
 
-    def of(user: str) -> dict[str, str]:
+    def environ_of(user: str) -> dict[str, str]:
         uri = as_user(mongo.url, user).replace("/test?", f"/{DATABASE}?")
         url = redis.url.replace("//", f"//{user}:{PASSWORD}@")
         return {**common, "MONGO_URI": uri, "REDIS_URL": url}
 
     return [
         provider,
-        worker_service("ledger_worker", of("worker"), free_port()),
-        http_service("admin", "admin", of("admin"), free_port()),
-        http_service("gateway", "gateway", of("gateway"), gateway_port),
+        worker_service("ledger_worker", environ_of("worker"), free_port()),
+        http_service("admin", "admin", environ_of("admin"), free_port()),
+        http_service("gateway", "gateway", environ_of("gateway"), gateway_port),
     ]
 
 
@@ -138,7 +138,7 @@ async def test_each_service_works_with_the_permissions_of_its_users(stack: Stack
     await _lose_an_account(stack, gateway)
     await _delete(stack)
 
-    sent = {user: noted(stack.root, DATABASE, user) for user in ROLES}
+    sent = {user: profiled_commands(stack.root, DATABASE, user) for user in ROLES}
     assert {command for command, _ in sent["gateway"]} <= READS
     for user, commands in sent.items():
         assert list(forbidden(commands, user)) == [], user
@@ -165,29 +165,29 @@ def _configure(admin: StackClient) -> str:
         "recording": {"retention_days": 1},
         "budgets": [{"limit_usd": 5, "period": "monthly"}],
     }
-    made = admin.expect("POST", "/admin/keys", key)
-    admin.expect("PATCH", f"/admin/keys/{made['key_id']}", {"name": "Hers"})
+    answer = admin.expect("POST", "/admin/keys", key)
+    admin.expect("PATCH", f"/admin/keys/{answer['key_id']}", {"name": "Hers"})
     admin.expect("POST", "/admin/costs/import", {"provider": "openai", "dry_run": False})
     _watch(admin)
     person = admin.expect("POST", "/admin/people", {"name": "Ada", "role": "viewer"})
     admin.expect("DELETE", f"/admin/people/{person['person_id']}")
     route = {"model": "fast", "deployments": [{"model": "openai/gpt-4.1-mini"}]}
     admin.expect("POST", "/admin/models", route)
-    return str(made["api_key"])
+    return str(answer["api_key"])
 
 
 def _watch(admin: StackClient) -> None:
     """Nobody listens at the receivers' address."""
     path = "/admin/alerts/receivers"
     receiver = {"url": "https://127.0.0.1:9/", "kinds": ["entry.unpriced"]}
-    kept = admin.expect("POST", path, receiver)
-    admin.expect("PATCH", f"{path}/{kept['receiver_id']}", {"name": "ops"})
-    alert = admin.expect("POST", f"{path}/{kept['receiver_id']}/test")
+    view = admin.expect("POST", path, receiver)
+    admin.expect("PATCH", f"{path}/{view['receiver_id']}", {"name": "ops"})
+    alert = admin.expect("POST", f"{path}/{view['receiver_id']}/test")
     admin.expect("POST", f"/admin/alerts/{alert['alert_id']}/replay")
     admin.expect("GET", "/admin/alerts")
-    other = admin.expect("POST", path, receiver)
-    admin.expect("POST", f"{path}/{other['receiver_id']}/test")
-    admin.expect("DELETE", f"{path}/{other['receiver_id']}")
+    other_view = admin.expect("POST", path, receiver)
+    admin.expect("POST", f"{path}/{other_view['receiver_id']}/test")
+    admin.expect("DELETE", f"{path}/{other_view['receiver_id']}")
 
 
 def _call(gateway: StackClient) -> int:
@@ -195,9 +195,9 @@ def _call(gateway: StackClient) -> int:
     chat = {"model": "fast", **CHAT}
     gateway.expect("POST", "/v1/chat/completions", chat)
     assert list(gateway.stream("/v1/chat/completions", {**chat, "stream": True}))
-    kept = gateway.expect("POST", "/v1/responses", {"model": MODEL, "input": "Hi", "store": True})
+    answer = gateway.expect("POST", "/v1/responses", {"model": MODEL, "input": "Hi", "store": True})
     # The stand-in keeps none; the gateway finds whose it is and asks.
-    assert gateway.call("GET", f"/v1/responses/{kept['id']}")[0] == 404
+    assert gateway.call("GET", f"/v1/responses/{answer['id']}")[0] == 404
     messages = {"model": "claude-haiku-4-5", "max_tokens": 9, **CHAT}
     gateway.expect("POST", "/v1/messages", messages)
     gateway.expect("POST", "/v1/messages/count_tokens", messages)
@@ -214,12 +214,12 @@ def _look_around(gateway: StackClient) -> None:
 
 async def _correct(stack: Stack) -> None:
     admin = stack.admin
-    charged = next(entry for entry in stack.entries() if entry["cost_usd"] > 0)
+    charged_entry = next(entry for entry in stack.entries() if entry["cost_usd"] > 0)
     refund = {
         "user_id": USER_ID,
         "kind": "refund",
-        "entry_id": charged["entry_id"],
-        "amount_usd": -charged["cost_usd"],
+        "entry_id": charged_entry["entry_id"],
+        "amount_usd": -charged_entry["cost_usd"],
         "reason": "test",
         "idempotency_key": "refund-1",
     }
@@ -227,8 +227,8 @@ async def _correct(stack: Stack) -> None:
     admin.expect("POST", "/admin/ledger/corrections", body)
     admin.expect("POST", "/admin/ledger/corrections", body)
     await eventually_in_thread(lambda: any(entry["kind"] == "refund" for entry in stack.entries()))
-    for how in ("", "?full=true"):
-        assert admin.expect("GET", f"/admin/ledger/verify{how}")["ok"]
+    for query in ("", "?full=true"):
+        assert admin.expect("GET", f"/admin/ledger/verify{query}")["ok"]
     assert admin.expect("GET", "/admin/audit/verify")["ok"]
     assert admin.expect("GET", "/admin/ledger/health")["dead_letters"] == 0
 
@@ -236,22 +236,22 @@ async def _correct(stack: Stack) -> None:
 async def _lose_a_price(stack: Stack, gateway: StackClient) -> None:
     """As if gateway and worker did not agree: the entry waits until there is a price again."""
     price = {"model": UNPRICED, "input_cost_per_million": 1, "output_cost_per_million": 1}
-    since = {"effective_from": "2026-01-01T00:00:00Z"}
-    stack.admin.expect("POST", "/admin/costs", {**price, **since})
+    start = {"effective_from": "2026-01-01T00:00:00Z"}
+    stack.admin.expect("POST", "/admin/costs", {**price, **start})
     with _paused_worker(stack):
         gateway.expect("POST", "/v1/chat/completions", {"model": UNPRICED, **CHAT})
         stack.root[DATABASE]["prices"].delete_many({"model": UNPRICED})
     await eventually_in_thread(
         lambda: any(entry["status"] == "unpriced" for entry in stack.entries())
     )
-    stack.admin.expect("POST", "/admin/costs", {**price, **since})
+    stack.admin.expect("POST", "/admin/costs", {**price, **start})
     await eventually_in_thread(lambda: any(entry["kind"] == "reprice" for entry in stack.entries()))
 
 
 async def _lose_an_account(stack: Stack, gateway: StackClient) -> None:
     """The call goes to the dead letters and is replayed once the account is there again."""
     accounts = stack.root[DATABASE]["accounts"]
-    known = len(stack.entries())
+    before = len(stack.entries())
     with _paused_worker(stack):
         gateway.expect("POST", "/v1/chat/completions", {"model": MODEL, **CHAT})
         account = accounts.find_one_and_delete({"_id": USER_ID})
@@ -260,15 +260,15 @@ async def _lose_an_account(stack: Stack, gateway: StackClient) -> None:
     assert account is not None
     accounts.insert_one(account)
     assert stack.admin.expect("POST", f"{letters}/replay", {"all": True})
-    await eventually_in_thread(lambda: len(stack.entries()) == known + 1)
+    await eventually_in_thread(lambda: len(stack.entries()) == before + 1)
 
 
 async def _delete(stack: Stack) -> None:
     admin = stack.admin
     recordings = f"/admin/recordings?user_id={USER_ID}"
     await eventually_in_thread(lambda: bool(admin.expect("GET", recordings)["data"]))
-    one = admin.expect("GET", recordings)["data"][0]["call_id"]
-    admin.expect("DELETE", f"/admin/recordings/{one}")
+    call_id = admin.expect("GET", recordings)["data"][0]["call_id"]
+    admin.expect("DELETE", f"/admin/recordings/{call_id}")
     admin.expect("DELETE", recordings)
     admin.expect("PATCH", "/admin/models/fast", {"max_attempts": 1})
     admin.expect("DELETE", "/admin/models/fast")

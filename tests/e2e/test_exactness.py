@@ -35,8 +35,8 @@ async def test_a_worker_killed_under_load_changes_nothing(stack: LocalStack) -> 
     load = asyncio.create_task(
         mixed_load.send_all(stack, mixed_load.requests(600, seed=2), at_a_time=16)
     )
-    for posted in (50, 150):
-        await eventually_in_thread(partial(has_entries, stack, posted))
+    for count in (50, 150):
+        await eventually_in_thread(partial(has_entries, stack, count))
         await asyncio.to_thread(stack.kill, "ledger_worker")
         await asyncio.to_thread(stack.start_process, "ledger_worker")
     await assert_exact(stack, await load)
@@ -54,8 +54,8 @@ async def assert_exact(stack: LocalStack, ids: list[str]) -> None:
     spend = account(stack)["spend"]
     assert spend["total_usd"] == sum(map(mixed_load.cost_usd, calls.values()), Decimal(0))
     await eventually_in_thread(lambda: account(stack)["spend"]["held_usd"] == 0)
-    verified = admin(stack).expect("GET", "/admin/ledger/verify")
-    assert verified["ok"], verified
+    proof = admin(stack).expect("GET", "/admin/ledger/verify")
+    assert proof["ok"], proof
 
 
 def admin(stack: LocalStack) -> StackClient:
@@ -63,8 +63,8 @@ def admin(stack: LocalStack) -> StackClient:
 
 
 def account(stack: LocalStack) -> dict[str, Any]:
-    found: dict[str, Any] = admin(stack).expect("GET", f"/admin/accounts/{stack.info.demo_user_id}")
-    return found
+    view: dict[str, Any] = admin(stack).expect("GET", f"/admin/accounts/{stack.info.demo_user_id}")
+    return view
 
 
 def has_entries(stack: LocalStack, count: int) -> bool:

@@ -51,13 +51,13 @@ class Stream:
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self.call_id = response.headers["x-request-id"]
-        self.came = b""
+        self.received = b""
         self._response = response
 
     async def read(self) -> None:
         try:
             async for chunk in self._response.content.iter_any():
-                self.came += chunk
+                self.received += chunk
         except aiohttp.ClientError:
             # Its gateway was killed.
             pass
@@ -82,8 +82,8 @@ async def streams_without_redis(caller: Caller) -> AsyncIterator[list[Stream]]:
 def waiting_in_memory(stack: LocalStack) -> int:
     status, answer = StackClient(stack.url("gateway"), "").call("GET", "/ready")
     assert status == 503
-    found = re.match(r"NotDurable: (\d+) usage events", answer["checks"]["usage"])
-    return int(found.group(1)) if found else 0
+    match = re.match(r"NotDurable: (\d+) usage events", answer["checks"]["usage"])
+    return int(match.group(1)) if match else 0
 
 
 def entries_by_id(caller: Caller) -> dict[str, str]:
@@ -98,8 +98,8 @@ async def come_to(caller: Caller, ids: Sequence[str], *statuses: str) -> None:
     """Each call has one entry, and these are their statuses."""
 
     def have() -> bool:
-        found = entries_by_id(caller)
-        return sorted(found) == sorted(ids) and set(found.values()) <= set(statuses)
+        entries = entries_by_id(caller)
+        return sorted(entries) == sorted(ids) and set(entries.values()) <= set(statuses)
 
     await eventually_in_thread(have)
     await eventually_in_thread(caller.holds_nothing)
@@ -111,16 +111,16 @@ async def test_a_stream_ends_when_its_event_is_durable(stack: LocalStack) -> Non
     try:
         async with streams_without_redis(caller) as streams:
             await eventually_in_thread(lambda: waiting_in_memory(stack) == STREAMS)
-            assert not any(DONE in stream.came for stream in streams)
+            assert not any(DONE in stream.received for stream in streams)
             async with session(caller) as http:
-                status, refused, _ = await call(http, stack.url("gateway"), body("output_tokens=1"))
+                status, call_id, _ = await call(http, stack.url("gateway"), body("output_tokens=1"))
             assert status == 503
             await asyncio.to_thread(stack.start_process, "redis")
     finally:
         await asyncio.to_thread(stack.start_process, "redis")
-    assert all(DONE in stream.came for stream in streams)
+    assert all(DONE in stream.received for stream in streams)
     ids = [stream.call_id for stream in streams]
-    assert refused not in ids
+    assert call_id not in ids
     # A lease may have ended while Redis was away: then the call was given up, and mended.
     await come_to(caller, ids, "ok", "late")
 
@@ -134,7 +134,7 @@ async def test_calls_in_memory_of_a_killed_gateway_are_abandoned(stack: LocalSta
     finally:
         await asyncio.to_thread(stack.start_process, "redis")
         await asyncio.to_thread(stack.start_process, "gateway")
-    assert not any(DONE in stream.came for stream in streams)
+    assert not any(DONE in stream.received for stream in streams)
     await come_to(caller, [stream.call_id for stream in streams], "abandoned")
 
 
@@ -149,13 +149,13 @@ async def test_events_in_memory_of_a_stopped_gateway_are_logged(
             assert await asyncio.to_thread(stack.terminate, "gateway")
     finally:
         await asyncio.to_thread(stack.start_process, "redis")
-    lost = re.findall(r"usage\.lost.*?record=(\S+)", stack.log("gateway"))
-    assert len(lost) == STREAMS
+    lost_records = re.findall(r"usage\.lost.*?record=(\S+)", stack.log("gateway"))
+    assert len(lost_records) == STREAMS
     ids = [stream.call_id for stream in streams]
     await come_to(caller, ids, "abandoned")
 
     spool = stack.directory / "data" / "spool" / "gateway"
-    records = b"".join(base64.b64decode(record) for record in lost)
+    records = b"".join(base64.b64decode(record) for record in lost_records)
     (spool / "recovered.spool").write_bytes(records)
     await asyncio.to_thread(stack.start_process, "gateway")
     await come_to(caller, ids, "late")
@@ -170,7 +170,7 @@ async def test_a_full_disk_still_takes_the_events_of_open_calls(
     caller = await asyncio.to_thread(new_caller, stack, "full-disk", 100)
     pid = stack.pid("gateway")
     assert pid is not None
-    served: list[str] = []
+    served_ids: list[str] = []
     try:
         async with streams_without_redis(caller) as streams, session(caller) as http:
             fill_disk(stack, pid)
@@ -178,14 +178,14 @@ async def test_a_full_disk_still_takes_the_events_of_open_calls(
                 status, call_id, _ = await call(http, stack.url("gateway"), body("output_tokens=1"))
                 if status == 503:
                     break
-                served.append(call_id)
-                assert len(served) < 5_000
-        assert all(DONE in stream.came for stream in streams)
+                served_ids.append(call_id)
+                assert len(served_ids) < 5_000
+        assert all(DONE in stream.received for stream in streams)
     finally:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, resource.getrlimit(resource.RLIMIT_FSIZE))
         await asyncio.to_thread(stack.start_process, "redis")
-    assert served
-    await come_to(caller, [*served, *(stream.call_id for stream in streams)], "ok", "late")
+    assert served_ids
+    await come_to(caller, [*served_ids, *(stream.call_id for stream in streams)], "ok", "late")
     assert "usage.not_durable" not in stack.log("gateway")
 
 

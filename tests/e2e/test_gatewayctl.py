@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def environ_of(stack: LocalStack, **more: str) -> dict[str, str]:
-    own = {"GATEWAYCTL_URL": stack.info.admin_url, "GATEWAYCTL_KEY": stack.info.admin_api_key}
-    return {**os.environ, **own, "NO_COLOR": "1", "COLUMNS": "200", **more}
+    settings = {"GATEWAYCTL_URL": stack.info.admin_url, "GATEWAYCTL_KEY": stack.info.admin_api_key}
+    return {**os.environ, **settings, "NO_COLOR": "1", "COLUMNS": "200", **more}
 
 
 def piped(stack: LocalStack, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -45,18 +45,18 @@ def on_terminal(
         start_new_session=True,
     )  # fmt: skip
     os.close(follower)
-    left = dict(answers or {})
-    shown, decoder = "", getincrementaldecoder("utf-8")()
+    pending = dict(answers or {})
+    screen, decoder = "", getincrementaldecoder("utf-8")()
     try:
         while piece := os.read(leader, 65536):
-            shown += decoder.decode(piece)
-            for prompt in [each for each in left if shown.endswith(each)]:
-                os.write(leader, f"{left.pop(prompt)}\n".encode())
+            screen += decoder.decode(piece)
+            for prompt in [each for each in pending if screen.endswith(each)]:
+                os.write(leader, f"{pending.pop(prompt)}\n".encode())
     except OSError:
         # The other side has ended.
         pass
     os.close(leader)
-    return process.wait(), shown.replace("\r\n", "\n")
+    return process.wait(), screen.replace("\r\n", "\n")
 
 
 def called(stack: LocalStack, caller: Caller) -> None:
@@ -74,35 +74,35 @@ def test_a_call_is_seen_in_a_pipe_and_on_a_terminal(stack: LocalStack, tmp_path:
     entry = json.loads(tail.stdout)
     assert entry["user_id"] == caller.user_id
 
-    code, shown = on_terminal(stack, "usage", "show", caller.user_id)
-    header, line = shown.splitlines()
+    code, screen = on_terminal(stack, "usage", "show", caller.user_id)
+    header, line = screen.splitlines()
     assert code == 0
     assert header.split()[:3] == ["ENTRY", "ID", "STARTED"]
     assert line.startswith(entry["entry_id"])
 
     target = tmp_path / "entries.csv"
     arguments = ("usage", "export", "--account", caller.user_id, "-o", str(target))
-    code, shown = on_terminal(stack, *arguments)
+    code, screen = on_terminal(stack, *arguments)
     assert code == 0
-    assert f"{target}: {target.stat().st_size:,} bytes." in shown
+    assert f"{target}: {target.stat().st_size:,} bytes." in screen
     assert entry["entry_id"] in target.read_text()
 
-    code, shown = on_terminal(stack, "usage", "summary", "--by", "account")
+    code, screen = on_terminal(stack, "usage", "summary", "--by", "account")
     assert code == 0
-    assert "█" in shown
+    assert "█" in screen
     proof = piped(stack, "ledger", "verify", "--account", caller.user_id, "--full")
     assert json.loads(proof.stdout)["ok"] is True
 
 
 def test_a_key_is_revoked_once_the_question_is_answered(stack: LocalStack) -> None:
     caller = new_caller(stack, "revoked-by-gatewayctl", 5)
-    code, shown = on_terminal(stack, "keys", "revoke", caller.key_id, answers={"[y/N] ": "n"})
+    code, screen = on_terminal(stack, "keys", "revoke", caller.key_id, answers={"[y/N] ": "n"})
     assert code == 2
-    assert f"Revoke {caller.key_id}" in shown
+    assert f"Revoke {caller.key_id}" in screen
     answers = {"The key's secret: ": caller.secret, "[y/N] ": "y"}
-    code, shown = on_terminal(stack, "keys", "revoke", "-", answers=answers)
+    code, screen = on_terminal(stack, "keys", "revoke", "-", answers=answers)
     assert code == 0
-    assert caller.secret not in shown
+    assert caller.secret not in screen
     key = json.loads(piped(stack, "keys", "show", caller.key_id).stdout)
     assert key["status"] == "revoked"
 
@@ -113,20 +113,20 @@ def test_the_doctor_finds_every_service_and_every_provider(stack: LocalStack) ->
     # The doctor asks the providers of posted calls.
     block_until(lambda: len(caller.entries()) == 1, PATIENCE_S)
     findings = [json.loads(line) for line in piped(stack, "doctor").stdout.splitlines()]
-    found = {(each["area"], each["check"]): each["verdict"] for each in findings}
+    checks = {(finding["area"], finding["check"]): finding["verdict"] for finding in findings}
     # Other tests make routes that lead nowhere.
-    failed = [key for key, verdict in found.items() if verdict == "fail" and key[0] != "providers"]
+    failed = [key for key, verdict in checks.items() if verdict == "fail" and key[0] != "providers"]
     assert failed == []
     # One place of it is asked, by a route or by a model, which other tests may have added, too.
-    assert any(area == "providers" and check.startswith("openai/") for area, check in found)
-    assert {"gateway", "ledger_worker", "mongodb", "redis", "prices"} <= {a for a, _ in found}
-    assert found["gateway", "answers"] == "ok"
+    assert any(area == "providers" and check.startswith("openai/") for area, check in checks)
+    assert {"gateway", "ledger_worker", "mongodb", "redis", "prices"} <= {a for a, _ in checks}
+    assert checks["gateway", "answers"] == "ok"
 
 
 def test_the_command_rejects_the_gateways_address(stack: LocalStack) -> None:
-    ran = piped(stack, "accounts", "list", "--url", stack.info.gateway_url)
-    assert (ran.returncode, ran.stdout) == (4, "")
-    assert "is the gateway's address" in ran.stderr
-    ran = piped(stack, "accounts", "list", GATEWAYCTL_KEY="a-wrong-key-for-tests")
-    assert ran.returncode == 3
-    assert "invalid_api_key" in ran.stderr
+    completed = piped(stack, "accounts", "list", "--url", stack.info.gateway_url)
+    assert (completed.returncode, completed.stdout) == (4, "")
+    assert "is the gateway's address" in completed.stderr
+    completed = piped(stack, "accounts", "list", GATEWAYCTL_KEY="a-wrong-key-for-tests")
+    assert completed.returncode == 3
+    assert "invalid_api_key" in completed.stderr

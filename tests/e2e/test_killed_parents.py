@@ -43,12 +43,12 @@ STARTERS = {
 
 @contextmanager
 def starting(command: Sequence[str], log: Path) -> Iterator[psutil.Process]:
-    with log.open("wb") as out:
+    with log.open("wb") as output:
         process = subprocess.Popen(
             children.tied(command),
             cwd=ROOT,
             env=without_settings(os.environ),
-            stdout=out,
+            stdout=output,
             stderr=subprocess.STDOUT,
         )
     try:
@@ -58,15 +58,15 @@ def starting(command: Sequence[str], log: Path) -> Iterator[psutil.Process]:
         process.wait()
 
 
-def await_servers(parent: psutil.Process, wanted: set[str], log: Path) -> list[psutil.Process]:
-    """All descendants, once those that are wanted run."""
+def await_servers(parent: psutil.Process, names: set[str], log: Path) -> list[psutil.Process]:
+    """All descendants, once each of the names is on the command line of one."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
-        assert time.monotonic() < deadline, f"no {wanted}: {log.read_text()[-2000:]}"
-        found = parent.children(recursive=True)
-        lines = [line_of(process) for process in found]
-        if all(any(part in line for line in lines) for part in wanted):
-            return found
+        assert time.monotonic() < deadline, f"no {names}: {log.read_text()[-2000:]}"
+        processes = parent.children(recursive=True)
+        lines = [line_of(process) for process in processes]
+        if all(any(part in line for line in lines) for part in names):
+            return processes
         time.sleep(0.02)
 
 
@@ -81,10 +81,10 @@ def line_of(process: psutil.Process) -> str:
 
 @pytest.mark.parametrize("name", STARTERS)
 def test_a_killed_parent_leaves_no_server(name: str, tmp_path: Path) -> None:
-    command, wanted = STARTERS[name]
+    command, names = STARTERS[name]
     log = tmp_path / "log"
     with starting(command, log) as parent:
-        servers = await_servers(parent, wanted, log)
+        servers = await_servers(parent, names, log)
         parent.kill()
         deadline = time.monotonic() + PATIENCE_S
         while alive := [process for process in servers if lives(process)]:

@@ -18,41 +18,41 @@ def pids(stack: LocalStack) -> dict[str, int | None]:
 
 def test_a_stack_can_be_restarted_repeatedly(new_stack: Callable[..., LocalStack]) -> None:
     stack = new_stack(gateways=2)
-    first = stack.info
-    running = pids(stack)
-    assert None not in running.values()
+    info = stack.info
+    old_pids = pids(stack)
+    assert None not in old_pids.values()
     for url in stack.gateway_urls:
-        status, _ = StackClient(url, first.demo_api_key).call("GET", "/v1/models")
+        status, _ = StackClient(url, info.demo_api_key).call("GET", "/v1/models")
         assert status == 200
     stack_env = (stack.directory / "stack.env").read_text()
-    assert stack_env == first.as_env()
+    assert stack_env == info.as_env()
 
     # A second start changes nothing.
-    assert stack.start() == first
-    assert pids(stack) == running
+    assert stack.start() == info
+    assert pids(stack) == old_pids
 
     # What has crashed is started again, and nothing else.
     crashed = ("mongo", "redis", "ledger_worker", "gateway-2")
     for name in crashed:
         stack.kill(name)
         assert stack.pid(name) is None
-    assert stack.start() == first
-    again = pids(stack)
-    assert {name for name in NAMES if again[name] != running[name]} == set(crashed)
+    assert stack.start() == info
+    new_pids = pids(stack)
+    assert {name for name in NAMES if new_pids[name] != old_pids[name]} == set(crashed)
 
     # Each one goes by itself when asked, and a later start finds its data.
     assert stack.stop() == []
     assert set(pids(stack).values()) == {None}
-    assert stack.start() == first
+    assert stack.start() == info
 
 
 def test_the_tour_ends_with_the_proof(
     stack: LocalStack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_demo(stack.info, "gpt-4.1-mini")
-    shown = capsys.readouterr().out
-    assert "stand-in" in shown
-    assert shown.rstrip().endswith("to the last digit")
+    output = capsys.readouterr().out
+    assert "stand-in" in output
+    assert output.rstrip().endswith("to the last digit")
 
 
 def test_one_process_is_killed_and_restarted(stack: LocalStack) -> None:

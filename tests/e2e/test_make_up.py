@@ -55,7 +55,7 @@ class Checkout:
     def processes(self) -> dict[str, psutil.Process]:
         """Those that run, by name."""
         records = {name: self.supervisor.find(name) for name in self.supervisor.names()}
-        return {name: psutil.Process(found.pid) for name, found in records.items() if found}
+        return {name: psutil.Process(record.pid) for name, record in records.items() if record}
 
     def wait_for(self, name: str) -> None:
         block_until(lambda: name in self.processes(), PATIENCE_S)
@@ -102,33 +102,33 @@ def stranger(port: int) -> Iterator[None]:
 def test_two_checkouts_start_at_once_on_one_port(
     checkouts: list[Checkout], free_ports: tuple[int, int]
 ) -> None:
-    started = [checkout.start("up") for checkout in checkouts]
-    outputs = [process.communicate(timeout=PATIENCE_S)[0] for process in started]
-    codes = [process.returncode for process in started]
+    processes = [checkout.start("up") for checkout in checkouts]
+    outputs = [process.communicate(timeout=PATIENCE_S)[0] for process in processes]
+    codes = [process.returncode for process in processes]
     assert sorted(codes) == [0, 1], outputs
-    lost = codes.index(1)
-    assert f"port {free_ports[0]} is taken by " in outputs[lost]
-    assert f"GATEWAY_PORT={free_ports[0] + 10} make up" in outputs[lost]
-    assert not re.search(r"\b401\b", outputs[lost])
-    assert checkouts[lost].processes() == {}
-    assert len(checkouts[1 - lost].processes()) == 6
+    loser = codes.index(1)
+    assert f"port {free_ports[0]} is taken by " in outputs[loser]
+    assert f"GATEWAY_PORT={free_ports[0] + 10} make up" in outputs[loser]
+    assert not re.search(r"\b401\b", outputs[loser])
+    assert checkouts[loser].processes() == {}
+    assert len(checkouts[1 - loser].processes()) == 6
     # A third comes later, and is told by whom.
-    code, output = checkouts[lost].run("up")
+    code, output = checkouts[loser].run("up")
     assert code == 1
     assert f"port {free_ports[0]} is taken by `{sys.executable} -m services.gateway" in output
-    assert checkouts[lost].processes() == {}
+    assert checkouts[loser].processes() == {}
 
 
 def test_one_checkout_starts_twice_at_once(checkouts: list[Checkout]) -> None:
-    first, _ = checkouts
-    with first.start("up") as up:
-        first.wait_for("mongo")
-        code, output = first.run("up")
+    checkout, _ = checkouts
+    with checkout.start("up") as make_up:
+        checkout.wait_for("mongo")
+        code, output = checkout.run("up")
         assert code == 1
         assert "another `make up`" in output
-        up.communicate(timeout=PATIENCE_S)
-    assert up.returncode == 0
-    assert len(first.processes()) == 6
+        make_up.communicate(timeout=PATIENCE_S)
+    assert make_up.returncode == 0
+    assert len(checkout.processes()) == 6
 
 
 @pytest.mark.parametrize("which", [0, 1])
@@ -136,18 +136,18 @@ def test_a_stranger_takes_a_port_while_the_stack_starts(
     checkouts: list[Checkout], free_ports: tuple[int, int], which: int
 ) -> None:
     """And answers as the service would that has not come as far as its port yet."""
-    first, _ = checkouts
+    checkout, _ = checkouts
     port = free_ports[which]
-    with first.start("up") as up:
-        first.wait_for("redis")
+    with checkout.start("up") as make_up:
+        checkout.wait_for("redis")
         with stranger(port):
-            output, _ = up.communicate(timeout=PATIENCE_S)
-    assert up.returncode == 1
+            output, _ = make_up.communicate(timeout=PATIENCE_S)
+    assert make_up.returncode == 1
     assert f"port {port} is taken by `" in output
     assert f"(pid {os.getpid()}, " in output
     # The last lines of the service itself come first.
     assert "address already in use" in output
-    assert first.processes() == {}
+    assert checkout.processes() == {}
 
 
 @pytest.fixture
@@ -167,42 +167,42 @@ def heeded_signals() -> Iterator[None]:
 def test_an_interrupted_start_leaves_nothing(
     checkouts: list[Checkout], signum: signal.Signals
 ) -> None:
-    first, _ = checkouts
-    with first.start("up") as up:
-        first.wait_for("redis")
-        up.send_signal(signum)
-        output, _ = up.communicate(timeout=PATIENCE_S)
-    assert up.returncode == 130
+    checkout, _ = checkouts
+    with checkout.start("up") as make_up:
+        checkout.wait_for("redis")
+        make_up.send_signal(signum)
+        output, _ = make_up.communicate(timeout=PATIENCE_S)
+    assert make_up.returncode == 130
     assert "make up: interrupted" in output
-    assert first.processes() == {}
-    assert first.supervisor.names() == []
+    assert checkout.processes() == {}
+    assert checkout.supervisor.names() == []
 
 
 def test_leftovers_of_a_killed_start_are_found(
     checkouts: list[Checkout], free_ports: tuple[int, int]
 ) -> None:
-    first, _ = checkouts
-    with first.start("up") as up:
-        first.wait_for("redis")
-        up.kill()
-    left = first.processes()
-    assert {"mongo", "redis"} <= left.keys()
-    code, output = first.run("status")
+    checkout, _ = checkouts
+    with checkout.start("up") as make_up:
+        checkout.wait_for("redis")
+        make_up.kill()
+    orphans = checkout.processes()
+    assert {"mongo", "redis"} <= orphans.keys()
+    code, output = checkout.run("status")
     assert code == 0
-    assert all(f"pid {process.pid}" in output for process in left.values())
+    assert all(f"pid {process.pid}" in output for process in orphans.values())
 
     # The next start goes on with them, and starts again what is killed.
-    assert first.run("up")[0] == 0
-    running = first.processes()
-    assert {name: running[name].pid for name in left} == {n: p.pid for n, p in left.items()}
+    assert checkout.run("up")[0] == 0
+    running = checkout.processes()
+    assert {name: running[name].pid for name in orphans} == {n: p.pid for n, p in orphans.items()}
     running["gateway"].kill()
-    block_until(lambda: "gateway" not in first.processes(), PATIENCE_S)
-    assert "gateway        dead" in first.run("status")[1]
-    assert first.run("up")[0] == 0
+    block_until(lambda: "gateway" not in checkout.processes(), PATIENCE_S)
+    assert "gateway        dead" in checkout.run("status")[1]
+    assert checkout.run("up")[0] == 0
 
-    all_of_it = first.processes()
+    all_of_it = checkout.processes()
     assert len(all_of_it) == 6
-    code, output = first.run("down")
+    code, output = checkout.run("down")
     assert code == 0
     assert all(name in output for name in all_of_it)
     assert not any(lives(process) for process in all_of_it.values())

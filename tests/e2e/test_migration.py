@@ -32,7 +32,7 @@ def admin(stack: LocalStack) -> Iterator[StackClient]:
         client.call("DELETE", f"/admin/models/{route}")
 
 
-def migrated(stack: LocalStack, *options: str) -> Ran:
+def migrate(stack: LocalStack, *options: str) -> Ran:
     environ = {
         "GATEWAYCTL_URL": stack.info.admin_url,
         "GATEWAYCTL_KEY": stack.info.admin_api_key,
@@ -42,22 +42,22 @@ def migrated(stack: LocalStack, *options: str) -> Ran:
     return run("import", "litellm", *files, *options, environ=environ)
 
 
-def done(ran: Ran) -> dict[str, str]:
-    rows = [row for row in ran.rows if row["action"]]
+def actions(output: Ran) -> dict[str, str]:
+    rows = [row for row in output.rows if row["action"]]
     return {f"{row['kind']} {row['name']}": row["action"] for row in rows}
 
 
 def test_keys_of_a_litellm_proxy_go_on_working(stack: LocalStack, admin: StackClient) -> None:
-    dry = migrated(stack)
-    assert (dry.code, done(dry)) == (0, {})
+    dry = migrate(stack)
+    assert (dry.code, actions(dry)) == (0, {})
     assert admin.call("GET", f"/admin/accounts/{RESEARCH}")[0] == 404
 
-    first = migrated(stack, "--apply")
+    first = migrate(stack, "--apply")
     assert first.code == 0, first.out[-2000:]
-    assert Counter(done(first).values()) == {"create": 6 + 3 + 1 + 5 + 5}
-    second = migrated(stack, "--apply")
+    assert Counter(actions(first).values()) == {"create": 6 + 3 + 1 + 5 + 5}
+    second = migrate(stack, "--apply")
     assert second.code == 0
-    assert set(done(second).values()) == {"same"}, second.out[-2000:]
+    assert set(actions(second).values()) == {"same"}, second.out[-2000:]
 
     account = admin.expect("GET", f"/admin/accounts/{RESEARCH}")
     assert account["spend"]["total_usd"] == Decimal("12.34")
@@ -87,6 +87,6 @@ def test_keys_of_a_litellm_proxy_go_on_working(stack: LocalStack, admin: StackCl
 
 
 def test_the_output_of_a_migration_holds_no_secret(stack: LocalStack) -> None:
-    ran = migrated(stack)
+    output = migrate(stack)
     for secret in ("sk-stands-in-the-file", CI):
-        assert secret not in ran.out + ran.err
+        assert secret not in output.out + output.err

@@ -11,8 +11,8 @@ _encode = msgspec.json.encode
 _TURNS = 5
 _TOOLS = 30
 _SYSTEM = "Work in small steps, read a file before you change it, and say what you did.\n" * 48
-_ASKED = 'The test "test_settles_late_events" fails since yesterday; find out why. ' * 3
-_DONE = "The window was compared in local time; it is compared in UTC now, as events are.\n" * 2
+_QUESTION = 'The test "test_settles_late_events" fails since yesterday; find out why. ' * 3
+_ANSWER = "The window was compared in local time; it is compared in UTC now, as events are.\n" * 2
 _SOURCE = 'def settle(event: Event) -> None:\n\tif event.kind == "late":\n\t\treturn\n'
 _ARGUMENTS = {"path": "src/ledger/settle.py", "old": _SOURCE * 2, "new": _SOURCE * 3}
 _RESULT = "".join(f"{number:4d}\t{line}\n" for number, line in enumerate(_SOURCE.split("\n") * 12))
@@ -66,12 +66,12 @@ def _chat() -> dict[str, Any]:
         call = {"name": "tool_1", "arguments": arguments}
         calls = [{"id": f"call_{turn}", "type": "function", "function": call}]
         messages += [
-            {"role": "user", "content": _ASKED},
+            {"role": "user", "content": _QUESTION},
             {"role": "assistant", "content": None, "tool_calls": calls},
             {"role": "tool", "tool_call_id": f"call_{turn}", "content": _RESULT},
-            {"role": "assistant", "content": _DONE},
+            {"role": "assistant", "content": _ANSWER},
         ]
-    messages[-1] = {"role": "user", "content": _ASKED}
+    messages[-1] = {"role": "user", "content": _QUESTION}
     tools = [
         {
             "type": "function",
@@ -83,22 +83,22 @@ def _chat() -> dict[str, Any]:
 
 
 def _messages() -> dict[str, Any]:
-    marked = {"cache_control": {"type": "ephemeral"}}
+    mark = {"cache_control": {"type": "ephemeral"}}
     messages: list[dict[str, Any]] = []
     for turn in range(_TURNS):
         call = {"type": "tool_use", "id": f"call_{turn}", "name": "tool_1", "input": _ARGUMENTS}
         result = {"type": "tool_result", "tool_use_id": f"call_{turn}", "content": _RESULT}
         messages += [
-            {"role": "user", "content": [{"type": "text", "text": _ASKED}]},
+            {"role": "user", "content": [{"type": "text", "text": _QUESTION}]},
             {"role": "assistant", "content": [call]},
             {"role": "user", "content": [result]},
-            {"role": "assistant", "content": [{"type": "text", "text": _DONE}]},
+            {"role": "assistant", "content": [{"type": "text", "text": _ANSWER}]},
         ]
-    messages[-1] = {"role": "user", "content": [{"type": "text", "text": _ASKED, **marked}]}
+    messages[-1] = {"role": "user", "content": [{"type": "text", "text": _QUESTION, **mark}]}
     tools = [
         {"name": name, "description": _DESCRIPTION, "input_schema": _SCHEMA} for name in _names()
     ]
-    system = [{"type": "text", "text": _SYSTEM, **marked}]
+    system = [{"type": "text", "text": _SYSTEM, **mark}]
     return {"system": system, "messages": messages, "tools": tools, "max_tokens": 4096}
 
 
@@ -108,12 +108,12 @@ def _responses() -> dict[str, Any]:
     for turn in range(_TURNS):
         call = {"call_id": f"call_{turn}", "name": "tool_1", "arguments": arguments}
         items += [
-            {"role": "user", "content": [{"type": "input_text", "text": _ASKED}]},
+            {"role": "user", "content": [{"type": "input_text", "text": _QUESTION}]},
             {"type": "function_call", **call},
             {"type": "function_call_output", "call_id": f"call_{turn}", "output": _RESULT},
-            {"role": "assistant", "content": [{"type": "output_text", "text": _DONE}]},
+            {"role": "assistant", "content": [{"type": "output_text", "text": _ANSWER}]},
         ]
-    items[-1] = {"role": "user", "content": [{"type": "input_text", "text": _ASKED}]}
+    items[-1] = {"role": "user", "content": [{"type": "input_text", "text": _QUESTION}]}
     tools = [
         {
             "type": "function",

@@ -113,13 +113,13 @@ class Books:
 
     async def all_events(self) -> list[UsageEvent]:
         """What waits in each queue, in the order of its jobs."""
-        found: list[UsageEvent] = []
+        events: list[UsageEvent] = []
         for queue in queues_of(shards_of(self.redis)):
             for job_id in await self.redis.zrange(queue.name, 0, -1):
                 job = await self.redis.get(job_key_prefix.encode() + job_id)
                 assert job is not None
-                found += map(decode_event, split_batch(decode_job(job)["a"][0]))
-        return found
+                events += map(decode_event, split_batch(decode_job(job)["a"][0]))
+        return events
 
     async def post_to_ledger(self, secret: str) -> None:
         """What the worker would do with the key's events; then Redis forgets what they made."""

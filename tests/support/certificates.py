@@ -18,7 +18,7 @@ class Certificate:
         self.path = directory / f"{host}.pem"
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-        signed = (
+        certificate = (
             x509.CertificateBuilder()
             .subject_name(name)
             .issuer_name(name)
@@ -34,10 +34,10 @@ class Certificate:
             .sign(key, hashes.SHA256())
         )
         pem = serialization.Encoding.PEM
-        plain = serialization.NoEncryption()
+        encryption = serialization.NoEncryption()
         self.path.write_bytes(
-            key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
-            + signed.public_bytes(pem)
+            key.private_bytes(pem, serialization.PrivateFormat.PKCS8, encryption)
+            + certificate.public_bytes(pem)
         )
 
     def serving(self) -> ssl.SSLContext:

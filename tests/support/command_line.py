@@ -84,11 +84,11 @@ class CommandLine:
             environ=self.environ if environ is None else environ,
         )
 
-    async def done(self, *arguments: str, **given: Any) -> Ran:
+    async def done(self, *arguments: str, **options: Any) -> Ran:
         """One that has to succeed."""
-        ran = await self(*arguments, **given)
-        assert ran.code == 0, (arguments, ran.err, ran.out)
-        return ran
+        output = await self(*arguments, **options)
+        assert output.code == 0, (arguments, output.err, output.out)
+        return output
 
 
 def run(

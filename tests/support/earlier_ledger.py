@@ -36,9 +36,9 @@ class EarlierLedger:
             nusd = sum(entry.cost_nusd for entry in own)
             update = {"$inc": {"spent_nusd": nusd, "entries": len(own)}}
             await accounts.update_one({"_id": user_id}, update, session=session)
-            found = await accounts.find_one({"_id": user_id}, session=session)
-            assert found is not None
-            counts[user_id] = int(found["entries"]) - len(own)
+            account = await accounts.find_one({"_id": user_id}, session=session)
+            assert account is not None
+            counts[user_id] = int(account["entries"]) - len(own)
         documents = numbered_documents(entries, counts)
         await self._database["entries"].insert_many(documents, session=session)
         await self._database["spend"].bulk_write(_spend_updates(entries), session=session)
@@ -48,9 +48,9 @@ class EarlierLedger:
             await self._database["rollups"].bulk_write(updates, session=session)
             if self._segments:
                 (segment,) = unrolled(day, table, time.time_ns() // 1_000_000)
-                written = segment | {"_id": f"{segment['_id'].split('|')[-2]}|{DELTA}"}
+                document = segment | {"_id": f"{segment['_id'].split('|')[-2]}|{DELTA}"}
                 await self._database["rollup_segments"].insert_one(
-                    written | {"level": DELTA}, session=session
+                    document | {"level": DELTA}, session=session
                 )
 
 

@@ -51,7 +51,7 @@ class TestIssuer:
     ) -> str:
         """Signed by one of its keys, which need not be published. None removes a claim."""
         now = int(time.time())
-        given = {
+        fields = {
             "iss": self.url,
             "aud": AUDIENCE,
             "sub": "ada",
@@ -61,19 +61,19 @@ class TestIssuer:
         }
         signer = self.keys[key]
         name = alg or ("ES256" if isinstance(signer, ECKey) else "RS256")
-        kept = {name: claim for name, claim in given.items() if claim is not None}
+        payload = {name: claim for name, claim in fields.items() if claim is not None}
         return jwt.encode(
-            {"alg": name, "typ": typ, "kid": signer.kid}, kept, signer, algorithms=[name]
+            {"alg": name, "typ": typ, "kid": signer.kid}, payload, signer, algorithms=[name]
         )
 
     def grant(self, address: str, **claims: Any) -> str:
         """The browser's answer after somebody signed on at the address: a query."""
-        asked = {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}
+        query = {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}
         code = f"code-{len(self.codes)}"
-        self.codes[code] = {**asked, "claims": claims}
-        return f"code={code}&state={asked['state']}"
+        self.codes[code] = {**query, "claims": claims}
+        return f"code={code}&state={query['state']}"
 
-    def _seen(self, request: Request) -> Response | None:
+    def _count(self, request: Request) -> Response | None:
         self.asked[request.url.path] = self.asked.get(request.url.path, 0) + 1
         return Response(status_code=503) if self.is_away else None
 
@@ -84,33 +84,33 @@ class TestIssuer:
             "authorization_endpoint": f"{self.url}/authorize?tenant=1",
             "token_endpoint": f"{self.url}/token",
         }
-        return self._seen(request) or JSONResponse(document | self.told)
+        return self._count(request) or JSONResponse(document | self.told)
 
     async def _jwks(self, request: Request) -> Response:
         keys = KeySet(list(self.keys)).as_dict(private=False)["keys"]
-        odd = [{"kty": "AKP", "kid": "later"}, {"kty": "RSA"}, OCT]
-        return self._seen(request) or JSONResponse({"keys": [*odd, *keys]})
+        unusable = [{"kty": "AKP", "kid": "later"}, {"kty": "RSA"}, OCT]
+        return self._count(request) or JSONResponse({"keys": [*unusable, *keys]})
 
     async def _exchange(self, request: Request) -> Response:
-        away = self._seen(request)
+        away = self._count(request)
         if away is not None:
             return away
         form = {
             name: values[0] for name, values in parse_qs((await request.body()).decode()).items()
         }
-        granted = self.codes.pop(form.get("code", ""), None)
+        grant = self.codes.pop(form.get("code", ""), None)
         scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
         user, _, password = b64decode(encoded).decode().partition(":")
         challenge = urlsafe_b64encode(sha256(form["code_verifier"].encode()).digest()).rstrip(b"=")
         if (
-            granted is None
+            grant is None
             or (scheme, unquote(user), unquote(password)) != ("Basic", CLIENT_ID, CLIENT_SECRET)
-            or granted["code_challenge"] != challenge.decode()
-            or granted["code_challenge_method"] != "S256"
-            or granted["redirect_uri"] != form["redirect_uri"]
+            or grant["code_challenge"] != challenge.decode()
+            or grant["code_challenge_method"] != "S256"
+            or grant["redirect_uri"] != form["redirect_uri"]
         ):
             return JSONResponse({"error": "invalid_grant"}, status_code=400)
-        claims = {"aud": CLIENT_ID, "nonce": granted["nonce"], **granted["claims"]}
+        claims = {"aud": CLIENT_ID, "nonce": grant["nonce"], **grant["claims"]}
         return JSONResponse({"id_token": self.token(**claims), "token_type": "Bearer"})
 
 

@@ -54,9 +54,9 @@ class HttpReceiver:
         fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
         body = await reader.readexactly(int(fields["content-length"]))
         Webhook(self.secret).verify(body, fields)
-        told = json.loads(body, parse_float=Decimal)
-        assert set(told) == {"type", "timestamp", "data"}
-        self.messages.append(Message(fields["webhook-id"], told["type"], told["data"]))
+        message = json.loads(body, parse_float=Decimal)
+        assert set(message) == {"type", "timestamp", "data"}
+        self.messages.append(Message(fields["webhook-id"], message["type"], message["data"]))
         await self.answers.wait()
         status = self._statuses.pop(0) if len(self._statuses) > 1 else self._statuses[0]
         elsewhere = f"location: {self.url}\r\n" if status == 307 else ""
@@ -76,7 +76,7 @@ def receiver(receiver_id: str, url: str, **changes: Any) -> Receiver:
     return Receiver(**(fields | changes))
 
 
-async def told_by(alerts: AlertStore, **wanted: Any) -> list[Delivery]:
+async def told_by(alerts: AlertStore, **filters: Any) -> list[Delivery]:
     """All messages that the filter wants, the oldest first."""
     part = Slice(limit=1000, field="created_at")
-    return (await alerts.slice(AlertFilter(**wanted), part)).rows
+    return (await alerts.slice(AlertFilter(**filters), part)).rows

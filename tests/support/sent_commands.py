@@ -41,5 +41,5 @@ def sent_commands() -> Iterator[list[dict[str, Any]]]:
 
 def collection_of(command: dict[str, Any]) -> str | None:
     """The first member names the command, and has the collection where there is one."""
-    first = next(iter(command.values()))
-    return first if isinstance(first, str) else None
+    value = next(iter(command.values()))
+    return value if isinstance(value, str) else None

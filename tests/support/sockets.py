@@ -73,9 +73,9 @@ async def serving(
     config = uvicorn.Config(app, **options)
     server = uvicorn.Server(config)
     # Its public `serve` would take the process' signals.
-    running = asyncio.create_task(server._serve(sockets=[listener]))
+    task = asyncio.create_task(server._serve(sockets=[listener]))
     try:
         yield "http://{}:{}".format(*listener.getsockname())
     finally:
         server.should_exit = True
-        await running
+        await task

@@ -8,22 +8,22 @@ async def written(stream: Stream) -> tuple[bytes, AppError | None]:
     """All that is written of it, and the error that broke it off, if one did."""
     translation = stream.translation
     assert translation is not None
-    told = b""
+    output = b""
     try:
         async for chunk in stream.chunks:
-            told += translation.feed(chunk)
+            output += translation.feed(chunk)
             if translation.error is not None:
-                return told, translation.error
+                return output, translation.error
             if translation.is_over():
                 break
-        return told + translation.end(), None
+        return output + translation.end(), None
     except AppError as error:
-        return told, error
+        return output, error
 
 
 async def served(stream: Stream) -> tuple[bytes, AppError | None]:
     """All that the client gets: what is broken off ends with its error's frame."""
-    told, error = await written(stream)
+    output, error = await written(stream)
     if error is not None and stream.translation is not None:
-        told += stream.translation.error_frame(error)
-    return told, error
+        output += stream.translation.error_frame(error)
+    return output, error

@@ -31,18 +31,18 @@ def run_script() -> RunScript:
         if not name.lower().endswith("_proxy")
     }
 
-    def run(script: str, asked: Any) -> Any:
-        done = subprocess.run(
+    def run(script: str, payload: Any) -> Any:
+        completed = subprocess.run(
             [sys.executable, HERE / script],
-            input=json.dumps(asked),
+            input=json.dumps(payload),
             env=environ,
             capture_output=True,
             text=True,
             timeout=_PATIENCE_S,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        assert completed.returncode == 0, completed.stderr
+        return json.loads(completed.stdout)
 
     return run
 
@@ -56,7 +56,7 @@ def new_key(stack: LocalStack) -> NewKey:
     def make(account: Mapping[str, Any] | None = None, **key: Any) -> str:
         user_id = f"sdk-{next(numbers)}"
         admin.expect("POST", "/admin/accounts", {"user_id": user_id, **(account or {})})
-        made = admin.expect("POST", "/admin/keys", {"user_id": user_id, **key})
-        return str(made["api_key"])
+        answer = admin.expect("POST", "/admin/keys", {"user_id": user_id, **key})
+        return str(answer["api_key"])
 
     return make

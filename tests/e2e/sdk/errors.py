@@ -32,7 +32,7 @@ def _call(case: dict[str, Any]) -> None:
                 client.responses.retrieve(prompt)
 
 
-def _raised(case: dict[str, Any]) -> dict[str, Any]:
+def _error(case: dict[str, Any]) -> dict[str, Any]:
     try:
         _call(case)
     except (openai.APIStatusError, anthropic.APIStatusError) as error:
@@ -41,4 +41,4 @@ def _raised(case: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    json.dump({case["name"]: _raised(case) for case in json.load(sys.stdin)}, sys.stdout)
+    json.dump({case["name"]: _error(case) for case in json.load(sys.stdin)}, sys.stdout)

@@ -31,10 +31,10 @@ class weather(BaseModel):  # noqa: N801 - the tool's name
     city: str
 
 
-def _clients(asked: dict[str, Any]) -> dict[str, Any]:
-    key, models = SecretStr(asked["key"]), asked["models"]
+def _clients(config: dict[str, Any]) -> dict[str, Any]:
+    key, models = SecretStr(config["key"]), config["models"]
     openai: dict[str, Any] = {
-        "base_url": f"{asked['url']}/v1",
+        "base_url": f"{config['url']}/v1",
         "api_key": key,
         "max_retries": 0,
         "stream_usage": True,
@@ -44,7 +44,7 @@ def _clients(asked: dict[str, Any]) -> dict[str, Any]:
         "responses": ChatOpenAI(model=models["responses"], use_responses_api=True, **openai),
         "messages": ChatAnthropic(
             model_name=models["messages"],
-            base_url=asked["url"],
+            base_url=config["url"],
             api_key=key,
             max_retries=0,
             max_tokens_to_sample=200,
@@ -65,32 +65,32 @@ def _gist(message: BaseMessage) -> dict[str, Any]:
     }
 
 
-def _streamed(client: Any, prompt: str) -> dict[str, Any]:
-    whole: Any = None
+def _stream_gist(client: Any, prompt: str) -> dict[str, Any]:
+    message: Any = None
     for chunk in client.stream(prompt):
-        whole = chunk if whole is None else whole + chunk
-    return _gist(whole)
+        message = chunk if message is None else message + chunk
+    return _gist(message)
 
 
-def results(asked: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, client in _clients(asked).items():
+def results(config: dict[str, Any]) -> dict[str, Any]:
+    rows: dict[str, Any] = {}
+    for name, client in _clients(config).items():
         with_tools = client.bind_tools([weather])
         structured = client.with_structured_output(City, method="json_schema")
-        found[f"{name} text whole"] = _gist(client.invoke(_SAY))
-        found[f"{name} text stream"] = _streamed(client, _SAY)
-        found[f"{name} tools whole"] = _gist(with_tools.invoke(_CALL))
-        found[f"{name} tools stream"] = _streamed(with_tools, _CALL)
-        found[f"{name} structure"] = structured.invoke(_STRUCTURE).model_dump()
+        rows[f"{name} text whole"] = _gist(client.invoke(_SAY))
+        rows[f"{name} text stream"] = _stream_gist(client, _SAY)
+        rows[f"{name} tools whole"] = _gist(with_tools.invoke(_CALL))
+        rows[f"{name} tools stream"] = _stream_gist(with_tools, _CALL)
+        rows[f"{name} structure"] = structured.invoke(_STRUCTURE).model_dump()
     embeddings = OpenAIEmbeddings(
         model="text-embedding-3-small",
-        base_url=f"{asked['url']}/v1",
-        api_key=SecretStr(asked["key"]),
+        base_url=f"{config['url']}/v1",
+        api_key=SecretStr(config["key"]),
         # It would fetch a tokeniser.
         check_embedding_ctx_length=False,
     )
-    found["embeddings"] = embeddings.embed_documents(["a", "b"])
-    return found
+    rows["embeddings"] = embeddings.embed_documents(["a", "b"])
+    return rows
 
 
 if __name__ == "__main__":

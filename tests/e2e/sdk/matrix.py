@@ -62,16 +62,16 @@ class Chat:
             {"role": "user", "content": _SAY},
         ]
         return {
-            "text": self._said(_SAY),
-            "cached": self._said(_CACHED),
-            "image": self._said([{"type": "text", "text": _SAY}, picture]),
-            "tools": {**self._said(_CALL), "tools": self._tools},
+            "text": self._messages(_SAY),
+            "cached": self._messages(_CACHED),
+            "image": self._messages([{"type": "text", "text": _SAY}, picture]),
+            "tools": {**self._messages(_CALL), "tools": self._tools},
             "tool_result": {"messages": turns, "tools": self._tools},
-            "structure": {**self._said(_STRUCTURE), "response_format": City},
-            "limited": {**self._said(_LIMITED), "max_completion_tokens": 16},
+            "structure": {**self._messages(_STRUCTURE), "response_format": City},
+            "limited": {**self._messages(_LIMITED), "max_completion_tokens": 16},
         }
 
-    def _said(self, content: Any) -> dict[str, Any]:
+    def _messages(self, content: Any) -> dict[str, Any]:
         return {
             "messages": [
                 {"role": "system", "content": _SYSTEM},
@@ -99,7 +99,7 @@ class Chat:
             "tools": [[c.function.name, json.loads(c.function.arguments)] for c in calls],
             "stop": choice.finish_reason,
             "tokens": [usage.prompt_tokens, usage.completion_tokens, usage.total_tokens],
-            "parsed": _parsed(choice.message.parsed),
+            "parsed": _fields_of(choice.message.parsed),
         }
 
 
@@ -119,7 +119,7 @@ class Responses:
             "image_url": f"data:image/png;base64,{_PNG}",
             "detail": "auto",
         }
-        said = [{"role": "user", "content": [{"type": "input_text", "text": _SAY}, picture]}]
+        items = [{"role": "user", "content": [{"type": "input_text", "text": _SAY}, picture]}]
         turns = [
             {"role": "user", "content": "Weather?"},
             {
@@ -134,7 +134,7 @@ class Responses:
         return {
             "text": {"input": _SAY},
             "cached": {"input": _CACHED},
-            "image": {"input": said},
+            "image": {"input": items},
             "tools": {"input": _CALL, "tools": self._tools},
             "tool_result": {"input": turns, "tools": self._tools},
             "structure": {"input": _STRUCTURE, "text_format": City},
@@ -172,7 +172,7 @@ class Responses:
             "tools": [[call.name, json.loads(call.arguments)] for call in calls],
             "stop": answer.status,
             "tokens": [usage.input_tokens, usage.output_tokens, usage.total_tokens],
-            "parsed": _parsed(getattr(answer, "output_parsed", None)),
+            "parsed": _fields_of(getattr(answer, "output_parsed", None)),
         }
 
 
@@ -200,16 +200,16 @@ class Messages:
             },
         ]
         return {
-            "text": self._said(_SAY),
-            "cached": self._said(_CACHED),
-            "image": self._said([{"type": "text", "text": _SAY}, picture]),
-            "tools": {**self._said(_CALL), "tools": self._tools},
+            "text": self._messages(_SAY),
+            "cached": self._messages(_CACHED),
+            "image": self._messages([{"type": "text", "text": _SAY}, picture]),
+            "tools": {**self._messages(_CALL), "tools": self._tools},
             "tool_result": {"messages": turns, "tools": self._tools},
-            "structure": {**self._said(_STRUCTURE), "output_format": City},
-            "limited": {**self._said(_LIMITED), "max_tokens": 16},
+            "structure": {**self._messages(_STRUCTURE), "output_format": City},
+            "limited": {**self._messages(_LIMITED), "max_tokens": 16},
         }
 
-    def _said(self, content: Any) -> dict[str, Any]:
+    def _messages(self, content: Any) -> dict[str, Any]:
         return {"messages": [{"role": "user", "content": content}]}
 
     def whole(self, **fields: Any) -> tuple[list[Any], Any]:
@@ -226,26 +226,26 @@ class Messages:
 
     def gist(self, answer: Any) -> dict[str, Any]:
         usage = answer.usage
-        read = usage.cache_read_input_tokens or 0
-        written = usage.cache_creation_input_tokens or 0
-        tokens = [usage.input_tokens + read + written, usage.output_tokens]
+        cache_read = usage.cache_read_input_tokens or 0
+        cache_written = usage.cache_creation_input_tokens or 0
+        tokens = [usage.input_tokens + cache_read + cache_written, usage.output_tokens]
         return {
             "text": "".join(block.text for block in answer.content if block.type == "text"),
             "tools": [[b.name, b.input] for b in answer.content if b.type == "tool_use"],
             "stop": answer.stop_reason,
             "tokens": [*tokens, sum(tokens)],
-            "parsed": _parsed(getattr(answer, "parsed_output", None)),
+            "parsed": _fields_of(getattr(answer, "parsed_output", None)),
         }
 
 
-def results(asked: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def results(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     openai_client = openai.OpenAI(
-        base_url=asked["openai_url"], api_key=asked["key"], max_retries=0, timeout=60
+        base_url=config["openai_url"], api_key=config["key"], max_retries=0, timeout=60
     )
     anthropic_client = anthropic.Anthropic(
-        base_url=asked["anthropic_url"], auth_token=asked["key"], max_retries=0, timeout=60
+        base_url=config["anthropic_url"], auth_token=config["key"], max_retries=0, timeout=60
     )
-    models = asked["models"]
+    models = config["models"]
     formats = (
         Chat(openai_client, models["chat"]),
         Responses(openai_client, models["responses"]),
@@ -264,14 +264,14 @@ def _result(
     fields: dict[str, Any],
 ) -> dict[str, Any]:
     try:
-        whole, final = way(**fields)
+        parts, final = way(**fields)
     except (openai.OpenAIError, anthropic.AnthropicError) as error:
         return {"error": type(error).__name__, "message": str(error)}
-    return {"whole": [part.model_dump(mode="json") for part in whole], "gist": gist(final)}
+    return {"whole": [part.model_dump(mode="json") for part in parts], "gist": gist(final)}
 
 
-def _parsed(parsed: Any) -> Any:
-    return parsed.model_dump() if isinstance(parsed, City) else None
+def _fields_of(structure: Any) -> Any:
+    return structure.model_dump() if isinstance(structure, City) else None
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ STATUSES = (400, 401, 403, 404, 413, 422, 429, 500, 503)
 
 
 def case(name: str, client_format: str, url: str, key: str, **fields: Any) -> dict[str, Any]:
-    given = {"model": OWN.get(client_format, "gpt-4o-mini"), "prompt": "Hello"}
-    return {"name": name, "format": client_format, "url": url, "key": key, **given, **fields}
+    defaults = {"model": OWN.get(client_format, "gpt-4o-mini"), "prompt": "Hello"}
+    return {"name": name, "format": client_format, "url": url, "key": key, **defaults, **fields}
 
 
 @pytest.fixture(scope="module")
@@ -51,15 +51,15 @@ def test_a_providers_errors_are_the_same(
 
     assert {row["status"] for row in direct.values()} == set(STATUSES)
     # Over these, some of OpenAI's clients send the whole prompt six times.
-    told = direct | {
+    expected = direct | {
         f"{client_format} {status}": {"class": "BadRequestError", "status": 400}
         for client_format in ("chat", "responses")
         for status in (413, 422)
     }
-    assert run_script("errors.py", cases(gateway, key, OWN)) == told
+    assert run_script("errors.py", cases(gateway, key, OWN)) == expected
     # Anthropic's word for a service that has no room.
     overloaded = {"messages 503": {"class": "OverloadedError", "status": 529}}
-    assert run_script("errors.py", cases(gateway, key, OTHERS)) == told | overloaded
+    assert run_script("errors.py", cases(gateway, key, OTHERS)) == expected | overloaded
 
 
 def test_the_gateways_own_errors(stack: LocalStack, run_script: RunScript, new_key: NewKey) -> None:
@@ -73,9 +73,9 @@ def test_the_gateways_own_errors(stack: LocalStack, run_script: RunScript, new_k
     }
     url = stack.gateway_urls[0]
     cases = [
-        case(f"{client_format} {what}", client_format, url, secret, **_odd(what, client_format))
+        case(f"{client_format} {cause}", client_format, url, secret, **_extra(cause, client_format))
         for client_format in FORMATS
-        for what, secret in keys.items()
+        for cause, secret in keys.items()
     ]
     secret = new_key(allowed_models=["gpt-*"])
     cases += [
@@ -86,7 +86,7 @@ def test_the_gateways_own_errors(stack: LocalStack, run_script: RunScript, new_k
         case("response", "response", url, secret, prompt="resp_of_somebody_else"),
     ]
 
-    raised = {name: tuple(row.values()) for name, row in run_script("errors.py", cases).items()}
+    errors = {name: tuple(row.values()) for name, row in run_script("errors.py", cases).items()}
 
     for client_format in FORMATS:
         budget = ("RateLimitError", 429)
@@ -94,7 +94,7 @@ def test_the_gateways_own_errors(stack: LocalStack, run_script: RunScript, new_k
             budget = ("PaymentRequiredError", 402)
         # Of the account's one request a minute the first format has made use.
         rate = (None, 200) if client_format == FORMATS[0] else ("RateLimitError", 429)
-        for what, expected in {
+        for cause, expected in {
             "unknown key": ("AuthenticationError", 401),
             "model not allowed": ("PermissionDeniedError", 403),
             "unknown model": ("NotFoundError", 404),
@@ -102,17 +102,17 @@ def test_the_gateways_own_errors(stack: LocalStack, run_script: RunScript, new_k
             "budget": budget,
             "rate": rate,
         }.items():
-            assert raised[f"{client_format} {what}"] == expected, what
-    assert raised["model known"] == (None, 200)
-    assert raised["model unknown"] == raised["model not allowed"] == ("NotFoundError", 404)
-    assert raised["embeddings"] == ("PermissionDeniedError", 403)
-    assert raised["response"] == ("NotFoundError", 404)
+            assert errors[f"{client_format} {cause}"] == expected, cause
+    assert errors["model known"] == (None, 200)
+    assert errors["model unknown"] == errors["model not allowed"] == ("NotFoundError", 404)
+    assert errors["embeddings"] == ("PermissionDeniedError", 403)
+    assert errors["response"] == ("NotFoundError", 404)
 
 
-def _odd(what: str, client_format: str) -> dict[str, str]:
-    if what == "unknown model":
+def _extra(cause: str, client_format: str) -> dict[str, str]:
+    if cause == "unknown model":
         return {"model": "no-such-model"}
-    if what == "nothing asked":
+    if cause == "nothing asked":
         # What a translation carries is refused by name.
         return {"model": OTHERS[client_format], "prompt": "[[stand-in misspelt]]"}
     return {}

@@ -33,7 +33,7 @@ IDENTITIES = {
 Results = dict[str, dict[str, Any]]
 
 
-def asked(url: str, key: str, models: dict[str, str]) -> dict[str, Any]:
+def config(url: str, key: str, models: dict[str, str]) -> dict[str, Any]:
     return {"openai_url": f"{url}/v1", "anthropic_url": url, "key": key, "models": models}
 
 
@@ -53,36 +53,34 @@ def key(new_key: NewKey) -> str:
 @pytest.fixture(scope="module", autouse=True)
 def routes(stack: LocalStack) -> None:
     admin = StackClient(stack.info.admin_url, stack.info.admin_api_key)
-    for spoken in ("chat", "responses"):
+    for name in ("chat", "responses"):
         base = f"{stack.info.provider_url}/v1"
         deployment: dict[str, Any] = {
             "model": f"openai/{OPENAI}",
-            "formats": [spoken],
+            "formats": [name],
             "api_base": base,
         }
         # Another address than the provider's own gets no key unasked.
         deployment["credential"] = "env:OPENAI_API_KEY"
-        admin.expect(
-            "POST", "/admin/models", {"model": f"sdk/{spoken}", "deployments": [deployment]}
-        )
+        admin.expect("POST", "/admin/models", {"model": f"sdk/{name}", "deployments": [deployment]})
 
 
 @pytest.fixture(scope="module")
 def direct(stack: LocalStack, run_script: RunScript) -> Results:
-    found: Results = run_script("matrix.py", asked(stack.info.provider_url, "any", OWN))
-    assert len(found) == 3 * 7 * 2
+    rows: Results = run_script("matrix.py", config(stack.info.provider_url, "any", OWN))
+    assert len(rows) == 3 * 7 * 2
     # Chat's own parser raises for an answer that was cut off, and nothing else fails.
-    assert {name for name, row in found.items() if "error" in row} == {
+    assert {name for name, row in rows.items() if "error" in row} == {
         "chat limited whole",
         "chat limited stream",
     }
-    return found
+    return rows
 
 
 def test_relayed_calls_give_the_same_except_for_ids(
     stack: LocalStack, run_script: RunScript, direct: Results, key: str
 ) -> None:
-    relayed: Results = run_script("matrix.py", asked(stack.gateway_urls[0], key, OWN))
+    relayed: Results = run_script("matrix.py", config(stack.gateway_urls[0], key, OWN))
 
     for name, row in direct.items():
         assert without_identities(relayed[name]) == without_identities(row), name
@@ -92,12 +90,12 @@ def test_relayed_calls_give_the_same_except_for_ids(
 def test_translated_calls_give_the_same_text_tools_and_usage(
     stack: LocalStack, run_script: RunScript, direct: Results, key: str, models: dict[str, str]
 ) -> None:
-    translated: Results = run_script("matrix.py", asked(stack.gateway_urls[0], key, models))
+    translated: Results = run_script("matrix.py", config(stack.gateway_urls[0], key, models))
 
     for name, row in direct.items():
-        got = translated[name]
+        result = translated[name]
         if "error" in row:
-            assert got.get("error") == row["error"], (name, got)
+            assert result.get("error") == row["error"], (name, result)
             continue
         expected = row["gist"]
         client_format, call, way = name.split()
@@ -106,17 +104,17 @@ def test_translated_calls_give_the_same_text_tools_and_usage(
             is_claude = models[client_format].startswith("anthropic/")
             provider = "messages" if is_claude else "chat"
             expected = {**expected, "tokens": direct[f"{provider} cached {way}"]["gist"]["tokens"]}
-        assert got.get("gist") == expected, (name, got)
+        assert result.get("gist") == expected, (name, result)
 
 
 def test_langchain_gets_the_same_results(
     stack: LocalStack, run_script: RunScript, key: str
 ) -> None:
     def run(url: str, secret: str, models: dict[str, str]) -> dict[str, Any]:
-        found: dict[str, Any] = run_script(
+        rows: dict[str, Any] = run_script(
             "langchain_calls.py", {"url": url, "key": secret, "models": models}
         )
-        return found
+        return rows
 
     direct = run(stack.info.provider_url, "any", OWN)
 

@@ -13,8 +13,8 @@ def _calls(stack: LocalStack) -> list[dict[str, Any]]:
     """What the provider was asked."""
     url = stack.info.provider_url
     assert url is not None
-    found: list[dict[str, Any]] = StackClient(url, "any").expect("GET", "/_stand-in/calls")["calls"]
-    return found
+    calls: list[dict[str, Any]] = StackClient(url, "any").expect("GET", "/_stand-in/calls")["calls"]
+    return calls
 
 
 def test_the_tool_runner_continues_its_threads(
@@ -27,22 +27,22 @@ def test_the_tool_runner_continues_its_threads(
         {"name": "translated", "url": url, "key": key, "model": TRANSLATED, "stream": False},
     ]
 
-    ran = run_script("threads.py", cases)
+    runs = run_script("threads.py", cases)
 
-    for name, run in ran.items():
+    for name, run in runs.items():
         assert run["seen"] == ["Look at the sky."], name
         assert len(run["ids"]) == 2, name
         assert "[local stand-in]" in run["text"], name
     create = {"type": "create"}
     calls = {call["id"]: call for call in _calls(stack)}
     for name in ("whole", "stream"):
-        begun, ended = ran[name]["ids"]
-        goes_on = {"type": "continue", "previous_message_id": begun}
-        assert ran[name]["sent"] == [[create, 1], [goes_on, 1]]
+        first_id, last_id = runs[name]["ids"]
+        goes_on = {"type": "continue", "previous_message_id": first_id}
+        assert runs[name]["sent"] == [[create, 1], [goes_on, 1]]
         # That one carries the tool's result alone, and the provider has the rest.
-        assert calls[ended]["tokens"]["input_text"] > calls[begun]["tokens"]["input_text"]
+        assert calls[last_id]["tokens"]["input_text"] > calls[first_id]["tokens"]["input_text"]
     # Nobody keeps what was translated: the runner learns that, and sends everything each time.
-    assert ran["translated"]["sent"] == [[create, 1], [None, 1], [None, 3]]
+    assert runs["translated"]["sent"] == [[create, 1], [None, 1], [None, 3]]
 
 
 def test_other_accounts_cannot_continue_a_thread(
@@ -50,20 +50,20 @@ def test_other_accounts_cannot_continue_a_thread(
 ) -> None:
     maker, stranger = new_key(), new_key()
     urls = stack.gateway_urls
-    made = run_script(
+    message_id = run_script(
         "threads.py", [{"name": "run", "url": urls[0], "key": maker, "model": MODEL}]
     )["run"]["ids"][-1]
     before = len(_calls(stack))
 
-    tried = {"url": urls[-1], "model": MODEL, "continues": made}
-    raised = run_script(
+    case = {"url": urls[-1], "model": MODEL, "continues": message_id}
+    errors = run_script(
         "threads.py",
         [
-            {"name": "stranger", "key": stranger, **tried},
-            {"name": "maker", "key": maker, **tried},
+            {"name": "stranger", "key": stranger, **case},
+            {"name": "maker", "key": maker, **case},
         ],
     )
 
-    assert raised["stranger"] == {"class": "ThreadNotFoundError", "status": 404}
-    assert raised["maker"] == {"class": None, "status": 200}
+    assert errors["stranger"] == {"class": "ThreadNotFoundError", "status": 404}
+    assert errors["maker"] == {"class": None, "status": 200}
     assert len(_calls(stack)) == before + 1

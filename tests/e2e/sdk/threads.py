@@ -17,7 +17,7 @@ _PROMPT = "[[stand-in tool_call=look]] Look at the sky."
 
 
 def _run(case: dict[str, Any]) -> dict[str, Any]:
-    seen: list[str] = []
+    echoes: list[str] = []
 
     @anthropic.beta_tool
     def look(echo: str, stand_in: bool) -> str:
@@ -27,7 +27,7 @@ def _run(case: dict[str, Any]) -> dict[str, Any]:
             echo: What to look at.
             stand_in: Always true.
         """
-        seen.append(echo)
+        echoes.append(echo)
         return "It is blue."
 
     sent: list[Any] = []
@@ -50,7 +50,7 @@ def _run(case: dict[str, Any]) -> dict[str, Any]:
             for message in runner
         ]
     text = "".join(block.text for block in answers[-1].content if block.type == "text")
-    return {"ids": [answer.id for answer in answers], "text": text, "seen": seen, "sent": sent}
+    return {"ids": [answer.id for answer in answers], "text": text, "seen": echoes, "sent": sent}
 
 
 def _go_on(case: dict[str, Any]) -> dict[str, Any]:

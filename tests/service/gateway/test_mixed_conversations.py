@@ -13,8 +13,8 @@ import pytest_asyncio
 
 from libs.common.schemas.profile import ProfileFields
 from libs.common.schemas.route import Deployment
-from tests.agents.provider import Asked, Provider
-from tests.agents.speech import ANTHROPIC_SIGNATURE, OPENAI_SIGNATURE, Fault, Said
+from tests.agents.provider import Provider, Request
+from tests.agents.speech import ANTHROPIC_SIGNATURE, OPENAI_SIGNATURE, Answer, Fault
 from tests.service.gateway.dialects import CHAT, MESSAGES, RESPONSES, Dialect
 from tests.service.gateway.routes import add_route
 from tests.service.gateway.stage import Client
@@ -63,22 +63,22 @@ async def provider(books: Books) -> AsyncIterator[Provider]:
         yield provider
 
 
-def first(asked: Asked) -> Said | Fault:
+def first(request: Request) -> Answer | Fault:
     """Two calls, then a failure, a call, and a failure again."""
-    number = len(asked.results)
+    number = len(request.results)
     if number in (2, 4):
         return Fault(status=503, body={"error": {"type": "overloaded", "message": "busy"}})
     calls = ("Oslo", "Bergen") if number == 0 else ("Voss",)
     looks = tuple(("look", {"city": city}) for city in calls)
-    return Said(thinking=f"Thought {number}.", text="I look.", calls=looks)
+    return Answer(thinking=f"Thought {number}.", text="I look.", calls=looks)
 
 
-def second(asked: Asked) -> Said:
+def second(request: Request) -> Answer:
     """A call, and the end."""
-    number = len(asked.results)
+    number = len(request.results)
     if number == 2:
-        return Said(thinking="Thought 2.", calls=(("look", {"city": "Bodø"}),))
-    return Said(thinking="Thought 4.", text=" ".join(asked.results))
+        return Answer(thinking="Thought 2.", calls=(("look", {"city": "Bodø"}),))
+    return Answer(thinking="Thought 4.", text=" ".join(request.results))
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -108,15 +108,15 @@ async def test_fallbacks_share_a_conversation(
     text = await _run(gateway, secret, route, dialect, stream=stream)
 
     assert text == "Rain in Oslo. Rain in Bergen. Rain in Bodø. Rain in Voss."
-    asked = {name: provider.asked(name) for name in names}
-    assert [[each.faults for each in asked[name]] for name in names] == [[[]] * 4, [[]] * 2]
+    requests = {name: provider.requests(name) for name in names}
+    assert [[each.faults for each in requests[name]] for name in names] == [[[]] * 4, [[]] * 2]
     # Each has its own thinking back, whatever the other one said in between.
     for name, target in zip(names, (one, other), strict=True):
         signature = TARGETS[target][3]
         # A budget excludes thinking amid another's loop of tools, so the second has none then.
         is_budget = target == "claude" or (target == "adaptive" and dialect is MESSAGES)
         if signature and not (is_budget and name == names[1]):
-            assert f"{signature}-".encode() in asked[name][-1].raw
+            assert f"{signature}-".encode() in requests[name][-1].raw
 
 
 def _deployment(provider: Provider, name: str, target: str, priority: int) -> Deployment:
@@ -141,26 +141,26 @@ async def _run(gateway: Client, secret: str, route: str, dialect: Dialect, *, st
         response = await gateway.post(dialect.path, secret, body)
         assert response.status_code == 200, response.text
         answer = put_together(dialect, response.text) if stream else response.json()
-        said, calls, text = _READ[dialect.name](answer)
+        turns, calls, text = _READ[dialect.name](answer)
         if not calls:
             return text
-        results = [(id_, f"Rain in {json.loads(given)['city']}.") for id_, given in calls]
-        history = [*history, *said, *_RESULTS[dialect.name](results)]
+        results = [(id_, f"Rain in {json.loads(arguments)['city']}.") for id_, arguments in calls]
+        history = [*history, *turns, *_RESULTS[dialect.name](results)]
 
 
 def _of_chat(answer: Any) -> tuple[list[Any], list[tuple[str, str]], str]:
     message = answer["choices"][0]["message"]
     calls = [(c["id"], c["function"]["arguments"]) for c in message.get("tool_calls") or []]
-    said = {name: value for name, value in message.items() if value is not None}
-    return [{"content": None, **said}], calls, message["content"]
+    fields = {name: value for name, value in message.items() if value is not None}
+    return [{"content": None, **fields}], calls, message["content"]
 
 
 def _of_message(answer: Any) -> tuple[list[Any], list[tuple[str, str]], str]:
     blocks = answer["content"]
     calls = [(b["id"], json.dumps(b["input"])) for b in blocks if b["type"] == "tool_use"]
     text = "".join(block["text"] for block in blocks if block["type"] == "text")
-    kept = [{k: v for k, v in block.items() if v is not None} for block in blocks]
-    return [{"role": "assistant", "content": kept}], calls, text
+    content = [{k: v for k, v in block.items() if v is not None} for block in blocks]
+    return [{"role": "assistant", "content": content}], calls, text
 
 
 def _of_response(answer: Any) -> tuple[list[Any], list[tuple[str, str]], str]:
