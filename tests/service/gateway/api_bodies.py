@@ -51,8 +51,8 @@ def bodies(draw: st.DrawFn, name: str, model: str) -> dict[str, Any]:
         body[_TURNS[name]] = [_QUESTION, *turns]
     for _ in range(draw(st.integers(0, 2))):
         body = _changed(draw, body)
-    for kept in ("background", "stream_options"):
-        body.pop(kept, None)
+    for field in ("background", "stream_options"):
+        body.pop(field, None)
     body["model"] = model
     if name != "embeddings":
         body["stream"] = draw(st.booleans())
@@ -75,13 +75,13 @@ def _of_type(annotation: Any, depth: int) -> st.SearchStrategy[Any]:
         # Lists, tuples, iterables and the SDKs' own kind of a sequence.
         inner = _of_type(typing.get_args(annotation)[0], depth + 1)
         return st.lists(inner, max_size=_LONGEST if depth < _DEEPEST else 0)
-    plain: dict[Any, st.SearchStrategy[Any]] = {
+    strategies: dict[Any, st.SearchStrategy[Any]] = {
         str: _texts,
         bool: st.booleans(),
         int: st.integers(0, 5_000),
         float: st.sampled_from([0, 0.5, 1, 2]),
     }
-    return plain.get(annotation, st.none())
+    return strategies.get(annotation, st.none())
 
 
 def _later(annotation: Any, depth: int) -> st.SearchStrategy[Any]:
@@ -112,10 +112,10 @@ def _changed(draw: st.DrawFn, body: dict[str, Any]) -> dict[str, Any]:
     if not places:
         return changed
     holder, key = draw(st.sampled_from(places))
-    deed = draw(st.sampled_from(["replace", "remove", "repeat"]))
-    if deed == "replace":
+    change = draw(st.sampled_from(["replace", "remove", "repeat"]))
+    if change == "replace":
         holder[key] = draw(_values)
-    elif deed == "remove":
+    elif change == "remove":
         del holder[key]
     elif isinstance(holder, list):
         holder.append(copy.deepcopy(holder[key]))

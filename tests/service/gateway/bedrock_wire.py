@@ -34,10 +34,10 @@ def converse(*content: dict[str, Any], stop: str = "end_turn") -> bytes:
 def event(name: str, payload: dict[str, Any], kind: str = "event") -> bytes:
     """One message of `application/vnd.amazon.eventstream`, with its checksums."""
     word = ":event-type" if kind == "event" else ":exception-type"
-    told = {word: name, ":content-type": "application/json", ":message-type": kind}
+    fields = {word: name, ":content-type": "application/json", ":message-type": kind}
     headers = b"".join(
         bytes([len(key)]) + key.encode() + b"\x07" + len(value).to_bytes(2, "big") + value.encode()
-        for key, value in told.items()
+        for key, value in fields.items()
     )
     body = json.dumps(payload).encode()
     prelude = (16 + len(headers) + len(body)).to_bytes(4, "big") + len(headers).to_bytes(4, "big")
@@ -71,5 +71,5 @@ STREAM_HEADERS = {"content-type": "application/vnd.amazon.eventstream"}
 
 def cut(messages: Iterable[bytes]) -> list[bytes]:
     """In reads that end anywhere."""
-    whole = b"".join(messages)
-    return [whole[start : start + 37] for start in range(0, len(whole), 37)]
+    data = b"".join(messages)
+    return [data[start : start + 37] for start in range(0, len(data), 37)]

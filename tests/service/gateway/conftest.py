@@ -25,8 +25,8 @@ SettingsWith = Callable[..., Settings]
 
 @pytest.fixture(params=DIALECTS, ids=lambda dialect: dialect.name)
 def dialect(request: pytest.FixtureRequest) -> Dialect:
-    found: Dialect = request.param
-    return found
+    param: Dialect = request.param
+    return param
 
 
 @pytest.fixture(scope="module")

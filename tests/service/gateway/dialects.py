@@ -62,10 +62,10 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
     def body(self, prompt: str = "Hi", *, stream: bool = False, **fields: Any) -> dict[str, Any]:
         """A request; a chat stream asks for its usage, so that its bytes pass unchanged."""
-        said: Any = prompt
+        value: Any = prompt
         if self.prompt_field == "messages":
-            said = [{"role": "user", "content": prompt}]
-        body = {"model": self.model, self.prompt_field: said, self.limit_field: 100}
+            value = [{"role": "user", "content": prompt}]
+        body = {"model": self.model, self.prompt_field: value, self.limit_field: 100}
         return {**body, **({"stream": True, **self.wanted} if stream else {}), **fields}
 
     @property

@@ -24,8 +24,8 @@ async def check_event(
 def split_last(body: bytes) -> tuple[bytes, bytes]:
     """The last frame, and what came before it."""
     start = body.removesuffix(b"\n\n").rfind(b"\n\n")
-    cut = 0 if start < 0 else start + 2
-    return body[:cut], body[cut:]
+    split = 0 if start < 0 else start + 2
+    return body[:split], body[split:]
 
 
 def check_error_frame(dialect: Dialect, frame: bytes, request_id: str, status: int) -> None:

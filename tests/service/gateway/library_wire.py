@@ -29,7 +29,7 @@ from tests.unit.gateway.new_calls import new_call
 NOW_MS = 1_790_000_000_000
 
 
-class Said(NamedTuple):
+class Response(NamedTuple):
     """The client's answer; a stream's as the data of its frames, and the error it broke off by."""
 
     body: Any
@@ -58,13 +58,13 @@ class LibraryWire:
         *,
         drops: bool = False,
         key: str | None = "sk-secret",
-    ) -> Said:
+    ) -> Response:
         """Of the model `name`, `provider/model`. Raises AppError as the engine does."""
         answer = await self.open(client, name, body, drops=drops, key=key)
         headers = {name.decode(): value.decode() for name, value in answer.headers}
         if isinstance(answer, WholeAnswer):
-            told = json.loads(answer.body)
-            return Said(told, headers, answer.usage, status=answer.status)
+            content = json.loads(answer.body)
+            return Response(content, headers, answer.usage, status=answer.status)
         return await _read(answer, headers)
 
     async def open(
@@ -88,17 +88,17 @@ class LibraryWire:
         return await self._forwarder.send(Attempt(call, request, target, []))
 
 
-async def _read(stream: Stream, headers: dict[str, str]) -> Said:
+async def _read(stream: Stream, headers: dict[str, str]) -> Response:
     assert stream.translation is not None
     try:
-        told, error = await written(stream)
+        output, error = await written(stream)
     finally:
         await stream.close()
-    return Said(list(_events(told)), headers, stream.translation.usage(), error)
+    return Response(list(_events(output)), headers, stream.translation.usage(), error)
 
 
-def _events(told: bytes) -> Iterable[Any]:
-    for line in told.decode().splitlines():
+def _events(output: bytes) -> Iterable[Any]:
+    for line in output.decode().splitlines():
         if line.startswith("data: ") and line != "data: [DONE]":
             yield json.loads(line.removeprefix("data: "))
 

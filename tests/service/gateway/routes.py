@@ -51,18 +51,18 @@ class Endpoints:
         self, name: str, body: Any, status: int = 200, headers: dict[str, str] | None = None
     ) -> None:
         content = json.dumps(body).encode()
-        told = {header.replace("_", "-"): value for header, value in (headers or {}).items()}
+        fields = {header.replace("_", "-"): value for header, value in (headers or {}).items()}
 
         async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
-            await connection.answer(content, status=status, headers=told)
+            await connection.answer(content, status=status, headers=fields)
 
         self._scripts[name] = script
 
     def streams(self, name: str, frames: Iterable[bytes]) -> None:
-        kept = list(frames)
+        all_frames = list(frames)
 
         async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
-            await connection.stream(kept)
+            await connection.stream(all_frames)
 
         self._scripts[name] = script
 
@@ -70,8 +70,8 @@ class Endpoints:
         self._scripts[name] = script
 
     @property
-    def asked(self) -> list[str]:
-        """Which ones were asked, in order."""
+    def calls(self) -> list[str]:
+        """Which ones were called, in order."""
         return [_name_of(request) for request in self._upstream.requests]
 
     async def _answer(self, request: UpstreamRequest, connection: UpstreamConnection) -> None:

@@ -49,8 +49,8 @@ class Client:
     ) -> httpx2.Response:
         """`body` is JSON unless it is bytes already."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        sent = {"content-type": "application/json", **bearer(secret), **(headers or {})}
-        return await self.http.post(path, content=content, headers=sent)
+        client_headers = {"content-type": "application/json", **bearer(secret), **(headers or {})}
+        return await self.http.post(path, content=content, headers=client_headers)
 
 
 def bearer(secret: str | None) -> dict[str, str]:

@@ -59,22 +59,22 @@ class Served(msgspec.Struct, frozen=True):
 
 def _answers() -> dict[str, tuple[bytes, list[bytes]]]:
     """What a server of each format says, whole and streamed."""
-    found = {"/embeddings": (json.dumps(EMBEDDINGS).encode(), list[bytes]())}
+    answers = {"/embeddings": (json.dumps(EMBEDDINGS).encode(), list[bytes]())}
     for target, client in (("chat", "messages"), ("messages", "chat"), ("responses", "chat")):
         call = player.given(f"tools_{client}_to_{target}")
         assert call.answered is not None
         assert call.streamed is not None
         frames = [player.provider_bytes(call.format, [each]) for each in call.streamed]
         path = PATHS[target].removeprefix("/v1")
-        found[path] = (player.compact(call.answered.body), frames)
-    return found
+        answers[path] = (player.compact(call.answered.body), frames)
+    return answers
 
 
 ANSWERS = _answers()
 
 
 async def _answer(request: UpstreamRequest, connection: UpstreamConnection) -> None:
-    whole, frames = next(told for path, told in ANSWERS.items() if request.path.endswith(path))
+    whole, frames = next(answer for path, answer in ANSWERS.items() if request.path.endswith(path))
     if request.fields.get("stream") is True:
         await connection.stream(frames)
     else:
@@ -87,11 +87,11 @@ async def served(upstream: Upstream, books: Books) -> AsyncIterator[Served]:
     routes: dict[tuple[str, str], tuple[str, str]] = {}
     for client, target, provider in WAYS:
         model = EMBEDDING_MODEL if target == "embeddings" else MODELS[provider]
-        to = deployment(upstream, f"{client}-{target}", model, formats=(target,))
+        strict = deployment(upstream, f"{client}-{target}", model, formats=(target,))
         dropping = msgspec.structs.replace(
-            to, deployment_id=f"{to.deployment_id}-drops", drop_params=True
+            strict, deployment_id=f"{strict.deployment_id}-drops", drop_params=True
         )
-        routes[client, target] = (await add_route(books, to), await add_route(books, dropping))
+        routes[client, target] = (await add_route(books, strict), await add_route(books, dropping))
     upstream.does(_answer)
     yield Served(await books.add_key(), routes)
 

@@ -34,7 +34,7 @@ async def test_any_request_is_answered_as_documented(
     gateway: Client, books: Books, tmp_path: Path
 ) -> None:
     url = str(gateway.http.base_url).rstrip("/")
-    ran = await asyncio.create_subprocess_exec(
+    process = await asyncio.create_subprocess_exec(
         Path(sys.executable).with_name("schemathesis"),
         *(
             "run",
@@ -49,5 +49,5 @@ async def test_any_request_is_answered_as_documented(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    told = (await ran.communicate())[0].decode()
-    assert ran.returncode == 0, told
+    output = (await process.communicate())[0].decode()
+    assert process.returncode == 0, output

@@ -23,13 +23,13 @@ FOREIGN = [(CHAT, MESSAGES.model), (MESSAGES, CHAT.model), (RESPONSES, MESSAGES.
 async def test_an_unknown_tool_choice_is_left_to_the_provider(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
 ) -> None:
-    said = json.dumps({"error": {"message": "no such tool_choice"}}).encode()
-    upstream.answers(said, status=400)
+    content = json.dumps({"error": {"message": "no such tool_choice"}}).encode()
+    upstream.answers(content, status=400)
     secret = await books.add_key()
 
     response = await gateway.post(dialect.path, secret, dialect.body(tool_choice="sideways"))
 
-    assert (response.status_code, response.content) == (400, said)
+    assert (response.status_code, response.content) == (400, content)
     assert upstream.requests[0].fields["tool_choice"] == "sideways"
     await check_event(books, secret, 400, "upstream_refused")
 
@@ -130,7 +130,7 @@ async def raw_post(
     return int(status_line.split()[1]), rest.partition(b"\r\n\r\n")[2]
 
 
-def sent(dialect: Dialect) -> tuple[bytes, list[str]]:
+def body_and_headers(dialect: Dialect) -> tuple[bytes, list[str]]:
     body = json.dumps(dialect.body()).encode()
     return body, [f"content-length: {len(body)}", "content-type: application/json"]
 
@@ -140,7 +140,7 @@ async def test_a_repeated_identical_header_is_accepted(
 ) -> None:
     upstream.answers(dialect.answer)
     secret = await books.add_key()
-    body, headers = sent(dialect)
+    body, headers = body_and_headers(dialect)
     twice = [headers[1], f"authorization: Bearer {secret}"] * 2
 
     status, content = await raw_post(gateway, dialect, [headers[0], *twice], body)
@@ -158,7 +158,7 @@ async def test_two_keys_in_one_header_are_rejected(
     """Whatever stands in front of the gateway may have read the other one."""
     upstream.answers(dialect.answer)
     secrets = [await books.add_key(), await books.add_key()]
-    body, headers = sent(dialect)
+    body, headers = body_and_headers(dialect)
     scheme = "Bearer " if name == "authorization" else ""
     headers += [f"{name}: {scheme}{secret}" for secret in secrets]
 
@@ -180,7 +180,7 @@ async def test_two_content_types_must_both_be_right(
 ) -> None:
     upstream.answers(dialect.answer)
     secret = await books.add_key()
-    body, headers = sent(dialect)
+    body, headers = body_and_headers(dialect)
     headers.insert(1 if first else 2, "content-type: text/plain")
 
     status, content = await raw_post(
@@ -202,7 +202,7 @@ async def test_two_content_lengths_are_rejected(
     """Where one ends and the next begins is then a matter of opinion: nobody is even asked."""
     upstream.answers(CHAT.answer)
     secret = await books.add_key()
-    body, headers = sent(CHAT)
+    body, headers = body_and_headers(CHAT)
     headers += [f"content-length: {len(body) + other}", f"authorization: Bearer {secret}"]
 
     status, _ = await raw_post(gateway, CHAT, headers, body)

@@ -26,7 +26,7 @@ _STARTED: dict[str, Any] = {
     "content": [],
     "usage": {"input_tokens": 1_000, "output_tokens": 1},
 }
-_BEGUN: dict[str, Any] = {
+_INITIAL: dict[str, Any] = {
     "id": "resp_1",
     "object": "response",
     "created_at": 1,
@@ -36,11 +36,11 @@ _BEGUN: dict[str, Any] = {
     "output": [],
     "usage": None,
 }
-_SAID = {"output_index": 0, "item_id": "msg_1", "content_index": 0, "delta": _TEXT}
+_DELTA = {"output_index": 0, "item_id": "msg_1", "content_index": 0, "delta": _TEXT}
 _OVERLOADED = {"type": "overloaded_error", "message": "Overloaded"}
 
 
-async def asked(
+async def failed_call(
     gateway: Client,
     upstream: Upstream,
     books: Books,
@@ -74,7 +74,7 @@ async def test_a_running_count_is_kept(
 ) -> None:
     """As vLLM counts; of the text that came, the prompt is not to be guessed."""
     breaks_off(upstream, chunk({"content": _TEXT}, usage=_RUNNING))
-    _, event = await asked(gateway, upstream, books, dialect, "chat")
+    _, event = await failed_call(gateway, upstream, books, dialect, "chat")
     assert event.usage is not None
     assert event.usage.input_text == 5_000
 
@@ -87,9 +87,9 @@ async def test_the_tier_that_was_told_is_kept(
     if speaks == "chat":
         breaks_off(upstream, chunk({"content": _TEXT}, service_tier="priority"))
     else:
-        begun = named("response.created", response=_BEGUN)
-        breaks_off(upstream, begun, named("response.output_text.delta", **_SAID))
-    _, event = await asked(gateway, upstream, books, dialect, speaks)
+        start = named("response.created", response=_INITIAL)
+        breaks_off(upstream, start, named("response.output_text.delta", **_DELTA))
+    _, event = await failed_call(gateway, upstream, books, dialect, speaks)
     assert (event.usage_source, event.usage and event.usage.service_tier) == (
         "estimated",
         "priority",
@@ -100,7 +100,7 @@ async def test_a_prompt_that_was_read_before_an_error_is_charged(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
 ) -> None:
     upstream.streams([named("message_start", message=_STARTED), named("error", error=_OVERLOADED)])
-    response, event = await asked(gateway, upstream, books, dialect, "messages")
+    response, event = await failed_call(gateway, upstream, books, dialect, "messages")
     assert "Overloaded" in response.text
     assert event.usage is not None
     assert total_input(event.usage) == 1_000
@@ -111,7 +111,7 @@ async def test_an_immediate_error_is_not_a_stream(
 ) -> None:
     """So that another deployment can be asked; OpenAI would tell of the end in a second event."""
     upstream.streams([named("error", code="server_error", message="No.", param=None)])
-    response, event = await asked(gateway, upstream, books, dialect, "responses")
+    response, event = await failed_call(gateway, upstream, books, dialect, "responses")
     assert (response.status_code, event.usage) == (500, None)
 
 
@@ -121,13 +121,13 @@ async def test_a_failed_response_costs_what_it_used(
     gateway: Client, upstream: Upstream, books: Books, client: Dialect, used: Any
 ) -> None:
     failed = {
-        **_BEGUN,
+        **_INITIAL,
         "status": "failed",
         "error": {"code": "server_error", "message": "The model failed."},
         "usage": used,
     }
     upstream.answers(json.dumps(failed).encode())
-    response, event = await asked(gateway, upstream, books, client, "responses", stream=False)
+    response, event = await failed_call(gateway, upstream, books, client, "responses", stream=False)
     assert (response.status_code == 200) is (client is RESPONSES)
     assert "The model failed." in response.text
     assert (event.usage and (event.usage.input_text, event.usage.output_text)) == (

@@ -31,13 +31,13 @@ class Turnstile:
     def __init__(self, upstream: Upstream, expected: int) -> None:
         self.open = asyncio.Event()
         self._all_there = asyncio.Event()
-        self._there = 0
+        self._arrivals = 0
         self._expected = expected
         upstream.does(self._script)
 
     async def _script(self, request: UpstreamRequest, connection: UpstreamConnection) -> None:
-        self._there += 1
-        if self._there == self._expected:
+        self._arrivals += 1
+        if self._arrivals == self._expected:
             self._all_there.set()
         await self.open.wait()
         dialect = next(some for some in DIALECTS if some.upstream_path == request.path)
@@ -87,8 +87,8 @@ async def spend(
 ) -> None:
     """As the ledger's worker posts it."""
     periods = period_keys(at, zone_of(time_zone))
-    posted = entry(uuid4().hex, user_id=user_id, cost_nusd=nusd, started_at=at, periods=periods)
-    assert await LedgerStore(books.database).post([posted]) == 1
+    call_entry = entry(uuid4().hex, user_id=user_id, cost_nusd=nusd, started_at=at, periods=periods)
+    assert await LedgerStore(books.database).post([call_entry]) == 1
 
 
 async def first(tasks: list[asyncio.Task[Any]], number: int) -> list[asyncio.Task[Any]]:

@@ -37,21 +37,21 @@ async def test_a_call_is_relayed_with_the_providers_key(
     credential: str,
 ) -> None:
     secret = await books.add_key()
-    sent = f"Bearer {secret}" if credential == "authorization" else secret
+    header = f"Bearer {secret}" if credential == "authorization" else secret
     dialect.served_by(upstream, stream=stream)
 
-    response = await send(gateway, dialect, {credential: sent}, stream=stream)
+    response = await send(gateway, dialect, {credential: header}, stream=stream)
 
     assert response.status_code == 200
     assert response.content == (dialect.stream if stream else dialect.answer)
     request_id = response.headers["x-request-id"]
     assert response.headers["request-id"] == request_id
-    (asked,) = upstream.requests
-    assert asked.path == dialect.upstream_path
-    assert asked.fields == dialect.body(stream=stream)
-    assert secret not in str(asked)
+    (request,) = upstream.requests
+    assert request.path == dialect.upstream_path
+    assert request.fields == dialect.body(stream=stream)
+    assert secret not in str(request)
     key_header = "x-api-key" if dialect is MESSAGES else "authorization"
-    assert asked.header(key_header) == f"{'' if dialect is MESSAGES else 'Bearer '}{PROVIDER_KEY}"
+    assert request.header(key_header) == f"{'' if dialect is MESSAGES else 'Bearer '}{PROVIDER_KEY}"
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -86,9 +86,9 @@ async def test_only_the_formats_query_parameters_are_forwarded(
     )
 
     assert response.status_code == 200
-    (asked,) = upstream.requests
+    (request,) = upstream.requests
     query = "?beta=true" if dialect.name == "messages" else ""
-    assert asked.path == f"{dialect.upstream_path}{query}"
+    assert request.path == f"{dialect.upstream_path}{query}"
 
 
 async def test_a_hold_is_settled_at_the_calls_cost(
@@ -120,8 +120,8 @@ async def test_an_accounts_multiplier_applies_from_the_hold_on(
 
     event = await books.the_event(secret)
     assert event.account_multiplier == Decimal("1.5")
-    listed = await books.the_event(plain)
-    assert event.held_nusd == listed.held_nusd * Decimal("1.5")
+    plain_event = await books.the_event(plain)
+    assert event.held_nusd == plain_event.held_nusd * Decimal("1.5")
     assert await books.held(secret) == COST_NUSD * Decimal("1.5")
     if not stream:
         assert response.headers["x-gateway-cost-usd"] == "0.000051"
@@ -176,11 +176,11 @@ async def test_headers_are_forwarded_except_forbidden_ones(
 
     response = await gateway.post(MESSAGES.path, secret, MESSAGES.body(), {**passed, **stopped})
 
-    got = upstream.requests[0]
-    assert {name: got.header(name) for name in passed} == passed
+    request = upstream.requests[0]
+    assert {name: request.header(name) for name in passed} == passed
     own = {"host", "content-length", "content-type", "accept-encoding", "x-api-key", "x-request-id"}
-    assert {name for name, _ in got.headers} == passed.keys() | own
-    assert got.header("x-request-id") == response.headers["x-request-id"] != "mine"
+    assert {name for name, _ in request.headers} == passed.keys() | own
+    assert request.header("x-request-id") == response.headers["x-request-id"] != "mine"
     assert response.headers["retry-after"] == "1"
     assert "anthropic-organization-id" not in response.headers
     assert "x-ratelimit-limit-requests" not in response.headers
@@ -229,8 +229,8 @@ async def test_the_time_that_a_provider_streams_is_not_the_gateways_own(
 
     response = await gateway.post(dialect.path, secret, dialect.body(stream=True))
 
-    said = float(response.headers["x-gateway-overhead-ms"])
-    assert (await books.the_event(secret)).overhead_ms == said
+    overhead_ms = float(response.headers["x-gateway-overhead-ms"])
+    assert (await books.the_event(secret)).overhead_ms == overhead_ms
 
 
 async def test_the_providers_connection_is_reused(

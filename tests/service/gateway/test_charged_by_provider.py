@@ -32,8 +32,8 @@ async def test_one_price_covers_all_models_of_a_provider_that_tells_its_costs(
     usage = {"prompt_tokens": 1_000, "completion_tokens": 100, "cost": 0.00123}
     endpoints = Endpoints(upstream)
     if stream:
-        said = {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}]}
-        chunks = [said, {"choices": [], "usage": usage}]
+        content = {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}]}
+        chunks = [content, {"choices": [], "usage": usage}]
         frames = [b"data: %b\n\n" % json.dumps(chunk).encode() for chunk in chunks]
         endpoints.streams("a", [*frames, b"data: [DONE]\n\n"])
     else:
@@ -42,11 +42,11 @@ async def test_one_price_covers_all_models_of_a_provider_that_tells_its_costs(
     secret = await books.add_key()
 
     # What its tools cost is in the figure.
-    asked: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "tools": [{"type": "openrouter:web_search"}],
         "plugins": [{"id": "web"}],
     }
-    body = CHAT.body(model=model, max_tokens=100, stream=stream, **asked)
+    body = CHAT.body(model=model, max_tokens=100, stream=stream, **fields)
     assert (await gateway.post(CHAT.path, secret, body)).status_code == 200
 
     event = await books.the_event(secret)

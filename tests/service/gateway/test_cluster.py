@@ -17,7 +17,7 @@ from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT
 from tests.service.gateway.stage import open_gateway
 from tests.service.gateway.test_budgets import OUTPUT_USD, Turnstile
-from tests.service.gateway.test_outages import spooled
+from tests.service.gateway.test_outages import file_count
 from tests.service.gateway.test_pool_outages import COST_NUSD, ROOM_FOR_FIVE_USD, status
 from tests.service.gateway.upstream import Upstream
 from tests.support.books import Books, open_books
@@ -63,7 +63,7 @@ async def test_a_dead_masters_accounts_go_by_the_policy_and_the_others_do_not_no
         master.server.kill()
         try:
             assert [await status(gateway, lost) for _ in range(4)] == [200] * 3 + [429]
-            assert spooled(settings) == 1
+            assert file_count(settings) == 1
             assert [await status(gateway, other) for _ in range(4)] == [200] * 3 + [429]
             assert await own_books.held(other) == 5 * COST_NUSD
             promote(replica)
@@ -73,7 +73,7 @@ async def test_a_dead_masters_accounts_go_by_the_policy_and_the_others_do_not_no
                 assert await status(gateway, lost) == 429
                 # The other masters hear of the new one a moment later.
                 with suppress(RedisError):
-                    return spooled(settings) == 0 and await own_books.held(lost) == 5 * COST_NUSD
+                    return file_count(settings) == 0 and await own_books.held(lost) == 5 * COST_NUSD
                 return False
 
             await eventually(is_drained)
@@ -122,12 +122,12 @@ async def test_a_call_under_way_while_the_number_of_shards_changes_is_posted_by_
         divide(cluster_session, 4)
         turnstile.open.set()
         assert await under_way == 200
-        assert spooled(settings) == 1
+        assert file_count(settings) == 1
 
         async def says_so() -> bool:
             ready = await gateway.http.get("/ready")
-            told = ready.json()["checks"]["redis"]
-            return ready.status_code == 503 and "divided into 4 shards" in told
+            check = ready.json()["checks"]["redis"]
+            return ready.status_code == 503 and "divided into 4 shards" in check
 
         await eventually(says_so)
         assert await status(gateway, secret) == 200
@@ -137,7 +137,7 @@ async def test_a_call_under_way_while_the_number_of_shards_changes_is_posted_by_
         async with open_books(module_mongo_uri, url) as books, open_gateway(changed) as gateway:
 
             async def is_drained() -> bool:
-                return spooled(changed) == 0
+                return file_count(changed) == 0
 
             await eventually(is_drained)
             calls = [each.call_id for each in await books.events(secret) if each.status == "ok"]

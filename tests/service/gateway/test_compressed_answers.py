@@ -46,13 +46,13 @@ async def test_an_answer_is_decompressed(
 async def test_a_refusal_is_decompressed(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
 ) -> None:
-    said = b'{"error": {"message": "their own words"}}'
-    upstream.answers(gzip.compress(said), status=400, headers={"content-encoding": "gzip"})
+    content = b'{"error": {"message": "their own words"}}'
+    upstream.answers(gzip.compress(content), status=400, headers={"content-encoding": "gzip"})
     secret = await books.add_key()
 
     response = await gateway.post(dialect.path, secret, dialect.body())
 
-    assert (response.status_code, response.content) == (400, said)
+    assert (response.status_code, response.content) == (400, content)
     await check_event(books, secret, 400, "upstream_refused")
 
 

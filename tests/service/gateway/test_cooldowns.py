@@ -32,8 +32,8 @@ def poisoned_with(status: int, **headers: str) -> Any:
         if POISON.encode() not in request.body:
             await connection.answer(CHAT.answer)
         elif status:
-            told = {name.replace("_", "-"): value for name, value in headers.items()}
-            await connection.answer(b'{"error": {"message": "no"}}', status=status, headers=told)
+            fields = {name.replace("_", "-"): value for name, value in headers.items()}
+            await connection.answer(b'{"error": {"message": "no"}}', status=status, headers=fields)
         else:
             connection.cut()
 
@@ -65,7 +65,7 @@ async def test_one_accounts_failures_are_its_own(
     upstream.requests.clear()
 
     assert await call(gateway, secret, model) == 200
-    assert endpoints.asked == ["a"]
+    assert endpoints.calls == ["a"]
 
 
 async def test_an_untranslatable_request_is_not_a_failure_of_its_deployment(
@@ -84,19 +84,19 @@ async def test_an_untranslatable_request_is_not_a_failure_of_its_deployment(
     secret = await books.add_key()
     for _ in range(3):
         assert await call(gateway, secret, model, tools=flat) == 400
-    assert endpoints.asked == []
+    assert endpoints.calls == []
 
     assert await call(gateway, secret, model) == 200
-    assert endpoints.asked == ["a"]
+    assert endpoints.calls == ["a"]
 
 
 async def test_an_unreachable_deployment_cools_down_for_all_on_all_replicas(
     gateway: Client, upstream: Upstream, books: Books, settings_with: SettingsWith
 ) -> None:
     endpoints = Endpoints(upstream)
-    gone = deployment(upstream, "a", api_base=f"http://{HOST}:{free_port()}/v1")
-    alone = await add_route(books, gone, cooldown_after=2)
-    model = await add_route(books, gone, deployment(upstream, "b", priority=1), max_attempts=1)
+    dead = deployment(upstream, "a", api_base=f"http://{HOST}:{free_port()}/v1")
+    alone = await add_route(books, dead, cooldown_after=2)
+    model = await add_route(books, dead, deployment(upstream, "b", priority=1), max_attempts=1)
     one, two, other_account = [await books.add_key() for _ in range(3)]
     async with open_gateway(settings_with()) as other:
         for secret in (one, two):
@@ -105,4 +105,4 @@ async def test_an_unreachable_deployment_cools_down_for_all_on_all_replicas(
         async with asyncio.timeout(PATIENCE_S):
             while await call(other, other_account, model) != 200:
                 pass
-    assert set(endpoints.asked) == {"b"}
+    assert set(endpoints.calls) == {"b"}

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 _ANSWER = {**CHAT.whole, "usage": {"prompt_tokens": 1_000, "completion_tokens": 100}}
 
 
-async def charged(
+async def entry_of_call(
     gateway: Client, upstream: Upstream, books: Books, model: str, **fields: Any
 ) -> LedgerEntry:
     """The entry that the ledger makes of the call, whose cost the gateway told and keeps."""
@@ -36,14 +36,14 @@ async def charged(
 
     assert response.status_code == 200, response.text
     event = await books.the_event(secret)
-    asked = billed_models(event)
-    assert asked
-    price_at = await PriceBook(PriceStore(books.database), PriceMap(b"{}")).of_models(asked)
-    prices = prices_at(price_at, asked, event.started_at)
+    billed = billed_models(event)
+    assert billed
+    price_at = await PriceBook(PriceStore(books.database), PriceMap(b"{}")).of_models(billed)
+    prices = prices_at(price_at, billed, event.started_at)
     entry = entry_of(event, prices, event.started_at)
     assert isinstance(entry, LedgerEntry)
-    told = response.headers["x-gateway-cost-usd"]
-    assert entry.cost_nusd == Decimal(told) * 10**9 == await books.held(secret)
+    cost_usd = response.headers["x-gateway-cost-usd"]
+    assert entry.cost_nusd == Decimal(cost_usd) * 10**9 == await books.held(secret)
     # 100 tokens of output, at least.
     assert event.held_nusd >= entry.cost_nusd // 11
     return entry
@@ -69,7 +69,7 @@ async def test_a_deployment_has_factors_of_its_own(
     surcharges = {"regional": Decimal("1.1"), "fedramp": Decimal("1.2")}
     await books.set_price(model, input_usd="1", output_usd="1", surcharges=surcharges)
 
-    entry = await charged(gateway, upstream, books, model, **fields)
+    entry = await entry_of_call(gateway, upstream, books, model, **fields)
 
     assert entry.cost_nusd == Decimal(cost_usd) * 10**9
     assert entry.deployment_multiplier == fields.get("multiplier", 1)
@@ -85,6 +85,6 @@ async def test_a_deployment_has_a_price_of_its_own(
     own = f"own-{uuid4().hex}"
     await books.set_price(own, input_usd="2", output_usd="2")
 
-    entry = await charged(gateway, upstream, books, uuid4().hex, priced_as=own)
+    entry = await entry_of_call(gateway, upstream, books, uuid4().hex, priced_as=own)
 
     assert (entry.cost_nusd, entry.priced_as) == (2_200_000, own)

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 ORIGIN = "https://app.example.com"
 
 
-def at(gateway: Client, path: str) -> str:
+def url_of(gateway: Client, path: str) -> str:
     """Two slashes at the beginning would else name a host."""
     return str(gateway.http.base_url).rstrip("/") + path
 
@@ -68,7 +68,7 @@ async def test_a_base_url_with_or_without_v1(
     path = prefix.rstrip("/") + dialect.path.removeprefix("/v1") + suffix
     if prefix == "//":
         path = f"/{dialect.path}{suffix}"
-    response = await gateway.post(at(gateway, path), await books.add_key(), dialect.body())
+    response = await gateway.post(url_of(gateway, path), await books.add_key(), dialect.body())
     assert (response.status_code, response.content) == (200, dialect.answer)
     assert upstream.requests[-1].path == dialect.upstream_path
 
@@ -80,16 +80,16 @@ async def test_models_are_listed_at_every_usual_path(
     gateway: Client, books: Books, path: str
 ) -> None:
     headers = bearer(await books.add_key())
-    response = await gateway.http.get(at(gateway, path), headers=headers)
+    response = await gateway.http.get(url_of(gateway, path), headers=headers)
     assert (response.status_code, response.json()["object"]) == (200, "list")
     path = f"{path.rstrip('/')}/{CHAT_MODEL}/"
-    one = await gateway.http.get(at(gateway, path), headers=headers)
-    assert (one.status_code, one.json()["id"]) == (200, CHAT_MODEL)
+    model = await gateway.http.get(url_of(gateway, path), headers=headers)
+    assert (model.status_code, model.json()["id"]) == (200, CHAT_MODEL)
 
 
 @pytest.mark.parametrize("path", ["/health/", "//health", "/ready/"])
 async def test_an_extra_slash_is_not_redirected(gateway: Client, path: str) -> None:
-    response = await gateway.http.get(at(gateway, path), headers={"host": "elsewhere"})
+    response = await gateway.http.get(url_of(gateway, path), headers={"host": "elsewhere"})
     assert response.status_code == 200
 
 
@@ -144,8 +144,8 @@ async def test_an_upgrade_to_http2_is_ignored(
     }
     response = await gateway.post(CHAT.path, await books.add_key(), CHAT.body(), headers)
     assert (response.status_code, response.content) == (200, CHAT.answer)
-    sent = dict(upstream.requests[-1].headers)
-    assert not {"upgrade", "http2-settings"} & sent.keys()
+    upstream_headers = dict(upstream.requests[-1].headers)
+    assert not {"upgrade", "http2-settings"} & upstream_headers.keys()
 
 
 async def test_cross_origin_calls_are_denied_by_default(
@@ -156,8 +156,8 @@ async def test_cross_origin_calls_are_denied_by_default(
     response = await gateway.post(CHAT.path, await books.add_key(), CHAT.body(), headers)
     assert response.status_code == 200
     assert not [name for name in response.headers if name.startswith("access-control-")]
-    asked = headers | {"access-control-request-method": "POST"}
-    assert (await gateway.http.options(CHAT.path, headers=asked)).status_code == 405
+    preflight_headers = headers | {"access-control-request-method": "POST"}
+    assert (await gateway.http.options(CHAT.path, headers=preflight_headers)).status_code == 405
 
 
 @pytest.mark.parametrize("allowed", [ORIGIN, f"https://other.example, {ORIGIN}", "*"])
@@ -167,16 +167,16 @@ async def test_an_allowed_origin_can_call(
     origin = "*" if allowed == "*" else ORIGIN
     secret = await books.add_key()
     async with open_gateway(settings_with(cors_allow_origins=allowed)) as gateway:
-        wanted = "authorization,anthropic-version,anthropic-beta,x-stainless-lang,content-type"
-        asked = {
+        names = "authorization,anthropic-version,anthropic-beta,x-stainless-lang,content-type"
+        preflight_headers = {
             "origin": ORIGIN,
             "access-control-request-method": "POST",
-            "access-control-request-headers": wanted,
+            "access-control-request-headers": names,
         }
-        preflight = await gateway.http.options(MESSAGES.path, headers=asked)
+        preflight = await gateway.http.options(MESSAGES.path, headers=preflight_headers)
         assert preflight.status_code == 200
         assert preflight.headers["access-control-allow-origin"] == origin
-        assert preflight.headers["access-control-allow-headers"] == wanted
+        assert preflight.headers["access-control-allow-headers"] == names
 
         CHAT.served_by(upstream, stream=True)
         for key, body, status in (

@@ -45,12 +45,12 @@ class Mock:
             self._http.post("/_llmock/scenario", json=scenario).raise_for_status()
 
     def verdict(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._http.get("/_llmock/verdict").json()
-        return found
+        verdict: dict[str, Any] = self._http.get("/_llmock/verdict").json()
+        return verdict
 
     def requests(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._http.get("/_llmock/requests").json()["requests"]
-        return found
+        requests: list[dict[str, Any]] = self._http.get("/_llmock/requests").json()["requests"]
+        return requests
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +83,9 @@ def failed(response: httpx2.Response) -> bool:
         return True
     if not response.headers["content-type"].startswith("text/event-stream"):
         return False
-    said = payloads(response.content)
-    kinds = [frame if isinstance(frame, str) else frame.get("type") for frame in said]
-    if any(isinstance(frame, dict) and frame.get("error") for frame in said):
+    frames = payloads(response.content)
+    kinds = [frame if isinstance(frame, str) else frame.get("type") for frame in frames]
+    if any(isinstance(frame, dict) and frame.get("error") for frame in frames):
         return True
     assert kinds[-1] in _ENDS, "a stream that broke off has to say so"
     return False
@@ -148,11 +148,11 @@ async def test_a_permanent_fault_is_not_retried(
     response = await gateway.post(dialect.path, secret, dialect.body(_PROMPT, stream=stream))
 
     # OpenAI's clients would send the prompt again over a 422.
-    told = 400 if status == 422 and dialect.name != "messages" else status
-    assert response.status_code == told
+    client_status = 400 if status == 422 and dialect.name != "messages" else status
+    assert response.status_code == client_status
     assert "not like that" in response.text
     event = await books.the_event(secret)
-    assert (event.status, event.http_status, event.usage) == ("upstream_error", told, None)
+    assert (event.status, event.http_status, event.usage) == ("upstream_error", client_status, None)
     assert mock.verdict()["findings"] == []
     assert len(mock.requests()) == 1
 

@@ -56,8 +56,8 @@ async def held(
 async def test_cache_writes_are_held_for(
     gateway: Client, upstream: Upstream, books: Books, control: dict[str, str], rate: float
 ) -> None:
-    marked = {"metadata": control} if "note" in control else {"cache_control": control}
-    system = [{"type": "text", "text": "x" * 30_000, **marked}]
+    mark = {"metadata": control} if "note" in control else {"cache_control": control}
+    system = [{"type": "text", "text": "x" * 30_000, **mark}]
 
     amount = await held(gateway, upstream, books, MESSAGES, system=system, max_tokens=1)
 
@@ -84,20 +84,20 @@ async def test_spoken_answers_are_held_for(
     assert 20_000 <= amount / 1_000 <= 20_100
 
 
-@pytest.mark.parametrize(("asked", "rate"), [("auto", 3), ("default", 1), ("priority", 3)])
+@pytest.mark.parametrize(("tier", "rate"), [("auto", 3), ("default", 1), ("priority", 3)])
 async def test_the_dearest_possible_tier_is_held_for(
-    gateway: Client, upstream: Upstream, books: Books, asked: str, rate: int
+    gateway: Client, upstream: Upstream, books: Books, tier: str, rate: int
 ) -> None:
-    fields = {"service_tier": asked, "max_tokens": 1_000}
+    fields = {"service_tier": tier, "max_tokens": 1_000}
     amount = await held(gateway, upstream, books, CHAT, **fields)
     assert 1_000 <= amount / 1_000 / rate <= 1_100
 
 
-@pytest.mark.parametrize(("asked", "rate"), [("standard", 1.1), ("fast", 2.2)])
+@pytest.mark.parametrize(("speed", "rate"), [("standard", 1.1), ("fast", 2.2)])
 async def test_possible_surcharges_are_held_for(
-    gateway: Client, upstream: Upstream, books: Books, asked: str, rate: float
+    gateway: Client, upstream: Upstream, books: Books, speed: str, rate: float
 ) -> None:
-    fields = {"speed": asked, "max_tokens": 1_000}
+    fields = {"speed": speed, "max_tokens": 1_000}
     amount = await held(gateway, upstream, books, MESSAGES, **fields)
     assert 1_000 <= amount / 1_000 / rate <= 1_100
 

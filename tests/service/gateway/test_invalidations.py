@@ -71,9 +71,9 @@ async def test_old_secrets_of_a_key_work_until_their_time(
         ),
     )
     keys = set()
-    for used in (secret, f"in-grace-{account}", secret):
-        assert (await gateway.post(CHAT.path, used, CHAT.body())).status_code == 200
-        key = await books.keys.get_by_hash(secret_hash(used))
+    for valid_secret in (secret, f"in-grace-{account}", secret):
+        assert (await gateway.post(CHAT.path, valid_secret, CHAT.body())).status_code == 200
+        key = await books.keys.get_by_hash(secret_hash(valid_secret))
         assert key is not None
         keys.add(key.key_id)
     assert len(keys) == 1
@@ -90,12 +90,12 @@ async def test_a_key_created_after_its_first_use_is_accepted(
     template = await books.add_key()
     key = await books.keys.get_by_hash(secret_hash(template))
     assert key is not None
-    new = msgspec.structs.replace(key, key_id="new-key", secret_hash=secret_hash("sk-gw-new"))
+    new_key = msgspec.structs.replace(key, key_id="new-key", secret_hash=secret_hash("sk-gw-new"))
     assert (await gateway.post(CHAT.path, "sk-gw-new", CHAT.body())).status_code == 401
-    await books.keys.insert(new)
+    await books.keys.insert(new_key)
     assert (await gateway.post(CHAT.path, "sk-gw-new", CHAT.body())).status_code == 401
 
-    await announce(books, "key", new.secret_hash)
+    await announce(books, "key", new_key.secret_hash)
 
     await status_becomes(gateway, "sk-gw-new", 200, CHAT.model)
 

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 _PART = 100_000
 
 
-class Answered(NamedTuple):
+class Response(NamedTuple):
     status: int
     headers: dict[str, str]
     body: bytes
@@ -54,13 +54,13 @@ class Upload:
     def abandon(self) -> None:
         self._writer.close()
 
-    async def answer(self) -> Answered:
+    async def answer(self) -> Response:
         async with asyncio.timeout(PATIENCE_S):
             head = await self._reader.readuntil(b"\r\n\r\n")
             status, *lines = head.decode().strip().split("\r\n")
             headers = dict(line.lower().split(": ", 1) for line in lines)
             body = await self._reader.readexactly(int(headers["content-length"]))
-        return Answered(int(status.split(" ")[1]), headers, body)
+        return Response(int(status.split(" ")[1]), headers, body)
 
     async def closed(self) -> None:
         """Returns once the gateway has closed the connection."""
@@ -115,8 +115,8 @@ async def test_a_body_in_parts_is_served(
     async with uploading(roomy, dialect, secret, len(body)) as upload:
         for start in range(0, len(body), _PART):
             await upload.send(body[start : start + _PART])
-        answered = await upload.answer()
-    assert (answered.status, answered.body) == (200, dialect.answer)
+        response = await upload.answer()
+    assert (response.status, response.body) == (200, dialect.answer)
     assert (await books.the_event(secret)).status == "ok"
 
 
@@ -127,10 +127,10 @@ async def test_an_exhausted_budget_is_refused_before_the_body(
     secret = await books.add_key(await books.add_account(limit_usd="0"))
     async with uploading(roomy, dialect, secret, _PART) as upload:
         await upload.send(b'{"model": ')
-        answered = await upload.answer()
+        response = await upload.answer()
     expected = 402 if dialect.name == "messages" else 429
-    assert answered.status == expected
-    assert answered.headers["x-should-retry"] == "false"
+    assert response.status == expected
+    assert response.headers["x-should-retry"] == "false"
     assert await event_code(books, secret) == ("refused", expected, "budget_exceeded")
     assert upstream.requests == []
 
@@ -147,11 +147,11 @@ async def test_unfinished_bodies_count_as_requests(
         await arriving(roomy, 1)
         async with uploading(roomy, CHAT, secret, _PART) as second:
             await second.send(b'{"model": ')
-            answered = await second.answer()
-    assert answered.status == 429
-    assert int(answered.headers["retry-after"]) >= 1
-    assert answered.headers["x-ratelimit-remaining-requests"] == "0"
-    assert json.loads(answered.body)["error"]["code"] == "rate_limit_exceeded"
+            response = await second.answer()
+    assert response.status == 429
+    assert int(response.headers["retry-after"]) >= 1
+    assert response.headers["x-ratelimit-remaining-requests"] == "0"
+    assert json.loads(response.body)["error"]["code"] == "rate_limit_exceeded"
 
 
 async def test_an_unfinished_token_count_is_not_a_call(
@@ -181,9 +181,9 @@ async def test_an_exhausted_rate_limit_is_refused_before_the_body(
     assert (await roomy.post(CHAT.path, secret, CHAT.body())).status_code == 200
     async with uploading(roomy, CHAT, secret, _PART) as upload:
         await upload.send(b'{"model": ')
-        answered = await upload.answer()
-    assert answered.status == 429
-    assert 50 < int(answered.headers["retry-after"]) <= 60
+        response = await upload.answer()
+    assert response.status == 429
+    assert 50 < int(response.headers["retry-after"]) <= 60
 
 
 async def test_too_many_parallel_calls_are_refused_before_the_body(
@@ -192,9 +192,9 @@ async def test_too_many_parallel_calls_are_refused_before_the_body(
     secret = await books.add_key(await books.add_account(limits=Limits(parallel_calls=0)))
     async with uploading(roomy, CHAT, secret, _PART) as upload:
         await upload.send(b'{"model": ')
-        answered = await upload.answer()
-    assert answered.status == 429
-    assert b"calls at a time" in answered.body
+        response = await upload.answer()
+    assert response.status == 429
+    assert b"calls at a time" in response.body
 
 
 async def test_the_bodies_of_an_account_are_bounded_together(
@@ -246,11 +246,11 @@ async def test_a_stalled_body_is_a_408_and_closes_its_connection(
         uploading(client, dialect, secret, _PART) as upload,
     ):
         await upload.send(b'{"model": ')
-        answered = await upload.answer()
+        response = await upload.answer()
         await upload.closed()
-    assert answered.status == 408
-    assert answered.headers["connection"] == "close"
-    error = json.loads(answered.body)["error"]
+    assert response.status == 408
+    assert response.headers["connection"] == "close"
+    error = json.loads(response.body)["error"]
     assert error.get("code", error["type"]) in ("request_timeout", "timeout_error")
     assert await event_code(books, secret) == ("refused", 408, "request_timeout")
 
@@ -371,11 +371,11 @@ async def test_memory_is_bounded_under_many_unfinished_bodies(
             for _ in range((size - 1) // _PART):
                 await upload.send(b" " * _PART)
 
-        async def answered(upload: Upload) -> None:
+        async def count(upload: Upload) -> None:
             statuses[(await upload.answer()).status] += 1
 
         async with asyncio.timeout(PATIENCE_S):
-            answers = [asyncio.create_task(answered(upload)) for upload in uploads]
+            answers = [asyncio.create_task(count(upload)) for upload in uploads]
             await asyncio.gather(*map(send, uploads))
             await asyncio.wait(answers, timeout=PATIENCE_S, return_when="FIRST_COMPLETED")
 
@@ -384,8 +384,8 @@ async def test_memory_is_bounded_under_many_unfinished_bodies(
 
             await eventually(all_others_are_refused)
         assert set(statuses) == {429}
-        counted = await metric(client, "gateway_bodies_bytes")
-        assert 0 < counted <= 2.5 * size
+        body_bytes = await metric(client, "gateway_bodies_bytes")
+        assert 0 < body_bytes <= 2.5 * size
         assert memory().rss - before < 10 * size
         for answer in answers:
             answer.cancel()

@@ -48,27 +48,27 @@ class Gemini:
         assert [f["name"] for t in body["tools"] for f in t["function_declarations"]] == ["weather"]
         self.turns.append(body["contents"])
         is_first = len(self.turns) == 1
-        said = CALLS if is_first else [{"text": "Take an "}, {"text": "umbrella."}]
+        parts = CALLS if is_first else [{"text": "Take an "}, {"text": "umbrella."}]
         if "alt=sse" in request.path:
-            pieces = [piece(part) for part in said]
+            pieces = [piece(part) for part in parts]
             await connection.stream(frames(*pieces, answer()))
         else:
-            await connection.answer(json.dumps(answer(*said)).encode())
+            await connection.answer(json.dumps(answer(*parts)).encode())
 
     def check(self) -> None:
         """The second turn goes on from the first, with what Gemini gave and both results."""
         first, second = self.turns
         assert first == [{"role": "user", "parts": [{"text": QUESTION}]}]
         assert second[:1] == first
-        called, resulted = second[1:]
-        assert called["role"] == "model"
-        calls = [part for part in called["parts"] if "function_call" in part]
+        call_turn, result_turn = second[1:]
+        assert call_turn["role"] == "model"
+        calls = [part for part in call_turn["parts"] if "function_call" in part]
         assert [part["function_call"]["args"] for part in calls] == [
             {"city": "Oslo"},
             {"city": "Bergen"},
         ]
         assert calls[0]["thoughtSignature"] == SIGNATURE
-        results = [part["function_response"] for part in resulted["parts"]]
+        results = [part["function_response"] for part in result_turn["parts"]]
         assert [result["name"] for result in results] == ["weather", "weather"]
         for result, expected in zip(results, WEATHER.values(), strict=True):
             assert expected in json.dumps(result["response"])
@@ -99,25 +99,25 @@ async def check(stage: Stage, books: Books, text: str | None) -> None:
     assert text == ANSWER
     stage.gemini.check()
     events = await books.events(stage.secret)
-    told = [(event.status, event.usage_source) for event in events]
+    outcomes = [(event.status, event.usage_source) for event in events]
     # Anthropic's SDK asks for a thread first, and sends the history itself where there is none.
-    assert [each for each in told if each != ("refused", "none")] == [("ok", "provider")] * 2
+    assert [each for each in outcomes if each != ("refused", "none")] == [("ok", "provider")] * 2
 
 
 @both_ways
 async def test_chat(stage: Stage, books: Books, streams: bool) -> None:
     messages: list[Any] = [{"role": "user", "content": QUESTION}]
     while True:
-        asked: dict[str, Any] = {
+        request: dict[str, Any] = {
             "model": stage.model,
             "messages": messages,
             "tools": [{"type": "function", "function": FUNCTION}],
         }
         if streams:
-            async with stage.openai.chat.completions.stream(**asked) as stream:
+            async with stage.openai.chat.completions.stream(**request) as stream:
                 completion: Any = await stream.get_final_completion()
         else:
-            completion = await stage.openai.chat.completions.create(**asked)
+            completion = await stage.openai.chat.completions.create(**request)
         message = completion.choices[0].message
         messages.append(message.to_dict(exclude_none=True))
         if not message.tool_calls:
@@ -133,17 +133,17 @@ async def test_chat(stage: Stage, books: Books, streams: bool) -> None:
 async def test_responses(stage: Stage, books: Books, streams: bool) -> None:
     items: list[Any] = [{"role": "user", "content": QUESTION}]
     while True:
-        asked: dict[str, Any] = {
+        request: dict[str, Any] = {
             "model": stage.model,
             "input": items,
             "tools": [{"type": "function", **FUNCTION}],
             "store": False,
         }
         if streams:
-            async with stage.openai.responses.stream(**asked) as stream:
+            async with stage.openai.responses.stream(**request) as stream:
                 response: Any = await stream.get_final_response()
         else:
-            response = await stage.openai.responses.create(**asked)
+            response = await stage.openai.responses.create(**request)
         items += (
             item.model_dump(mode="json", exclude_none=True, exclude={"parsed_arguments"})
             for item in response.output
@@ -165,17 +165,17 @@ async def test_messages(stage: Stage, books: Books, streams: bool) -> None:
     async def weather(city: str) -> str:
         return WEATHER[city]
 
-    asked: dict[str, Any] = {
+    request: dict[str, Any] = {
         "model": stage.model,
         "max_tokens": 1000,
         "messages": [{"role": "user", "content": QUESTION}],
         "tools": [weather],
     }
-    last: Any = None
+    message: Any = None
     if streams:
-        async for turn in stage.anthropic.beta.messages.tool_runner(**asked, stream=True):
-            last = await turn.get_final_message()
+        async for turn in stage.anthropic.beta.messages.tool_runner(**request, stream=True):
+            message = await turn.get_final_message()
     else:
-        last = await stage.anthropic.beta.messages.tool_runner(**asked).until_done()
-    assert last.stop_reason == "end_turn"
-    await check(stage, books, "".join(b.text for b in last.content if b.type == "text"))
+        message = await stage.anthropic.beta.messages.tool_runner(**request).until_done()
+    assert message.stop_reason == "end_turn"
+    await check(stage, books, "".join(b.text for b in message.content if b.type == "text"))

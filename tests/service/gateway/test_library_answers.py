@@ -31,8 +31,8 @@ MALFORMED = [
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def wire() -> AsyncIterator[LibraryWire]:
-    async with wired(settings()) as found:
-        yield found
+    async with wired(settings()) as library_wire:
+        yield library_wire
 
 
 @pytest.mark.parametrize("word", MALFORMED)
@@ -40,25 +40,25 @@ async def test_a_call_that_broke_is_not_a_normal_end(wire: LibraryWire, word: st
     """It costs what it reported, and is not tried again."""
     wire.upstream.answers(json.dumps(answer(finish=word)).encode())
 
-    said = await wire.ask("chat", NEW, BODY)
+    response = await wire.ask("chat", NEW, BODY)
 
-    assert said.status == CallMalformed.status
-    assert said.body["error"]["code"] == CallMalformed.code
-    assert said.headers["x-should-retry"] == "false"
-    assert said.usage is not None
-    assert (said.usage.input_text, said.usage.output_text) == (5, 2)
+    assert response.status == CallMalformed.status
+    assert response.body["error"]["code"] == CallMalformed.code
+    assert response.headers["x-should-retry"] == "false"
+    assert response.usage is not None
+    assert (response.usage.input_text, response.usage.output_text) == (5, 2)
     assert len(wire.upstream.requests) == 1
 
 
 async def test_a_broken_call_in_an_empty_stream_is_an_error(wire: LibraryWire) -> None:
     wire.upstream.streams(frames(piece(), answer(finish="MALFORMED_FUNCTION_CALL")))
 
-    said = await wire.ask("chat", NEW, STREAM)
+    response = await wire.ask("chat", NEW, STREAM)
 
-    assert [event["error"]["code"] for event in said.body if "error" in event] == [
+    assert [event["error"]["code"] for event in response.body if "error" in event] == [
         CallMalformed.code
     ]
-    assert said.usage is not None
+    assert response.usage is not None
 
 
 ENDS = [
@@ -69,35 +69,35 @@ ENDS = [
 ]
 
 
-@pytest.mark.parametrize(("word", "told"), ENDS)
+@pytest.mark.parametrize(("word", "reason"), ENDS)
 @pytest.mark.parametrize("stream", [False, True])
-async def test_how_answers_end(wire: LibraryWire, word: str, told: str, stream: bool) -> None:
+async def test_how_answers_end(wire: LibraryWire, word: str, reason: str, stream: bool) -> None:
     whole = answer({"text": "hello"}, finish=word)
     if stream:
         wire.upstream.streams(frames(whole))
     else:
         wire.upstream.answers(json.dumps(whole).encode())
 
-    said = await wire.ask("chat", NEW, STREAM if stream else BODY)
+    response = await wire.ask("chat", NEW, STREAM if stream else BODY)
 
-    choices = [choice for event in said.body for choice in event["choices"]] if stream else []
-    ends = [choice["finish_reason"] for choice in choices or said.body["choices"]]
-    assert [end for end in ends if end] == [told]
+    choices = [choice for event in response.body for choice in event["choices"]] if stream else []
+    ends = [choice["finish_reason"] for choice in choices or response.body["choices"]]
+    assert [end for end in ends if end] == [reason]
 
 
 async def test_calls_of_one_stream_are_numbered(wire: LibraryWire) -> None:
     calls = [{"functionCall": {"name": "f", "args": {"n": n}}} for n in range(3)]
     wire.upstream.streams(frames(piece(*calls[:2]), answer(calls[2])))
 
-    said = await wire.ask("chat", NEW, STREAM)
+    response = await wire.ask("chat", NEW, STREAM)
 
-    found: dict[int, str] = {}
-    for event in said.body:
+    arguments: dict[int, str] = {}
+    for event in response.body:
         for choice in event["choices"]:
             for delta in choice["delta"].get("tool_calls", ()):
-                known = found.setdefault(delta["index"], "")
-                found[delta["index"]] = known + delta["function"]["arguments"]
-    assert {index: json.loads(text) for index, text in found.items()} == {
+                known = arguments.setdefault(delta["index"], "")
+                arguments[delta["index"]] = known + delta["function"]["arguments"]
+    assert {index: json.loads(text) for index, text in arguments.items()} == {
         0: {"n": 0},
         1: {"n": 1},
         2: {"n": 2},
@@ -117,8 +117,8 @@ async def test_usage_is_the_providers(wire: LibraryWire) -> None:
     wire.upstream.streams(frames(counted))
     streamed = await wire.ask("chat", NEW, STREAM)
 
-    for said in (whole, streamed):
-        usage = said.usage
+    for response in (whole, streamed):
+        usage = response.usage
         assert usage is not None
         assert (usage.input_text, usage.cache_read) == (2, 3)
         assert (usage.output_text, usage.reasoning) == (2, 4)
@@ -127,10 +127,10 @@ async def test_usage_is_the_providers(wire: LibraryWire) -> None:
 async def test_unreported_usage_is_omitted(wire: LibraryWire) -> None:
     wire.upstream.streams(frames(piece({"text": "hello"}), piece({"text": "!"}, finish="STOP")))
 
-    said = await wire.ask("chat", NEW, STREAM)
+    response = await wire.ask("chat", NEW, STREAM)
 
-    assert (said.usage, said.error) == (None, None)
-    assert [event["choices"] for event in said.body if event.get("usage")] == []
+    assert (response.usage, response.error) == (None, None)
+    assert [event["choices"] for event in response.body if event.get("usage")] == []
 
 
 CUTS = [
@@ -150,14 +150,14 @@ async def test_a_cut_stream_is_never_a_success(
     if client == "responses":
         body = {"stream": True, "input": "hi"}
 
-    said = await wire.ask(client, NEW, body)
+    response = await wire.ask(client, NEW, body)
 
-    assert said.error is not None
-    assert (said.error.status, said.error.code) == (502, "upstream_incomplete")
-    told = json.dumps(said.body)
+    assert response.error is not None
+    assert (response.error.status, response.error.code) == (502, "upstream_incomplete")
+    text = json.dumps(response.body)
     ends = ('"finish_reason": "', "message_stop", "response.completed")
-    assert not any(end in told for end in ends)
-    assert "hel" in told
+    assert not any(end in text for end in ends)
+    assert "hel" in text
     assert len(wire.upstream.requests) == 1
 
 
@@ -165,12 +165,14 @@ async def test_a_stream_may_repeat_itself(wire: LibraryWire) -> None:
     rows = [piece({"text": "| 0 |"}) for _ in range(150)]
     wire.upstream.streams(frames(*rows, answer({"text": "."})))
 
-    said = await wire.ask("chat", NEW, STREAM)
+    response = await wire.ask("chat", NEW, STREAM)
 
     text = "".join(
-        choice["delta"].get("content") or "" for event in said.body for choice in event["choices"]
+        choice["delta"].get("content") or ""
+        for event in response.body
+        for choice in event["choices"]
     )
-    assert (text.count("| 0 |"), said.error) == (150, None)
+    assert (text.count("| 0 |"), response.error) == (150, None)
 
 
 def fault(status: int, word: str, *details: Any) -> bytes:
@@ -256,10 +258,10 @@ async def test_an_error_amid_a_stream(wire: LibraryWire) -> None:
         [*frames(piece({"text": "hel"})), b"data: " + fault(503, "UNAVAILABLE") + b"\r\n\r\n"]
     )
 
-    said = await wire.ask("chat", OLD, STREAM)
+    response = await wire.ask("chat", OLD, STREAM)
 
-    assert said.error is not None
-    assert (said.error.status, said.error.message) == (503, "It cannot be.")
+    assert response.error is not None
+    assert (response.error.status, response.error.message) == (503, "It cannot be.")
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -48,8 +48,8 @@ HISTORY = [
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def wire() -> AsyncIterator[LibraryWire]:
-    async with wired(settings()) as found:
-        yield found
+    async with wired(settings()) as library_wire:
+        yield library_wire
 
 
 @pytest.fixture(autouse=True)
@@ -105,11 +105,11 @@ async def test_an_effort_in_claudes_words(wire: LibraryWire) -> None:
 
 
 async def test_novas_effort(wire: LibraryWire) -> None:
-    said = await wire.ask("chat", NOVA, {"messages": HI, "reasoning_effort": "xhigh"})
+    response = await wire.ask("chat", NOVA, {"messages": HI, "reasoning_effort": "xhigh"})
 
     sent = wire.sent["additionalModelRequestFields"]
     assert sent == {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": "high"}}
-    assert said.headers["x-gateway-adapted-params"] == "reasoning_effort"
+    assert response.headers["x-gateway-adapted-params"] == "reasoning_effort"
 
 
 async def test_claude_gets_marks_and_thoughts_and_no_labels(wire: LibraryWire) -> None:
@@ -204,10 +204,10 @@ async def test_tool_choice_none_omits_the_tools(wire: LibraryWire) -> None:
 async def test_an_object_is_asked_for_in_words(wire: LibraryWire, name: str) -> None:
     body = {"messages": HI, "response_format": {"type": "json_object"}}
 
-    said = await wire.ask("chat", name, body)
+    response = await wire.ask("chat", name, body)
 
     assert wire.sent["system"] == [{"text": "Answer with a single JSON object and nothing else."}]
-    assert said.headers["x-gateway-adapted-params"] == "response_format"
+    assert response.headers["x-gateway-adapted-params"] == "response_format"
 
 
 async def test_usage_is_put_together_from_its_parts(wire: LibraryWire) -> None:
@@ -217,8 +217,8 @@ async def test_usage_is_put_together_from_its_parts(wire: LibraryWire) -> None:
     streams(wire, [*BEGUN, *ENDED])
     streamed = await wire.ask("chat", CLAUDE, {"messages": HI, "tools": TOOLS, "stream": True})
 
-    for said in (whole, streamed):
-        usage = said.usage
+    for response in (whole, streamed):
+        usage = response.usage
         assert usage is not None
         assert (usage.input_text, usage.cache_read, usage.cache_write_5m) == (20, 500, 30)
         assert (usage.output_text, usage.reasoning) == (9, None)
@@ -229,31 +229,31 @@ async def test_usage_is_put_together_from_its_parts(wire: LibraryWire) -> None:
 async def test_an_answer_with_a_call_ends_in_it(wire: LibraryWire, stop: str) -> None:
     wire.upstream.answers(converse(TEXT, CALL, stop=stop))
 
-    said = await wire.ask("messages", CLAUDE, {"messages": HI, "max_tokens": 9})
+    response = await wire.ask("messages", CLAUDE, {"messages": HI, "max_tokens": 9})
 
-    assert said.body["stop_reason"] == "tool_use"
-    assert [block["type"] for block in said.body["content"]] == ["text", "tool_use"]
+    assert response.body["stop_reason"] == "tool_use"
+    assert [block["type"] for block in response.body["content"]] == ["text", "tool_use"]
 
 
 async def test_a_call_that_broke_is_not_a_normal_end(wire: LibraryWire) -> None:
     wire.upstream.answers(converse(stop="malformed_tool_use"))
 
-    said = await wire.ask("chat", NOVA, {"messages": HI})
+    response = await wire.ask("chat", NOVA, {"messages": HI})
 
-    assert (said.status, said.body["error"]["code"]) == (502, CallMalformed.code)
-    assert said.usage is not None
+    assert (response.status, response.body["error"]["code"]) == (502, CallMalformed.code)
+    assert response.usage is not None
 
 
 async def test_a_stream_is_read_wherever_it_is_cut(wire: LibraryWire) -> None:
     streams(wire, [*BEGUN, *ENDED])
 
-    said = await wire.ask("messages", CLAUDE, {"messages": HI, "max_tokens": 9, "stream": True})
+    response = await wire.ask("messages", CLAUDE, {"messages": HI, "max_tokens": 9, "stream": True})
 
-    told = json.dumps(said.body)
-    assert said.error is None
-    assert [event["type"] for event in said.body][-1] == "message_stop"
+    text = json.dumps(response.body)
+    assert response.error is None
+    assert [event["type"] for event in response.body][-1] == "message_stop"
     for part in ("hel", "lo", "tooluse_1", '{\\"a\\":1}', '"stop_reason": "tool_use"'):
-        assert part in told, part
+        assert part in text, part
 
 
 BROKEN = [
@@ -270,12 +270,12 @@ async def test_a_broken_stream_is_never_a_success(
 ) -> None:
     streams(wire, messages)
 
-    said = await wire.ask("chat", CLAUDE, {"messages": HI, "stream": True})
+    response = await wire.ask("chat", CLAUDE, {"messages": HI, "stream": True})
 
-    assert said.error is not None
-    assert said.error.status == status
-    assert '"finish_reason": "' not in json.dumps(said.body)
-    assert not any(word in said.error.message for word in ("litellm", "Traceback", "b'"))
+    assert response.error is not None
+    assert response.error.status == status
+    assert '"finish_reason": "' not in json.dumps(response.body)
+    assert not any(word in response.error.message for word in ("litellm", "Traceback", "b'"))
 
 
 async def test_an_error_of_bedrocks(wire: LibraryWire) -> None:

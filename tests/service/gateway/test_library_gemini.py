@@ -17,8 +17,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def wire() -> AsyncIterator[LibraryWire]:
-    async with wired(settings()) as found:
-        yield found
+    async with wired(settings()) as library_wire:
+        yield library_wire
 
 
 @pytest.fixture(autouse=True)
@@ -103,13 +103,13 @@ async def test_how_much_the_model_shall_think(
     sent: dict[str, Any] | None,
     adapted: str,
 ) -> None:
-    said = await wire.ask(client, name, {"messages": HI, **fields})
+    response = await wire.ask(client, name, {"messages": HI, **fields})
 
     config = wire.sent.get("generationConfig", {}).get("thinkingConfig")
     if config is not None:
         assert config.pop("includeThoughts") is (sent != {"thinkingBudget": 0})
     assert config == sent
-    assert said.headers.get("x-gateway-adapted-params", "") == adapted
+    assert response.headers.get("x-gateway-adapted-params", "") == adapted
 
 
 async def test_no_thinking_is_refused_where_it_cannot_be(wire: LibraryWire) -> None:
@@ -164,9 +164,9 @@ DROPPED = [(name, body, path) for name, body, path in REFUSED[1:8] if path != "c
 async def test_a_route_may_do_without(
     wire: LibraryWire, name: str, body: dict[str, Any], path: str
 ) -> None:
-    said = await wire.ask("chat", name, body, drops=True)
+    response = await wire.ask("chat", name, body, drops=True)
 
-    assert said.headers["x-gateway-dropped-params"] == path
+    assert response.headers["x-gateway-dropped-params"] == path
     assert len(wire.upstream.requests) == 1
 
 
@@ -220,11 +220,11 @@ async def test_a_tools_schema_keeps_its_meaning(
     properties = {"a": schema, "b": {"type": "string"}}
     body = {"messages": HI, "tools": [tool({"type": "object", "properties": properties})]}
 
-    said = await wire.ask("chat", OLD, body)
+    response = await wire.ask("chat", OLD, body)
 
     (declared,) = wire.sent["tools"][0]["function_declarations"]
     assert declared["parameters"]["properties"] == {"a": sent, "b": {"type": "string"}}
-    assert said.headers["x-gateway-adapted-params"] == "tools[0]"
+    assert response.headers["x-gateway-adapted-params"] == "tools[0]"
 
 
 async def test_a_schema_that_gemini_knows_goes_as_it_is(wire: LibraryWire) -> None:
@@ -238,11 +238,11 @@ async def test_a_schema_that_gemini_knows_goes_as_it_is(wire: LibraryWire) -> No
         "additionalProperties": False,
     }
 
-    said = await wire.ask("chat", OLD, {"messages": HI, "tools": [tool(schema)]})
+    response = await wire.ask("chat", OLD, {"messages": HI, "tools": [tool(schema)]})
 
     del schema["additionalProperties"]
     assert wire.sent["tools"][0]["function_declarations"][0]["parameters"] == schema
-    assert "x-gateway-adapted-params" not in said.headers
+    assert "x-gateway-adapted-params" not in response.headers
 
 
 async def test_a_schema_without_end_is_refused(wire: LibraryWire) -> None:
@@ -271,8 +271,8 @@ async def test_results_without_ids_stand_as_their_calls_do(wire: LibraryWire) ->
 
     await wire.ask("chat", OLD, {"messages": turns, "tools": [tool(EMPTY)]})
 
-    given = [part["function_response"] for part in wire.sent["contents"][2]["parts"]]
-    assert [(each["name"], each["response"]) for each in given] == [
+    results = [part["function_response"] for part in wire.sent["contents"][2]["parts"]]
+    assert [(each["name"], each["response"]) for each in results] == [
         ("f", {"content": "first"}),
         ("g", {"content": "second"}),
     ]
@@ -282,14 +282,14 @@ async def test_two_equal_calls_are_one_with_both_results(wire: LibraryWire) -> N
     calls = [call("c1", '{"a":1}'), call("c2", '{"a":1}')]
     turns = [*HI, {**CALLS, "tool_calls": calls}, result("c1", "first"), result("c2", "second")]
 
-    said = await wire.ask("chat", OLD, {"messages": turns, "tools": [tool(EMPTY)]})
+    response = await wire.ask("chat", OLD, {"messages": turns, "tools": [tool(EMPTY)]})
 
-    asked, given = wire.sent["contents"][1]["parts"], wire.sent["contents"][2]["parts"]
-    assert [part["function_call"]["args"] for part in asked] == [{"a": 1}]
-    assert [part["function_response"]["response"] for part in given] == [
+    sent_calls, results = wire.sent["contents"][1]["parts"], wire.sent["contents"][2]["parts"]
+    assert [part["function_call"]["args"] for part in sent_calls] == [{"a": 1}]
+    assert [part["function_response"]["response"] for part in results] == [
         {"content": "first\n\nsecond"}
     ]
-    assert said.headers["x-gateway-adapted-params"] == "messages[1].tool_calls[1]"
+    assert response.headers["x-gateway-adapted-params"] == "messages[1].tool_calls[1]"
 
 
 ARGUMENTS = [("", {}, False), ("null", {}, False), ('{"a":', {"input": '{"a":'}, True)]
@@ -301,10 +301,10 @@ async def test_arguments_that_are_not_an_object(
 ) -> None:
     turns = [*HI, {**CALLS, "tool_calls": [call("c1", arguments)]}, result("c1", "x")]
 
-    said = await wire.ask("chat", OLD, {"messages": turns, "tools": [tool(EMPTY)]})
+    response = await wire.ask("chat", OLD, {"messages": turns, "tools": [tool(EMPTY)]})
 
     assert wire.sent["contents"][1]["parts"][0]["function_call"]["args"] == sent
-    assert ("x-gateway-adapted-params" in said.headers) is is_adapted
+    assert ("x-gateway-adapted-params" in response.headers) is is_adapted
 
 
 async def test_labels_and_marks_are_left_out(wire: LibraryWire) -> None:
@@ -362,24 +362,24 @@ async def test_a_choice_among_some_tools_sends_only_those(wire: LibraryWire) -> 
         "tool_choice": {"type": "allowed_tools", "mode": "required", "tools": allowed},
     }
 
-    said = await wire.ask("responses", NEW, body)
+    response = await wire.ask("responses", NEW, body)
 
     declared = wire.sent["tools"][0]["function_declarations"]
-    assert [each["name"] for each in declared] == ["g", "h"]
+    assert [function["name"] for function in declared] == ["g", "h"]
     assert wire.sent["toolConfig"]["functionCallingConfig"] == {"mode": "ANY"}
-    assert said.headers["x-gateway-adapted-params"] == "tool_choice"
+    assert response.headers["x-gateway-adapted-params"] == "tool_choice"
 
 
 async def test_a_freeform_tool_is_a_function_there(wire: LibraryWire) -> None:
     body = {"input": "hi", "tools": [{"type": "custom", "name": "run", "description": "Runs."}]}
-    called = {"functionCall": {"name": "run", "args": {"input": "ls -l"}}}
-    wire.upstream.answers(json.dumps(answer(called)).encode())
+    call_part = {"functionCall": {"name": "run", "args": {"input": "ls -l"}}}
+    wire.upstream.answers(json.dumps(answer(call_part)).encode())
 
-    said = await wire.ask("responses", NEW, body)
+    response = await wire.ask("responses", NEW, body)
 
     (declared,) = wire.sent["tools"][0]["function_declarations"]
     assert (declared["name"], declared["parameters"]["required"]) == ("run", ["input"])
-    (item,) = said.body["output"]
+    (item,) = response.body["output"]
     assert (item["type"], item["name"], item["input"]) == ("custom_tool_call", "run", "ls -l")
 
 
@@ -390,20 +390,20 @@ async def test_gemini_gets_its_signatures_back_and_ids_are_bare(wire: LibraryWir
     }
     wire.upstream.answers(json.dumps(answer(part)).encode())
     tools = [{"name": "f", "input_schema": EMPTY}]
-    first = {"messages": HI, "tools": tools, "max_tokens": 100}
+    body = {"messages": HI, "tools": tools, "max_tokens": 100}
 
-    said = await wire.ask("messages", NEW, first)
+    response = await wire.ask("messages", NEW, body)
 
-    used = [block for block in said.body["content"] if block["type"] == "tool_use"]
-    assert "__thought__" not in json.dumps(said.body)
+    calls = [block for block in response.body["content"] if block["type"] == "tool_use"]
+    assert "__thought__" not in json.dumps(response.body)
     wire.upstream.answers(json.dumps(answer({"text": "done"})).encode())
-    returned = {"type": "tool_result", "tool_use_id": used[0]["id"], "content": "ok"}
+    result = {"type": "tool_result", "tool_use_id": calls[0]["id"], "content": "ok"}
     turns = [
         *HI,
-        {"role": "assistant", "content": said.body["content"]},
-        {"role": "user", "content": [returned]},
+        {"role": "assistant", "content": response.body["content"]},
+        {"role": "user", "content": [result]},
     ]
-    await wire.ask("messages", NEW, {**first, "messages": turns})
+    await wire.ask("messages", NEW, {**body, "messages": turns})
     (sent,) = wire.sent["contents"][1]["parts"]
     assert sent["thoughtSignature"] == "c2ln"
     assert sent["function_call"]["args"] == {"a": 1}

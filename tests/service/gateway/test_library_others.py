@@ -31,8 +31,8 @@ async def wire() -> AsyncIterator[LibraryWire]:
         # Its token would be got from IBM's own host.
         patch.setenv("WATSONX_PROJECT_ID", "p")
         patch.setenv("WATSONX_TOKEN", "t")
-        async with wired(settings()) as found:
-            yield found
+        async with wired(settings()) as library_wire:
+            yield library_wire
 
 
 @pytest.fixture(autouse=True)
@@ -71,13 +71,13 @@ async def test_providers_receive_the_expected_fields(
     fields: dict[str, Any],
     sent: dict[str, Any],
 ) -> None:
-    said = await wire.ask(client, name, {"messages": HI, **fields})
+    response = await wire.ask(client, name, {"messages": HI, **fields})
 
     body = wire.sent
     assert {key: body.get(key) for key in sent} == sent
     extra = set(body) - set(sent) - {"model", "model_id", "project_id", "stream"}
     assert extra == {"messages"}
-    assert said.usage is not None
+    assert response.usage is not None
 
 
 REFUSED = [
@@ -120,9 +120,9 @@ async def test_arguments_that_a_stream_leaves_out_are_an_empty_object(wire: Libr
         ]
     )
 
-    said = await wire.ask("responses", LLAMA, {"input": "hi", "stream": True})
+    response = await wire.ask("responses", LLAMA, {"input": "hi", "stream": True})
 
-    (item,) = said.body[-1]["response"]["output"]
+    (item,) = response.body[-1]["response"]["output"]
     assert (item["type"], item["arguments"]) == ("function_call", "{}")
 
 
@@ -133,6 +133,6 @@ async def test_a_stream_without_an_end_is_incomplete(wire: LibraryWire) -> None:
 
     for frames in ([frame], [frame, b"data: [DONE]\n\n"]):
         wire.upstream.streams(frames)
-        said = await wire.ask("chat", UNKNOWN, {"messages": HI, "stream": True})
-        assert said.error is not None
-        assert said.error.status == 502
+        response = await wire.ask("chat", UNKNOWN, {"messages": HI, "stream": True})
+        assert response.error is not None
+        assert response.error.status == 502

@@ -31,18 +31,18 @@ class Models(msgspec.Struct):
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def models(books: Books) -> Models:
-    made = Models(f"own-{uuid4().hex}", f"other-{uuid4().hex}")
-    await books.set_price(made.own, input_usd="1", output_usd="5")
-    await books.set_price(made.other, input_usd="5", output_usd="25")
-    return made
+    pair = Models(f"own-{uuid4().hex}", f"other-{uuid4().hex}")
+    await books.set_price(pair.own, input_usd="1", output_usd="5")
+    await books.set_price(pair.other, input_usd="5", output_usd="25")
+    return pair
 
 
-async def posted(books: Books, secret: str) -> LedgerEntry:
+async def ledger_entry(books: Books, secret: str) -> LedgerEntry:
     """The entry that the ledger makes of the key's one call."""
     event = await books.the_event(secret)
-    asked = billed_models(event)
-    price_at = await PriceBook(PriceStore(books.database), PriceMap(b"{}")).of_models(asked)
-    entry = entry_of(event, prices_at(price_at, asked, event.started_at), event.started_at)
+    billed = billed_models(event)
+    price_at = await PriceBook(PriceStore(books.database), PriceMap(b"{}")).of_models(billed)
+    entry = entry_of(event, prices_at(price_at, billed, event.started_at), event.started_at)
     assert isinstance(entry, LedgerEntry)
     return entry
 
@@ -65,7 +65,7 @@ def message_frames(message: dict[str, Any]) -> list[bytes]:
     return [f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in events]
 
 
-async def asked(
+async def entry_of_call(
     gateway: Client,
     upstream: Upstream,
     books: Books,
@@ -83,11 +83,11 @@ async def asked(
     body = MESSAGES.body(stream=stream, max_tokens=2_000, **fields)
     response = await gateway.post(MESSAGES.path, secret, body)
     assert response.status_code == 200, response.text
-    entry = await posted(books, secret)
+    entry = await ledger_entry(books, secret)
     assert await books.held(secret) == entry.cost_nusd
     if not stream:
-        told = response.headers["x-gateway-cost-usd"]
-        assert entry.cost_nusd == Decimal(told) * 10**9
+        cost_usd = response.headers["x-gateway-cost-usd"]
+        assert entry.cost_nusd == Decimal(cost_usd) * 10**9
     assert entry.usage_source == "provider"
     return entry
 
@@ -116,7 +116,7 @@ async def test_a_compaction_is_charged(
     ]
     usage = {"input_tokens": 2_300, "output_tokens": 100, "iterations": runs}
     edits = {"edits": [{"type": "compact_20260112"}]}
-    entry = await asked(
+    entry = await entry_of_call(
         gateway,
         upstream,
         books,
@@ -142,7 +142,7 @@ async def test_an_adviser_is_charged_at_its_own_price(
         "iterations": [{**advice, "model": models.other}],
     }
     tool = {"type": "advisor_20260301", "name": "advisor", "model": models.other, "max_uses": 1}
-    entry = await asked(
+    entry = await entry_of_call(
         gateway,
         upstream,
         books,
@@ -156,18 +156,18 @@ async def test_an_adviser_is_charged_at_its_own_price(
     assert {line.model for line in entry.lines} == {None, models.other}
 
 
-@pytest.mark.parametrize("told", ["by a run", "by the model alone"])
+@pytest.mark.parametrize("source", ["by a run", "by the model alone"])
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_fallback_has_the_price_of_the_model_that_answered(
-    gateway: Client, upstream: Upstream, books: Books, models: Models, stream: bool, told: str
+    gateway: Client, upstream: Upstream, books: Books, models: Models, stream: bool, source: str
 ) -> None:
     """1,000 x 1 + 1,000 x 5; the attempt that was declined at once is free."""
     usage: dict[str, Any] = {"input_tokens": 1_000, "output_tokens": 1_000}
     served = {"type": "fallback_message", "model": models.own, **usage}
     declined = {"type": "message", "model": models.other, **usage, "output_tokens": 0}
-    if told == "by a run":
+    if source == "by a run":
         usage["iterations"] = [declined, served]
-    entry = await asked(
+    entry = await entry_of_call(
         gateway,
         upstream,
         books,
@@ -186,7 +186,7 @@ async def test_a_model_that_the_request_does_not_name_does_not_choose_the_price(
 ) -> None:
     """An answer may name a snapshot, or anything."""
     usage = {"input_tokens": 1_000, "output_tokens": 1_000}
-    entry = await asked(
+    entry = await entry_of_call(
         gateway,
         upstream,
         books,
@@ -202,16 +202,16 @@ async def test_the_first_of_several_models_that_answers_has_its_price(
     gateway: Client, upstream: Upstream, books: Books, models: Models, dialect: Dialect
 ) -> None:
     """As OpenRouter takes them."""
-    for named, nusd in ((models.other, 20 * 5_000 + 7 * 25_000), (models.own, 20_000 + 35_000)):
+    for name, nusd in ((models.other, 20 * 5_000 + 7 * 25_000), (models.own, 20_000 + 35_000)):
         usage = {"prompt_tokens": 20, "completion_tokens": 7}
         if dialect is RESPONSES:
             usage = {"input_tokens": 20, "output_tokens": 7}
-        upstream.answers(json.dumps({**dialect.whole, "model": named, "usage": usage}).encode())
+        upstream.answers(json.dumps({**dialect.whole, "model": name, "usage": usage}).encode())
         secret = await books.add_key()
         body = dialect.body(model=f"openai/{models.own}", models=[models.other])
         response = await gateway.post(dialect.path, secret, body)
         assert response.status_code == 200, response.text
-        assert (await posted(books, secret)).cost_nusd == nusd
+        assert (await ledger_entry(books, secret)).cost_nusd == nusd
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -221,7 +221,7 @@ async def test_a_refusal_before_any_output_is_free(
     usage = {"input_tokens": 100_000, "output_tokens": 0}
     refused = answer(usage, models.own, text="", stop="refusal")
     model = f"anthropic/{models.own}"
-    entry = await asked(gateway, upstream, books, refused, stream=stream, model=model)
+    entry = await entry_of_call(gateway, upstream, books, refused, stream=stream, model=model)
     assert (entry.status, entry.cost_nusd, entry.lines) == ("ok", 0, ())
     # What it would have cost is shown.
     assert entry.usage is not None

@@ -24,7 +24,7 @@ def naming(name: str) -> list[tuple[Dialect, dict[str, Any], str]]:
     image = {"type": "image_generation"}
     advisor = {"type": "advisor_20260301", "name": "advisor", "model": name}
     change = {"type": "tool_addition", "tool": {"type": "tool", "definition": advisor}}
-    added = {"type": "additional_tools", "tools": [{**image, "model": name}]}
+    item = {"type": "additional_tools", "tools": [{**image, "model": name}]}
     return [
         (MESSAGES, {"tools": [advisor]}, "tools[0].model"),
         (MESSAGES, {"fallbacks": [{"model": name}]}, "fallbacks[0].model"),
@@ -42,7 +42,7 @@ def naming(name: str) -> list[tuple[Dialect, dict[str, Any], str]]:
             {"tools": [{**image, "model": "gpt-4o", "svg": {"model": name}}]},
             "tools[0].svg.model",
         ),
-        (RESPONSES, {"input": [added]}, "input[0].tools[0].model"),
+        (RESPONSES, {"input": [item]}, "input[0].tools[0].model"),
         (RESPONSES, {"moderation": {"model": name}}, "moderation.model"),
     ]
 
@@ -50,7 +50,7 @@ def naming(name: str) -> list[tuple[Dialect, dict[str, Any], str]]:
 WAYS = range(len(naming("")))
 
 
-async def priced(books: Books, **fields: Any) -> str:
+async def new_model(books: Books, **fields: Any) -> str:
     name = f"other-{uuid4().hex}"
     prices = {"input_usd": "10", "output_usd": "10", **fields}
     await books.set_price(name, **prices)
@@ -70,7 +70,7 @@ async def call(
 async def test_an_allowed_model_is_forwarded_unchanged(
     gateway: Client, upstream: Upstream, books: Books, number: int, allowed: str
 ) -> None:
-    name = await priced(books)
+    name = await new_model(books)
     way = naming(name)[number]
     dialect, fields, _ = way
     own = OWN[dialect.name]
@@ -92,7 +92,7 @@ async def test_an_allowed_model_is_forwarded_unchanged(
 async def test_a_model_the_key_may_not_use_is_refused(
     gateway: Client, upstream: Upstream, books: Books, number: int
 ) -> None:
-    way = naming(await priced(books))[number]
+    way = naming(await new_model(books))[number]
     dialect, _, path = way
     secret = await books.add_key(allowed_models=(OWN[dialect.name],))
 
@@ -127,8 +127,8 @@ async def test_a_model_without_a_price_is_not_run(
 async def test_the_image_model_that_openai_chooses_counts_as_named(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
-    asked: dict[str, Any] = {"tools": [{"type": "image_generation"}]}
-    way = (RESPONSES, asked, "tools[0].model")
+    fields: dict[str, Any] = {"tools": [{"type": "image_generation"}]}
+    way = (RESPONSES, fields, "tools[0].model")
     free, bound = await books.add_key(), await books.add_key(allowed_models=("gpt-4o",))
 
     refused = await call(gateway, upstream, bound, way)
@@ -140,16 +140,16 @@ async def test_the_image_model_that_openai_chooses_counts_as_named(
     endpoints = Endpoints(upstream, RESPONSES)
     await books.set_price(DEFAULT_IMAGE_MODEL, input_usd="1", output_usd="1", provider="gemini")
     elsewhere = deployment(upstream, "a", "gemini/gemini-tiny", formats=("responses",))
-    body = RESPONSES.body(model=await add_route(books, elsewhere), **asked)
+    body = RESPONSES.body(model=await add_route(books, elsewhere), **fields)
     assert (await gateway.post(RESPONSES.path, free, body)).status_code == 200
-    assert endpoints.asked == ["a"]
+    assert endpoints.calls == ["a"]
 
 
 async def test_a_deployment_whose_provider_has_no_price_for_it_is_skipped(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     endpoints = Endpoints(upstream)
-    name = await priced(books, provider="gemini")
+    name = await new_model(books, provider="gemini")
     model = await add_route(
         books,
         deployment(upstream, "a", "openai/gpt-4o"),
@@ -158,10 +158,10 @@ async def test_a_deployment_whose_provider_has_no_price_for_it_is_skipped(
     secret = await books.add_key()
 
     body = CHAT.body(model=model)
-    for asked in (body, {**body, "models": [name]}):
-        assert (await gateway.post(CHAT.path, secret, asked)).status_code == 200
+    for payload in (body, {**body, "models": [name]}):
+        assert (await gateway.post(CHAT.path, secret, payload)).status_code == 200
 
-    assert endpoints.asked == ["a", "b"]
+    assert endpoints.calls == ["a", "b"]
 
 
 async def test_a_translation_runs_only_allowed_models(
@@ -180,7 +180,7 @@ async def test_a_translation_runs_only_allowed_models(
 async def test_models_named_by_embeddings_are_checked(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
-    model = f"openai/{await priced(books)}"
+    model = f"openai/{await new_model(books)}"
     secret = await books.add_key(allowed_models=(model,))
     upstream.answers(b"{}")
     body = {"model": model, "input": "Hi", "models": ["another"]}
@@ -200,9 +200,9 @@ async def test_the_hold_covers_every_model_that_may_run(
     """
     own = f"own-{uuid4().hex}"
     await books.set_price(own, input_usd="0", output_usd="1")
-    dear = await priced(books, input_usd="0", output_usd="10")
-    cheap = await priced(books, input_usd="0", output_usd="0.5")
-    fast = await priced(books, input_usd="0", output_usd="1", surcharges={"fast": Decimal(4)})
+    dear = await new_model(books, input_usd="0", output_usd="10")
+    cheap = await new_model(books, input_usd="0", output_usd="0.5")
+    fast = await new_model(books, input_usd="0", output_usd="1", surcharges={"fast": Decimal(4)})
     advisor = {"type": "advisor_20260301", "name": "advisor", "model": dear}
     for fields, dollars in (
         ({}, "0.0001"),

@@ -46,7 +46,7 @@ async def test_native_translations_import_no_litellm(
             each.memory_info().rss for each in (running, *running.children(recursive=True))
         )
 
-    imported = log.read_text()
-    assert "services.gateway.upstream.translation" in imported
-    assert "litellm" not in imported
+    text = log.read_text()
+    assert "services.gateway.upstream.translation" in text
+    assert "litellm" not in text
     assert resident < MAX_RESIDENT_BYTES

@@ -62,15 +62,15 @@ async def test_a_call_is_translated_both_ways(
     response = await gateway.post(dialect.path, secret, body)
 
     assert response.status_code == 200, response.text
-    (asked,) = upstream.requests
-    assert asked.fields["model"] == model.partition("/")[2]
+    (request,) = upstream.requests
+    assert request.fields["model"] == model.partition("/")[2]
     for part in ("Be brief.", "Hi", PIXEL, "weather"):
-        assert part in json.dumps(asked.fields)
+        assert part in json.dumps(request.fields)
     whole = put_together(dialect, response.text) if stream else response.json()
     assert whole["model"] == route
-    told = json.dumps(whole)
+    text = json.dumps(whole)
     for part in ("Hello", "weather", "Oslo", *(("Rain?",) if is_claude else ())):
-        assert part in told
+        assert part in text
     event = await books.the_event(secret)
     assert (event.status, event.translated, event.usage_source) == ("ok", True, "provider")
     assert event.usage is not None
@@ -109,8 +109,8 @@ async def test_the_reason_of_an_unreadable_event_is_shown_to_the_operator_alone(
 
     assert "an event that cannot be read." in response.text
     assert "Expected" not in response.text
-    (told,) = [line for line in logs if "_failed" in line["event"]]
-    assert "Expected `" in told["reason"]
+    (entry,) = [line for line in logs if "_failed" in line["event"]]
+    assert "Expected `" in entry["reason"]
     event = await books.the_event(secret)
     assert (event.status, event.error_code) == ("upstream_error", "upstream_unavailable")
 

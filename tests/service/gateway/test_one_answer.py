@@ -22,11 +22,11 @@ TEXT_TOKENS = 5
 def chat_answer(usage: Any, text: str = TEXT) -> tuple[bytes, list[bytes]]:
     """Whole, and as a stream."""
     head = {"id": "c-1", "object": "chat.completion", "created": 1, "model": "m"}
-    said = {"role": "assistant", "content": text}
-    whole = {**head, "choices": [{"index": 0, "message": said, "finish_reason": "stop"}]}
+    message = {"role": "assistant", "content": text}
+    whole = {**head, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
     head["object"] = "chat.completion.chunk"
     chunks: list[Any] = [
-        {**head, "choices": [{"index": 0, "delta": said, "finish_reason": None}]},
+        {**head, "choices": [{"index": 0, "delta": message, "finish_reason": None}]},
         {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
         {**head, "choices": [], "usage": usage},
     ]
@@ -47,9 +47,9 @@ def message_answer(
         "stop_sequence": None,
         "usage": usage,
     }
-    started = {**whole, "content": [], "stop_reason": None}
-    started["usage"] = {"input_tokens": usage["input_tokens"], "output_tokens": 1}
-    events: list[dict[str, Any]] = [{"type": "message_start", "message": started}]
+    initial = {**whole, "content": [], "stop_reason": None}
+    initial["usage"] = {"input_tokens": usage["input_tokens"], "output_tokens": 1}
+    events: list[dict[str, Any]] = [{"type": "message_start", "message": initial}]
     if text:
         block = {"type": "text", "text": ""}
         delta = {"type": "text_delta", "text": text}
@@ -58,20 +58,20 @@ def message_answer(
             {"type": "content_block_delta", "index": 0, "delta": delta},
             {"type": "content_block_stop", "index": 0},
         ]
-    ended = {"stop_reason": stop_reason, "stop_sequence": None}
-    events += [{"type": "message_delta", "delta": ended, "usage": usage}, {"type": "message_stop"}]
+    end = {"stop_reason": stop_reason, "stop_sequence": None}
+    events += [{"type": "message_delta", "delta": end, "usage": usage}, {"type": "message_stop"}]
     frames = [f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in events]
     return json.dumps(whole).encode(), frames
 
 
 def response_answer(usage: Any, **fields: Any) -> tuple[bytes, list[bytes]]:
-    said = {"type": "output_text", "text": TEXT, "annotations": []}
+    part = {"type": "output_text", "text": TEXT, "annotations": []}
     item = {
         "type": "message",
         "id": "msg_1",
         "role": "assistant",
         "status": "completed",
-        "content": [said],
+        "content": [part],
     }
     whole: dict[str, Any] = {
         "id": "resp_1",
@@ -83,13 +83,13 @@ def response_answer(usage: Any, **fields: Any) -> tuple[bytes, list[bytes]]:
         "usage": usage,
         **fields,
     }
-    begun = {**whole, "status": "in_progress", "output": [], "usage": None}
+    initial = {**whole, "status": "in_progress", "output": [], "usage": None}
     place = {"output_index": 0, "item_id": "msg_1", "content_index": 0}
-    opened = {**item, "status": "in_progress", "content": []}
+    initial_item = {**item, "status": "in_progress", "content": []}
     events: list[dict[str, Any]] = [
-        {"type": "response.created", "response": begun},
-        {"type": "response.output_item.added", "output_index": 0, "item": opened},
-        {"type": "response.content_part.added", **place, "part": {**said, "text": ""}},
+        {"type": "response.created", "response": initial},
+        {"type": "response.output_item.added", "output_index": 0, "item": initial_item},
+        {"type": "response.content_part.added", **place, "part": {**part, "text": ""}},
         {"type": "response.output_text.delta", **place, "delta": TEXT},
         {"type": "response.output_text.done", **place, "text": TEXT},
         {"type": "response.output_item.done", "output_index": 0, "item": item},
@@ -228,12 +228,12 @@ async def test_every_format_meters_one_answer_alike(
     gateway: Client, upstream: Upstream, books: Books, name: str
 ) -> None:
     speaks = ANSWERS[name][0]
-    found: dict[tuple[str, bool], tuple[TokenUsage | None, str]] = {}
+    results: dict[tuple[str, bool], tuple[TokenUsage | None, str]] = {}
     for dialect in (CHAT, MESSAGES, RESPONSES):
         for stream in (False, True):
             event = await metered(gateway, upstream, books, dialect, name, stream=stream)
             assert event.status == "ok", (dialect.name, stream)
-            found[dialect.name, stream] = (event.usage, event.usage_source)
-    relayed = found[speaks, False]
+            results[dialect.name, stream] = (event.usage, event.usage_source)
+    relayed = results[speaks, False]
     assert relayed[0] is not None
-    assert all(each == relayed for each in found.values()), found
+    assert all(each == relayed for each in results.values()), results

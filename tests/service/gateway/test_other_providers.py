@@ -66,13 +66,13 @@ class FakeTranslator(Translator):
     """Answers in chat as told, without LiteLLM."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[TranslationTarget, Mapping[str, Any]]] = []
+        self.calls: list[tuple[TranslationTarget, Mapping[str, Any]]] = []
         self._fault: Exception | None = None
         self._unknown: tuple[str, ...] = ()
 
     def does(self, fault: Exception | None = None, unknown: tuple[str, ...] = ()) -> None:
         """From now on, until the fault, and as if nothing had been asked before."""
-        self.asked.clear()
+        self.calls.clear()
         self._fault, self._unknown = fault, unknown
 
     async def prepare(self) -> None:
@@ -82,13 +82,13 @@ class FakeTranslator(Translator):
         return tuple(name for name in self._unknown if name in body)
 
     async def answer(self, target: TranslationTarget, body: Mapping[str, Any]) -> bytes:
-        self.asked.append((target, body))
+        self.calls.append((target, body))
         if self._fault is not None:
             raise self._fault
         return json.dumps(_ANSWER).encode()
 
     async def answer_stream(self, target: TranslationTarget, body: Mapping[str, Any]) -> Any:
-        self.asked.append((target, body))
+        self.calls.append((target, body))
         return self._frames()
 
     async def _frames(self) -> AsyncGenerator[bytes, None]:
@@ -141,15 +141,15 @@ async def test_a_call_to_a_provider_only_litellm_knows(
     assert TEXT in response.text
     # The name that the client asked for.
     assert f'"model":"{OTHER_MODEL}"' in response.text
-    ((target, asked),) = translator.asked
+    ((target, sent),) = translator.calls
     assert (target.provider, target.model, target.drop_params) == (
         "gemini",
         "gemini-tiny",
         False,
     )
     assert (target.api_base, target.api_key) == (None, None)
-    assert asked["messages"] == [{"role": "user", "content": "Hi"}]
-    assert asked["max_tokens"] == 100
+    assert sent["messages"] == [{"role": "user", "content": "Hi"}]
+    assert sent["max_tokens"] == 100
     event = await books.the_event(secret)
     assert (event.status, event.translated, event.provider) == ("ok", True, "gemini")
     assert (event.usage, event.usage_source) == (TOKENS, "provider")
@@ -166,7 +166,7 @@ async def test_fields_that_litellm_lacks_are_refused_by_the_clients_name(
 
     error = MESSAGES.check_error(response, 400, "unsupported_field")
     assert error["message"].startswith("stop_sequences: ")
-    assert translator.asked == []
+    assert translator.calls == []
     event = await books.the_event(secret)
     assert (event.status, event.attempts) == ("refused", 0)
 

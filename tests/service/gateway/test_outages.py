@@ -42,7 +42,7 @@ async def own_books(module_mongo_uri: str, redis: ServerProcess) -> AsyncIterato
         yield books
 
 
-def spooled(settings: Settings) -> int:
+def file_count(settings: Settings) -> int:
     return len(list(Path(settings.spool_dir).glob("*.spool2")))
 
 
@@ -50,7 +50,7 @@ async def check_drained(settings: Settings, books: Books, secret: str) -> None:
     """The one event arrives, and nothing is left on disk."""
 
     async def is_drained() -> bool:
-        return spooled(settings) == 0
+        return file_count(settings) == 0
 
     await eventually(is_drained)
     event = await books.the_event(secret)
@@ -73,7 +73,7 @@ async def test_while_redis_is_down_calls_continue_and_events_are_spooled(
             response = await gateway.post(dialect.path, secret, dialect.body(stream=stream))
             assert response.content == (dialect.stream if stream else dialect.answer)
 
-        assert spooled(settings) == 1
+        assert file_count(settings) == 1
         redis.start()
         for secret in secrets:
             await check_drained(settings, own_books, secret)
@@ -97,7 +97,7 @@ async def test_redis_can_die_during_a_call(
         response = await gateway.post(CHAT.path, secret, CHAT.body(stream=True))
 
         assert response.content == CHAT.stream
-        assert spooled(settings) == 1
+        assert file_count(settings) == 1
         redis.start()
         await check_drained(settings, own_books, secret)
 

@@ -71,12 +71,12 @@ async def test_the_budget_shows_spent_held_and_remaining_amounts(
     call = asyncio.create_task(gateway.post(CHAT.path, secret, CHAT.body()))
     await asyncio.wait_for(started.wait(), PATIENCE_S)
     held = await books.held(secret)
-    shown = await look(gateway, secret)
+    view = await look(gateway, secret)
     go_on.set()
     await call
 
     assert held > 0
-    account, key = shown["account"], shown["key"]
+    account, key = view["account"], view["key"]
     assert (account["user_id"], account["time_zone"], key["name"]) == (user_id, zone, "laptop")
     held_usd = Decimal(held).scaleb(-9)
     day = {
@@ -129,8 +129,8 @@ async def test_the_budget_needs_a_key_that_may_call(gateway: Client, books: Book
     for secret, status in ((None, 401), ("sk-gw-unknown", 401), (suspended, 403)):
         answer = await gateway.http.get("/v1/budget", headers=bearer(secret))
         assert answer.status_code == status
-    posted = await gateway.http.post("/v1/budget", headers=bearer(await books.add_key()))
-    assert posted.status_code == 405
+    response = await gateway.http.post("/v1/budget", headers=bearer(await books.add_key()))
+    assert response.status_code == 405
 
 
 async def test_reading_the_budget_leaves_no_event_and_no_hold(
@@ -150,12 +150,12 @@ async def test_without_redis_what_is_spent_is_shown(
     await books.database["accounts"].update_one({"_id": user_id}, {"$set": {"spend": {"total": 5}}})
     away = settings_with(redis_url=Secret(f"redis://{HOST}:{free_port()}/0"))
     async with open_gateway(away) as gateway:
-        shown = await look(gateway, secret)
-    total = shown["account"]["budgets"][0]
+        view = await look(gateway, secret)
+    total = view["account"]["budgets"][0]
     assert (total["spent_usd"], total["held_usd"], total["remaining_usd"]) == (
         Decimal("5E-9"),
         None,
         None,
     )
-    assert shown["key"]["budgets"][0]["spent_usd"] == 0
-    assert shown["account"]["limits"]["parallel_calls"]["remaining"] is None
+    assert view["key"]["budgets"][0]["spent_usd"] == 0
+    assert view["account"]["limits"]["parallel_calls"]["remaining"] is None

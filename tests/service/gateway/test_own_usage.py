@@ -41,12 +41,12 @@ class Posted:
         self._ledger = LedgerStore(books.database)
         self._user_id, self._key_id = look["account"]["user_id"], look["key"]["key_id"]
         self._zone = zone
-        self._made = 0
+        self._calls = 0
 
     async def call(self, at: datetime, cost_nusd: int, **fields: Any) -> LedgerEntry:
-        self._made += 1
-        made = entry(
-            uuid7(int(at.timestamp() * 1000), f"{self._key_id}{self._made}".encode()[-10:]),
+        self._calls += 1
+        call_entry = entry(
+            uuid7(int(at.timestamp() * 1000), f"{self._key_id}{self._calls}".encode()[-10:]),
             user_id=self._user_id,
             key_id=self._key_id,
             started_at=at,
@@ -56,8 +56,8 @@ class Posted:
             usage=USAGE,
             **fields,
         )
-        await self._ledger.post([made])
-        return made
+        await self._ledger.post([call_entry])
+        return call_entry
 
 
 async def test_usage_of_a_key_is_grouped_by_day_and_model(gateway: Client, books: Books) -> None:
@@ -79,12 +79,12 @@ async def test_usage_of_a_key_is_grouped_by_day_and_model(gateway: Client, books
     await sibling.call(now, 10_000)
     await other.call(now, 100_000)
 
-    shown = await look(gateway, secrets[0])
+    view = await look(gateway, secrets[0])
 
     def day(days: int) -> str:
         return (now - timedelta(days=days)).astimezone(zone_of(zone)).date().isoformat()
 
-    usage = shown["usage"]
+    usage = view["usage"]
     assert (usage["since"], usage["until"]) == (day(29), day(0))
     assert usage["total"] == {
         "cost_usd": Decimal("14E-9"),
@@ -96,8 +96,8 @@ async def test_usage_of_a_key_is_grouped_by_day_and_model(gateway: Client, books
     rows = [(row["model"], row["cost_usd"], row["calls"]) for row in usage["models"]]
     assert rows == [("gpt-4o", Decimal("7E-9"), 1), ("house/best", Decimal("7E-9"), 2)]
     own = (await gateway.http.get("/v1/budget", headers=bearer(secrets[0]))).json()
-    assert shown["key"]["budgets"][0]["limit_usd"] == 1
-    assert {name: shown[name].keys() for name in own} == {name: own[name].keys() for name in own}
+    assert view["key"]["budgets"][0]["limit_usd"] == 1
+    assert {name: view[name].keys() for name in own} == {name: own[name].keys() for name in own}
 
 
 async def test_a_key_that_used_nothing(gateway: Client, books: Books) -> None:
@@ -115,8 +115,8 @@ async def test_looking_needs_a_key_that_may_call_and_counts_as_no_call(
         assert answer.status_code == status
         assert answer.json()["error"].keys() >= {"message", "type", "code"}
     secret = await books.add_key()
-    posted = await gateway.http.post("/v1/usage", headers=bearer(secret))
-    assert posted.status_code == 405
+    response = await gateway.http.post("/v1/usage", headers=bearer(secret))
+    assert response.status_code == 405
     await look(gateway, secret)
     assert await books.events(secret) == []
 
@@ -126,11 +126,11 @@ async def test_usage_of_a_key_is_cached_until_expiry(
     gateway: Client, books: Books, ttl_s: float, calls: int
 ) -> None:
     secret = await books.add_key()
-    shown = (await gateway.http.get("/v1/budget", headers=bearer(secret))).json()
-    posted, now = Posted(books, shown, "UTC"), datetime.now(UTC).replace(microsecond=0)
-    user_id = shown["account"]["user_id"]
+    view = (await gateway.http.get("/v1/budget", headers=bearer(secret))).json()
+    posted, now = Posted(books, view, "UTC"), datetime.now(UTC).replace(microsecond=0)
+    user_id = view["account"]["user_id"]
     principal = Principal(
-        key=api_key(shown["key"]["key_id"], user_id=user_id), account=account(user_id)
+        key=api_key(view["key"]["key_id"], user_id=user_id), account=account(user_id)
     )
     key_usage = KeyUsage(books.database, ttl_s=ttl_s)
     await posted.call(now, 5)

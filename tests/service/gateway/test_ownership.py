@@ -50,10 +50,10 @@ def _message_frames(start: Fields, *blocks: Fields, delta: Fields) -> tuple[byte
 
 def _response_frames(**response: Any) -> tuple[bytes, ...]:
     usage = RESPONSES.whole["usage"]
-    begun = {"id": response.get("id", "resp_x"), "output": [], "usage": None}
+    initial = {"id": response.get("id", "resp_x"), "output": [], "usage": None}
     return (
-        named("response.created", response=begun),
-        named("response.completed", response={"id": begun["id"], **response, "usage": usage}),
+        named("response.created", response=initial),
+        named("response.completed", response={"id": initial["id"], **response, "usage": usage}),
     )
 
 
@@ -61,9 +61,9 @@ def _container(object_id: str) -> Fields:
     return {"container": {"id": object_id, "expires_at": "2026-11-29T00:00:00Z"}}
 
 
-def _ran(file_id: str) -> Fields:
-    made = {"type": "bash_code_execution_output", "file_id": file_id}
-    result = {"type": "bash_code_execution_result", "content": [made], "stdout": ""}
+def _file_output(file_id: str) -> Fields:
+    output = {"type": "bash_code_execution_output", "file_id": file_id}
+    result = {"type": "bash_code_execution_result", "content": [output], "stdout": ""}
     return {
         "type": "bash_code_execution_tool_result",
         "tool_use_id": "srvtoolu_1",
@@ -71,18 +71,18 @@ def _ran(file_id: str) -> Fields:
     }
 
 
-def _interpreted(container_id: str) -> Fields:
+def _interpreter_call(container_id: str) -> Fields:
     item = {"type": "code_interpreter_call", "id": "ci_1", "container_id": container_id}
     return {"output": [item]}
 
 
-def _cited(file_id: str) -> Fields:
+def _file_citation(file_id: str) -> Fields:
     note = {"type": "container_file_citation", "container_id": "cntr_1", "file_id": file_id}
     text = {"type": "output_text", "text": "Here.", "annotations": [note]}
     return {"output": [{"type": "message", "id": "msg_1", "content": [text]}]}
 
 
-def _said(*content: Fields) -> Fields:
+def _message(*content: Fields) -> Fields:
     return {"messages": [{"role": "user", "content": list(content)}]}
 
 
@@ -143,9 +143,9 @@ CASES = (
         dialect=MESSAGES,
         path="messages[0].content[0].content[0].source.file_id",
         asks={},
-        says=lambda i: {"content": [_ran(i)]},
-        frames=lambda i: _message_frames({}, _ran(i), delta={}),
-        names=lambda i: _said(
+        says=lambda i: {"content": [_file_output(i)]},
+        frames=lambda i: _message_frames({}, _file_output(i), delta={}),
+        names=lambda i: _message(
             {
                 "type": "tool_result",
                 "tool_use_id": "toolu_1",
@@ -191,8 +191,8 @@ CASES = (
         dialect=RESPONSES,
         path="tools[0].container",
         asks={},
-        says=_interpreted,
-        frames=lambda i: _response_frames(**_interpreted(i)),
+        says=_interpreter_call,
+        frames=lambda i: _response_frames(**_interpreter_call(i)),
         names=lambda i: {"tools": [{"type": "code_interpreter", "container": i}]},
     ),
     Case(
@@ -200,8 +200,8 @@ CASES = (
         dialect=RESPONSES,
         path="input[0].content[0].file_id",
         asks={},
-        says=_cited,
-        frames=lambda i: _response_frames(**_cited(i)),
+        says=_file_citation,
+        frames=lambda i: _response_frames(**_file_citation(i)),
         names=lambda i: {
             "input": [{"role": "user", "content": [{"type": "input_file", "file_id": i}]}]
         },
@@ -257,8 +257,8 @@ async def test_an_object_belongs_to_its_account_alone(
     user_id = await books.add_account()
     maker, mate = await books.add_key(user_id), await books.add_key(user_id)
     stranger = await books.add_key()
-    made = await _ask(gateway, case, maker, stream=stream, **case.asks)
-    assert made.status_code == 200, made.text
+    response = await _ask(gateway, case, maker, stream=stream, **case.asks)
+    assert response.status_code == 200, response.text
     event = await books.the_event(maker)
     assert object_id in ((event.response_id,) if case.is_response else event.objects)
     if posted:
@@ -328,11 +328,11 @@ async def test_a_hold_covers_the_thread_being_continued(
     await _ask(gateway, case, secret, **case.asks)
     if posted:
         await books.post_to_ledger(secret)
-    named = case.names(object_id)
+    fields = case.names(object_id)
 
-    await _ask(gateway, case, secret, **named)
+    await _ask(gateway, case, secret, **fields)
 
-    body = {**case.dialect.body(), **named}
+    body = {**case.dialect.body(), **fields}
     tokens = -(-len(json.dumps(body)) // 3) + _USED
     event = (await books.events(secret))[-1]
     assert event.held_nusd == tokens * 1_000 + 100 * 2_000
@@ -351,7 +351,7 @@ async def test_a_thread_continues_on_its_deployment(
         books, *(deployment(upstream, name, formats=formats) for name in ("a", "b"))
     )
     secret = await books.add_key()
-    while len(set(endpoints.asked)) < 2:
+    while len(set(endpoints.calls)) < 2:
         await _ask(gateway, case, secret, model=model, **case.asks)
     upstream.requests.clear()
 
@@ -359,7 +359,7 @@ async def test_a_thread_continues_on_its_deployment(
         served = await _ask(gateway, case, secret, model=model, **case.names(f"obj_{name}"))
         assert served.status_code == 200, served.text
 
-    assert endpoints.asked == list("aabbaabb")
+    assert endpoints.calls == list("aabbaabb")
 
 
 async def test_another_model_continues_only_at_the_same_provider(
@@ -386,7 +386,7 @@ async def test_another_model_continues_only_at_the_same_provider(
     refused = await _ask(gateway, _RESPONSE, secret, model=other, previous_response_id="resp_1")
 
     RESPONSES.check_error(refused, 404, "not_found")
-    assert endpoints.asked == ["a"] * 4
+    assert endpoints.calls == ["a"] * 4
 
 
 class Own(msgspec.Struct, frozen=True, kw_only=True):
@@ -450,13 +450,13 @@ OWN = (
     Own(
         dialect=MESSAGES,
         path="messages[0].content[0].source.file_id",
-        fields=_said({"type": "document", "source": {"type": "file", "file_id": "own_1"}}),
+        fields=_message({"type": "document", "source": {"type": "file", "file_id": "own_1"}}),
         makeable=True,
     ),
     Own(
         dialect=CHAT,
         path="messages[0].content[0].file.file_id",
-        fields=_said({"type": "file", "file": {"file_id": "own_1"}}),
+        fields=_message({"type": "file", "file": {"file_id": "own_1"}}),
         makeable=True,
     ),
     Own(
@@ -512,7 +512,7 @@ async def test_a_grant_of_account_key_or_route_is_enough(
     refused = await _send(gateway, own, plain, model=closed)
 
     assert refused.status_code in (400, 403, 404)
-    assert endpoints.asked == ["a"] * 3
+    assert endpoints.calls == ["a"] * 3
 
 
 async def test_a_grant_and_its_removal_take_effect_at_once(
@@ -529,8 +529,8 @@ async def test_a_grant_and_its_removal_take_effect_at_once(
         await books.database["accounts"].update_one({"_id": user_id}, change)
         await publish(books.redis, Invalidation(kind="account", id=user_id))
 
-        async def answered(wanted: int = status) -> bool:
-            return bool((await _send(gateway, own, secret)).status_code == wanted)
+        async def answered(expected: int = status) -> bool:
+            return bool((await _send(gateway, own, secret)).status_code == expected)
 
         await eventually(answered)
 
@@ -576,11 +576,11 @@ async def test_a_granted_object_does_not_become_the_accounts_own(
     _script(upstream, container, "container_of_operator")
     user_id = await books.add_account()
     granted = await books.add_key(user_id, provider_objects=("container_of_operator",))
-    named = container.names("container_of_operator")
+    fields = container.names("container_of_operator")
 
-    assert (await _ask(gateway, container, granted, **named)).status_code == 200
+    assert (await _ask(gateway, container, granted, **fields)).status_code == 200
     plain = await books.add_key(user_id)
-    refused = await _ask(gateway, container, plain, **named)
+    refused = await _ask(gateway, container, plain, **fields)
 
     assert (await books.events(granted))[0].objects == ()
     MESSAGES.check_error(refused, 404, "not_found")

@@ -49,7 +49,7 @@ class Stage:
 
     async def cost(self, row: ProviderCost, client: ClientFormat) -> Any:
         """USD that the entry of a call from that format costs; else what went wrong."""
-        self._upstream.answers(json.dumps(_completed(row)).encode())
+        self._upstream.answers(json.dumps(_whole_answer(row)).encode())
         served = deployment(
             self._upstream,
             "a",
@@ -68,14 +68,14 @@ class Stage:
         await self._books.redis.delete(QUEUE)
         if row.at is not None:
             event = msgspec.structs.replace(event, started_at=row.at)
-        asked = billed_models(event)
-        prices = prices_at(await self._prices.of_models(asked), asked, event.started_at)
+        billed = billed_models(event)
+        prices = prices_at(await self._prices.of_models(billed), billed, event.started_at)
         entry = entry_of(event, prices, event.started_at)
         assert isinstance(entry, LedgerEntry)
         return Decimal(entry.cost_nusd).scaleb(-9)
 
 
-def _completed(row: ProviderCost) -> dict[str, Any]:
+def _whole_answer(row: ProviderCost) -> dict[str, Any]:
     """With the members that clients need and costs do not."""
     answer: dict[str, Any] = {
         "id": "answer-1",
@@ -98,9 +98,9 @@ async def test_relayed_calls_cost_what_the_pages_say(
     stage = Stage(priced_gateway, upstream, books, await books.add_key())
     wrong = {}
     for row in provider_costs():
-        found = await stage.cost(row, row.format)
-        if found != row.usd:
-            wrong[row.name] = (found, row.usd)
+        cost = await stage.cost(row, row.format)
+        if cost != row.usd:
+            wrong[row.name] = (cost, row.usd)
     assert wrong == {}
 
 
@@ -116,7 +116,7 @@ async def test_translated_calls_cost_what_the_pages_say(
     wrong = {}
     for row in rows:
         client = CHAT if row.format == "messages" else MESSAGES
-        found = await stage.cost(row, client.name)
-        if found != row.usd:
-            wrong[row.name] = (found, row.usd)
+        cost = await stage.cost(row, client.name)
+        if cost != row.usd:
+            wrong[row.name] = (cost, row.usd)
     assert wrong == {}

@@ -25,13 +25,13 @@ async def test_a_providers_error_passes_unchanged(
 ) -> None:
     """Its words, its headers, and no charge."""
     secret = await books.add_key()
-    said = json.dumps({"error": {"message": "their own words"}}, indent=3).encode()
+    content = json.dumps({"error": {"message": "their own words"}}, indent=3).encode()
     headers = {"retry-after": "7", "x-should-retry": "true", "content-type": "application/json"}
-    upstream.answers(said, status=status, headers=headers)
+    upstream.answers(content, status=status, headers=headers)
 
     response = await gateway.post(dialect.path, secret, dialect.body(stream=stream))
 
-    assert (response.status_code, response.content) == (status, said)
+    assert (response.status_code, response.content) == (status, content)
     assert {name: response.headers[name] for name in headers} == headers
     event = await check_event(books, secret, status, "upstream_refused")
     assert response.headers["request-id"] == response.headers["x-request-id"] == event.call_id
@@ -227,13 +227,13 @@ async def test_an_unrequested_stream_is_metered(
 async def test_a_retry_after_of_an_hour_is_not_waited_for(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, stream: bool
 ) -> None:
-    said = b'{"error": {"message": "come back later"}}'
-    upstream.answers(said, status=429, headers={"retry-after": "3600"})
+    content = b'{"error": {"message": "come back later"}}'
+    upstream.answers(content, status=429, headers={"retry-after": "3600"})
     secret = await books.add_key()
 
     response = await gateway.post(dialect.path, secret, dialect.body(stream=stream))
 
-    assert (response.status_code, response.content) == (429, said)
+    assert (response.status_code, response.content) == (429, content)
     # Some clients would wait for all of that.
     assert "retry-after" not in response.headers
     assert response.headers["x-should-retry"] == "false"

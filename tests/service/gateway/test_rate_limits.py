@@ -14,19 +14,19 @@ from tests.support.books import Books
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-def told(response: httpx2.Response, dialect: Dialect, kind: str) -> dict[str, str]:
+def limits(response: httpx2.Response, dialect: Dialect, kind: str) -> dict[str, str]:
     """What the headers say of a limit, by `limit`, `remaining` and `reset`."""
-    found = {}
+    values = {}
     for part in ("limit", "remaining", "reset"):
         is_messages = dialect.name == "messages"
         name = f"anthropic-ratelimit-{kind}-{part}" if is_messages else f"x-ratelimit-{part}-{kind}"
         if name in response.headers:
-            found[part] = response.headers[name]
-    return found
+            values[part] = response.headers[name]
+    return values
 
 
 def reset_s(response: httpx2.Response, dialect: Dialect, kind: str) -> float:
-    reset = told(response, dialect, kind)["reset"]
+    reset = limits(response, dialect, kind)["reset"]
     if dialect.name == "messages":
         # To the second, as Anthropic's own.
         return (datetime.fromisoformat(reset) - datetime.now(UTC)) / timedelta(seconds=1)
@@ -43,12 +43,12 @@ async def test_requests_are_counted_down_and_then_refused(
         served = await gateway.post(dialect.path, secret, dialect.body(stream=left == "0"))
         assert served.status_code == 200
         assert (
-            told(served, dialect, "requests").items() >= {"limit": "2", "remaining": left}.items()
+            limits(served, dialect, "requests").items() >= {"limit": "2", "remaining": left}.items()
         )
-        assert told(served, dialect, "tokens") == {}
+        assert limits(served, dialect, "tokens") == {}
     refused = await gateway.post(dialect.path, secret, dialect.body())
     assert refused.status_code == 429
-    assert told(refused, dialect, "requests").items() >= {"limit": "2", "remaining": "0"}.items()
+    assert limits(refused, dialect, "requests").items() >= {"limit": "2", "remaining": "0"}.items()
     wait_s = int(refused.headers["retry-after"])
     assert 50 < wait_s <= 60
     assert abs(reset_s(refused, dialect, "requests") - wait_s) < 3
@@ -64,11 +64,11 @@ async def test_tokens_are_counted_down_and_then_refused(
     dialect.served_by(upstream, stream=False)
     served = await gateway.post(dialect.path, secret, dialect.body())
     assert served.status_code == 200
-    assert told(served, dialect, "tokens")["limit"] == "100"
+    assert limits(served, dialect, "tokens")["limit"] == "100"
     refused = await gateway.post(dialect.path, secret, dialect.body("word " * 50))
     assert refused.status_code == 429
-    assert told(refused, dialect, "tokens").items() >= {"limit": "100", "remaining": "73"}.items()
-    assert told(refused, dialect, "requests") == {}
+    assert limits(refused, dialect, "tokens").items() >= {"limit": "100", "remaining": "73"}.items()
+    assert limits(refused, dialect, "requests") == {}
 
 
 async def test_an_error_of_an_admitted_call_tells_its_limits(
@@ -81,7 +81,7 @@ async def test_an_error_of_an_admitted_call_tells_its_limits(
     secret = await books.add_key(await books.add_account(limits=Limits(requests_per_minute=2)))
     failed = await gateway.post(CHAT.path, secret, CHAT.body())
     assert failed.status_code == 502
-    assert told(failed, CHAT, "requests").items() >= {"limit": "2", "remaining": "1"}.items()
+    assert limits(failed, CHAT, "requests").items() >= {"limit": "2", "remaining": "1"}.items()
 
 
 async def test_parallel_limits_have_no_reset_time(gateway: Client, books: Books) -> None:

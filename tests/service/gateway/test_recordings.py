@@ -39,12 +39,12 @@ PROMPT = f"My key is {SECRET}. Is that wise?"
 
 async def jobs(books: Books, function: str) -> list[bytes]:
     """Payloads that wait in the queue."""
-    found = []
+    payloads = []
     for job_id in await books.redis.zrange(QUEUE, 0, -1):
         job = decode_job(await books.redis.get(job_key_prefix.encode() + job_id))
         if job["f"] == function:
-            found.append(job["a"][0])
-    return found
+            payloads.append(job["a"][0])
+    return payloads
 
 
 async def recordings(books: Books, secret: str) -> list[Recording]:
@@ -97,9 +97,9 @@ async def test_a_call_is_recorded(
     assert not recording.request.truncated
     assert not recording.answer.truncated
     assert recording.expires_at - recording.started_at == timedelta(days=7)
-    (asked,) = upstream.requests
+    (request,) = upstream.requests
     # The provider got it all.
-    assert SECRET in asked.body.decode()
+    assert SECRET in request.body.decode()
 
 
 @pytest.mark.parametrize("frame", [CHAT, MESSAGES], ids=lambda dialect: dialect.name)
@@ -109,17 +109,17 @@ async def test_a_secret_in_pieces_of_an_answer_is_not_recorded(
     secret = await books.add_key(recording=TERMS)
     pieces = [SECRET[:9], SECRET[9:18], SECRET[18:]]
     if frame is CHAT:
-        told = [chunk({"content": piece}) for piece in pieces]
-        frames = [*told, *CHAT.frames[2:]]
+        text_frames = [chunk({"content": piece}) for piece in pieces]
+        frames = [*text_frames, *CHAT.frames[2:]]
     else:
         deltas = [{"type": "text_delta", "text": piece} for piece in pieces]
-        told = [named("content_block_delta", index=0, delta=delta) for delta in deltas]
-        frames = [MESSAGES.frames[0], *told, *MESSAGES.frames[-2:]]
+        text_frames = [named("content_block_delta", index=0, delta=delta) for delta in deltas]
+        frames = [MESSAGES.frames[0], *text_frames, *MESSAGES.frames[-2:]]
     upstream.streams(frames)
 
     response = await gateway.post(frame.path, secret, frame.body(stream=True))
 
-    assert b"".join(told) in response.content
+    assert b"".join(text_frames) in response.content
     recording = await the_recording(books, secret)
     assert "[redacted]" in recording.answer.text
     for piece in pieces:
@@ -218,15 +218,15 @@ async def test_a_key_that_does_not_record_leaves_nothing(
 ) -> None:
     silent, other = await books.add_key(), await books.add_key(recording=TERMS)
     upstream.answers(CHAT.answer)
-    failed = "gateway_recordings_total", {"end": "failed"}
-    before = REGISTRY.get_sample_value(*failed)
+    counter = "gateway_recordings_total", {"end": "failed"}
+    before = REGISTRY.get_sample_value(*counter)
     await gateway.post(CHAT.path, silent, CHAT.body(PROMPT))
     # Recordings are queued in the order of their calls.
     await gateway.post(CHAT.path, other, CHAT.body(PROMPT))
     await the_recording(books, other)
     assert await recordings(books, silent) == []
     # Nor was one begun.
-    assert REGISTRY.get_sample_value(*failed) == before
+    assert REGISTRY.get_sample_value(*counter) == before
 
 
 async def test_non_generating_calls_are_not_recorded(
@@ -267,8 +267,8 @@ async def test_without_redis_calls_continue_and_recordings_are_dropped(
             upstream.answers(CHAT.answer)
             assert (await gateway.post(CHAT.path, secret, CHAT.body())).status_code == 200
             first = await the_recording(own_books, secret)
-            dropped = "gateway_recordings_total", {"end": "redis_away"}
-            before = REGISTRY.get_sample_value(*dropped) or 0.0
+            counter = "gateway_recordings_total", {"end": "redis_away"}
+            before = REGISTRY.get_sample_value(*counter) or 0.0
             redis.kill()
             for _ in range(3):
                 assert (await gateway.post(CHAT.path, secret, CHAT.body())).status_code == 200
@@ -280,7 +280,7 @@ async def test_without_redis_calls_continue_and_recordings_are_dropped(
             # Every event, and no recording but the one before the outage and those after it.
             await eventually(all_events_came)
             assert [row.call_id for row in await recordings(own_books, secret)] == [first.call_id]
-            assert REGISTRY.get_sample_value(*dropped) == before + 3
+            assert REGISTRY.get_sample_value(*counter) == before + 3
 
 
 async def test_a_compressed_request_is_recorded_decompressed(

@@ -18,14 +18,14 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 async def test_every_path_is_described(gateway: Client, settings_with: SettingsWith) -> None:
-    told = (await gateway.http.get("/openapi.json")).json()
-    served = {
+    document = (await gateway.http.get("/openapi.json")).json()
+    paths = {
         route.path.replace(":path", "")
         for route in cast("Starlette", create_app(settings_with())).routes
         if isinstance(route, Route)
     }
-    assert set(told["paths"]) == served - {"/openapi.json", "/docs"}
-    for operations in told["paths"].values():
+    assert set(document["paths"]) == paths - {"/openapi.json", "/docs"}
+    for operations in document["paths"].values():
         for operation in operations.values():
             for reply in operation["responses"].values():
                 for content in reply.get("content", {}).values():
@@ -33,14 +33,14 @@ async def test_every_path_is_described(gateway: Client, settings_with: SettingsW
 
 
 async def test_only_generations_stream(gateway: Client) -> None:
-    told = (await gateway.http.get("/openapi.json")).json()
-    streamed = {
+    document = (await gateway.http.get("/openapi.json")).json()
+    paths = {
         path
-        for path, operations in told["paths"].items()
+        for path, operations in document["paths"].items()
         for operation in operations.values()
         if "text/event-stream" in operation["responses"]["200"].get("content", {})
     }
-    assert streamed == {"/v1/chat/completions", "/v1/messages", "/v1/responses"}
+    assert paths == {"/v1/chat/completions", "/v1/messages", "/v1/responses"}
 
 
 async def test_the_page_loads_nothing(gateway: Client) -> None:
@@ -53,14 +53,14 @@ async def test_the_page_loads_nothing(gateway: Client) -> None:
 
 
 async def test_answers_are_as_described(gateway: Client, books: Books) -> None:
-    told = (await gateway.http.get("/openapi.json")).json()
+    document = (await gateway.http.get("/openapi.json")).json()
     bearer = {"authorization": f"Bearer {await books.add_key()}"}
     for path in ("/v1/budget", "/v1/usage", "/v1/models"):
         for headers, status in ((bearer, "200"), ({}, "4XX")):
-            reply = told["paths"][path]["get"]["responses"][status]
+            reply = document["paths"][path]["get"]["responses"][status]
             schema = reply["content"]["application/json"]["schema"]
             answer = await gateway.http.get(path, headers=headers)
             assert (answer.status_code == 200) == (status == "200")
             jsonschema_rs.validate(
-                {"$schema": _DIALECT, "components": told["components"], **schema}, answer.json()
+                {"$schema": _DIALECT, "components": document["components"], **schema}, answer.json()
             )

@@ -84,11 +84,11 @@ async def test_a_refusal_is_audited_and_costs_nothing(
 ) -> None:
     upstream.answers(dialect.answer)
     secret = await books.add_key(await books.add_account(**refused.account), **refused.key)
-    counted = counted_as(refused.code)
+    before = counted_as(refused.code)
 
     response = await gateway.post(dialect.path, secret, refused.body(dialect), refused.headers)
 
-    assert counted_as(refused.code) == counted + 1
+    assert counted_as(refused.code) == before + 1
     error = dialect.check_error(response, refused.status, refused.code)
     if dialect.name != "messages":
         assert error["param"] == refused.param
@@ -201,8 +201,8 @@ async def test_an_exhausted_budget_is_explained(
     response = await gateway.post(dialect.path, secret, dialect.body())
 
     error = dialect.check_error(response, 402, "budget_exceeded")
-    for said in (user_id, "limit 0.0001 USD", "spent 0", "held by calls under way 0", "ends at"):
-        assert said in error["message"]
+    for part in (user_id, "limit 0.0001 USD", "spent 0", "held by calls under way 0", "ends at"):
+        assert part in error["message"]
 
 
 @pytest.mark.parametrize("limit", [0, -5, 10**30, 10**70 + 1])

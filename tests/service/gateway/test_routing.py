@@ -53,7 +53,7 @@ async def test_answer_and_entry_name_the_deployment(
     response = await call(gateway, secret, model)
 
     assert response.content == CHAT.answer
-    assert endpoints.asked == ["a", "b"]
+    assert endpoints.calls == ["a", "b"]
     assert response.headers["x-gateway-model"] == "openai/gpt-4o"
     assert response.headers["x-gateway-attempts"] == "2"
     assert response.headers["x-gateway-cost-usd"] == "0.000034"
@@ -77,7 +77,7 @@ async def test_every_format_is_routed(
     response = await call(gateway, secret, model, dialect, stream=stream)
 
     assert response.content == (dialect.stream if stream else dialect.answer)
-    assert endpoints.asked == ["a"]
+    assert endpoints.calls == ["a"]
     assert upstream.requests[0].path == f"/a{dialect.upstream_path}"
     event = await books.the_event(secret)
     assert (event.translated, event.attempts) == (False, 1)
@@ -95,7 +95,7 @@ async def test_equal_priorities_share_calls_by_weight(
     for _ in range(32):
         await call(gateway, secret, model)
     # By chance alone one of them is left out once in 2^31 runs.
-    assert set(Counter(endpoints.asked)) == {"a", "b"}
+    assert set(Counter(endpoints.calls)) == {"a", "b"}
 
 
 async def test_fallbacks_are_routes_or_plain_models(
@@ -111,7 +111,7 @@ async def test_fallbacks_are_routes_or_plain_models(
     response = await call(gateway, secret, model)
 
     assert response.status_code == 200
-    assert endpoints.asked == ["a", "b", "v1"]
+    assert endpoints.calls == ["a", "b", "v1"]
     assert (await books.the_event(secret)).deployment == "openai/gpt-4o"
 
 
@@ -150,7 +150,7 @@ async def test_a_prompt_that_is_too_long_falls_back_to_a_larger_model(
     )
     response = await call(gateway, await books.add_key(), model)
     assert response.status_code == 200
-    assert endpoints.asked == ["a", "large"]
+    assert endpoints.calls == ["a", "large"]
 
 
 async def test_a_cooldown_holds_on_all_replicas(
@@ -165,18 +165,18 @@ async def test_a_cooldown_holds_on_all_replicas(
     async with open_gateway(settings_with()) as other:
         for each in (await books.add_key(), await books.add_key()):
             assert (await call(gateway, each, model)).status_code == 200
-        assert endpoints.asked == ["a", "b"] * 2
+        assert endpoints.calls == ["a", "b"] * 2
         store = CooldownStore(books.redis)
         async with asyncio.timeout(PATIENCE_S):
             while limited.deployment_id not in await store.active(now_s=0):
                 await asyncio.sleep(0.02)
             # The other replica learns of it within a second; until then it asks.
-            while endpoints.asked[-2:] != ["b", "b"]:
+            while endpoints.calls[-2:] != ["b", "b"]:
                 await call(other, secret, model)
         upstream.requests.clear()
         for replica in (gateway, other):
             await call(replica, secret, model)
-        assert endpoints.asked == ["b", "b"]
+        assert endpoints.calls == ["b", "b"]
 
 
 async def test_a_full_deployment_is_skipped_and_refuses_if_alone(
@@ -199,7 +199,7 @@ async def test_a_full_deployment_is_skipped_and_refuses_if_alone(
     await entered.wait()
 
     assert (await call(gateway, secret, model)).status_code == 200
-    assert endpoints.asked == ["a", "b"]
+    assert endpoints.calls == ["a", "b"]
     refused = await call(gateway, busy, alone)
     CHAT.check_error(refused, 429, "rate_limit_exceeded")
     assert refused.headers["retry-after"] == "1"
@@ -248,9 +248,9 @@ async def test_another_address_never_gets_the_providers_own_key(
 
     await call(gateway, await books.add_key(), route, dialect)
 
-    (asked,) = upstream.requests
-    assert asked.path.startswith("/a/v1/")
-    assert PROVIDER_KEY not in str(asked)
+    (request,) = upstream.requests
+    assert request.path.startswith("/a/v1/")
+    assert PROVIDER_KEY not in str(request)
 
 
 async def test_a_route_that_only_names_a_model_uses_the_providers_key(
@@ -259,7 +259,7 @@ async def test_a_route_that_only_names_a_model_uses_the_providers_key(
     endpoints = Endpoints(upstream)
     model = await add_route(books, Deployment(deployment_id="plain", model="openai/gpt-4o"))
     assert (await call(gateway, await books.add_key(), model)).status_code == 200
-    assert endpoints.asked == ["v1"]
+    assert endpoints.calls == ["v1"]
     assert upstream.requests[0].header("authorization") == f"Bearer {PROVIDER_KEY}"
 
 
@@ -273,10 +273,10 @@ async def test_a_provider_that_never_answers_times_out(
     alone = await add_route(books, slow)
     secret = await books.add_key()
     assert (await call(gateway, secret, model)).status_code == 200
-    assert endpoints.asked == ["a", "b"]
+    assert endpoints.calls == ["a", "b"]
 
     CHAT.check_error(await call(gateway, secret, alone), 504, "upstream_timeout")
-    assert endpoints.asked == ["a", "b", "a"]
+    assert endpoints.calls == ["a", "b", "a"]
 
 
 async def test_a_stream_that_stalls_before_its_first_byte_is_tried_elsewhere(
@@ -295,25 +295,25 @@ async def test_a_stream_that_stalls_before_its_first_byte_is_tried_elsewhere(
 
     response = await call(gateway, secret, model, stream=True)
 
-    assert endpoints.asked == ["a", "b"]
+    assert endpoints.calls == ["a", "b"]
     assert response.content == b"".join(CHAT.frames)
     event = await books.the_event(secret)
     assert (event.status, event.attempts) == ("ok", 2)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "frames",
     [
         b'data: {"error": {"message": "busy", "type": "overloaded_error"}}\n\n',
         b': waking up\n\ndata: {"error": {"message": "busy"}}\n\ndata: [DONE]\n\n',
     ],
 )
 async def test_a_stream_that_begins_with_an_error_is_tried_elsewhere(
-    gateway: Client, upstream: Upstream, books: Books, said: bytes
+    gateway: Client, upstream: Upstream, books: Books, frames: bytes
 ) -> None:
     async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
         await connection.begin_stream()
-        await connection.chunk(said)
+        await connection.chunk(frames)
         await connection.end_stream()
 
     endpoints = Endpoints(upstream)
@@ -323,7 +323,7 @@ async def test_a_stream_that_begins_with_an_error_is_tried_elsewhere(
 
     response = await call(gateway, secret, model, stream=True)
 
-    assert endpoints.asked == ["a", "b"]
+    assert endpoints.calls == ["a", "b"]
     assert response.content == b"".join(CHAT.frames)
     event = await books.the_event(secret)
     assert (event.status, event.attempts) == ("ok", 2)
@@ -332,10 +332,10 @@ async def test_a_stream_that_begins_with_an_error_is_tried_elsewhere(
 async def test_an_error_under_status_200_is_tried_elsewhere_and_told_with_a_status(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
-    said = b'{"error": {"message": "their own words", "type": "overloaded_error"}}'
+    content = b'{"error": {"message": "their own words", "type": "overloaded_error"}}'
 
     async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
-        await connection.answer(said)
+        await connection.answer(content)
 
     endpoints = Endpoints(upstream)
     for name in "ab":
@@ -347,7 +347,7 @@ async def test_an_error_under_status_200_is_tried_elsewhere_and_told_with_a_stat
 
     response = await call(gateway, secret, model)
 
-    assert endpoints.asked == ["a", "b"]
+    assert endpoints.calls == ["a", "b"]
     assert response.status_code == 529
     assert response.json()["error"]["message"] == "their own words"
     event = await books.the_event(secret)
@@ -379,7 +379,7 @@ async def test_a_stalled_stream_ends_with_an_error_and_is_not_retried(
 
     response = await call(gateway, secret, model, stream=True)
 
-    assert endpoints.asked == ["a"]
+    assert endpoints.calls == ["a"]
     assert response.content.startswith(b"".join(CHAT.frames[:shown]))
     last = json.loads(response.content.strip().rpartition(b"data: ")[2])
     assert last["error"]["code"] == "upstream_timeout"
@@ -412,10 +412,10 @@ async def test_a_deployment_without_a_price_is_not_called(
     alone = await add_route(books, unpriced, context_fallbacks=(larger,))
     secret = await books.add_key()
     assert (await call(gateway, secret, model)).status_code == 200
-    assert endpoints.asked == ["b"]
+    assert endpoints.calls == ["b"]
 
     CHAT.check_error(await call(gateway, secret, alone), 400, "model_not_priced")
-    assert endpoints.asked == ["b"]
+    assert endpoints.calls == ["b"]
 
 
 async def test_models_without_a_route_can_be_disabled(
@@ -427,8 +427,8 @@ async def test_models_without_a_route_can_be_disabled(
     async with open_gateway(settings_with(allow_unrouted_models=False)) as gateway:
         CHAT.check_error(await call(gateway, secret, "gpt-4o"), 404, "model_not_found")
         assert (await call(gateway, secret, model)).status_code == 200
-        listed = await gateway.http.get("/v1/models", headers={"authorization": f"Bearer {secret}"})
-        assert [row["id"] for row in listed.json()["data"]] == [model]
+        models = await gateway.http.get("/v1/models", headers={"authorization": f"Bearer {secret}"})
+        assert [row["id"] for row in models.json()["data"]] == [model]
 
 
 async def test_routes_are_listed_beside_other_models(
@@ -438,8 +438,8 @@ async def test_routes_are_listed_beside_other_models(
     secret = await books.add_key()
     for extra in ({}, {"anthropic-version": "2023-06-01"}):
         headers = {"authorization": f"Bearer {secret}", **extra}
-        listed = await gateway.http.get("/v1/models", headers=headers)
-        assert {model, "gpt-4o"} <= {row["id"] for row in listed.json()["data"]}
+        response = await gateway.http.get("/v1/models", headers=headers)
+        assert {model, "gpt-4o"} <= {row["id"] for row in response.json()["data"]}
 
 
 async def test_a_changed_route_takes_effect(
@@ -453,17 +453,17 @@ async def test_a_changed_route_takes_effect(
     secret = await books.add_key()
     await call(gateway, secret, model)
     await call(gateway, secret, other)
-    assert endpoints.asked == ["b", "a", "b"]
+    assert endpoints.calls == ["b", "a", "b"]
 
     store = RouteStore(books.database)
-    changed = msgspec.to_builtins(deployment(upstream, "c"))
-    assert await store.update(model, {"deployments": [changed]})
+    new_deployment = msgspec.to_builtins(deployment(upstream, "c"))
+    assert await store.update(model, {"deployments": [new_deployment]})
     await announce(books, model)
     async with asyncio.timeout(PATIENCE_S):
-        while endpoints.asked[-1] != "c":
+        while endpoints.calls[-1] != "c":
             await call(gateway, secret, model)
     await call(gateway, secret, other)
-    assert endpoints.asked[-2:] == ["a", "c"]
+    assert endpoints.calls[-2:] == ["a", "c"]
 
     await store.delete(model)
     await announce(books, model)
@@ -486,11 +486,11 @@ async def test_a_route_test_selects_its_deployment(
     body = CHAT.body() | {"model": model}
 
     tested = await gateway.post(CHAT.path, await books.add_key(TEST_USER_ID), body, pin)
-    assert (tested.status_code, endpoints.asked) == (500, ["b"])
+    assert (tested.status_code, endpoints.calls) == (500, ["b"])
     assert upstream.requests[0].header("x-gateway-deployment") is None
 
     anyone = await gateway.post(CHAT.path, await books.add_key(), body, pin)
-    assert (anyone.status_code, endpoints.asked) == (200, ["b", "a"])
+    assert (anyone.status_code, endpoints.calls) == (200, ["b", "a"])
 
     pin["x-gateway-deployment"] = "gone"
     gone = await gateway.post(CHAT.path, await books.add_key(TEST_USER_ID), body, pin)
@@ -527,9 +527,9 @@ async def test_a_route_can_drop_untranslatable_parameters(
     dropped = response.headers["x-gateway-dropped-params"].split(", ")
     assert sorted(dropped) == ["logit_bias", "moderation", "presence_penalty"]
     assert "x-injected" not in response.headers
-    (asked,) = upstream.requests
-    assert not asked.fields.keys() & {"moderation", "logit_bias", "presence_penalty"}
-    assert asked.fields["messages"][0]["role"] == "user"
+    (request,) = upstream.requests
+    assert not request.fields.keys() & {"moderation", "logit_bias", "presence_penalty"}
+    assert request.fields["messages"][0]["role"] == "user"
 
 
 @pytest.mark.parametrize("provider", ["azure", "hosted_vllm", "groq", "openrouter", "ollama"])
@@ -545,7 +545,7 @@ async def test_a_provider_of_the_table_is_relayed_to(
     response = await call(gateway, await books.add_key(), name, of_tomorrow=[1.0])
 
     assert response.status_code == 200, response.text
-    assert endpoints.asked == ["a"]
+    assert endpoints.calls == ["a"]
     (request,) = upstream.requests
     assert (request.path, request.fields["model"]) == ("/a/v1/chat/completions", "mine")
     assert request.fields["of_tomorrow"] == [1.0]
@@ -589,9 +589,9 @@ async def test_a_chat_for_mistral_is_written_in_its_words(
     Endpoints(upstream)
     await books.set_price("mistral/mine", input_usd="1", output_usd="1")
     name = await add_route(books, deployment(upstream, "a", "mistral/mine"))
-    asked: dict[str, Any] = {"max_completion_tokens": 50, "seed": 1, "user": "u"}
+    fields: dict[str, Any] = {"max_completion_tokens": 50, "seed": 1, "user": "u"}
 
-    response = await call(gateway, await books.add_key(), name, **asked)
+    response = await call(gateway, await books.add_key(), name, **fields)
 
     assert response.status_code == 200, response.text
     assert response.json()["choices"][0]["finish_reason"] == "stop"
@@ -608,15 +608,15 @@ async def test_a_route_s_answers_tell_the_name_that_was_asked_for(
     endpoints.answers("a", {**CHAT.whole, "model": "gpt-4o-2024"})
     model = await add_route(books, deployment(upstream, "a"), answer_model=answer_model)
     secret = await books.add_key()
-    told = model if answer_model == "asked" else "gpt-4o-2024"
+    name = model if answer_model == "asked" else "gpt-4o-2024"
 
     whole = await call(gateway, secret, model)
-    assert whole.json() == {**CHAT.whole, "model": told}
+    assert whole.json() == {**CHAT.whole, "model": name}
     assert whole.headers["x-gateway-model"] == "openai/gpt-4o"
 
-    named = b'data: {"model": "gpt-4o-2024", "choices": []}\n\n'
-    endpoints.streams("a", [named, *CHAT.frames])
+    first_frame = b'data: {"model": "gpt-4o-2024", "choices": []}\n\n'
+    endpoints.streams("a", [first_frame, *CHAT.frames])
     streamed = await call(gateway, secret, model, stream=True)
     first, _, rest = streamed.content.partition(b"\n\n")
-    assert json.loads(first.removeprefix(b"data: "))["model"] == told
+    assert json.loads(first.removeprefix(b"data: "))["model"] == name
     assert rest == b"".join(CHAT.frames)

@@ -43,8 +43,8 @@ async def test_the_providers_own_fee_comes_with_the_product(
         body = dialect.body(max_tokens=10, max_output_tokens=10, **fields)
         assert (await gateway.post(dialect.path, key, body)).status_code == 200
 
-    held, plain = await books.the_event(secret), await books.the_event(other)
-    assert held.held_nusd - plain.held_nusd >= 10 * 10_000_000
+    search_event, plain_event = await books.the_event(secret), await books.the_event(other)
+    assert search_event.held_nusd - plain_event.held_nusd >= 10 * 10_000_000
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,8 @@ async def test_an_unsent_search_needs_no_fee(
     if drops:
         assert response.status_code == 200, response.text
         assert response.headers["x-gateway-dropped-params"] == "tools[1]"
-        (asked,) = upstream.requests
-        assert [tool["type"] for tool in asked.fields["tools"]] == ["function"]
+        (request,) = upstream.requests
+        assert [tool["type"] for tool in request.fields["tools"]] == ["function"]
     else:
         error = RESPONSES.check_error(response, 400, "unsupported_field")
         assert error["param"] == "tools[1]"
@@ -105,7 +105,7 @@ async def test_a_function_of_that_name_is_the_clients_own(
     assert (await gateway.post(RESPONSES.path, await books.add_key(), body)).status_code == 200
 
 
-async def priced(books: Books, **fields: Any) -> str:
+async def new_model(books: Books, **fields: Any) -> str:
     """A model that is free but for its searches."""
     name = f"searching-{uuid4().hex}"
     await books.set_price(name, input_usd="0", output_usd="0", **fields)
@@ -118,7 +118,7 @@ async def priced(books: Books, **fields: Any) -> str:
 async def test_searches_are_held_for_and_charged(
     gateway: Client, upstream: Upstream, books: Books, tool: dict[str, Any], most: int
 ) -> None:
-    model = await priced(books, web_search=Decimal("0.01"))
+    model = await new_model(books, web_search=Decimal("0.01"))
     usage = {**MESSAGES.whole["usage"], "server_tool_use": {"web_search_requests": 2}}
     upstream.answers(json.dumps({**MESSAGES.whole, "usage": usage}).encode())
     secret = await books.add_key()
@@ -137,7 +137,7 @@ async def test_searches_are_held_for_and_charged(
 async def test_a_fee_of_zero_makes_searches_free(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
-    model = await priced(books, web_search=Decimal(0))
+    model = await new_model(books, web_search=Decimal(0))
     upstream.answers(RESPONSES.answer)
     body = RESPONSES.body(model=f"openai/{model}", tools=[{"type": "web_search"}])
     assert (await gateway.post(RESPONSES.path, await books.add_key(), body)).status_code == 200
@@ -147,7 +147,7 @@ async def test_a_deployment_without_a_fee_is_skipped(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     endpoints = Endpoints(upstream)
-    plain, searching = await priced(books), await priced(books, web_search=Decimal("0.01"))
+    plain, searching = await new_model(books), await new_model(books, web_search=Decimal("0.01"))
     model = await add_route(
         books,
         deployment(upstream, "a", f"openai/{plain}"),
@@ -156,10 +156,10 @@ async def test_a_deployment_without_a_fee_is_skipped(
     secret = await books.add_key()
 
     body = CHAT.body(model=model)
-    for asked in (body, {**body, "web_search_options": {}}):
-        assert (await gateway.post(CHAT.path, secret, asked)).status_code == 200
+    for payload in (body, {**body, "web_search_options": {}}):
+        assert (await gateway.post(CHAT.path, secret, payload)).status_code == 200
 
-    assert endpoints.asked == ["a", "b"]
+    assert endpoints.calls == ["a", "b"]
 
 
 async def test_an_override_keeps_the_providers_own_fees(
@@ -169,13 +169,13 @@ async def test_an_override_keeps_the_providers_own_fees(
     model = f"gpt-{uuid4().hex}"
     await books.set_price(model, input_usd="0", output_usd="0")
     searches = [{"type": "web_search_call", "status": "completed", "action": {"type": "search"}}]
-    found = [{"type": "file_search_call", "status": "completed"}]
+    file_searches = [{"type": "file_search_call", "status": "completed"}]
     tools = [
         {"type": "web_search"},
         {"type": "file_search", "vector_store_ids": []},
         {"type": "code_interpreter", "container": {"type": "auto", "memory_limit": "4g"}},
     ]
-    answer = {**RESPONSES.whole, "output": [*searches, *found, *RESPONSES.whole["output"]]}
+    answer = {**RESPONSES.whole, "output": [*searches, *file_searches, *RESPONSES.whole["output"]]}
     upstream.answers(json.dumps({**answer, "tools": tools}).encode())
     secret = await books.add_key()
 

@@ -25,7 +25,7 @@ URIS = {"MONGO_URI": "mongodb://127.0.0.1:1/gateway", "REDIS_URL": "redis://127.
 def test_an_invalid_setting_is_one_line_that_names_it(
     tmp_path: Path, variable: str, value: str
 ) -> None:
-    done = subprocess.run(
+    completed = subprocess.run(
         (sys.executable, "-m", "services.gateway"),
         env={
             **without_settings(os.environ),
@@ -39,9 +39,9 @@ def test_an_invalid_setting_is_one_line_that_names_it(
         timeout=60,
         check=False,
     )
-    assert done.returncode == 1, done.stdout
-    assert done.stdout == ""
-    [line] = done.stderr.splitlines()
+    assert completed.returncode == 1, completed.stdout
+    assert completed.stdout == ""
+    [line] = completed.stderr.splitlines()
     assert variable in line
     assert "hush" not in line
     assert "sh@" not in line

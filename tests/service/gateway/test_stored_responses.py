@@ -20,7 +20,7 @@ def new_id() -> str:
     return f"resp_{uuid4().hex}"
 
 
-def scripted(upstream: Upstream, response_id: str) -> None:
+def script_responses(upstream: Upstream, response_id: str) -> None:
     """Makes the response, streamed or not, and answers everything about it."""
 
     async def script(request: UpstreamRequest, connection: UpstreamConnection) -> None:
@@ -51,7 +51,7 @@ async def test_the_account_that_made_a_response_gets_it(
     gateway: Client, books: Books, upstream: Upstream, stream: bool, posted: bool
 ) -> None:
     response_id = new_id()
-    scripted(upstream, response_id)
+    script_responses(upstream, response_id)
     user_id = await books.add_account()
     secret, second = await books.add_key(user_id), await books.add_key(user_id)
     await make(gateway, secret, stream=stream)
@@ -61,8 +61,8 @@ async def test_the_account_that_made_a_response_gets_it(
     path = f"{RESPONSES.path}/{response_id}"
 
     for key in (secret, second):
-        got = await gateway.http.get(f"{path}?include[]=a&x=%20", headers=bearer(key))
-        assert (got.status_code, got.content) == (200, b'{ "id": "kept" }')
+        response = await gateway.http.get(f"{path}?include[]=a&x=%20", headers=bearer(key))
+        assert (response.status_code, response.content) == (200, b'{ "id": "kept" }')
     items = await gateway.http.get(f"{path}/input_items?limit=2", headers=bearer(secret))
     cancelled = await gateway.http.post(f"{path}/cancel", headers=bearer(secret))
     gone = await gateway.http.delete(path, headers=bearer(secret))
@@ -90,7 +90,7 @@ async def test_other_accounts_cannot_get_a_response(
     gateway: Client, books: Books, upstream: Upstream, posted: bool
 ) -> None:
     response_id = new_id()
-    scripted(upstream, response_id)
+    script_responses(upstream, response_id)
     secret, other = await books.add_key(), await books.add_key()
     await make(gateway, secret)
     if posted:
@@ -127,7 +127,7 @@ async def test_a_conversation_continues_on_its_deployment(
         books, *(deployment(upstream, name, formats=formats) for name in ("a", "b"))
     )
     secret = await books.add_key()
-    while len(set(endpoints.asked)) < 2:
+    while len(set(endpoints.calls)) < 2:
         await make(gateway, secret, model=model)
     upstream.requests.clear()
 
@@ -135,19 +135,19 @@ async def test_a_conversation_continues_on_its_deployment(
         await make(gateway, secret, model=model, previous_response_id=f"resp_{name}")
         await gateway.http.get(f"{RESPONSES.path}/resp_{name}", headers=bearer(secret))
 
-    assert endpoints.asked == list("aaaabbbbaaaabbbb")
+    assert endpoints.calls == list("aaaabbbbaaaabbbb")
 
 
 async def test_an_unknown_or_invalid_id_is_not_found(
     gateway: Client, books: Books, upstream: Upstream
 ) -> None:
-    scripted(upstream, new_id())
+    script_responses(upstream, new_id())
     secret = await books.add_key()
     await make(gateway, secret)
     upstream.requests.clear()
 
-    odd = {"resp_unknown": 404, "x" * 300: 404, "..%2Fmodels": 404, "a%3Fb": 404, "%0d%0a": 400}
-    for name, status in odd.items():
+    cases = {"resp_unknown": 404, "x" * 300: 404, "..%2Fmodels": 404, "a%3Fb": 404, "%0d%0a": 400}
+    for name, status in cases.items():
         response = await gateway.http.get(f"{RESPONSES.path}/{name}", headers=bearer(secret))
         assert response.status_code == status, name
     assert upstream.requests == []
@@ -176,7 +176,7 @@ async def test_provider_errors_about_a_response_are_passed_on(
 ) -> None:
     """And a response that has expired says nothing of the deployment's health."""
     response_id = new_id()
-    scripted(upstream, response_id)
+    script_responses(upstream, response_id)
     secret = await books.add_key()
     await make(gateway, secret)
     upstream.answers(b'{"error": {"message": "expired"}}', status=404)
@@ -186,7 +186,7 @@ async def test_provider_errors_about_a_response_are_passed_on(
         response = await gateway.http.get(path, headers=bearer(secret))
         assert (response.status_code, response.json()["error"]["message"]) == (404, "expired")
 
-    scripted(upstream, new_id())
+    script_responses(upstream, new_id())
     await make(gateway, secret)
 
 
@@ -210,7 +210,7 @@ async def test_references_to_stored_items_are_rejected(
     gateway: Client, books: Books, upstream: Upstream, reference: bytes
 ) -> None:
     """They may be anybody's."""
-    scripted(upstream, new_id())
+    script_responses(upstream, new_id())
     secret = await books.add_key()
     body = json.dumps(RESPONSES.body(input=[{"role": "user", "content": "Hi"}, "HERE"]))
 
@@ -226,7 +226,7 @@ async def test_references_to_stored_items_are_rejected(
 async def test_items_with_their_own_ids_pass(
     gateway: Client, books: Books, upstream: Upstream
 ) -> None:
-    scripted(upstream, new_id())
+    script_responses(upstream, new_id())
     items: list[dict[str, Any]] = [
         {"role": "user", "content": 'What is an "id"?'},
         {"id": "msg_1", "type": "message", "role": "assistant", "content": []},
@@ -235,8 +235,8 @@ async def test_items_with_their_own_ids_pass(
         {"id": "fc_1", "type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
         {"type": "function_call_output", "call_id": "c", "output": "\u00e9"},
     ]
-    for given in (items, 'Is {"id": "msg_1"} an item?'):
-        await make(gateway, await books.add_key(), input=given)
+    for value in (items, 'Is {"id": "msg_1"} an item?'):
+        await make(gateway, await books.add_key(), input=value)
     assert len(upstream.requests) == 2
 
 
@@ -253,15 +253,15 @@ async def test_a_translated_response_is_not_stored(
     assert response.status_code == 200, response.text
     assert (await books.the_event(secret)).response_id is None
     path = f"{RESPONSES.path}/{response.json()['id']}"
-    got = await gateway.http.get(path, headers=bearer(secret))
-    RESPONSES.check_error(got, 404, "not_found")
+    refused = await gateway.http.get(path, headers=bearer(secret))
+    RESPONSES.check_error(refused, 404, "not_found")
 
 
 async def test_response_owners_expire_in_redis(
     gateway: Client, books: Books, upstream: Upstream
 ) -> None:
     response_id = new_id()
-    scripted(upstream, response_id)
+    script_responses(upstream, response_id)
     secret = await books.add_key()
     await make(gateway, secret)
 

@@ -54,8 +54,8 @@ async def test_a_call_is_charged_as_it_was_served(
     # What the call cost, instead of its hold, until the ledger has posted it.
     assert await books.held(secret) == Decimal(cost_usd) * 10**9
     # The provider is asked as the client asked.
-    (asked,) = upstream.requests
-    assert (asked.fields["speed"], asked.fields["inference_geo"]) == ("fast", "us")
+    (request,) = upstream.requests
+    assert (request.fields["speed"], request.fields["inference_geo"]) == ("fast", "us")
 
 
 def serve(upstream: Upstream, served: dict[str, str], *, stream: bool) -> None:

@@ -22,9 +22,9 @@ async def test_tags_are_in_the_event(
     response = await gateway.http.post(dialect.path, json=body, headers=headers)
 
     assert response.status_code == 200
-    (asked,) = upstream.requests
-    assert asked.fields == body
-    assert asked.header("x-gateway-tags") is None
+    (request,) = upstream.requests
+    assert request.fields == body
+    assert request.header("x-gateway-tags") is None
     event = await books.the_event(secret)
     of_openai = () if dialect.name == "messages" else ("user_id:u",)
     assert event.tags == ("team:search", "beta", "case:7", *of_openai)
@@ -35,12 +35,12 @@ async def test_a_wrong_header_is_refused_before_the_provider_is_asked(
 ) -> None:
     secret = await books.add_key()
     headers = bearer(secret) | {"x-gateway-tags": "team:a,team:b"}
-    asked_before = len(upstream.requests)
+    requests_before = len(upstream.requests)
 
     response = await gateway.http.post(dialect.path, json=dialect.body(), headers=headers)
 
     dialect.check_error(response, 400, "invalid_request")
     assert "has the name 'team' twice" in response.text
-    assert len(upstream.requests) == asked_before
+    assert len(upstream.requests) == requests_before
     event = await books.the_event(secret)
     assert (event.status, event.http_status, event.tags) == ("refused", 400, ())

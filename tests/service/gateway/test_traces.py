@@ -26,9 +26,9 @@ async def test_each_hop_has_its_span(
     )
 
     event = await books.the_event(secret)
-    (asked,) = upstream.requests
-    assert asked.header("traceparent") == f"00-{TRACE}-{span_id_of(event.call_id, 1)}-01"
-    assert asked.header("tracestate") == "a=1"
+    (request,) = upstream.requests
+    assert request.header("traceparent") == f"00-{TRACE}-{span_id_of(event.call_id, 1)}-01"
+    assert request.header("tracestate") == "a=1"
     assert answer.headers["traceresponse"] == f"00-{TRACE}-{span_id_of(event.call_id)}-01"
     assert event.traceparent == PARENT
     assert event.asked_after_ms is not None
@@ -48,8 +48,8 @@ async def test_without_a_context_nothing_is_sent_on(
     answer = await gateway.http.post(dialect.path, json=dialect.body(), headers=headers)
 
     assert answer.status_code == 200
-    asked = upstream.requests[-1]
-    assert (asked.header("traceparent"), asked.header("tracestate")) == (None, None)
+    request = upstream.requests[-1]
+    assert (request.header("traceparent"), request.header("tracestate")) == (None, None)
     assert "traceresponse" not in answer.headers
     assert (await books.the_event(secret)).traceparent is None
 

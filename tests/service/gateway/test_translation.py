@@ -70,9 +70,9 @@ async def test_chat_stream_from_anthropic(
     state = ChatCompletionStreamState()
     for chunk in chunks:
         state.handle_chunk(ChatCompletionChunk.model_validate(chunk))
-    whole = state.get_final_completion().choices[0].message.model_dump(exclude_none=True)
-    assert whole["content"] == "Hello"
-    assert whole["thinking_blocks"] == [
+    message = state.get_final_completion().choices[0].message.model_dump(exclude_none=True)
+    assert message["content"] == "Hello"
+    assert message["thinking_blocks"] == [
         {"index": 0, "type": "thinking", "thinking": "Rain?", "signature": "signed"}
     ]
     deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
@@ -162,8 +162,8 @@ async def test_response_stream(
     done = [e for e in events if e["type"] == "response.output_item.done"]
     assert added == list(range(len(added))) == [e["output_index"] for e in done]
     assert events[-1]["response"]["output"] == [e["item"] for e in done]
-    for opened in ("content_part", "reasoning_summary_part", "output_item"):
-        assert names.count(f"response.{opened}.added") == names.count(f"response.{opened}.done")
+    for kind in ("content_part", "reasoning_summary_part", "output_item"):
+        assert names.count(f"response.{kind}.added") == names.count(f"response.{kind}.done")
 
 
 async def test_an_answer_cut_by_its_limit_is_an_incomplete_response(
@@ -182,8 +182,8 @@ async def test_a_custom_tool_comes_back_as_a_custom_call(
     translator: Translator, provider: TranslatedProvider
 ) -> None:
     body = {**RESPONSES_BODY, "tools": [{"type": "custom", "name": "weather"}]}
-    said = json.dumps({"content": "*** Begin"})
-    call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": said}}
+    text = json.dumps({"content": "*** Begin"})
+    call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": text}}
     chunks = [
         chat_chunk({"role": "assistant", "tool_calls": [{"index": 0, **call}]}),
         *CHAT_CHUNKS[-2:],
@@ -202,7 +202,7 @@ async def test_a_search_run_by_the_provider_is_not_a_tool_call(
 ) -> None:
     start, *_ = ANTHROPIC_EVENTS
     search = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}}
-    found = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}
+    search_result = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}
     events = [
         start,
         {"type": "content_block_start", "index": 0, "content_block": search},
@@ -212,7 +212,7 @@ async def test_a_search_run_by_the_provider_is_not_a_tool_call(
             "delta": {"type": "input_json_delta", "partial_json": '{"query": "oslo"}'},
         },
         {"type": "content_block_stop", "index": 0},
-        {"type": "content_block_start", "index": 1, "content_block": found},
+        {"type": "content_block_start", "index": 1, "content_block": search_result},
         {"type": "content_block_stop", "index": 1},
         *({**e, "index": 2} if "index" in e else e for e in ANTHROPIC_EVENTS[10:]),
     ]

@@ -75,7 +75,7 @@ async def call(
     return [frame async for frame in await translator.stream(client_format, target, body)]
 
 
-async def drained(stream: LibraryStream) -> tuple[bytes, TranslationRefused | None]:
+async def drain(stream: LibraryStream) -> tuple[bytes, TranslationRefused | None]:
     received = b""
     try:
         async for frame in stream:
@@ -166,7 +166,7 @@ async def test_a_stream_that_ends_early_is_an_error(
     provider.answer = Answer(frames, cut=cut)
     target = provider.target(name)
     stream = await translator.stream(client_format, target, BODIES[client_format])
-    received, refused = await drained(stream)
+    received, refused = await drain(stream)
     assert refused is not None
     assert refused.status == 502
     assert b"Hel" in received
@@ -186,7 +186,7 @@ async def test_an_error_in_mid_stream_is_passed_on(
     provider.answer = Answer(frames)
     target = provider.target(name)
     stream = await translator.stream(client_format, target, BODIES[client_format])
-    received, refused = await drained(stream)
+    received, refused = await drain(stream)
     assert b"Hel" in received
     assert refused is not None
     assert refused.status >= 500

@@ -53,7 +53,7 @@ def tokens(client_format: ClientFormat, usage: Any, tier: str | None = None) -> 
     return usage_of_openai(usage, tier)
 
 
-def counted(usage: TokenUsage) -> dict[str, int | None]:
+def counts(usage: TokenUsage) -> dict[str, int | None]:
     return {
         "input_text": usage.input_text,
         "cache_read": usage.cache_read,
@@ -66,7 +66,7 @@ def counted(usage: TokenUsage) -> dict[str, int | None]:
     }
 
 
-def served(name: str) -> dict[str, int | None]:
+def call_counts(name: str) -> dict[str, int | None]:
     """What both providers say of one and the same call; only Anthropic tells 1-hour writes."""
     return {
         "input_text": 10,
@@ -97,7 +97,7 @@ async def test_json_usage_keeps_every_token_class(
 ) -> None:
     provider.answer = JSON_ANSWERS[name]
     answer = await completed(translator, provider, client_format, name)
-    assert counted(tokens(client_format, answer["usage"])) == served(name)
+    assert counts(tokens(client_format, answer["usage"])) == call_counts(name)
 
 
 @pytest.mark.parametrize("name", ["anthropic", "openai"])
@@ -107,7 +107,7 @@ async def test_stream_usage_keeps_every_token_class(
 ) -> None:
     provider.answer = SSE_ANSWERS[name]
     frames = await streamed(translator, provider, client_format, name)
-    assert counted(tokens(client_format, stream_usage(client_format, frames))) == served(name)
+    assert counts(tokens(client_format, stream_usage(client_format, frames))) == call_counts(name)
 
 
 async def test_cumulative_usage_of_a_stream_is_not_added_up(
@@ -164,8 +164,8 @@ async def test_searches_counted_among_the_tokens(
 
     answer = await translator.complete(client_format, target, SEARCHING[client_format])
 
-    (_, _, asked) = provider.requests[0]
-    assert asked["tools"] == [{"googleSearch": {}}]
+    (_, _, body) = provider.requests[0]
+    assert body["tools"] == [{"googleSearch": {}}]
     assert tokens(client_format, json.loads(answer)["usage"]).web_searches == 3
 
 
@@ -191,8 +191,8 @@ async def test_unreported_usage_of_an_answer_stays_unreported(
     unmetered = {name: value for name, value in CHAT_COMPLETION.items() if name != "usage"}
     provider.answer = Answer(unmetered)
     answer = await completed(translator, provider, client_format, "openai")
-    none = {"input_tokens": 0, "output_tokens": 0} if client_format == "messages" else None
-    assert answer.get("usage") == none
+    unreported = {"input_tokens": 0, "output_tokens": 0} if client_format == "messages" else None
+    assert answer.get("usage") == unreported
 
 
 @pytest.mark.parametrize("client_format", ["chat", "responses"])
@@ -200,19 +200,19 @@ async def test_the_region_served_is_reported(
     translator: Translator, provider: TranslatedProvider, client_format: ClientFormat
 ) -> None:
     """A workspace's setting may have it run where it costs more, whatever the request says."""
-    told = {"inference_geo": "us", "speed": "standard"}
-    usage = {**ANTHROPIC_USAGE, **told}
+    fields = {"inference_geo": "us", "speed": "standard"}
+    usage = {**ANTHROPIC_USAGE, **fields}
     provider.answer = Answer(ANTHROPIC_MESSAGE | {"usage": usage})
     answer = await completed(translator, provider, client_format, "anthropic")
-    served = tokens(client_format, answer["usage"])
-    assert (served.inference_geo, served.speed) == ("us", "standard")
+    metered = tokens(client_format, answer["usage"])
+    assert (metered.inference_geo, metered.speed) == ("us", "standard")
 
     start, *events = ANTHROPIC_EVENTS
     start = {**start, "message": {**start["message"], "usage": usage | {"output_tokens": 1}}}
     provider.answer = Answer(anthropic_sse([start, *events]))
     frames = await streamed(translator, provider, client_format, "anthropic")
-    served = tokens(client_format, stream_usage(client_format, frames))
-    assert (served.inference_geo, served.speed) == ("us", "standard")
+    metered = tokens(client_format, stream_usage(client_format, frames))
+    assert (metered.inference_geo, metered.speed) == ("us", "standard")
 
 
 @pytest.mark.parametrize(

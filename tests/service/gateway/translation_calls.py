@@ -89,8 +89,8 @@ async def completed(
     name: str,
     body: Mapping[str, Any] | None = None,
 ) -> Any:
-    asked = BODIES[client_format] if body is None else body
-    return json.loads(await translator.complete(client_format, provider.target(name), asked))
+    payload = BODIES[client_format] if body is None else body
+    return json.loads(await translator.complete(client_format, provider.target(name), payload))
 
 
 async def streamed(
@@ -100,6 +100,6 @@ async def streamed(
     name: str,
     body: Mapping[str, Any] | None = None,
 ) -> list[bytes]:
-    asked = BODIES[client_format] if body is None else body
-    frames = await translator.stream(client_format, provider.target(name), asked)
+    payload = BODIES[client_format] if body is None else body
+    frames = await translator.stream(client_format, provider.target(name), payload)
     return [frame async for frame in frames]

@@ -45,8 +45,8 @@ class UpstreamConnection:
 
     async def begin(self, status: int = 200, headers: dict[str, str] | None = None) -> None:
         """A status line and headers; JSON unless they say otherwise."""
-        told = {"content-type": JSON, **(headers or {})}
-        lines = [f"HTTP/1.1 {status} Scripted", *(f"{name}: {told[name]}" for name in told)]
+        fields = {"content-type": JSON, **(headers or {})}
+        lines = [f"HTTP/1.1 {status} Scripted", *(f"{name}: {fields[name]}" for name in fields)]
         await self.write("\r\n".join([*lines, "", ""]).encode())
 
     async def begin_stream(self, headers: dict[str, str] | None = None) -> None:
@@ -104,10 +104,10 @@ class Upstream:
 
     def streams(self, frames: Iterable[bytes]) -> None:
         """From now on, these frames."""
-        kept = list(frames)
+        all_frames = list(frames)
 
         async def script(_request: UpstreamRequest, connection: UpstreamConnection) -> None:
-            await connection.stream(kept)
+            await connection.stream(all_frames)
 
         self.does(script)
 

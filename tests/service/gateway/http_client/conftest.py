@@ -30,8 +30,8 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest_asyncio.fixture
 async def connector() -> AsyncIterator[Connector]:
     """Two connections at most, so that a test which needs a third in vain has lost two."""
-    said: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: said.append(context))
+    faults: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
     before = asyncio.all_tasks()
     # Only what the test leaves is looked through.
     gc.freeze()
@@ -45,7 +45,7 @@ async def connector() -> AsyncIterator[Connector]:
     assert not responses, "something keeps a response, as a timer would"
     left = {task for task in asyncio.all_tasks() - before if "_write" in repr(task.get_coro())}
     assert not left, "something is still being sent"
-    assert not said, "a task or a connection was given up without a word"
+    assert not faults, "a task or a connection was given up without a word"
 
 
 @pytest_asyncio.fixture

@@ -100,7 +100,7 @@ async def test_invalid_answers_are_rejected(
             await answer_of(client, provider.address)
         assert await answer_of(client, provider.address) == b"good"
 
-    assert provider.asked == [1, 2]
+    assert provider.connections == [1, 2]
 
 
 BREAKS = {

@@ -127,7 +127,7 @@ async def test_a_compressed_answer(
         for _ in range(2):
             assert await answer_of(client, provider.address) == body
 
-    assert provider.asked == [1, 1]
+    assert provider.connections == [1, 1]
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ async def test_a_plain_request_uses_the_absolute_form(
     if user:
         expected += b"proxy-authorization: " + CREDENTIALS + b"\r\n"
     assert proxy.requests == [expected + b"\r\n{}"] * 2
-    assert proxy.asked == [1, 1]
+    assert proxy.connections == [1, 1]
 
 
 @pytest.mark.parametrize("user", ["", USER])
@@ -79,8 +79,8 @@ async def test_a_proxy_that_refuses_the_tunnel(
     assert len(proxy.requests) == 3
     for request in proxy.requests:
         assert request.startswith(b"CONNECT %b HTTP/1.1\r\n" % target)
-        said = [line for line in request.split(b"\r\n") if line.lower().startswith(b"proxy-auth")]
-        assert said == ([b"Proxy-Authorization: " + CREDENTIALS] if user else [])
+        lines = [line for line in request.split(b"\r\n") if line.lower().startswith(b"proxy-auth")]
+        assert lines == ([b"Proxy-Authorization: " + CREDENTIALS] if user else [])
         assert b"secret" not in request
     assert proxy.torn == b""
 
@@ -122,7 +122,7 @@ async def test_a_secure_request_goes_through_a_tunnel(
 
     request = b"POST /v1/chat HTTP/1.1\r\nhost: api.example\r\ncontent-length: 2\r\n\r\n{}"
     assert provider.requests == [request] * 2
-    assert (proxy.asked, provider.asked) == ([1], [1, 1])
+    assert (proxy.connections, provider.connections) == ([1], [1, 1])
 
 
 async def test_the_certificate_behind_a_tunnel_is_verified(
@@ -168,7 +168,7 @@ async def test_a_proxy_that_never_answers(
             with pytest.raises(TimeoutError):
                 await post(client, address, timeouts=brief)
 
-    assert proxy.asked == [1, 2, 3, 4]
+    assert proxy.connections == [1, 2, 3, 4]
 
 
 async def test_a_proxy_that_is_down(

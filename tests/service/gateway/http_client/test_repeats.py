@@ -18,7 +18,7 @@ async def test_a_repeatable_request_is_repeated_if_a_kept_connection_ends(
             response = await client.request(method, provider.address, [], b"", PATIENT)
             assert await whole(response) == b"good"
 
-    assert provider.asked == [1, 1, 2]
+    assert provider.connections == [1, 1, 2]
 
 
 async def test_a_provider_that_always_hangs_up_is_asked_twice(client: UpstreamClient) -> None:
@@ -26,7 +26,7 @@ async def test_a_provider_that_always_hangs_up_is_asked_twice(client: UpstreamCl
         with pytest.raises(aiohttp.ServerDisconnectedError):
             await client.request("GET", provider.address, [], b"", PATIENT)
 
-    assert provider.asked == [1, 2]
+    assert provider.connections == [1, 2]
 
 
 async def test_generating_requests_are_not_repeated(client: UpstreamClient) -> None:
@@ -35,7 +35,7 @@ async def test_generating_requests_are_not_repeated(client: UpstreamClient) -> N
         with pytest.raises(aiohttp.ServerDisconnectedError):
             await post(client, provider.address)
 
-    assert provider.asked == [1, 1]
+    assert provider.connections == [1, 1]
 
 
 async def _hangs_up_on_the_second(wire: Wire) -> None:

@@ -81,19 +81,19 @@ async def test_line_breaks_in_headers_are_rejected(
     client: UpstreamClient, part: str, line_break: str
 ) -> None:
     """Neither is any other of its bytes."""
-    held = dict.fromkeys(("method", "path", "resource", "name", "value"), "")
-    held[part] = f"a{line_break}b"
+    parts = dict.fromkeys(("method", "path", "resource", "name", "value"), "")
+    parts[part] = f"a{line_break}b"
 
     async with serving(always(answer(b"good"))) as provider:
         for _ in range(3):
             with pytest.raises(ValueError, match=r"line break|unprintable"):
                 await client.request(
-                    "POST" + held["method"],
-                    provider.address + held["path"],
-                    [(b"x" + held["name"].encode(), b"y" + held["value"].encode()), (b"a", b"1")],
+                    "POST" + parts["method"],
+                    provider.address + parts["path"],
+                    [(b"x" + parts["name"].encode(), b"y" + parts["value"].encode()), (b"a", b"1")],
                     b"{}",
                     PATIENT,
-                    resource="?q=" + held["resource"],
+                    resource="?q=" + parts["resource"],
                 )
         assert await answer_of(client, provider.address) == b"good"
 

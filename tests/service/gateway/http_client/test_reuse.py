@@ -42,7 +42,7 @@ async def test_a_complete_answer_releases_its_connection(
         for _ in range(3):
             assert await answer_of(client, provider.address) == body
 
-    assert provider.asked == [1, 1, 1]
+    assert provider.connections == [1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ async def test_an_answer_that_has_arrived_is_read_at_once(
             assert response.arrived() is None, "it is read once"
             response.release()
 
-    assert provider.asked == [1, 1]
+    assert provider.connections == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ async def test_a_complete_answer_need_not_be_read(client: UpstreamClient) -> Non
             await until(response._content.is_eof)
             response.release()
 
-    assert provider.asked == [1, 1]
+    assert provider.connections == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ async def test_a_provider_that_wants_to_close(client: UpstreamClient, sent: byte
         for _ in range(2):
             assert await answer_of(client, provider.address) == b"good"
 
-    assert provider.asked == [1, 2]
+    assert provider.connections == [1, 2]
 
 
 @pytest.mark.parametrize("begun", [OK + b"Content-Length: 10\r\n\r\nhalf ", CHUNKED, OK + b"\r\n"])
@@ -126,7 +126,7 @@ async def test_an_abandoned_answer_closes_its_connection(
         assert await answer_of(client, provider.address) == b"good"
         await asyncio.wait_for(gone.wait(), 10)
 
-    assert provider.asked == [1, 2]
+    assert provider.connections == [1, 2]
 
 
 async def test_a_cancelled_request_closes_its_connection(client: UpstreamClient) -> None:
@@ -146,7 +146,7 @@ async def test_a_cancelled_request_closes_its_connection(client: UpstreamClient)
         assert await answer_of(client, provider.address) == b"good"
         await asyncio.wait_for(gone.wait(), 10)
 
-    assert provider.asked == [1, 2]
+    assert provider.connections == [1, 2]
 
 
 async def test_a_late_answer_is_dropped(client: UpstreamClient) -> None:
@@ -161,7 +161,7 @@ async def test_a_late_answer_is_dropped(client: UpstreamClient) -> None:
             await post(client, provider.address, timeouts=IMPATIENT)
         assert await answer_of(client, provider.address) == b"good"
 
-    assert provider.asked == [1, 2]
+    assert provider.connections == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -191,14 +191,14 @@ async def test_unsolicited_bytes_are_dropped(
 
     async with serving(on_first(script)) as provider:
         assert await answer_of(client, provider.address) == b"first"
-        ((pooled, _),) = next(iter(connector._conns.values()))
-        assert pooled.is_connected()
+        ((connection, _),) = next(iter(connector._conns.values()))
+        assert connection.is_connected()
         idle.set()
-        await until(lambda: not pooled.is_connected())
+        await until(lambda: not connection.is_connected())
         for _ in range(2):
             assert await answer_of(client, provider.address) == b"good"
 
-    assert provider.asked == [1, 2, 2]
+    assert provider.connections == [1, 2, 2]
 
 
 @pytest.mark.parametrize("surplus", [EVIL, EVIL[:-2], b"HTTP/1.1 100 Continue\r\n\r\n"])
@@ -213,7 +213,7 @@ async def test_bytes_after_an_answer_are_dropped(client: UpstreamClient, surplus
         assert await answer_of(client, provider.address) == b"first"
         assert await answer_of(client, provider.address) == b"good"
 
-    assert provider.asked == [1, 2]
+    assert provider.connections == [1, 2]
 
 
 async def test_bytes_between_an_answer_and_its_release_are_dropped(
@@ -233,12 +233,12 @@ async def test_bytes_between_an_answer_and_its_release_are_dropped(
         response = await post(client, provider.address)
         assert await response.read() == b"first"
         read.set()
-        (used,) = connector._acquired
-        await until(lambda: len(used) > 0)
+        (connection,) = connector._acquired
+        await until(lambda: len(connection) > 0)
         assert await whole(response) == b""
         assert await answer_of(client, provider.address) == b"good"
 
-    assert provider.asked == [1, 2]
+    assert provider.connections == [1, 2]
 
 
 async def test_bytes_sent_before_a_request_answer_no_call(
@@ -272,8 +272,8 @@ async def test_a_connection_closed_by_the_provider_is_replaced(
 
     async with serving(on_first(script)) as provider:
         assert await answer_of(client, provider.address) == b"first"
-        ((pooled, _),) = next(iter(connector._conns.values()))
-        await until(lambda: not pooled.is_connected())
+        ((connection, _),) = next(iter(connector._conns.values()))
+        await until(lambda: not connection.is_connected())
         assert await answer_of(client, provider.address) == b"good"
 
-    assert provider.asked == [1, 2]
+    assert provider.connections == [1, 2]

@@ -55,7 +55,7 @@ async def test_the_first_byte_times_out(client: UpstreamClient, sent: bytes, par
             await answer_of(client, provider.address, timeouts=timeouts(**{part: SHORT_S}))
         assert await answer_of(client, provider.address) == b"good"
 
-    assert provider.asked == [1, 2]
+    assert provider.connections == [1, 2]
 
 
 async def test_the_next_byte_times_out(client: UpstreamClient) -> None:
@@ -71,7 +71,7 @@ async def test_the_next_byte_times_out(client: UpstreamClient) -> None:
             await whole(response)
         assert await answer_of(client, provider.address) == b"good"
 
-    assert provider.asked == [1, 2]
+    assert provider.connections == [1, 2]
 
 
 async def test_an_answer_can_outlast_the_timeouts_of_its_parts(
@@ -121,11 +121,11 @@ async def test_a_finished_answer_leaves_no_timer(
     async with serving(script) as provider:
         response = await post(client, provider.address)
         assert await response.read() == b"good"
-        (used,) = connector._acquired
-        assert is_hurried(used)
+        (connection,) = connector._acquired
+        assert is_hurried(connection)
         read.set()
         assert await whole(response) == b""
-        assert not is_hurried(used)
+        assert not is_hurried(connection)
         assert response._timer.cancelled()
 
 
@@ -162,13 +162,13 @@ async def test_the_wait_for_a_connection_times_out(connector: Connector, part: s
             await post(client, provider.address, timeouts=timeouts(**{part: SHORT_S}))
         # The pool may be full of other clients' calls, which says nothing of the provider.
         assert not isinstance(late.value, aiohttp.ConnectionTimeoutError)
-        assert provider.asked == [1]
+        assert provider.connections == [1]
         waiting = asyncio.create_task(answer_of(client, provider.address))
         await until(lambda: bool(connector._waiters))
         response.release()
         assert await waiting == b"good"
 
-    assert provider.asked == [1, 2]
+    assert provider.connections == [1, 2]
 
 
 async def test_unread_bytes_exert_backpressure(
@@ -189,15 +189,15 @@ async def test_unread_bytes_exert_backpressure(
     async with serving(script) as provider:
         response = await post(client, provider.address)
         assert await response.read()
-        (used,) = connector._acquired
-        await until(lambda: used._reading_paused)
-        held = response._content._size
+        (connection,) = connector._acquired
+        await until(lambda: connection._reading_paused)
+        size = response._content._size
         # The provider's system takes no more, either.
         await until(lambda: provider.wires[0].unsent() > 0)
-        assert response._content._size == held < 2 * 1024 * 1024
+        assert response._content._size == size < 2 * 1024 * 1024
         assert sent < 100 * 1024 * 1024
         # It is not the provider's fault.
-        assert not is_hurried(used)
+        assert not is_hurried(connection)
         for _ in range(10):
             assert await response.read()
         response.close()
@@ -218,9 +218,9 @@ async def test_slow_reading_does_not_time_the_provider_out(
     async with serving(script) as provider:
         response = await post(client, provider.address)
         size = len(await response.read())
-        (used,) = connector._acquired
-        assert used._reading_paused
-        assert not is_hurried(used)
+        (connection,) = connector._acquired
+        assert connection._reading_paused
+        assert not is_hurried(connection)
         size += len(await whole(response))
 
     assert size == 20 * 1024 * 1024

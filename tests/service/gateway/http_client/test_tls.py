@@ -56,20 +56,20 @@ async def test_a_certificate_for_another_host(
 
 
 async def test_a_provider_without_tls(client: UpstreamClient, trusted: Certificate) -> None:
-    heard = b""
+    received = b""
 
     async def script(wire: Wire) -> None:
-        nonlocal heard
-        heard += await wire._reader.read(1024)
+        nonlocal received
+        received += await wire._reader.read(1024)
         await wire.send(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
-        heard += await wire.rest()
+        received += await wire.rest()
 
     async with serving(script) as provider:
         with pytest.raises(aiohttp.ClientConnectorError):
             await post(client, provider.address.replace("http:", "https:"), b"secret")
 
-    assert heard
-    assert b"secret" not in heard
+    assert received
+    assert b"secret" not in received
 
 
 @pytest.mark.parametrize("size", [2, 3 * 1024 * 1024])
@@ -80,7 +80,7 @@ async def test_a_trusted_provider(client: UpstreamClient, trusted: Certificate, 
         for _ in range(3):
             assert await answer_of(client, provider.address, body) == b"good"
 
-    assert provider.asked == [1, 1, 1]
+    assert provider.connections == [1, 1, 1]
     assert all(request.endswith(b"\r\n\r\n" + body) for request in provider.requests)
 
 
@@ -101,7 +101,7 @@ async def test_an_abandoned_stream(client: UpstreamClient, trusted: Certificate)
         await asyncio.wait_for(gone.wait(), GUARD_S)
         assert await answer_of(client, provider.address) == b"good"
 
-    assert provider.asked == [1, 2]
+    assert provider.connections == [1, 2]
 
 
 async def test_a_truncated_answer(client: UpstreamClient, trusted: Certificate) -> None:

@@ -36,24 +36,24 @@ def small_buffers(connector: Connector) -> None:
     """What the client's own system takes before the provider has."""
 
     def make(address: tuple[socket.AddressFamily, int, int, str, object]) -> socket.socket:
-        made = socket.socket(*address[:3])
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER_BYTES)
-        return made
+        new_socket = socket.socket(*address[:3])
+        new_socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER_BYTES)
+        return new_socket
 
     connector._socket_factory = make  # type: ignore[assignment]
 
 
 def connection_of(connector: Connector) -> ResponseHandler:
-    (used,) = connector._acquired
-    return used
+    (connection,) = connector._acquired
+    return connection
 
 
 def sends(connector: Connector) -> Callable[[], bool]:
     """Whether a request is stuck on its way."""
 
     def stuck() -> bool:
-        used = [each.transport for each in connector._acquired if each.transport is not None]
-        return any(transport.get_write_buffer_size() > 0 for transport in used)
+        transports = [each.transport for each in connector._acquired if each.transport is not None]
+        return any(transport.get_write_buffer_size() > 0 for transport in transports)
 
     return stuck
 
@@ -68,7 +68,7 @@ async def test_a_body_arrives_whole(client: UpstreamClient, size: int) -> None:
         head, _, body = request.partition(b"\r\n\r\n")
         assert head.endswith(b"content-length: %d" % size)
         assert body == LARGE[:size]
-    assert provider.asked == [1, 1]
+    assert provider.connections == [1, 1]
 
 
 @with_small_buffers
@@ -89,7 +89,7 @@ async def test_a_provider_that_refuses_without_reading(client: UpstreamClient, b
         assert await answer_of(client, provider.address) == b"good"
         done.set()
 
-    assert provider.asked == [1, 2]
+    assert provider.connections == [1, 2]
 
 
 @with_small_buffers
@@ -171,7 +171,7 @@ async def test_a_provider_that_refuses_and_dies(client: UpstreamClient) -> None:
         assert await whole(response) == b"good"
         assert await answer_of(client, provider.address) == b"good"
 
-    assert provider.asked == [1, 2]
+    assert provider.connections == [1, 2]
 
 
 async def test_an_answer_that_overtakes_its_request(client: UpstreamClient) -> None:
@@ -182,4 +182,4 @@ async def test_an_answer_that_overtakes_its_request(client: UpstreamClient) -> N
         assert await whole(response) == b"good"
         assert await answer_of(client, provider.address) == b"good"
 
-    assert provider.asked == [1, 2]
+    assert provider.connections == [1, 2]

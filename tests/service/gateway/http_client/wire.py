@@ -38,7 +38,7 @@ class Wire:
         except asyncio.IncompleteReadError as error:
             self._provider.torn += error.partial
             raise
-        self._provider.asked.append(self.number)
+        self._provider.connections.append(self.number)
         return head
 
     async def request(self) -> bytes:
@@ -77,12 +77,12 @@ Script = Callable[[Wire], Awaitable[None]]
 
 
 class WireProvider:
-    """`asked` is which connection each request came on, `torn` what came that was none."""
+    """`connections` are by number those that requests came on; `torn` is what was no request."""
 
     def __init__(self, scheme: str) -> None:
         self.port = 0
         self.scheme = scheme
-        self.asked: list[int] = []
+        self.connections: list[int] = []
         self.requests: list[bytes] = []
         self.torn = b""
         self.wires: list[Wire] = []
