@@ -39,10 +39,10 @@ _AT_ONCE, _SKIPPED = 500, 50
 
 
 class _Hour(msgspec.Struct):
-    """How many entries began in it, and how many of them may be wanted: 0 is certain."""
+    """How many entries began in it, and how many of them the filter may match: 0 is certain."""
 
     entries: int = 0
-    wanted: int = 0
+    candidates: int = 0
 
 
 class _Unknown(Exception):
@@ -61,7 +61,7 @@ class EntryHours:
         # Where the segments do not tell.
         self._spans = Spans(filters, now, size=size, most=most)
         self._is_first, self._is_known = True, True
-        # What was read until now: of how many that may be wanted, and among how many.
+        # What was read until now: found, of how many candidates, and among how many entries.
         self._found, self._candidates, self._looked_at = 0, 0, 0
         # Of the days since `_first`, the newest one first; and whether there are none before.
         self._hours: dict[datetime, _Hour] = {}
@@ -84,7 +84,7 @@ class EntryHours:
         """Of the newest hours, the segments tell it."""
         if part.looks_at is None or not self._is_known:
             return part.looks_at is None
-        since, until = part.wanted.since or BEGINNING, part.wanted.until or self._now
+        since, until = part.filters.since or BEGINNING, part.filters.until or self._now
         try:
             while since < self._known_from and not self._is_all:
                 await in_transaction(self._database, partial(self._read, until))
@@ -94,7 +94,7 @@ class EntryHours:
         for start in self._starts:
             if since - _HOUR < start < until:
                 self._looked_at += self._hours[start].entries
-                self._candidates += self._hours[start].wanted
+                self._candidates += self._hours[start].candidates
         return self._looked_at <= part.looks_at
 
     def saw(self, found: int, *, is_whole: bool) -> None:
@@ -112,7 +112,7 @@ class EntryHours:
                 return None
             if self._days > _MOST_DAYS and self._known_from < top:
                 rest = msgspec.structs.replace(self._filters, since=self._known_from, until=top)
-                return SpanPart(wanted=rest, is_empty=True, may_be_last=True)
+                return SpanPart(filters=rest, is_empty=True, may_be_last=True)
             await in_transaction(self._database, partial(self._read, top))
 
     def _run(self, top: datetime, floor: datetime | None) -> SpanPart | None:
@@ -122,11 +122,11 @@ class EntryHours:
             if start < self._known_from or (floor is not None and start + _HOUR <= floor):
                 break
             hour = self._hours[start]
-            if start >= top or not hour.wanted:
+            if start >= top or not hour.candidates:
                 skipped += hour.entries if start < top else 0
             elif since is None:
                 since, until = start, min(top, start + _HOUR)
-                skipped, looked_at, candidates = 0, hour.entries, hour.wanted
+                skipped, looked_at, candidates = 0, hour.entries, hour.candidates
             elif (
                 candidates >= self._enough
                 or skipped > _SKIPPED
@@ -135,13 +135,13 @@ class EntryHours:
                 break
             else:
                 since, looked_at = start, looked_at + skipped + hour.entries
-                skipped, candidates = 0, candidates + hour.wanted
+                skipped, candidates = 0, candidates + hour.candidates
         if since is None:
             return None
         self._looked_at += looked_at
         self._candidates += candidates
         return SpanPart(
-            wanted=msgspec.structs.replace(
+            filters=msgspec.structs.replace(
                 self._filters, since=since if floor is None else max(since, floor), until=until
             ),
             # Where more than a list may look at began in one hour.
@@ -152,7 +152,7 @@ class EntryHours:
 
     @property
     def _enough(self) -> int:
-        """Among so many that may be wanted is what a part shall have, as it was until now."""
+        """Among so many candidates is what a part shall have, as it was until now."""
         rest = self._size - self._found % self._size
         return max(rest, rest * self._candidates // self._found if self._found else _AT_ONCE)
 
@@ -187,7 +187,7 @@ class EntryHours:
         for start, hour in hours.items():
             total = self._hours.setdefault(start, _Hour())
             total.entries += hour.entries
-            total.wanted += hour.wanted
+            total.candidates += hour.candidates
         self._starts = sorted(self._hours, reverse=True)
         self._first, self._days = first, self._days * _WIDER
 
@@ -210,9 +210,9 @@ class EntryHours:
             counts = list(map(add, table.sum("calls"), table.sum("corrections")))
             for number, count in zip(field.numbers, counts, strict=True):
                 table_hours[number].entries += count
-            for row in _wanted_rows(self._filters, table, names):
+            for row in _candidate_rows(self._filters, table, names):
                 # A late event takes a call from another row.
-                table_hours[field.numbers[row]].wanted += max(counts[row], 1)
+                table_hours[field.numbers[row]].candidates += max(counts[row], 1)
 
 
 def _start(hour: str) -> datetime:
@@ -221,10 +221,10 @@ def _start(hour: str) -> datetime:
     return datetime.fromisoformat(f"{hour}+00:00")
 
 
-def _wanted_rows(
+def _candidate_rows(
     filters: EntryFilter, table: SumTable, names: Sequence[str] | None
 ) -> Sequence[int]:
-    """Rows of entries some of which may be wanted; `names` are those that were asked for."""
+    """Rows of entries some of which the filter may match; `names` are those that were asked for."""
     rows: Sequence[int] = range(table.rows)
     if filters.provider is not None:
         rows = rows_with(table.field("provider"), {filters.provider}, rows)

@@ -27,7 +27,7 @@ class SpanPart(msgspec.Struct, frozen=True, kw_only=True):
     asked.
     """
 
-    wanted: EntryFilter
+    filters: EntryFilter
     looks_at: int | None = None
     is_empty: bool = False
     is_cut: bool = False
@@ -76,7 +76,7 @@ class Spans:
         if self._span < min(_LONGEST, top - (since or BEGINNING)):
             since = top - self._span
         part = msgspec.structs.replace(self._filters, since=since, until=until)
-        return SpanPart(wanted=part, looks_at=self._looks_at, may_be_last=self._may_be_last)
+        return SpanPart(filters=part, looks_at=self._looks_at, may_be_last=self._may_be_last)
 
     async def has_few(self, part: SpanPart) -> bool:
         return part.looks_at is None

@@ -71,7 +71,7 @@ async def stretches(
             place = _end(filters, part)
             yield Stretch(entries=[], last=place, may_be_last=part.may_be_last)
             continue
-        found = await _find(entries, part.wanted.queries(), size, without, part.looks_at)
+        found = await _find(entries, part.filters.queries(), size, without, part.looks_at)
         is_full = len(found) == size
         edge = None
         if not is_full and not await parts.has_few(part):
@@ -102,7 +102,7 @@ async def _parts(
 
 def _end(filters: EntryFilter, part: SpanPart) -> EntryPlace | None:
     """Where a part ends that was read to its end."""
-    since = part.wanted.since
+    since = part.filters.since
     # No id sorts before the empty one.
     return None if since is None or since == floor_of(filters) else EntryPlace(since, "")
 
@@ -115,7 +115,7 @@ async def _edge(entries: Collection, part: SpanPart) -> EntryPlace | None:
     """Where the last entry to look at stands; None where there are no more than that."""
     if part.looks_at is None:
         return None
-    in_order = entries.find(part.wanted.in_order(), {"started_at": 1})
+    in_order = entries.find(part.filters.in_order(), {"started_at": 1})
     newest_first = list(_NEWEST_FIRST.items())
     rows = await in_order.sort(newest_first).skip(part.looks_at - 1).limit(1).to_list(1)
     return EntryPlace(rows[0]["started_at"], rows[0]["_id"]) if rows else None

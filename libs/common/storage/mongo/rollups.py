@@ -56,7 +56,7 @@ _CELL_STATUS: Document = {"$substrCP": ["$cells.k", CELL_TIME_CHARS + 1, 32]}
 class _Query(msgspec.Struct, frozen=True, kw_only=True):
     """The dearest of all groups, or of these `groups`."""
 
-    wanted: RollupFilter
+    filters: RollupFilter
     by: Sequence[Grouping]
     limit: int
     groups: Sequence[tuple[str, ...]] | None = None
@@ -82,7 +82,7 @@ class RollupReader:
         A `brief` row may have no statuses and tokens, most of the work. Raises TooManyGroups where
         the rollups lack too much, as after an outage of the roll-up alone.
         """
-        query = _Query(wanted=filters, by=by, limit=limit, brief=brief)
+        query = _Query(filters=filters, by=by, limit=limit, brief=brief)
         found = await self._of_segments(query)
         return await self._grouped(query) if found is None else found.rows
 
@@ -95,20 +95,20 @@ class RollupReader:
         groups: Sequence[tuple[str, ...]] | None = None,
     ) -> RankedSums:
         """The dearest of all groups, or of these. Raises TooManyGroups, as `sums`."""
-        query = _Query(wanted=filters, by=by, limit=limit, groups=groups)
+        query = _Query(filters=filters, by=by, limit=limit, groups=groups)
         found = await self._of_segments(query)
         if found is not None:
             return found
-        total = await self._grouped(_Query(wanted=filters, by=(), limit=1))
+        total = await self._grouped(_Query(filters=filters, by=(), limit=1))
         if groups is not None and len(by) == 1 and by[0] not in _UNSTORED and not filters.among:
             names = tuple([name for (name,) in groups])
             filters = msgspec.structs.replace(filters, among=(by[0], names))
-            query = msgspec.structs.replace(query, wanted=filters)
+            query = msgspec.structs.replace(query, filters=filters)
         rows = await self._grouped(query) if limit else []
         return RankedSums(rows=rows, total=total[0] if total else NOTHING)
 
     async def _of_segments(self, query: _Query) -> RankedSums | None:
-        filters, most = query.wanted, self._few_entries
+        filters, most = query.filters, self._few_entries
         if filters.user_id is not None and not most:
             return None
         found = await segment_sums(self._database, filters, query.by, most_entries=most)
@@ -120,7 +120,7 @@ class RollupReader:
         """From the rollups, by MongoDB, and from what these lack, in one snapshot."""
 
         async def work(session: Session) -> list[Sums]:
-            unrolled = await unrolled_sums(self._database, query.wanted, query.by, session)
+            unrolled = await unrolled_sums(self._database, query.filters, query.by, session)
             number = len(unrolled.tally)
             if not number:
                 return await self._of_rollups(query, session)
@@ -142,7 +142,7 @@ class RollupReader:
         return await in_transaction(self._database, work)
 
     async def _of_rollups(self, query: _Query, session: Session) -> list[Sums]:
-        filters, by = query.wanted, query.by
+        filters, by = query.filters, query.by
         group = _group(filters, by) if query.brief else _group(filters, by) | _details(filters, by)
         pipeline = [*_rows(filters, by), {"$group": group}]
         if query.groups is not None and by:
