@@ -64,8 +64,8 @@ async def spend_of_accounts(state: State, accounts: Sequence[Account]) -> list[S
     limited = [account for account in accounts if account.budgets]
     users = [account.user_id for account in limited]
     periods = _all_periods(limited, presents)
-    known = {a.user_id: a.spend_document for a in limited if isinstance(a, SpendingAccount)}
-    spent = await state["ledger"].spend_of_many(users, periods, known) if users else {}
+    documents = {a.user_id: a.spend_document for a in limited if isinstance(a, SpendingAccount)}
+    spent = await state["ledger"].spend_of_many(users, periods, documents) if users else {}
     return [
         _spend(account, _owner_of(account, presents, spent, nusd), spent)
         for account, nusd in zip(accounts, held, strict=True)

@@ -91,7 +91,7 @@ class Settler:
     ) -> Mapping[str, Sequence[Spent]]:
         spent: defaultdict[str, list[Spent]] = defaultdict(list)
         amounts, by_keys = await asyncio.gather(
-            self._ledger.spend_with_revisions(users, periods, known=accounts),
+            self._ledger.spend_with_revisions(users, periods, accounts=accounts),
             self._spent_by_keys(entries),
         )
         for (user_id, period), amount in amounts.items():

@@ -127,7 +127,7 @@ async def test_workers_of_both_releases_post_at_once(
             added = await ledger.add(batch)
             users = sorted(added.accounts)
             # A posting knows what it would read.
-            known = await ledger.spend_with_revisions(users, today, known=added.accounts)
+            known = await ledger.spend_with_revisions(users, today, accounts=added.accounts)
             read = await ledger.spend_with_revisions(users, today)
             # What was moved leaves a zero, which is not always looked at.
             assert {**known, **read} == known

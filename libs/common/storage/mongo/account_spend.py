@@ -97,16 +97,16 @@ class AccountSpend:
         user_ids: Sequence[str],
         periods: Sequence[str],
         session: Session | None = None,
-        known: Mapping[str, Document] = NOT_READ,
+        accounts: Mapping[str, Document] = NOT_READ,
     ) -> SpentByPeriod:
         """By (user_id, period). Leaves out pairs without a posting.
 
-        `known` accounts, by user_id with FIELDS, are not read again. The revision follows the
+        `accounts`, documents by user_id with FIELDS, are not read again. The revision follows the
         account's number of entries, which grows with each posting.
         """
-        unread = [user_id for user_id in user_ids if user_id not in known]
+        unread = [user_id for user_id in user_ids if user_id not in accounts]
         documents = await find_by_ids(self._accounts, unread, spend_fields(periods), session)
-        documents += [known[user_id] for user_id in user_ids if user_id in known]
+        documents += [accounts[user_id] for user_id in user_ids if user_id in accounts]
         return await self.of_documents(documents, user_ids, periods, session)
 
     async def of_documents(
@@ -131,14 +131,14 @@ class AccountSpend:
         return spent
 
     async def of_accounts(
-        self, user_ids: Sequence[str], session: Session, known: Mapping[str, Document] = NOT_READ
+        self, user_ids: Sequence[str], session: Session, accounts: Mapping[str, Document] = NOT_READ
     ) -> dict[str, dict[str, float]]:
         """All that is kept, by user_id and period; fractions, which only tampering leaves,
         included.
 
-        `known`: documents of the accounts, with `spend`, those that there are.
+        `accounts`: their documents, with `spend`, those that there are.
         """
-        amounts = {id_: Counter[str](known.get(id_, {}).get("spend", {})) for id_ in user_ids}
+        amounts = {id_: Counter[str](accounts.get(id_, {}).get("spend", {})) for id_ in user_ids}
         async for document in self._spend.find({"user_id": one_of(user_ids)}, session=session):
             amounts[document["user_id"]][document["period"]] += document["spent_nusd"]
         return {user_id: dict(by_period) for user_id, by_period in amounts.items()}

@@ -70,13 +70,13 @@ class LedgerReader:
         self,
         user_ids: Sequence[str],
         periods: Sequence[str],
-        known: Mapping[str, Document] = NOT_READ,
+        accounts: Mapping[str, Document] = NOT_READ,
     ) -> dict[tuple[str, str], int]:
         """As `spend_of`, by (user_id, period). Leaves out pairs without a posting.
 
-        The documents of `known` accounts, by user_id, are not read again.
+        `accounts`, documents by user_id, are not read again.
         """
-        spent = await self.spend_with_revisions(user_ids, periods, known=known)
+        spent = await self.spend_with_revisions(user_ids, periods, accounts=accounts)
         return {pair: amount.nusd for pair, amount in spent.items()}
 
     async def spend_of_documents(
@@ -92,10 +92,10 @@ class LedgerReader:
         user_ids: Sequence[str],
         periods: Sequence[str],
         session: Session | None = None,
-        known: Mapping[str, Document] = NOT_READ,
+        accounts: Mapping[str, Document] = NOT_READ,
     ) -> dict[tuple[str, str], PeriodSpend]:
-        """As `spend_of_many`, with the revision of each figure. `known`: as a posting left them."""
-        return await self._of_accounts.read(user_ids, periods, session, known)
+        """As `spend_of_many`, with each figure's revision; `accounts` as a posting left them."""
+        return await self._of_accounts.read(user_ids, periods, session, accounts)
 
     async def spend_of_keys(
         self, key_periods: Iterable[KeyPeriod], session: Session | None = None
