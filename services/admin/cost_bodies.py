@@ -117,7 +117,13 @@ class NewCost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def version_of(
-    body: NewCost, base: PriceVersion | None, *, price_id: str, at: datetime, by: str, now: datetime
+    body: NewCost,
+    base: PriceVersion | None,
+    *,
+    price_id: str,
+    at: datetime,
+    actor_id: str,
+    now: datetime,
 ) -> PriceVersion:
     """With `base`, the version that it inherits from. Raises ValidationFailed without a rate."""
     required = ("input_cost_per_million", "output_cost_per_million")
@@ -140,7 +146,7 @@ def version_of(
         provider=body.provider,
         effective_from=at,
         rates=msgspec.convert(rates, Rates),
-        made_by=by,
+        made_by=actor_id,
         created_at=now,
         **terms,
     )

@@ -146,7 +146,7 @@ async def import_costs(request: Request[State], body: ImportBody) -> Answer[Impo
     if body.price_map is not None:
         price_map = PriceMap(msgspec.json.encode(body.price_map))
     reading = await asyncio.to_thread(_read, price_map, body)
-    rows = await _rows(state, reading.models, body, by=actor_of(request).id, now=now)
+    rows = await _rows(state, reading.models, body, actor_id=actor_of(request).id, now=now)
     stored = [] if body.dry_run else [row.version for row in rows if row.is_stored]
     headers = await _insert(state, stored)
     if stored:
@@ -203,7 +203,7 @@ async def undo_import(request: Request[State]) -> Answer[PriceImport]:
     if found is None:
         raise _unknown(import_id)
     check_match(request, found)
-    await state["prices"].end_import(import_id, found.effective_from, by=actor_of(request).id)
+    await state["prices"].end_import(import_id, found.effective_from, actor_id=actor_of(request).id)
     headers: dict[str, str] = {}
     filters, after = PriceFilter(import_id=import_id), None
     while versions := await state["prices"].list(filters, after=after, limit=_PAGE):
@@ -248,13 +248,13 @@ def _read(price_map: PriceMap, body: ImportBody) -> CostMapReading:
 
 
 async def _rows(
-    state: State, models: Sequence[MapModel], body: ImportBody, *, by: str, now: datetime
+    state: State, models: Sequence[MapModel], body: ImportBody, *, actor_id: str, now: datetime
 ) -> list[ImportRow]:
     terms = Terms(
         import_id=None if body.dry_run else f"import_{state['new_id']()}",
         effective_from=now if body.effective_from is None else to_utc_ms(body.effective_from),
         multiplier=plain_amount(body.multiplier),
-        made_by=by,
+        made_by=actor_id,
         created_at=now,
     )
     versions = await _versions(state, models)

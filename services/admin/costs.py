@@ -95,8 +95,8 @@ async def create_cost(request: Request[State], body: NewCost) -> Answer[NewCostV
     if body.inherit:
         underlay = await Underlay.of(state, body.provider, [body.model])
         base = underlay.base(body.provider, body.model, at)
-    price_id, by = f"price_{creation_of(request).new_id}", actor_of(request).id
-    version = version_of(body, base, price_id=price_id, at=at, by=by, now=now)
+    price_id, actor_id = f"price_{creation_of(request).new_id}", actor_of(request).id
+    version = version_of(body, base, price_id=price_id, at=at, actor_id=actor_id, now=now)
     underlay = await Underlay.of(state, body.provider, [version.model, *version.aliases])
     if not await state["prices"].insert(version):
         # An earlier attempt of this request made it before its process died.
@@ -134,7 +134,7 @@ async def end_cost(request: Request[State], query: EndQuery) -> Answer[CostView]
     async def end(version: PriceVersion) -> PriceVersion | None:
         # A version that has not started yet never will.
         end_at = max(until, version.effective_from)
-        return await state["prices"].end(version, end_at, by=actor_of(request).id)
+        return await state["prices"].end(version, end_at, actor_id=actor_of(request).id)
 
     version = await changed(request, find, end)
     await tell_price(state, version, ended=True)

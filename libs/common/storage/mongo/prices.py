@@ -86,7 +86,7 @@ class PriceStore:
         await self._prices.insert_many([_document(v) for v in versions])
 
     async def end(
-        self, version: PriceVersion, until: datetime, *, by: str | None = None
+        self, version: PriceVersion, until: datetime, *, actor_id: str | None = None
     ) -> PriceVersion | None:
         """Ends the version at `until`, unless it ends before.
 
@@ -97,7 +97,7 @@ class PriceStore:
             return version
         document: Document | None = await self._prices.find_one_and_update(
             {"_id": version.price_id, "effective_until": version.effective_until},
-            {"$set": {"effective_until": until, "ended_by": by}},
+            {"$set": {"effective_until": until, "ended_by": actor_id}},
             return_document=ReturnDocument.AFTER,
         )
         return None if document is None else from_document(document, PriceVersion)
@@ -211,10 +211,12 @@ class PriceStore:
         found = await self._imports(import_id, 1, {"_id": ASCENDING})
         return found[0] if found else None
 
-    async def end_import(self, import_id: str, until: datetime, *, by: str | None = None) -> None:
+    async def end_import(
+        self, import_id: str, until: datetime, *, actor_id: str | None = None
+    ) -> None:
         """Ends all versions of an import; at their own start it is as if it had not been made."""
         await self._prices.update_many(
-            {"import_id": import_id}, {"$set": {"effective_until": until, "ended_by": by}}
+            {"import_id": import_id}, {"$set": {"effective_until": until, "ended_by": actor_id}}
         )
 
     async def _imports(
