@@ -220,7 +220,7 @@ async def _ledger(resources: WorkerResources) -> LedgerStore:
     return LedgerStore(
         database,
         rollup_tags=rolled_up_names(resources.settings.rollup_tags),
-        beside=PostingWatch(outbox_of(database), LedgerReader(database), KeyStore(database)),
+        watch=PostingWatch(outbox_of(database), LedgerReader(database), KeyStore(database)),
     )
 
 

@@ -49,7 +49,7 @@ def watch_of(stage: Stage) -> PostingWatch:
 async def post(stage: Stage, *events: UsageEvent, watch: PostingWatch | None = None) -> None:
     async with open_session(stage.database) as session:
         poster = Poster(
-            ledger=LedgerStore(stage.database, beside=watch or watch_of(stage)),
+            ledger=LedgerStore(stage.database, watch=watch or watch_of(stage)),
             session=session,
             prices=PriceBook(stage.prices, PriceMap(b"{}")),
             settler=stage.settler,

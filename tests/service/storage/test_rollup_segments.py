@@ -87,11 +87,11 @@ async def post_all(
     """As workers do that are killed, and whose batches are delivered again, in part."""
     kills = chance.random()
 
-    async def beside(_: Sequence[LedgerEntry], __: Mapping[str, Document], ___: Session) -> None:
+    async def killer(_: Sequence[LedgerEntry], __: Mapping[str, Document], ___: Session) -> None:
         if chance.random() < kills / 2:
             raise Killed
 
-    ledger = LedgerStore(database, rollup_tags=("team",), beside=beside)
+    ledger = LedgerStore(database, rollup_tags=("team",), watch=killer)
     batches = [list(entries[start : start + 13]) for start in range(0, len(entries), 13)]
     batches += [chance.sample(entries, 5) for _ in range(5)]
     while batches:

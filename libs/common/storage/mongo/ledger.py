@@ -35,7 +35,7 @@ from libs.common.storage.mongo.rollup_values import RollupValues
 
 _DUPLICATE_KEY = 11000
 # Gets the new entries and their accounts, as `Added` has them.
-Beside = Callable[[Sequence[LedgerEntry], Mapping[str, Document], Session], Awaitable[None]]
+Watch = Callable[[Sequence[LedgerEntry], Mapping[str, Document], Session], Awaitable[None]]
 # Of which entries of the batch the ledger is asked: none, those of the entries' own accounts, or of
 # any account, which asks every shard.
 _Lookup = Literal["nothing", "own", "any"]
@@ -108,7 +108,7 @@ class LedgerStore(LedgerReader):
     """Writes the reader's collections and the accounts' counts of entries.
 
     `unpriced` lists the entries that wait for a price. `rollup_tags` are the names of tags whose
-    values have sums. `beside` writes in the same transaction.
+    values have sums. `watch` writes in the same transaction.
     """
 
     def __init__(
@@ -116,13 +116,13 @@ class LedgerStore(LedgerReader):
         database: Database,
         *,
         rollup_tags: Collection[str] = (),
-        beside: Beside | None = None,
+        watch: Watch | None = None,
     ) -> None:
         super().__init__(database)
         self._rollup_tags = rollup_tags
         self._rollup_values = RollupValues(database)
         self._segments = RollupSegments(database)
-        self._beside = beside
+        self._watch = watch
         self._accounts = database["accounts"]
         self._unpriced = database["unpriced"]
 
@@ -224,8 +224,8 @@ class LedgerStore(LedgerReader):
         await self._of_accounts.tidy(accounts.values(), posted_at, session)
         await self._sum_up(entries, session)
         await self._note_unpriced(entries, session)
-        if self._beside is not None:
-            await self._beside(entries, accounts, session)
+        if self._watch is not None:
+            await self._watch(entries, accounts, session)
         return Added(entries, accounts)
 
     async def _sum_up(self, entries: Sequence[LedgerEntry], session: Session) -> None:
