@@ -91,15 +91,15 @@ def read_usage_of_message(report: UsageReport) -> TokenUsage:
     return TokenUsage(**members)
 
 
-def with_container(usage: TokenUsage, *, ran: bool) -> TokenUsage:
+def with_container(usage: TokenUsage, *, ran_code: bool) -> TokenUsage:
     """With the use of the container that the message says it ran code in, which no count tells."""
-    if not ran or _CODE in usage.tool_uses:
+    if not ran_code or _CODE in usage.tool_uses:
         return usage
     return msgspec.structs.replace(usage, tool_uses={**usage.tool_uses, _CODE: 1})
 
 
-def started(report: UsageReport) -> UsageReport:
-    """Of a stream's first event, what counts: its output is what is announced, not what came."""
+def without_output(report: UsageReport) -> UsageReport:
+    """The counts of a stream's first event less its output, which is only announced."""
     return {name: value for name, value in report.items() if name not in _OUTPUT}
 
 

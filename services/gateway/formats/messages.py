@@ -95,7 +95,7 @@ class Messages:
         tokens = None if answer.usage in (ABSENT, NULL) else usage_in_message(answer.usage)
         if tokens is None:
             return None
-        tokens = with_container(tokens, ran=answer.container != NULL)
+        tokens = with_container(tokens, ran_code=answer.container != NULL)
         if answer.stop_reason == REFUSAL and not self.text_of_answer(body):
             return msgspec.structs.replace(tokens, unbilled=True)
         return tokens

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from libs.common.domain.message_usage import started, usage_of_message, with_container
+from libs.common.domain.message_usage import usage_of_message, with_container, without_output
 from libs.common.domain.reported_counts import UsageReport, merged, word_of
 from libs.common.domain.token_classes import total_input, total_output
 from libs.common.domain.usage import filled
@@ -62,7 +62,7 @@ class MessagesReader:
         report = report_in(raw)
         if report is not None:
             self._announced_tokens = total_output(usage_of_message(report))
-            self._report = merged(self._report, started(report))
+            self._report = merged(self._report, without_output(report))
 
     def _merge(self, raw: msgspec.Raw) -> None:
         report = report_in(raw)
@@ -91,7 +91,7 @@ class MessagesReader:
         return self._model
 
     def _reported_usage(self) -> TokenUsage:
-        return with_container(usage_of_message(self._report), ran=self._ran_code)
+        return with_container(usage_of_message(self._report), ran_code=self._ran_code)
 
     def was_delivered(self) -> bool:
         reported = self._reported_usage()

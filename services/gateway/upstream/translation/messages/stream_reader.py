@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import msgspec
 
-from libs.common.domain.message_usage import started, usage_of_message
+from libs.common.domain.message_usage import usage_of_message, without_output
 from libs.common.domain.reported_counts import UsageReport, merged
 from services.gateway.formats.base import report_in
 from services.gateway.formats.messages_wire import REFUSAL
@@ -100,7 +100,7 @@ class MessagesStreamReader:
     def _take_usage(self, usage: msgspec.Raw, *, is_start: bool = False) -> None:
         report = report_in(usage)
         if report is not None:
-            self._report = merged(self._report, started(report) if is_start else report)
+            self._report = merged(self._report, without_output(report) if is_start else report)
             self._tell_usage()
 
     def _tell_usage(self) -> None:
