@@ -97,9 +97,9 @@ class EntryHours:
                 self._candidates += self._hours[start].candidates
         return self._looked_at <= part.looks_at
 
-    def saw(self, found: int, *, is_whole: bool) -> None:
+    def observe(self, found: int, *, is_whole: bool) -> None:
         self._found += found
-        self._spans.saw(found, is_whole=is_whole)
+        self._spans.observe(found, is_whole=is_whole)
 
     async def _next(self, top: datetime) -> SpanPart | None:
         """Raises _Unknown."""

@@ -41,7 +41,7 @@ class SpanParts(Protocol):
     async def has_few(self, part: SpanPart) -> bool:
         """Whether it is certain that the part's query may look at all entries of its time."""
 
-    def saw(self, found: int, *, is_whole: bool) -> None:
+    def observe(self, found: int, *, is_whole: bool) -> None:
         """How many entries the part had, and whether it was read to its end."""
 
 
@@ -81,7 +81,7 @@ class Spans:
     async def has_few(self, part: SpanPart) -> bool:
         return part.looks_at is None
 
-    def saw(self, found: int, *, is_whole: bool) -> None:
+    def observe(self, found: int, *, is_whole: bool) -> None:
         if not is_whole or found == self._size:
             self._span = max(self._span / 2, _SHORTEST)
         elif found * _WIDER < self._size:

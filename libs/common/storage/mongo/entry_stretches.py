@@ -77,7 +77,7 @@ async def stretches(
         if not is_full and not await parts.has_few(part):
             edge = await _edge(entries, part)
         place = entry_place(found[-1]) if is_full else edge or _end(filters, part)
-        parts.saw(len(found), is_whole=edge is None)
+        parts.observe(len(found), is_whole=edge is None)
         yield Stretch(
             entries=found,
             last=place,
