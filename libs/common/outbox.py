@@ -68,9 +68,9 @@ class Outbox:
                         deliveries[alert_id] = delivery_of(alert, receiver.receiver_id)
         for chunk in _parts(list(deliveries.values())):
             # The transaction may yet be rolled back, so its ids are not cached.
-            known_ids = await self._alerts.known([each.alert_id for each in chunk], session)
-            self._known_ids.update(dict.fromkeys(known_ids, True))
-            new = [delivery for delivery in chunk if delivery.alert_id not in known_ids]
+            existing = await self._alerts.existing_ids([each.alert_id for each in chunk], session)
+            self._known_ids.update(dict.fromkeys(existing, True))
+            new = [delivery for delivery in chunk if delivery.alert_id not in existing]
             if new:
                 await self._alerts.add(new, session)
 

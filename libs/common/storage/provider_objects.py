@@ -82,7 +82,7 @@ class ObjectStore:
 
     async def _find_posted(self, user_id: str, object_ids: Sequence[str]) -> dict[str, KeptObject]:
         objects: dict[str, KeptObject] = {}
-        for entry in await self._entries.that_made(user_id, object_ids):
+        for entry in await self._entries.makers_of(user_id, object_ids):
             kept_object = _kept_by(entry)
             if kept_object is not None:
                 objects |= {i: kept_object for i in _ids_of(entry) if i in object_ids}

@@ -62,7 +62,7 @@ async def post_everything(ledger: LedgerStore, database: Database, old: LedgerEn
     await ledger.spend_before("globex", "2026-11")
     entries, proofs = EntryStore(database), ProofStore(database)
     await entries.corrections_of(first)
-    await entries.that_made("acme", ["resp_1"])
+    await entries.makers_of("acme", ["resp_1"])
     await proofs.tail("acme", 0, None)
     await proofs.sums("acme", 0, 2)
 

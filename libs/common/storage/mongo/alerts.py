@@ -64,7 +64,7 @@ class AlertStore:
     def __init__(self, database: Database) -> None:
         self._alerts = database["alerts"]
 
-    async def known(self, ids: Collection[str], session: Session | None = None) -> set[str]:
+    async def existing_ids(self, ids: Collection[str], session: Session | None = None) -> set[str]:
         """Those of the ids that exist."""
         cursor = self._alerts.find({"_id": {"$in": sorted(ids)}}, {"_id": 1}, session=session)
         return {document["_id"] for document in await cursor.to_list(len(ids))}

@@ -49,7 +49,7 @@ class EntryStore:
         documents = await cursor.to_list(len(entry_ids))
         return [from_document(document, LedgerEntry) for document in documents]
 
-    async def that_made(self, user_id: str, object_ids: Sequence[str]) -> list[LedgerEntry]:
+    async def makers_of(self, user_id: str, object_ids: Sequence[str]) -> list[LedgerEntry]:
         """The account's calls that made these responses or other objects."""
         entries: list[LedgerEntry] = []
         for name in ("response_id", "objects"):
@@ -58,7 +58,7 @@ class EntryStore:
             entries += (from_document(document, LedgerEntry) for document in documents)
         return entries
 
-    async def known(self, entry_ids: Sequence[str]) -> set[str]:
+    async def existing_ids(self, entry_ids: Sequence[str]) -> set[str]:
         """The ids that are in the ledger."""
         cursor = self._entries.find({"_id": {"$in": list(entry_ids)}}, {"_id": 1})
         return {document["_id"] for document in await cursor.to_list(len(entry_ids) or 1)}

@@ -72,7 +72,7 @@ async def clear_posted(letters: DeadLetterStore, entries: EntryStore) -> int:
         for letter in page:
             after = letter.letter_id
             ids = _entry_ids(letter)
-            if ids is not None and len(await entries.known(ids)) == len(ids):
+            if ids is not None and len(await entries.existing_ids(ids)) == len(ids):
                 removed += await letters.remove(letter)
         if len(page) < _PAGE:
             break
