@@ -90,7 +90,7 @@ class Corrector:
             return []
         try:
             async with self._turn:
-                added = await self._ledger.add(entries, self._session)
+                posting = await self._ledger.add(entries, self._session)
         except (EntriesRefused, UnknownAccounts) as error:
             if isinstance(error, EntriesRefused) and not error.at_fault:
                 raise
@@ -98,7 +98,7 @@ class Corrector:
                 return [error]
             middle = len(entries) // 2
             return [*await self._post(entries[:middle]), *await self._post(entries[middle:])]
-        self._metrics.corrections.inc(len(added.entries))
-        for failure in (await self._settler.settle(entries, added.accounts)).values():
+        self._metrics.corrections.inc(len(posting.entries))
+        for failure in (await self._settler.settle(entries, posting.accounts)).values():
             raise failure
         return []

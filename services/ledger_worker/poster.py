@@ -41,8 +41,8 @@ Failures = Mapping[str, PostingFailure]
 log = structlog.get_logger(__name__)
 
 
-class _Posting(msgspec.Struct, frozen=True):
-    """A committed posting that is to be settled."""
+class _PostedShare(msgspec.Struct, frozen=True):
+    """A share of the events whose posting is committed; it is to be settled."""
 
     began: float
     entries: Sequence[LedgerEntry]
@@ -92,11 +92,11 @@ class Poster:
             for events in self._split([event for batch in batches for event in batch]):
                 if self._wait_for_room is not None:
                     await self._wait_for_room()
-                posting = await self._post(events)
-                failures |= posting.failures
+                share = await self._post(events)
+                failures |= share.failures
                 if settling is not None:
                     failures |= await settling
-                settling = asyncio.create_task(self._settle(posting))
+                settling = asyncio.create_task(self._settle(share))
         finally:
             if settling is not None:
                 failures |= await settling
@@ -120,18 +120,18 @@ class Poster:
             by_zone[self._zones.of(event.user_id)].append(event)
         return by_zone.values()
 
-    async def _post(self, events: Sequence[UsageEvent]) -> _Posting:
+    async def _post(self, events: Sequence[UsageEvent]) -> _PostedShare:
         began = monotonic()
         entries, unpostable = await self._entries(events)
         accounts: dict[str, Document] = {}
         failures = {**unpostable, **await self._commit(entries, accounts)}
         self._metrics.batch_size.observe(len(events))
-        return _Posting(began, entries, failures, accounts)
+        return _PostedShare(began, entries, failures, accounts)
 
-    async def _settle(self, posting: _Posting) -> Failures:
-        posted = [entry for entry in posting.entries if entry.entry_id not in posting.failures]
-        unsettled = await self._settler.settle(posted, posting.accounts)
-        self._metrics.post_seconds.observe(monotonic() - posting.began)
+    async def _settle(self, share: _PostedShare) -> Failures:
+        posted = [entry for entry in share.entries if entry.entry_id not in share.failures]
+        unsettled = await self._settler.settle(posted, share.accounts)
+        self._metrics.post_seconds.observe(monotonic() - share.began)
         return unsettled
 
     async def _entries(
@@ -163,7 +163,7 @@ class Poster:
         if not entries:
             return {}
         try:
-            added = await self._ledger.add(entries, self._session)
+            posting = await self._ledger.add(entries, self._session)
         except UnknownAccounts as error:
             known = [entry for entry in entries if entry.user_id not in error.user_ids]
             unknown: dict[str, PostingFailure] = {
@@ -181,12 +181,12 @@ class Poster:
             if not error.at_fault and len(first) == middle >= _ENOUGH:
                 return {**first, **{entry.entry_id: error for entry in entries[middle:]}}
             return {**first, **await self._commit(entries[middle:], accounts)}
-        accounts |= added.accounts
-        self._metrics.posted.inc(len(added.entries))
-        self._metrics.skipped.inc(len(entries) - len(added.entries))
-        self._metrics.calls.count(added.entries)
+        accounts |= posting.accounts
+        self._metrics.posted.inc(len(posting.entries))
+        self._metrics.skipped.inc(len(entries) - len(posting.entries))
+        self._metrics.calls.count(posting.entries)
         for observe in self._observers:
-            observe(added.entries)
+            observe(posting.entries)
         return {}
 
     def _report_unpriced(self, entries: Sequence[LedgerEntry]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.mongo.driver import Database, Session, open_session
-from libs.common.storage.mongo.ledger import Added, EntriesRefused, LedgerStore
+from libs.common.storage.mongo.ledger import EntriesRefused, LedgerStore, Posting
 from libs.common.storage.mongo.sharding import ONE_ZONE, Zones
 from libs.common.storage.prices.price_book import PriceBook
 from libs.common.storage.prices.price_map import PriceMap
@@ -26,7 +26,7 @@ class NotingLedger(LedgerStore):
         # Those that MongoDB rejects, for a reason that may concern none of them.
         self.rejected: frozenset[str] = frozenset()
 
-    async def add(self, entries: Sequence[LedgerEntry], session: Session | None = None) -> Added:
+    async def add(self, entries: Sequence[LedgerEntry], session: Session | None = None) -> Posting:
         self.posted.append([entry.user_id for entry in entries])
         if any(entry.entry_id in self.rejected for entry in entries):
             raise EntriesRefused("an unknown reason", at_fault=False)

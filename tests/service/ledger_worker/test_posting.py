@@ -18,7 +18,7 @@ from libs.common.storage.mongo.driver import Document, Session, open_session
 from libs.common.storage.mongo.entries import EntryStore
 from libs.common.storage.mongo.entry_filter import EntryFilter
 from libs.common.storage.mongo.keys import KeyStore
-from libs.common.storage.mongo.ledger import Added, LedgerStore
+from libs.common.storage.mongo.ledger import LedgerStore, Posting
 from libs.common.storage.mongo.rollup_segments import RollupSegments
 from libs.common.storage.prices.price_book import PriceBook
 from libs.common.storage.prices.price_map import PriceMap
@@ -172,13 +172,13 @@ async def test_a_transaction_is_settled_while_the_next_one_is_under_way(
     class Ledger(LedgerStore):
         async def add(
             self, entries: Sequence[LedgerEntry], session: Session | None = None
-        ) -> Added:
+        ) -> Posting:
             nonlocal committed
-            added = await super().add(entries, session)
+            posting = await super().add(entries, session)
             async with posted:
-                committed += len(added.entries)
+                committed += len(posting.entries)
                 posted.notify_all()
-            return added
+            return posting
 
     class Waits(Settler):
         async def settle(

@@ -124,10 +124,10 @@ async def test_workers_of_both_releases_post_at_once(
         ]
         today = period_keys(now)
         if chance.choice((True, False)):
-            added = await ledger.add(batch)
-            users = sorted(added.accounts)
+            posting = await ledger.add(batch)
+            users = sorted(posting.accounts)
             # A posting knows what it would read.
-            known = await ledger.spend_with_revisions(users, today, accounts=added.accounts)
+            known = await ledger.spend_with_revisions(users, today, accounts=posting.accounts)
             read = await ledger.spend_with_revisions(users, today)
             # What was moved leaves a zero, which is not always looked at.
             assert {**known, **read} == known

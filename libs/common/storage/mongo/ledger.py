@@ -34,7 +34,7 @@ from libs.common.storage.mongo.rollup_segments import RollupSegments
 from libs.common.storage.mongo.rollup_values import RollupValues
 
 _DUPLICATE_KEY = 11000
-# Gets the new entries and their accounts, as `Added` has them.
+# Gets the new entries and their accounts, as `Posting` has them.
 Watch = Callable[[Sequence[LedgerEntry], Mapping[str, Document], Session], Awaitable[None]]
 # Of which entries of the batch the ledger is asked: none, those of the entries' own accounts, or of
 # any account, which asks every shard.
@@ -74,8 +74,8 @@ class _Posted(msgspec.Struct, frozen=True, kw_only=True):
     periods: tuple[str, ...]
 
 
-class Added(msgspec.Struct, frozen=True):
-    """What a transaction added: entries, and their accounts by user_id after that.
+class Posting(msgspec.Struct, frozen=True):
+    """The entries that a transaction added, and their accounts by user_id after that.
 
     Accounts have `budgets`, and the FIELDS of their spend as they were before `tidy`, which changes
     no sum.
@@ -130,7 +130,7 @@ class LedgerStore(LedgerReader):
         """Adds the entries that the ledger lacks. Returns how many; raises what `add` raises."""
         return len((await self.add(entries, session)).entries)
 
-    async def add(self, entries: Sequence[LedgerEntry], session: Session | None = None) -> Added:
+    async def add(self, entries: Sequence[LedgerEntry], session: Session | None = None) -> Posting:
         """Adds the entries that the ledger lacks, and their cost.
 
         Raises UnknownAccounts, EntriesRefused, or a PyMongoError if a retry may succeed.
@@ -145,7 +145,7 @@ class LedgerStore(LedgerReader):
                 f"{type(error).__name__}: {error}", at_fault=reason == "document"
             ) from error
 
-    async def _post(self, entries: dict[str, LedgerEntry], session: Session | None) -> Added:
+    async def _post(self, entries: dict[str, LedgerEntry], session: Session | None) -> Posting:
         """Nearly always all entries are new, so they are inserted without a read.
 
         Ids are unique, so an existing entry aborts the transaction; then the ledger is read. It is
@@ -153,7 +153,7 @@ class LedgerStore(LedgerReader):
         already.
         """
         if not entries:
-            return Added()
+            return Posting()
         try:
             return await self._post_in_transaction(entries, session, "nothing")
         except (DuplicateKeyError, UnknownAccounts):
@@ -170,10 +170,10 @@ class LedgerStore(LedgerReader):
 
     async def _post_in_transaction(
         self, entries: dict[str, LedgerEntry], outer_session: Session | None, lookup: _Lookup
-    ) -> Added:
-        async def work(session: Session) -> Added:
+    ) -> Posting:
+        async def work(session: Session) -> Posting:
             new = await self._missing_entries(entries, lookup, session)
-            return await self._add(new, session) if new else Added()
+            return await self._add(new, session) if new else Posting()
 
         try:
             return await in_transaction(self._database, work, outer_session)
@@ -214,7 +214,7 @@ class LedgerStore(LedgerReader):
         )
         return {document["_id"]: from_document(document, _Posted) for document in documents}
 
-    async def _add(self, entries: Sequence[LedgerEntry], session: Session) -> Added:
+    async def _add(self, entries: Sequence[LedgerEntry], session: Session) -> Posting:
         accounts = await self._count(entries, session)
         number = Counter(entry.user_id for entry in entries)
         counts = {id_: int(account["entries"]) - number[id_] for id_, account in accounts.items()}
@@ -226,7 +226,7 @@ class LedgerStore(LedgerReader):
         await self._note_unpriced(entries, session)
         if self._watch is not None:
             await self._watch(entries, accounts, session)
-        return Added(entries, accounts)
+        return Posting(entries, accounts)
 
     async def _sum_up(self, entries: Sequence[LedgerEntry], session: Session) -> None:
         values = wanted_values(entries, self._rollup_tags)
