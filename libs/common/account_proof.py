@@ -6,10 +6,10 @@ from time import monotonic
 import msgspec
 
 from libs.common.domain.checkpoints import (
+    AccountSums,
     Checkpoint,
     Difference,
     EntrySums,
-    KeptSums,
     advance,
     compare,
     days_in,
@@ -141,19 +141,19 @@ class AccountProver:
         return proofs
 
 
-def _proof(end: _End, sums: EntrySums, kept: KeptSums) -> Proof:
+def _proof(end: _End, sums: EntrySums, account: AccountSums) -> Proof:
     checkpoint = end.proved
     # Entries without an account: nothing counts them, so their own number is taken.
-    upto = checkpoint.seq + sums.number if kept.nusd is None else kept.entries
+    upto = checkpoint.seq + sums.number if account.nusd is None else account.entries
     advanced = advance(checkpoint, sums, upto)
     if isinstance(advanced, Difference):
         return Proof(checkpoint=checkpoint, difference=advanced)
     if end.days is None:
-        rollups = dict.fromkeys(days_in(advanced.periods), 0) | dict(kept.rollups)
-        kept = msgspec.structs.replace(kept, rollups=rollups)
+        rollups = dict.fromkeys(days_in(advanced.periods), 0) | dict(account.rollups)
+        account = msgspec.structs.replace(account, rollups=rollups)
     return Proof(
         checkpoint=advanced,
-        difference=next(compare(advanced, kept), None),
-        amounts=kept.periods,
-        document=kept.document,
+        difference=next(compare(advanced, account), None),
+        amounts=account.periods,
+        document=account.document,
     )

@@ -63,8 +63,8 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True):
     full_at: datetime | None = None
 
 
-class KeptSums(msgspec.Struct, frozen=True, kw_only=True):
-    """The sums kept beside the entries. Without an account, `nusd` is None and `entries` 0.
+class AccountSums(msgspec.Struct, frozen=True, kw_only=True):
+    """The sums beside an account's entries. Without an account, `nusd` is None and `entries` 0.
 
     `document` is the fingerprint of the account's document.
     """
@@ -101,24 +101,27 @@ def advance(checkpoint: Checkpoint, sums: EntrySums, upto: int) -> Checkpoint | 
     )
 
 
-def compare(proved: Checkpoint, kept: KeptSums) -> Iterator[Difference]:
-    """Differences between the kept sums and the entries; `rollups` may cover only some days."""
-    periods, kept_periods = proved.periods, kept.periods
+def compare(checkpoint: Checkpoint, account: AccountSums) -> Iterator[Difference]:
+    """Differences between these sums and the entries; `rollups` may cover only some days."""
+    periods, account_periods = checkpoint.periods, account.periods
     rows: list[tuple[str, int, int | None]] = [
-        ("account", proved.nusd, kept.nusd),
+        ("account", checkpoint.nusd, account.nusd),
         # Every entry counts in the total period.
-        ("period:total", proved.nusd, kept_periods.get("total", 0)),
+        ("period:total", checkpoint.nusd, account_periods.get("total", 0)),
     ]
     rows += [
-        (f"period:{period}", periods.get(period, 0), kept_periods.get(period, 0))
-        for period in sorted(periods.keys() | kept_periods.keys())
+        (f"period:{period}", periods.get(period, 0), account_periods.get(period, 0))
+        for period in sorted(periods.keys() | account_periods.keys())
     ]
     rows += [
-        (f"rollups:{day}", periods.get(day, 0), nusd) for day, nusd in sorted(kept.rollups.items())
+        (f"rollups:{day}", periods.get(day, 0), nusd)
+        for day, nusd in sorted(account.rollups.items())
     ]
     for where, expected, actual in rows:
         if expected != actual:
-            yield Difference(user_id=proved.user_id, where=where, expected=expected, found=actual)
+            yield Difference(
+                user_id=checkpoint.user_id, where=where, expected=expected, found=actual
+            )
 
 
 def days_in(periods: Mapping[str, int]) -> list[str]:

@@ -9,10 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from libs.common.domain.checkpoints import (
+    AccountSums,
     Checkpoint,
     Difference,
     EntrySums,
-    KeptSums,
     advance,
     compare,
     days_in,
@@ -49,10 +49,10 @@ def sums_of(entries: Sequence[Entry], first: int = 1) -> EntrySums:
     )
 
 
-def kept_of(entries: Sequence[Entry]) -> KeptSums:
-    """As it is kept beside the entries when nobody wrote past the ledger."""
+def account_sums(entries: Sequence[Entry]) -> AccountSums:
+    """As the account has them when nobody wrote past the ledger."""
     periods = by_period(entries)
-    return KeptSums(
+    return AccountSums(
         entries=len(entries),
         nusd=sum(nusd for nusd, _ in entries),
         periods=periods,
@@ -68,7 +68,7 @@ def proved(entries: Sequence[Entry]) -> Checkpoint:
 
 @given(ENTRIES)
 def test_an_honest_account_has_no_difference(entries: list[Entry]) -> None:
-    assert list(compare(proved(entries), kept_of(entries))) == []
+    assert list(compare(proved(entries), account_sums(entries))) == []
 
 
 @given(ENTRIES, st.data())
@@ -82,7 +82,7 @@ def test_a_checkpoint_replaces_the_entries_before_it(
 
 @given(ENTRIES.filter(bool), st.data())
 def test_any_amount_that_differs_is_found(entries: list[Entry], data: st.DataObject) -> None:
-    kept = kept_of(entries)
+    kept = account_sums(entries)
     off = data.draw(st.integers(-5, 5).filter(bool))
     field = data.draw(st.sampled_from(["nusd", "periods", "rollups"]))
     if field == "nusd":
@@ -116,20 +116,20 @@ def test_a_missing_or_duplicate_entry_is_found(entries: list[Entry], data: st.Da
 
 
 def test_an_account_without_entries_has_spent_nothing() -> None:
-    nothing = KeptSums(entries=0, nusd=0, periods={}, rollups={})
+    nothing = AccountSums(entries=0, nusd=0, periods={}, rollups={})
     assert list(compare(START, nothing)) == []
     difference = next(compare(START, msgspec.structs.replace(nothing, nusd=1)))
     assert difference == Difference(user_id="a", where="account", expected=0, found=1)
 
 
 def test_a_missing_account_is_a_difference() -> None:
-    gone = KeptSums(entries=0, nusd=None, periods={}, rollups={})
+    gone = AccountSums(entries=0, nusd=None, periods={}, rollups={})
     assert next(compare(START, gone)).found is None
 
 
 def test_sums_without_entries_are_found() -> None:
     entries = [(5, ("total", "2026-11", "2026-W48", "2026-11-24"))]
-    kept = kept_of(entries)
+    kept = account_sums(entries)
     for field, key, where in (
         ("periods", "2025-01", "period:2025-01"),
         ("rollups", "2025-01-01", "rollups:2025-01-01"),
@@ -142,7 +142,7 @@ def test_sums_without_entries_are_found() -> None:
 def test_an_entry_missing_from_a_period_is_found() -> None:
     lone = advance(START, EntrySums(number=1, seqs=1, nusd=1), 1)
     assert isinstance(lone, Checkpoint)
-    kept = KeptSums(entries=1, nusd=1, periods={}, rollups={})
+    kept = AccountSums(entries=1, nusd=1, periods={}, rollups={})
     assert next(compare(lone, kept)).where == "period:total"
 
 

@@ -1,4 +1,4 @@
-"""Reads for `verify`: an account's entries in stretches, its kept sums and its checkpoint.
+"""Reads for `verify`: an account's entries in stretches, its sums and its checkpoint.
 
 Reads go by account and sequence number through an index, so the cost of a proof follows the entries
 since the last proof, not the size of the ledger.
@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from libs.common.domain.checkpoints import (
+    AccountSums,
     Checkpoint,
     EntrySums,
-    KeptSums,
     Seal,
     days_in,
 )
@@ -119,18 +119,18 @@ class ProofStore:
 
     async def tail(
         self, user_id: str, after: int, days: Collection[str] | None
-    ) -> tuple[EntrySums, KeptSums]:
+    ) -> tuple[EntrySums, AccountSums]:
         """As `tails`, of one account."""
         tails = await self.tails([Tail(user_id=user_id, after=after, days=days)])
         return tails[user_id]
 
-    async def tails(self, tails: Sequence[Tail]) -> dict[str, tuple[EntrySums, KeptSums]]:
-        """By user_id, the sums of the entries after `after`, and the account's kept sums, all in
+    async def tails(self, tails: Sequence[Tail]) -> dict[str, tuple[EntrySums, AccountSums]]:
+        """By user_id, the sums of the entries after `after`, and the account's own sums, all in
         one snapshot.
         """
         user_ids = [tail.user_id for tail in tails]
 
-        async def work(session: Session) -> dict[str, tuple[EntrySums, KeptSums]]:
+        async def work(session: Session) -> dict[str, tuple[EntrySums, AccountSums]]:
             sums = {
                 tail.user_id: await self._sums(tail.user_id, {"$gt": tail.after}, session)
                 for tail in tails
@@ -143,7 +143,7 @@ class ProofStore:
             return {
                 user_id: (
                     sums[user_id],
-                    _kept_sums(accounts.get(user_id), periods[user_id], rollups[user_id]),
+                    _account_sums(accounts.get(user_id), periods[user_id], rollups[user_id]),
                 )
                 for user_id in user_ids
             }
@@ -268,10 +268,10 @@ def _days(tail: Tail, sums: EntrySums) -> list[str] | None:
     return None if tail.days is None else sorted({*tail.days, *days_in(sums.periods)})
 
 
-def _kept_sums(
+def _account_sums(
     account: Document | None, periods: Mapping[str, float], rollups: Mapping[str, int]
-) -> KeptSums:
-    return KeptSums(
+) -> AccountSums:
+    return AccountSums(
         entries=0 if account is None else amount_of(account.get("entries", 0)),
         nusd=None if account is None else amount_of(account.get("spent_nusd", 0)),
         periods={period: amount_of(nusd) for period, nusd in periods.items()},
