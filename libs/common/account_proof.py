@@ -52,18 +52,18 @@ class Unproved(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _End(msgspec.Struct, frozen=True, kw_only=True):
-    """An account whose entries were read up to `proved`, but for about `left` of them.
+    """An account whose entries were read up to `checkpoint`, with about `remaining` after it.
 
-    `days`: those whose rollups are compared, with those of the entries that are left; None: all.
+    `days`: those whose rollups are compared, with those of the remaining entries; None: all.
     """
 
-    proved: Checkpoint
-    left: int
+    checkpoint: Checkpoint
+    remaining: int
     days: Collection[str] | None
 
     @property
     def user_id(self) -> str:
-        return self.proved.user_id
+        return self.checkpoint.user_id
 
 
 class AccountProver:
@@ -111,14 +111,17 @@ class AccountProver:
             checkpoint = advanced
             if account.full and cut_at is not None and monotonic() > cut_at:
                 return Proof(checkpoint=checkpoint, is_cut=True)
-        left = max(upto - checkpoint.seq, 0)
-        return _End(proved=checkpoint, left=left, days=None if account.full else days)
+        return _End(
+            checkpoint=checkpoint,
+            remaining=max(upto - checkpoint.seq, 0),
+            days=None if account.full else days,
+        )
 
     def _within_a_stretch(self, ends: Iterable[_End]) -> Iterator[list[_End]]:
-        """As many together as have no more entries left than one snapshot may read."""
+        """As many together as have no more entries remaining than one snapshot may read."""
         group: list[_End] = []
         for end in ends:
-            if group and sum(each.left for each in group) + end.left > self._stretch:
+            if group and sum(each.remaining for each in group) + end.remaining > self._stretch:
                 yield group
                 group = []
             group.append(end)
@@ -127,7 +130,7 @@ class AccountProver:
 
     async def _prove_ends(self, ends: Sequence[_End]) -> dict[str, Proof]:
         tails = await self._proofs.tails(
-            [Tail(user_id=end.user_id, after=end.proved.seq, days=end.days) for end in ends]
+            [Tail(user_id=end.user_id, after=end.checkpoint.seq, days=end.days) for end in ends]
         )
         proofs = {end.user_id: _proof(end, *tails[end.user_id]) for end in ends}
         sound = [end for end in ends if proofs[end.user_id].difference is None]
@@ -142,7 +145,7 @@ class AccountProver:
 
 
 def _proof(end: _End, sums: EntrySums, account: AccountSums) -> Proof:
-    checkpoint = end.proved
+    checkpoint = end.checkpoint
     # Entries without an account: nothing counts them, so their own number is taken.
     upto = checkpoint.seq + sums.number if account.nusd is None else account.entries
     advanced = advance(checkpoint, sums, upto)

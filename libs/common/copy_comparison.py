@@ -20,17 +20,17 @@ class _Lag(msgspec.Struct, frozen=True):
     user_id: str
     period: str
     copy: PeriodSpend
-    kept: PeriodSpend
+    spend: PeriodSpend
 
     @property
     def may_catch_up(self) -> bool:
-        return self.kept.revision == 0 or self.copy.revision < self.kept.revision
+        return self.spend.revision == 0 or self.copy.revision < self.spend.revision
 
     def difference(self) -> Difference:
         return Difference(
             user_id=self.user_id,
             where=f"redis:{self.period}",
-            expected=self.kept.nusd,
+            expected=self.spend.nusd,
             found=self.copy.nusd,
         )
 
@@ -91,7 +91,7 @@ class CopyComparison:
             _Lag(user_id, period, copy, spent.get((user_id, period), PeriodSpend()))
             for (user_id, period), copy in copies.items()
         ]
-        return [row for row in rows if row.copy.nusd != row.kept.nusd]
+        return [row for row in rows if row.copy.nusd != row.spend.nusd]
 
 
 def _all_of(periods: Iterable[Collection[str]]) -> list[str]:
