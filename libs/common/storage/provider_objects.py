@@ -23,7 +23,7 @@ _TTL_S = 24 * 3600
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class KeptObject(msgspec.Struct, frozen=True, kw_only=True):
+class ProviderObject(msgspec.Struct, frozen=True, kw_only=True):
     """Where an object was made: the model by the client's name, and the deployment.
 
     `tokens` are all that its call had, input and output; None where that is not known.
@@ -34,17 +34,17 @@ class KeptObject(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int | None = None
 
 
-_decode = msgspec.msgpack.Decoder(KeptObject).decode
+_decode = msgspec.msgpack.Decoder(ProviderObject).decode
 
 
 def remember(commands: CommandSink, shards: Shards, event: UsageEvent) -> None:
     """Adds to the commands whose it is, for everything that the call made."""
     if event.response_id is None and not event.objects:
         return
-    kept_object = _kept_by(event)
-    if kept_object is None:
+    provider_object = _object_of(event)
+    if provider_object is None:
         return
-    value, root = _encode(kept_object), shards.root_of(event.user_id)
+    value, root = _encode(provider_object), shards.root_of(event.user_id)
     for object_id in _ids_of(event):
         commands.execute_command("SET", _key(root, object_id), value, "EX", _TTL_S)
 
@@ -57,7 +57,7 @@ class ObjectStore:
         self._shards = shards_of(redis)
         self._entries = EntryStore(database)
 
-    async def find(self, user_id: str, object_ids: Iterable[str]) -> dict[str, KeptObject]:
+    async def find(self, user_id: str, object_ids: Iterable[str]) -> dict[str, ProviderObject]:
         """Those of them that the account's calls made.
 
         Raises PyMongoError or RedisError where only the one that is away could know.
@@ -80,12 +80,14 @@ class ObjectStore:
             raise failure
         return found
 
-    async def _find_posted(self, user_id: str, object_ids: Sequence[str]) -> dict[str, KeptObject]:
-        objects: dict[str, KeptObject] = {}
+    async def _find_posted(
+        self, user_id: str, object_ids: Sequence[str]
+    ) -> dict[str, ProviderObject]:
+        objects: dict[str, ProviderObject] = {}
         for entry in await self._entries.makers_of(user_id, object_ids):
-            kept_object = _kept_by(entry)
-            if kept_object is not None:
-                objects |= {i: kept_object for i in _ids_of(entry) if i in object_ids}
+            provider_object = _object_of(entry)
+            if provider_object is not None:
+                objects |= {i: provider_object for i in _ids_of(entry) if i in object_ids}
         return objects
 
 
@@ -94,10 +96,10 @@ def _ids_of(call: UsageEvent | LedgerEntry) -> list[str]:
     return [*ids, *(object_id for object_id in call.objects if object_id != call.response_id)]
 
 
-def _kept_by(call: UsageEvent | LedgerEntry) -> KeptObject | None:
+def _object_of(call: UsageEvent | LedgerEntry) -> ProviderObject | None:
     if call.requested_model is None or call.deployment is None:
         return None
-    return KeptObject(
+    return ProviderObject(
         model=call.requested_model,
         deployment=call.deployment,
         tokens=None if call.usage is None else total_tokens(call.usage),

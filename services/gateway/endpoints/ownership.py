@@ -11,7 +11,7 @@ import msgspec
 
 from libs.common.errors import AppError, NotFound, ObjectNotAllowed, ThreadNotFound, Unavailable
 from libs.common.storage.mongo.driver import PyMongoError
-from libs.common.storage.provider_objects import KeptObject, ObjectStore
+from libs.common.storage.provider_objects import ObjectStore, ProviderObject
 from libs.common.storage.redis.client import RedisError
 from services.gateway.calls.principal import Principal
 from services.gateway.calls.target import Plan, Target
@@ -73,14 +73,14 @@ class Ownership:
             granted=granted,
         )
 
-    async def find_response(self, principal: Principal, response_id: str) -> KeptObject:
+    async def find_response(self, principal: Principal, response_id: str) -> ProviderObject:
         """Raises NotFound, or Unavailable if neither store can answer."""
         kept_objects = await self._find(principal, (response_id,))
         if response_id not in kept_objects:
             raise NotFound(f"Response with id '{shown_text(response_id)}' not found.")
         return kept_objects[response_id]
 
-    async def _find(self, principal: Principal, ids: Iterable[str]) -> dict[str, KeptObject]:
+    async def _find(self, principal: Principal, ids: Iterable[str]) -> dict[str, ProviderObject]:
         try:
             return await self._objects.find(principal.account.user_id, ids)
         except (PyMongoError, RedisError, OSError) as error:
@@ -94,7 +94,7 @@ class Ownership:
         plan: Plan,
         client_format: Format,
         own: list[NamedObject],
-        kept_objects: dict[str, KeptObject],
+        kept_objects: dict[str, ProviderObject],
     ) -> Plan:
         """Raises NotFound if no deployment of the model keeps all of the objects."""
         keepers = tuple(
@@ -111,7 +111,7 @@ class Ownership:
         return msgspec.structs.replace(plan, targets=keepers, context_targets=())
 
     async def _at_the_same_place(
-        self, targets: tuple[Target, ...], kept_object: KeptObject
+        self, targets: tuple[Target, ...], kept_object: ProviderObject
     ) -> tuple[Target, ...]:
         """The deployments that reach the same objects, such as another model of the provider."""
         try:

@@ -10,13 +10,13 @@ from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.index import build_indexes
 from libs.common.storage.mongo.ledger import LedgerStore
-from libs.common.storage.provider_objects import KeptObject, ObjectStore, remember
+from libs.common.storage.provider_objects import ObjectStore, ProviderObject, remember
 from libs.common.storage.redis.client import Redis, RedisError, open_redis
 from libs.common.storage.redis.shards import shards_of
 from tests.servers import free_port
 from tests.unit.builders import NOW, account, event
 
-_OBJECT = KeptObject(model="house", deployment="dep_1", tokens=30)
+_OBJECT = ProviderObject(model="house", deployment="dep_1", tokens=30)
 
 
 @pytest.fixture

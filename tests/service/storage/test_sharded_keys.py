@@ -12,7 +12,7 @@ from libs.common.schemas.holds import (
     Spent,
 )
 from libs.common.storage.mongo.driver import Database
-from libs.common.storage.provider_objects import KeptObject, ObjectStore, remember
+from libs.common.storage.provider_objects import ObjectStore, ProviderObject, remember
 from libs.common.storage.redis.client import Redis, RedisError, open_redis
 from libs.common.storage.redis.holds import HoldStore
 from libs.common.storage.redis.pipelining import Pipelined, Transaction
@@ -178,7 +178,7 @@ async def test_objects_are_found_by_their_account_alone(
             remember(commands, shards, call)
             await commands.execute()
     for user_id in users[:2]:
-        kept = KeptObject(model=user_id, deployment="d")
+        kept = ProviderObject(model=user_id, deployment="d")
         assert await store.find(user_id, ["resp_1"]) == {"resp_1": kept}
     assert await store.find(users[2], ["resp_1"]) == {}
 
