@@ -106,4 +106,4 @@ def _key_of(spend: EarlierSpend, carried: Decimal) -> str:
 
 
 def _row(action: str, kind: str, name: str, note: str = "") -> Row:
-    return {"action": action, "kind": kind, "name": name, "said": note}
+    return {"action": action, "kind": kind, "name": name, "note": note}

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 app = noun("import", "Move here: routes, prices, accounts, spend, and keys with their secrets.")
 
-_FIELD_COLUMNS = ("verdict", "field", "of", "said")
-_RESULT_COLUMNS = ("action", "kind", "name", "said")
+_FIELD_COLUMNS = ("verdict", "field", "subject", "note")
+_RESULT_COLUMNS = ("action", "kind", "name", "note")
 # One stream of lines has both, and --json picks the same fields of each.
-_NO_LINE: Row = {"verdict": None, "field": None, "of": None}
+_NO_LINE: Row = {"verdict": None, "field": None, "subject": None}
 _NO_RESULT: Row = {"action": None, "kind": None, "name": None}
 _VERDICTS = ("carried", "adapted", "cannot")
 _EXAMPLES = 3
@@ -183,14 +183,14 @@ def _show(session: CommandSession, result: Row) -> None:
     if not session.output.is_table:
         session.output.rows([_NO_LINE | result], _RESULT_COLUMNS)
     elif result["action"] != "same":
-        note = f": {result['said']}" if result["said"] else ""
+        note = f": {result['note']}" if result["note"] else ""
         text = f"{result['action']:8}{result['kind']} {result['name']}{note}"
         session.output.text(printable(text))
 
 
 def _row(line: "Line") -> Row:
     return _NO_RESULT | {
-        "verdict": line.verdict, "field": line.kind, "of": line.subject, "said": line.note,
+        "verdict": line.verdict, "field": line.kind, "subject": line.subject, "note": line.note,
     }  # fmt: skip
 
 

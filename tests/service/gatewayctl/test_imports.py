@@ -46,6 +46,7 @@ async def test_a_list_of_keys_is_dry_by_default_and_done_once(
     file = str(source / "keys.csv")
     dry = await ctl.done("import", "csv", file)
     assert ("cannot", "key.team") in {(row["verdict"], row["field"]) for row in dry.rows}
+    assert {"subject", "note"} <= dry.rows[0].keys()
     assert "--apply" in dry.err
     assert await database["accounts"].count_documents({}) == 0
     result = await ctl.done("import", "csv", file, "--apply", "--json", "verdict,action,kind,name")
@@ -71,11 +72,11 @@ async def test_existing_objects_stay_and_are_reported(
     assert result.code == 1
     rows = {f"{row['kind']} {row['name']}": row for row in result.rows if row["action"]}
     assert rows["account research"]["action"] == "create"
-    assert "is not the litellm team taken" in rows["account taken"]["said"]
+    assert "is not the litellm team taken" in rows["account taken"]["note"]
     assert rows["key taken/"]["action"] == "wrong"
     assert rows["route smart"]["action"] == "keep"
-    assert "deployments" in rows["route smart"]["said"]
-    assert "has no price" in rows["route unpriced"]["said"]
+    assert "deployments" in rows["route smart"]["note"]
+    assert "has no price" in rows["route unpriced"]["note"]
     assert (await ctl.done("accounts", "show", "taken")).row["name"] == "Somebody else's"
     document = await database["routes"].find_one({"_id": "smart"})
     assert document is not None
