@@ -9,7 +9,7 @@ import typer
 from gatewayctl.commands import CommandSession
 from gatewayctl.errors import Misused
 from gatewayctl.terminal import Terminal
-from gatewayctl.values import Row, decoded_json, value_at
+from gatewayctl.values import Row, decode_json, value_at
 
 From = Annotated[
     str | None,
@@ -52,7 +52,7 @@ def body_of(
 def value_of(text: str) -> Any:
     """The JSON value if the text is JSON, else the text itself."""
     try:
-        return decoded_json(text)
+        return decode_json(text)
     except ValueError:
         return text
 
@@ -83,7 +83,7 @@ def read_values(terminal: Terminal, source: str) -> Any:
         return read_document(Path(source)).content
     text = terminal.read() if source == "-" else _text_of(Path(source))
     try:
-        return decoded_json(text)
+        return decode_json(text)
     except ValueError as error:
         raise Misused(f"{'stdin' if source == '-' else source} is not JSON: {error}") from None
 

@@ -16,7 +16,7 @@ from gatewayctl.errors import CommandError, Failed
 from gatewayctl.problems import failed_request, problem_error
 from gatewayctl.profiles import Connection
 from gatewayctl.terminal import Terminal
-from gatewayctl.values import Row, decoded_json, encoded
+from gatewayctl.values import Row, decode_json, encode_json
 from gatewayctl.version import VERSION
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class ApiClient:
                 path,
                 params=_query_params(query),
                 headers=headers,
-                content=None if body is None else encoded(body),
+                content=None if body is None else encode_json(body),
             )
             outcome = self._try_once(request, last=tries_left == 0)
             if isinstance(outcome, ApiAnswer):
@@ -272,7 +272,7 @@ def _content(response: "httpx.Response") -> Any:
         return None
     if "json" in response.headers.get("content-type", ""):
         try:
-            return decoded_json(bytes(raw))
+            return decode_json(bytes(raw))
         except ValueError:
             pass
     return raw.decode("utf-8", "replace")

@@ -16,7 +16,7 @@ from typing import Any
 
 from gatewayctl.errors import Mistold, Misused
 from gatewayctl.terminal import Terminal, printable
-from gatewayctl.values import Row, encoded, query_result, with_fields
+from gatewayctl.values import Row, encode_json, query_result, with_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,7 @@ class Output:
         table(self.terminal, rows, columns)
 
     def _line(self, value: Any) -> None:
-        self._write(encoded(value).decode() + "\n")
+        self._write(encode_json(value).decode() + "\n")
 
     def _write(self, text: str) -> None:
         # A terminal would obey control characters in names that others chose.

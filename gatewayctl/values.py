@@ -27,11 +27,11 @@ def _decoder() -> "msgspec.json.Decoder[Any]":
     return msgspec.json.Decoder(float_hook=Decimal)
 
 
-def encoded(value: Any) -> bytes:
+def encode_json(value: Any) -> bytes:
     return _encoder().encode(value)
 
 
-def decoded_json(content: bytes | str) -> Any:
+def decode_json(content: bytes | str) -> Any:
     """Raises ValueError: msgspec's errors are ones."""
     return _decoder().decode(content)
 

@@ -153,9 +153,9 @@ def _show_rows(session: CommandSession, rows: Iterable[Row]) -> set[str]:
 
 
 def _short(value: object) -> str:
-    from gatewayctl.values import encoded
+    from gatewayctl.values import encode_json
 
-    return encoded(value).decode()
+    return encode_json(value).decode()
 
 
 def _end(actions: set[str]) -> None:

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from gatewayctl.app import main
 from gatewayctl.terminal import Terminal
-from gatewayctl.values import decoded_json
+from gatewayctl.values import decode_json
 from tests.service.admin.conftest import ADMIN_KEY, NOW
 
 URL = "http://admin"
@@ -35,7 +35,7 @@ class Ran:
 
     @property
     def rows(self) -> list[Any]:
-        return [decoded_json(line) for line in self.out.splitlines()]
+        return [decode_json(line) for line in self.out.splitlines()]
 
     @property
     def row(self) -> Any:

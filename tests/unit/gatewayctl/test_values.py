@@ -5,16 +5,16 @@ from decimal import Decimal
 import pytest
 
 from gatewayctl.errors import Misused
-from gatewayctl.values import decoded_json, encoded, query_result, value_at, with_fields
+from gatewayctl.values import decode_json, encode_json, query_result, value_at, with_fields
 
 ROWS = b'[{"usd":0.1,"n":1},{"usd":0.2,"n":2},{"usd":9007199254740993.000000001,"n":3}]'
 
 
 def test_digits_stay() -> None:
-    rows = decoded_json(ROWS)
-    assert encoded(rows) == ROWS
+    rows = decode_json(ROWS)
+    assert encode_json(rows) == ROWS
     assert rows[0]["usd"] == Decimal("0.1")
-    assert encoded(decoded_json("1e-9")) == b"1E-9"
+    assert encode_json(decode_json("1e-9")) == b"1E-9"
 
 
 @pytest.mark.parametrize(
@@ -29,13 +29,13 @@ def test_digits_stay() -> None:
     ],
 )
 def test_queries_compute_exactly(expression: str, expected: str) -> None:
-    assert encoded(query_result(decoded_json(ROWS), expression)).decode() == expected
+    assert encode_json(query_result(decode_json(ROWS), expression)).decode() == expected
 
 
 @pytest.mark.parametrize("expression", ["[", "sum('a')", "nothing(@)", "abs([0])"])
 def test_a_wrong_query_is_the_callers_fault(expression: str) -> None:
     with pytest.raises(Misused, match="--query"):
-        query_result(decoded_json(ROWS), expression)
+        query_result(decode_json(ROWS), expression)
 
 
 def test_fields_are_picked_at_any_depth() -> None:
