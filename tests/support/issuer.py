@@ -25,7 +25,7 @@ OCT: dict[str, str | list[str]] = {"kty": "oct", "k": "YS1zZWNyZXQtb2YtMTI4LWJpd
 
 
 class TestIssuer:
-    """`asked` counts requests by path; `is_away` answers them with a 503."""
+    """`request_counts` counts requests by path; `is_away` answers them with a 503."""
 
     __test__ = False
 
@@ -35,9 +35,9 @@ class TestIssuer:
             RSAKey.generate_key(2048, {"kid": "rsa-1"}),
             ECKey.generate_key("P-256", {"kid": "ec-1"}),
         ]
-        self.asked: dict[str, int] = {}
+        self.request_counts: dict[str, int] = {}
         self.is_away = False
-        self.told: dict[str, Any] = {}
+        self.metadata_overrides: dict[str, Any] = {}
         self.codes: dict[str, dict[str, Any]] = {}
         routes = [
             Route("/.well-known/openid-configuration", self._metadata),
@@ -74,7 +74,7 @@ class TestIssuer:
         return f"code={code}&state={query['state']}"
 
     def _count(self, request: Request) -> Response | None:
-        self.asked[request.url.path] = self.asked.get(request.url.path, 0) + 1
+        self.request_counts[request.url.path] = self.request_counts.get(request.url.path, 0) + 1
         return Response(status_code=503) if self.is_away else None
 
     async def _metadata(self, request: Request) -> Response:
@@ -84,7 +84,7 @@ class TestIssuer:
             "authorization_endpoint": f"{self.url}/authorize?tenant=1",
             "token_endpoint": f"{self.url}/token",
         }
-        return self._count(request) or JSONResponse(document | self.told)
+        return self._count(request) or JSONResponse(document | self.metadata_overrides)
 
     async def _jwks(self, request: Request) -> Response:
         keys = KeySet(list(self.keys)).as_dict(private=False)["keys"]

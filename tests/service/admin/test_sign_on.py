@@ -69,7 +69,7 @@ async def test_a_token_says_who_calls(issuer: TestIssuer, signing: SignOn, key: 
     actor = await actor_of(signing, token)
     assert (actor.id, actor.name, actor.role) == ("oidc:ada", "ada@example.com", "operator")
     assert actor.accounts is None
-    assert issuer.asked == {"/.well-known/openid-configuration": 1, "/jwks": 1}
+    assert issuer.request_counts == {"/.well-known/openid-configuration": 1, "/jwks": 1}
 
 
 NOW = int(time.time())
@@ -145,10 +145,10 @@ async def test_a_new_key_is_fetched_and_unknown_ones_not_all_the_time(
     for _ in range(5):
         with pytest.raises(Unauthenticated):
             await actor_of(signing, issuer.token(groups=["all"]))
-    assert issuer.asked["/jwks"] == 1
+    assert issuer.request_counts["/jwks"] == 1
     clock.now += 31
     assert (await actor_of(signing, issuer.token(groups=["all"]))).id == "oidc:ada"
-    assert issuer.asked["/jwks"] == 2
+    assert issuer.request_counts["/jwks"] == 2
 
 
 async def test_while_the_issuer_is_away_its_last_keys_serve_for_a_day(
@@ -182,7 +182,7 @@ async def test_while_the_issuer_is_away_its_last_keys_serve_for_a_day(
 async def test_an_issuer_that_is_not_what_it_says_is_not_believed(
     issuer: TestIssuer, signing: SignOn, told: dict[str, Any]
 ) -> None:
-    issuer.told = told
+    issuer.metadata_overrides = told
     with pytest.raises(Unavailable):
         await actor_of(signing, issuer.token(groups=["all"]))
 
@@ -394,7 +394,7 @@ def test_a_wrong_setting_is_named(fields: dict[str, Any], variable: str, clock: 
 async def test_concurrent_tokens_share_one_fetch(issuer: TestIssuer, clock: Clock) -> None:
     client = Issuer(issuer.url, clock)
     await asyncio.gather(*(client.known() for _ in range(10)))
-    assert issuer.asked["/jwks"] == 1
+    assert issuer.request_counts["/jwks"] == 1
 
 
 def test_sign_on_without_settings_is_disabled(clock: Clock) -> None:
