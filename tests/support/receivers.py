@@ -76,7 +76,7 @@ def receiver(receiver_id: str, url: str, **changes: Any) -> Receiver:
     return Receiver(**(fields | changes))
 
 
-async def told_by(alerts: AlertStore, **filters: Any) -> list[Delivery]:
+async def list_deliveries(alerts: AlertStore, **filters: Any) -> list[Delivery]:
     """All messages that the filter wants, the oldest first."""
     part = Slice(limit=1000, field="created_at")
     return (await alerts.slice(AlertFilter(**filters), part)).rows

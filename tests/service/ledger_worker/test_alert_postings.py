@@ -29,7 +29,7 @@ from tests.service.ledger_worker.worker_stage import (
     make_event,
     make_events,
 )
-from tests.support.receivers import receiver, told_by
+from tests.support.receivers import list_deliveries, receiver
 
 URL = "https://hooks.example/alerts"
 MONTHLY = Budget(limit_nusd=10 * CALL_NUSD, period="monthly", alert_percents=(25, 50, 100))
@@ -64,7 +64,7 @@ async def limit(stage: Stage, *budgets: Budget, user_id: str = "alice") -> None:
 
 
 async def deliveries(store: AlertStore) -> list[Delivery]:
-    found = await told_by(store)
+    found = await list_deliveries(store)
     return sorted(found, key=lambda each: (each.kind, data_of(each).get("percent") or 0))
 
 

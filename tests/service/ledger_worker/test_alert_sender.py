@@ -20,7 +20,7 @@ from tests.servers import HOST, free_port
 from tests.service.ledger_worker.test_process import environment, started
 from tests.service.ledger_worker.worker_stage import CALL_NUSD, NOW, Stage, count_of, make_events
 from tests.support.polling import eventually
-from tests.support.receivers import SECRET, HttpReceiver, receiver, told_by
+from tests.support.receivers import SECRET, HttpReceiver, list_deliveries, receiver
 
 OTHER_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 
@@ -75,7 +75,7 @@ class Desk:
             await self.sender.take_turn(tasks, asyncio.Event())
 
     async def all(self) -> list[Delivery]:
-        return await told_by(self.alerts)
+        return await list_deliveries(self.alerts)
 
 
 @pytest.fixture
@@ -253,7 +253,7 @@ async def test_a_worker_killed_before_it_delivers(
     async def is_tried() -> bool:
         if listens:
             return bool(hooks.messages)
-        return any(d.fault for d in await told_by(alerts))
+        return any(d.fault for d in await list_deliveries(alerts))
 
     async def post_and_kill() -> None:
         async with started(tmp_path / "killed.log", values) as killed:
@@ -268,14 +268,14 @@ async def test_a_worker_killed_before_it_delivers(
         if listens:
             await post_and_kill()
         hooks.answers.set()
-        [pending] = await told_by(alerts, state="pending")
+        [pending] = await list_deliveries(alerts, state="pending")
         # The killed worker's claim, or the next try after a failed one, is due.
         pending_one = {"_id": pending.alert_id}
         await stage.database["alerts"].update_one(pending_one, {"$set": {"due_at": NOW}})
         async with started(tmp_path / "next.log", values):
 
             async def is_delivered() -> bool:
-                return bool(await told_by(alerts, state="delivered"))
+                return bool(await list_deliveries(alerts, state="delivered"))
 
             await eventually(is_delivered)
     assert {message.id for message in hooks.messages} == {pending.alert_id}

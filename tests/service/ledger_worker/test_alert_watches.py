@@ -29,7 +29,7 @@ from tests.service.ledger_worker.worker_stage import (
     make_event,
     working,
 )
-from tests.support.receivers import receiver, told_by
+from tests.support.receivers import list_deliveries, receiver
 
 
 class Alerts:
@@ -43,7 +43,7 @@ class Alerts:
         return self.now
 
     async def deliveries(self) -> list[Delivery]:
-        return await told_by(self._alerts)
+        return await list_deliveries(self._alerts)
 
     async def data(self) -> list[dict[str, Any]]:
         return [msgspec.json.decode(each.body)["data"] for each in await self.deliveries()]
