@@ -72,9 +72,9 @@ def draw(stack: LocalStack) -> str:
     }
     console = Console(record=True, width=WIDTH, file=io.StringIO(), color_system="truecolor")
     for command in COMMANDS:
-        output = run(*shlex.split(command)[1:], environ=environ, terminal=True)
+        result = run(*shlex.split(command)[1:], environ=environ, terminal=True)
         console.print(Text.assemble(("$ ", "green"), (command, "bold")))
-        console.print(Text.from_ansi(output.out))
+        console.print(Text.from_ansi(result.out))
     return _FETCHED.sub("", console.export_svg(title="gatewayctl"))
 
 

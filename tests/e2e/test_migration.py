@@ -12,7 +12,7 @@ import pytest
 
 from deploy.local.client import StackClient
 from deploy.local.stack import LocalStack
-from tests.support.command_line import Ran, run
+from tests.support.command_line import CommandResult, run
 
 SOURCE = Path(__file__).parents[1] / "support/litellm"
 RESEARCH = "7e5e2c5e-8a32-4b35-9c8a-0c6f1b7a1d11"
@@ -32,7 +32,7 @@ def admin(stack: LocalStack) -> Iterator[StackClient]:
         client.call("DELETE", f"/admin/models/{route}")
 
 
-def migrate(stack: LocalStack, *options: str) -> Ran:
+def migrate(stack: LocalStack, *options: str) -> CommandResult:
     environ = {
         "GATEWAYCTL_URL": stack.info.admin_url,
         "GATEWAYCTL_KEY": stack.info.admin_api_key,
@@ -42,8 +42,8 @@ def migrate(stack: LocalStack, *options: str) -> Ran:
     return run("import", "litellm", *files, *options, environ=environ)
 
 
-def actions(output: Ran) -> dict[str, str]:
-    rows = [row for row in output.rows if row["action"]]
+def actions(result: CommandResult) -> dict[str, str]:
+    rows = [row for row in result.rows if row["action"]]
     return {f"{row['kind']} {row['name']}": row["action"] for row in rows}
 
 
@@ -87,6 +87,6 @@ def test_keys_of_a_litellm_proxy_go_on_working(stack: LocalStack, admin: StackCl
 
 
 def test_the_output_of_a_migration_holds_no_secret(stack: LocalStack) -> None:
-    output = migrate(stack)
+    result = migrate(stack)
     for secret in ("sk-stands-in-the-file", CI):
-        assert secret not in output.out + output.err
+        assert secret not in result.out + result.err

@@ -6,15 +6,17 @@ from urllib.parse import quote
 import pytest
 
 from tests.migration.conftest import DUMP, PASSWORD, Postgres
-from tests.support.command_line import Ran, run
+from tests.support.command_line import CommandResult, run
 
 
-def lines_of(result: Ran) -> list[str]:
+def lines_of(result: CommandResult) -> list[str]:
     assert result.code == 0, result.err
     return sorted(result.out.splitlines())
 
 
-def imported(*arguments: str, stdin: str = "", environ: dict[str, str] | None = None) -> Ran:
+def imported(
+    *arguments: str, stdin: str = "", environ: dict[str, str] | None = None
+) -> CommandResult:
     return run("import", "litellm", *arguments, stdin=stdin, environ=environ or {})
 
 

@@ -27,8 +27,8 @@ class Stream(io.StringIO):
         return self._is_terminal
 
 
-class Ran:
-    """What a command left: its exit code, and what it printed."""
+class CommandResult:
+    """A command's exit code, and what it printed."""
 
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code, self.out, self.err = code, out, err
@@ -74,7 +74,7 @@ class CommandLine:
         stdin: str = "",
         terminal: bool = False,
         environ: Mapping[str, str] | None = None,
-    ) -> Ran:
+    ) -> CommandResult:
         return await asyncio.to_thread(
             run,
             *arguments,
@@ -84,11 +84,11 @@ class CommandLine:
             environ=self.environ if environ is None else environ,
         )
 
-    async def done(self, *arguments: str, **options: Any) -> Ran:
+    async def done(self, *arguments: str, **options: Any) -> CommandResult:
         """One that has to succeed."""
-        output = await self(*arguments, **options)
-        assert output.code == 0, (arguments, output.err, output.out)
-        return output
+        result = await self(*arguments, **options)
+        assert result.code == 0, (arguments, result.err, result.out)
+        return result
 
 
 def run(
@@ -97,7 +97,7 @@ def run(
     stdin: str = "",
     terminal: bool = False,
     environ: Mapping[str, str],
-) -> Ran:
+) -> CommandResult:
     out, err = Stream(is_terminal=terminal), Stream(is_terminal=terminal)
     surroundings = Terminal(
         stdin=Stream(stdin, is_terminal=terminal),
@@ -109,7 +109,7 @@ def run(
         now=lambda: NOW,
     )
     code = main(list(arguments), surroundings)
-    return Ran(code, out.getvalue(), err.getvalue())
+    return CommandResult(code, out.getvalue(), err.getvalue())
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from gatewayctl.client import ApiClient
 from gatewayctl.errors import Failed
 from libs.common.domain.ids import secret_hash
 from libs.common.storage.mongo.driver import Database
-from tests.support.command_line import CommandLine, Ran
+from tests.support.command_line import CommandLine, CommandResult
 
 SECRET = "sk-made-by-something-else"
 KEYS = f"user_id,secret,name,team\nteam-a,{SECRET},ci,x\nteam-b,{SECRET}-2,cd,\n"
@@ -35,7 +35,7 @@ def source(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def actions(result: Ran) -> dict[str, str]:
+def actions(result: CommandResult) -> dict[str, str]:
     rows = [row for row in result.rows if row["action"]]
     return {f"{row['kind']} {row['name']}": row["action"] for row in rows}
 

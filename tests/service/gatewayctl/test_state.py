@@ -9,7 +9,7 @@ import pytest
 from gatewayctl.client import ApiClient
 from gatewayctl.errors import Failed
 from libs.common.storage.mongo.driver import Database
-from tests.support.command_line import CommandLine, Ran
+from tests.support.command_line import CommandLine, CommandResult
 
 HASH = hashlib.sha256(b"sk-made-elsewhere").hexdigest()
 DECLARED = f"""
@@ -57,7 +57,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def actions(result: Ran) -> dict[str, str]:
+def actions(result: CommandResult) -> dict[str, str]:
     return {f"{row['kind']} {row['name']}": row["action"] for row in result.rows}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.command_line import Ran, run
+from tests.support.command_line import CommandResult, run
 
 ENVIRON = {"GATEWAYCTL_URL": "http://admin", "GATEWAYCTL_KEY": "a-key"}
 ACCOUNT = {"user_id": "a"}
@@ -28,7 +28,7 @@ class Server(httpx.BaseTransport):
         return answer
 
 
-def run_with(server: httpx.BaseTransport, *arguments: str) -> Ran:
+def run_with(server: httpx.BaseTransport, *arguments: str) -> CommandResult:
     return run(*arguments, transport=server, environ=ENVIRON)
 
 
@@ -102,7 +102,7 @@ def test_exit_codes_tell_whose_turn_it_is(status: int, code: str, expected: int)
 
 
 def test_of_other_servers() -> None:
-    def ask(title: str | None) -> Ran:
+    def ask(title: str | None) -> CommandResult:
         document = httpx.Response(404) if title is None else None
         described = document or httpx.Response(200, json={"info": {"title": title}})
         first = httpx.Response(404, json={"error": {"message": "There is no such path."}})
