@@ -84,8 +84,8 @@ class CommandLine:
             environ=self.environ if environ is None else environ,
         )
 
-    async def done(self, *arguments: str, **options: Any) -> CommandResult:
-        """One that has to succeed."""
+    async def run_ok(self, *arguments: str, **options: Any) -> CommandResult:
+        """Runs a command, which has to succeed."""
         result = await self(*arguments, **options)
         assert result.code == 0, (arguments, result.err, result.out)
         return result

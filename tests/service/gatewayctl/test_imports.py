@@ -44,14 +44,16 @@ async def test_a_list_of_keys_is_dry_by_default_and_done_once(
     ctl: CommandLine, source: Path, database: Database
 ) -> None:
     file = str(source / "keys.csv")
-    dry = await ctl.done("import", "csv", file)
+    dry = await ctl.run_ok("import", "csv", file)
     assert ("cannot", "key.team") in {(row["verdict"], row["field"]) for row in dry.rows}
     assert {"subject", "note"} <= dry.rows[0].keys()
     assert "--apply" in dry.err
     assert await database["accounts"].count_documents({}) == 0
-    result = await ctl.done("import", "csv", file, "--apply", "--json", "verdict,action,kind,name")
+    result = await ctl.run_ok(
+        "import", "csv", file, "--apply", "--json", "verdict,action,kind,name"
+    )
     assert Counter(actions(result).values()) == {"create": 4}
-    again = await ctl.done("import", "csv", file, "--apply")
+    again = await ctl.run_ok("import", "csv", file, "--apply")
     assert set(actions(again).values()) == {"same"}
     key = await database["keys"].find_one({"secret_hash": secret_hash(SECRET)})
     assert key is not None
@@ -62,8 +64,10 @@ async def test_a_list_of_keys_is_dry_by_default_and_done_once(
 async def test_existing_objects_stay_and_are_reported(
     ctl: CommandLine, source: Path, database: Database
 ) -> None:
-    await ctl.done("accounts", "create", "taken", "--name", "Somebody else's")
-    await ctl.done("models", "create", "smart", "--set", 'deployments=[{"model": "openai/gpt-4o"}]')
+    await ctl.run_ok("accounts", "create", "taken", "--name", "Somebody else's")
+    await ctl.run_ok(
+        "models", "create", "smart", "--set", 'deployments=[{"model": "openai/gpt-4o"}]'
+    )
     arguments = (
         "import", "litellm", "--config", str(source / "config.yaml"),
         "--export", str(source / "tables"), "--apply",
@@ -77,7 +81,7 @@ async def test_existing_objects_stay_and_are_reported(
     assert rows["route smart"]["action"] == "keep"
     assert "deployments" in rows["route smart"]["note"]
     assert "has no price" in rows["route unpriced"]["note"]
-    assert (await ctl.done("accounts", "show", "taken")).row["name"] == "Somebody else's"
+    assert (await ctl.run_ok("accounts", "show", "taken")).row["name"] == "Somebody else's"
     document = await database["routes"].find_one({"_id": "smart"})
     assert document is not None
     assert document["fallbacks"] == []
@@ -138,7 +142,7 @@ async def test_an_unreadable_source_is_reported(
 
 
 async def test_a_terminal_is_shown_sums(ctl: CommandLine, source: Path) -> None:
-    result = await ctl.done(
+    result = await ctl.run_ok(
         "import", "litellm", "--config", str(source / "config.yaml"), terminal=True
     )
     assert "carried  model_list.model_name  (3: smart, fast, unpriced)" in result.out

@@ -74,10 +74,10 @@ async def test_a_file_is_applied_once_and_is_then_the_same(
 ) -> None:
     before = await ctl("diff", "-f", str(file))
     assert (before.code, set(actions(before).values())) == (1, {"create"})
-    dry = await ctl.done("apply", "-f", str(file), "--dry-run")
+    dry = await ctl.run_ok("apply", "-f", str(file), "--dry-run")
     assert actions(dry) == actions(before)
     assert await database["accounts"].count_documents({}) == 0
-    applied = await ctl.done("apply", "-f", str(file))
+    applied = await ctl.run_ok("apply", "-f", str(file))
     assert actions(applied) == actions(before)
     assert len(actions(applied)) == 7
     # The order of what names what.
@@ -86,7 +86,7 @@ async def test_a_file_is_applied_once_and_is_then_the_same(
         key=["account", "price", "route", "key", "receiver"].index,
     )
     for command in ("diff", "apply"):
-        again = await ctl.done(command, "-f", str(file))
+        again = await ctl.run_ok(command, "-f", str(file))
         assert set(actions(again).values()) == {"same"}, again.out
     document = await database["keys"].find_one({"secret_hash": HASH})
     assert document is not None
@@ -97,16 +97,16 @@ async def test_a_file_is_applied_once_and_is_then_the_same(
 async def test_an_export_equals_the_applied_file(
     ctl: CommandLine, file: Path, tmp_path: Path
 ) -> None:
-    await ctl.done("apply", "-f", str(file))
+    await ctl.run_ok("apply", "-f", str(file))
     path = tmp_path / "exported.yaml"
-    await ctl.done("export", "-o", str(path))
-    same = await ctl.done("diff", "-f", str(path), "--prune")
+    await ctl.run_ok("export", "-o", str(path))
+    same = await ctl.run_ok("diff", "-f", str(path), "--prune")
     assert set(actions(same).values()) == {"same"}
     text = path.read_text()
     assert "limit_usd: 100.000000001" in text
     assert "Team Ä" in text
     assert HASH not in text
-    prices = await ctl.done("export", "--only", "prices")
+    prices = await ctl.run_ok("export", "--only", "prices")
     assert "house-large" in prices.out
     assert "routes" not in prices.out
     assert (await ctl("export", "--only", "nothing")).code == 2
@@ -115,8 +115,8 @@ async def test_an_export_equals_the_applied_file(
 async def test_a_change_keeps_what_the_file_does_not_give(
     ctl: CommandLine, file: Path, database: Database
 ) -> None:
-    await ctl.done("apply", "-f", str(file))
-    await ctl.done("accounts", "change", "team-a", "--time-zone", "Europe/Berlin")
+    await ctl.run_ok("apply", "-f", str(file))
+    await ctl.run_ok("accounts", "change", "team-a", "--time-zone", "Europe/Berlin")
     route = await database["routes"].find_one({"_id": "smart"})
     edit(
         file,
@@ -127,7 +127,7 @@ async def test_a_change_keeps_what_the_file_does_not_give(
         ("fallbacks: [fast]", "fallbacks: [fast, newer]"),
         ("keys:\n", "  - {model: newer, deployments: [{model: openai/gpt-4.1}]}\nkeys:\n"),
     )
-    result = await ctl.done("apply", "-f", str(file))
+    result = await ctl.run_ok("apply", "-f", str(file))
     changed = {name: action for name, action in actions(result).items() if action != "same"}
     assert changed == {
         "account team-a": "change",
@@ -135,8 +135,8 @@ async def test_a_change_keeps_what_the_file_does_not_give(
         "route smart": "change",
         "route newer": "create",
     }
-    assert (await ctl.done("diff", "-f", str(file))).code == 0
-    account = (await ctl.done("accounts", "show", "team-a")).row
+    assert (await ctl.run_ok("diff", "-f", str(file))).code == 0
+    account = (await ctl.run_ok("accounts", "show", "team-a")).row
     assert account["time_zone"] == "Europe/Berlin"
     assert account["limits"]["requests_per_minute"] == 60
     assert account["metadata"] == {"cost-center": "17", "owner": "x"}
@@ -151,14 +151,14 @@ async def test_a_change_keeps_what_the_file_does_not_give(
 async def test_only_prune_takes_away_and_only_of_the_files_sections(
     ctl: CommandLine, file: Path, database: Database
 ) -> None:
-    await ctl.done("apply", "-f", str(file))
+    await ctl.run_ok("apply", "-f", str(file))
     less = file.with_name("less.yaml")
     less.write_text("accounts:\n  - {user_id: team-a}\nkeys: []\nroutes: []\n")
-    assert set(actions(await ctl.done("apply", "-f", str(less))).values()) == {"same"}
+    assert set(actions(await ctl.run_ok("apply", "-f", str(less))).values()) == {"same"}
     refused = await ctl("apply", "-f", str(less), "--prune")
     assert refused.code == 2
     assert "Take away 4" in refused.err
-    pruned = await ctl.done("apply", "-f", str(less), "--prune", "--yes")
+    pruned = await ctl.run_ok("apply", "-f", str(less), "--prune", "--yes")
     assert {n: a for n, a in actions(pruned).items() if a != "same"} == {
         "key team-a/ci": "revoke",
         "route smart": "delete",
@@ -199,7 +199,7 @@ async def test_keys_without_a_hash_are_found_by_their_names(ctl: CommandLine, fi
 async def test_a_change_that_came_meanwhile_is_not_overwritten(
     ctl: CommandLine, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await ctl.done("apply", "-f", str(file))
+    await ctl.run_ok("apply", "-f", str(file))
     edit(file, ("name: Team Ä", "name: Team B"))
     change = ApiClient.change
 
@@ -213,12 +213,12 @@ async def test_a_change_that_came_meanwhile_is_not_overwritten(
     (wrong,) = [row for row in result.rows if row["action"] == "wrong"]
     assert "changed since" in wrong["said"]
     monkeypatch.undo()
-    assert (await ctl.done("accounts", "show", "team-a")).row["name"] == "somebody else's"
+    assert (await ctl.run_ok("accounts", "show", "team-a")).row["name"] == "somebody else's"
 
 
 async def test_a_terminal_is_shown_the_changes_alone(ctl: CommandLine, file: Path) -> None:
-    await ctl.done("apply", "-f", str(file))
-    result = await ctl.done("diff", "-f", str(file), terminal=True)
+    await ctl.run_ok("apply", "-f", str(file))
+    result = await ctl.run_ok("diff", "-f", str(file), terminal=True)
     assert "Nothing to change" in result.err + result.out
     edit(file, ("name: Team Ä", "name: Team B"))
     result = await ctl("diff", "-f", str(file), terminal=True)
@@ -228,16 +228,16 @@ async def test_a_terminal_is_shown_the_changes_alone(ctl: CommandLine, file: Pat
 
 
 async def test_an_unnamed_object_is_exported_by_its_id(ctl: CommandLine, tmp_path: Path) -> None:
-    await ctl.done("accounts", "create", "a")
+    await ctl.run_ok("accounts", "create", "a")
     for name in ("same", "same", "own", ""):
-        await ctl.done("keys", "create", "a", *(("--name", name) if name else ()))
+        await ctl.run_ok("keys", "create", "a", *(("--name", name) if name else ()))
     file = tmp_path / "exported.yaml"
-    await ctl.done("export", "--only", "keys", "-o", str(file))
+    await ctl.run_ok("export", "--only", "keys", "-o", str(file))
     assert file.read_text().count("key_id:") == 3
-    same = await ctl.done("diff", "-f", str(file), "--prune")
+    same = await ctl.run_ok("diff", "-f", str(file), "--prune")
     assert [row["action"] for row in same.rows] == ["same"] * 4
     edit(file, ("name: own", "name: own\n  limits: {parallel_calls: 2}"))
-    changed = await ctl.done("apply", "-f", str(file))
+    changed = await ctl.run_ok("apply", "-f", str(file))
     assert sorted(row["action"] for row in changed.rows) == ["change", "same", "same", "same"]
     file.write_text("keys: [{user_id: a, key_id: key_nobodys}, {user_id: a, name: same}]")
     result = await ctl("apply", "-f", str(file))
@@ -251,12 +251,12 @@ async def test_an_account_that_is_declared_again_is_active_again(
 ) -> None:
     file = tmp_path / "gateway.yaml"
     file.write_text("accounts: [{user_id: a}]")
-    await ctl.done("apply", "-f", str(file))
+    await ctl.run_ok("apply", "-f", str(file))
     file.write_text("accounts: []")
-    await ctl.done("apply", "-f", str(file), "--prune", "--yes")
+    await ctl.run_ok("apply", "-f", str(file), "--prune", "--yes")
     file.write_text("accounts: [{user_id: a}]")
-    await ctl.done("apply", "-f", str(file))
-    assert (await ctl.done("accounts", "show", "a")).row["status"] == "active"
+    await ctl.run_ok("apply", "-f", str(file))
+    assert (await ctl.run_ok("accounts", "show", "a")).row["status"] == "active"
 
 
 async def test_an_interrupted_apply_has_shown_its_progress(
@@ -276,7 +276,7 @@ async def test_an_interrupted_apply_has_shown_its_progress(
     assert result.code == 4
     assert [row["name"] for row in result.rows] == ["team-a", "team-b", "hosted_vllm/house-large"]
     monkeypatch.undo()
-    again = await ctl.done("apply", "-f", str(file))
+    again = await ctl.run_ok("apply", "-f", str(file))
     assert [row["action"] for row in again.rows] == ["same"] * 3 + ["create"] * 4
 
 

@@ -133,7 +133,7 @@ PRICE_MAP = (
 
 @pytest.fixture
 async def names(ctl: CommandLine, database: Database, tmp_path: Path) -> dict[str, str]:
-    await ctl.done("accounts", "create", "alice", "--budget", "100", "--period", "monthly")
+    await ctl.run_ok("accounts", "create", "alice", "--budget", "100", "--period", "monthly")
     price_map = tmp_path / "map.json"
     price_map.write_text(PRICE_MAP)
     ledger_entry = entry(0, user_id="alice")
