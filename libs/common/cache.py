@@ -85,6 +85,7 @@ class LoadingCache(Generic[V]):
         task = self._loading.get(key)
         if task is None:
             task = asyncio.create_task(self._fill(key, item))
+            task.add_done_callback(_retrieve_failure)
             self._loading[key] = task
         # One caller going away must not fail the others.
         return await asyncio.shield(task)
@@ -148,6 +149,12 @@ class LoadingCache(Generic[V]):
         factor = 1 if self._grace is None or value is None else self._grace.factor
         now = self._clock()
         return value, _Item(value, now + ttl_s, now + ttl_s * factor)
+
+
+def _retrieve_failure(task: asyncio.Task[V | None]) -> None:
+    """If all callers are cancelled, asyncio would log an error that was never retrieved."""
+    if not task.cancelled():
+        task.exception()
 
 
 class _Away(msgspec.Struct, frozen=True):

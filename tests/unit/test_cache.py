@@ -1,4 +1,6 @@
 import asyncio
+import gc
+from typing import Any
 
 import pytest
 
@@ -229,3 +231,24 @@ async def test_an_abandoned_load_still_fills_the_cache(
     await settle()
     assert await cache.get("a") == "1"
     assert source.loads == ["a"]
+
+
+async def test_an_abandoned_load_that_fails_is_not_reported(
+    cache: LoadingCache[str], source: Source
+) -> None:
+    """asyncio tells its handler of an error that nobody retrieved once the task is collected."""
+    reports: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, report: reports.append(report))
+    source.error = OSError("away")
+    only = await held_up(cache, source, "a")
+    only.cancel()
+    await settle()
+    source.open.set()
+    await settle()
+    # Its traceback holds the load.
+    source.error = None
+    del only
+    gc.collect()
+    assert reports == []
+    assert await cache.get("a") == "1"
+    assert source.loads == ["a", "a"]
