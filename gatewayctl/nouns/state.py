@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gatewayctl.state.declaration import Declaration
     from gatewayctl.state.reconciliation import Step
 
-_COLUMNS = ("action", "kind", "name", "changes", "said")
+_COLUMNS = ("action", "kind", "name", "changes", "note")
 _SAME = "same"
 _REMOVALS = {"archive", "end", "delete", "revoke", "remove"}
 
@@ -126,7 +126,7 @@ def _result(step: "Step", error: CommandError | None) -> Row:
     row = step.row()
     if error is None:
         return row
-    return {**row, "action": "wrong", "said": "; ".join((error.message, *error.details))}
+    return {**row, "action": "wrong", "note": "; ".join((error.message, *error.details))}
 
 
 def _show_rows(session: CommandSession, rows: Iterable[Row]) -> set[str]:
@@ -142,7 +142,7 @@ def _show_rows(session: CommandSession, rows: Iterable[Row]) -> set[str]:
         if not session.output.is_table:
             session.output.rows([row], _COLUMNS)
         elif row["action"] != _SAME:
-            note = f": {row['said']}" if row["said"] else ""
+            note = f": {row['note']}" if row["note"] else ""
             session.output.text(printable(f"{row['action']:8}{row['kind']} {row['name']}{note}"))
             for name, values in row["changes"].items():
                 change = f"{name}: {_short(values['from'])} -> {_short(values['to'])}"

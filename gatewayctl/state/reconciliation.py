@@ -38,7 +38,7 @@ class Step:
             "kind": self.kind.name,
             "name": self.name,
             "changes": changes,
-            "said": self.note,
+            "note": self.note,
         }
 
 

@@ -180,7 +180,7 @@ async def test_a_refused_object_stops_no_other(ctl: CommandLine, file: Path) -> 
     )
     result = await ctl("apply", "-f", str(file))
     assert result.code == 1
-    wrong = {row["name"]: row["said"] for row in result.rows if row["action"] == "wrong"}
+    wrong = {row["name"]: row["note"] for row in result.rows if row["action"] == "wrong"}
     assert "deployments[1].api_base" in wrong["smart"]
     # Its fallback is not there.
     assert "fallbacks[0]" in wrong["fast"]
@@ -193,7 +193,7 @@ async def test_keys_without_a_hash_are_found_by_their_names(ctl: CommandLine, fi
     result = await ctl("apply", "-f", str(file))
     assert result.code == 1
     (key,) = [row for row in result.rows if row["kind"] == "key"]
-    assert "a file has no secrets" in key["said"]
+    assert "a file has no secrets" in key["note"]
 
 
 async def test_a_change_that_came_meanwhile_is_not_overwritten(
@@ -211,7 +211,7 @@ async def test_a_change_that_came_meanwhile_is_not_overwritten(
     result = await ctl("apply", "-f", str(file))
     assert result.code == 1
     (wrong,) = [row for row in result.rows if row["action"] == "wrong"]
-    assert "changed since" in wrong["said"]
+    assert "changed since" in wrong["note"]
     monkeypatch.undo()
     assert (await ctl.run_ok("accounts", "show", "team-a")).row["name"] == "somebody else's"
 
@@ -241,7 +241,7 @@ async def test_an_unnamed_object_is_exported_by_its_id(ctl: CommandLine, tmp_pat
     assert sorted(row["action"] for row in changed.rows) == ["change", "same", "same", "same"]
     file.write_text("keys: [{user_id: a, key_id: key_nobodys}, {user_id: a, name: same}]")
     result = await ctl("apply", "-f", str(file))
-    messages = [row["said"] for row in result.rows]
+    messages = [row["note"] for row in result.rows]
     assert "there is no key with this key_id" in messages[0]
     assert "2 have the name 'same'" in messages[1]
 
