@@ -15,7 +15,7 @@ class RecordingTerms(msgspec.Struct, frozen=True, kw_only=True):
     retention_days: int
 
 
-class Said(msgspec.Struct, frozen=True, kw_only=True):
+class Transcript(msgspec.Struct, frozen=True, kw_only=True):
     """One side of a call, without secrets. `size` is that of the bytes on the wire.
 
     `truncated`: the end is missing. A list leaves the `text` empty.
@@ -42,8 +42,8 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime
     stream: bool
     http_status: int | None
-    request: Said
-    answer: Said
+    request: Transcript
+    answer: Transcript
     expires_at: datetime
 
     @property

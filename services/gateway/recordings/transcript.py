@@ -12,7 +12,7 @@ import msgspec
 
 from libs.common.decode_errors import UNREADABLE
 from libs.common.domain.redaction import redact
-from libs.common.schemas.recording import Said
+from libs.common.schemas.recording import Transcript
 from services.gateway.formats.sse import FrameSplitter, data_of
 
 # A secret that the bound cuts in two is not recognised. So the last word is dropped, unless it is
@@ -52,14 +52,14 @@ class _Piece(NamedTuple):
         return text
 
 
-def transcribe(raw: bytes, size: int, max_bytes: int, *, stream: bool) -> Said:
+def transcribe(raw: bytes, size: int, max_bytes: int, *, stream: bool) -> Transcript:
     """`raw` is the start, or all, of the `size` bytes on the wire."""
     text = without_attachments(raw)
     truncated = len(raw) < size or len(text) > max_bytes
     if truncated:
         text = _whole_words(text[:max_bytes])
     text = redact(_whole_secrets(text, truncated=truncated) if stream else text)
-    return Said(text=text.decode("utf-8", "replace"), size=size, truncated=truncated)
+    return Transcript(text=text.decode("utf-8", "replace"), size=size, truncated=truncated)
 
 
 def _whole_words(text: bytes) -> bytes:

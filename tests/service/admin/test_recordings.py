@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from libs.common.domain.ids import uuid7
-from libs.common.schemas.recording import Recording, Said
+from libs.common.schemas.recording import Recording, Transcript
 from libs.common.storage.mongo.driver import Database, to_document
 from libs.common.storage.queue.recordings import RecordingStore
 from libs.common.storage.redis.client import Redis
@@ -37,8 +37,8 @@ def recording(at: datetime, user_id: str = "a", key_id: str = "key-1", n: int = 
         started_at=at,
         stream=True,
         http_status=200,
-        request=Said(text='{"messages": []}', size=16),
-        answer=Said(text="data: [DONE]", size=500, truncated=True),
+        request=Transcript(text='{"messages": []}', size=16),
+        answer=Transcript(text="data: [DONE]", size=500, truncated=True),
         expires_at=FAR_AHEAD,
     )
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from libs.common.schemas.recording import Recording, Said
+from libs.common.schemas.recording import Recording, Transcript
 from libs.common.storage.mongo.driver import OperationFailure, PyMongoError
 from libs.common.storage.mongo.slices import RowPlace, Slice
 from libs.common.storage.queue.event_queue import QUEUE
@@ -44,8 +44,8 @@ def make_recording(user_id: str = "alice", **changes: Any) -> Recording:
         "started_at": NOW,
         "stream": False,
         "http_status": 200,
-        "request": Said(text='{"messages": []}', size=16),
-        "answer": Said(text='{"choices": "é\x00"}', size=18, truncated=True),
+        "request": Transcript(text='{"messages": []}', size=16),
+        "answer": Transcript(text='{"choices": "é\x00"}', size=18, truncated=True),
         "expires_at": NOW + timedelta(days=30),
     }
     return Recording(**(fields | changes))
@@ -68,7 +68,9 @@ async def test_recordings_are_stored_once(stage: Stage, settings: Settings) -> N
         await stage.drained()
         # Delivered again, and then with other words under a known id, which do not count.
         await put(stage, recordings[0])
-        await put(stage, msgspec.structs.replace(recordings[1], request=Said(text="x", size=1)))
+        await put(
+            stage, msgspec.structs.replace(recordings[1], request=Transcript(text="x", size=1))
+        )
         await stage.drained()
     assert [await store.get(recording.call_id) for recording in recordings] == recordings
     assert await stage.database["recordings"].count_documents({}) == 2
@@ -128,7 +130,7 @@ def test_an_endless_payload_is_corrupt() -> None:
 
 def test_jobs_are_packed_up_to_a_bound() -> None:
     text = "word " * 60_000
-    recordings = [make_recording(request=Said(text=text, size=len(text))) for _ in range(7)]
+    recordings = [make_recording(request=Transcript(text=text, size=len(text))) for _ in range(7)]
     packed = pack(recordings)
     assert [count for _, count in packed] == [3, 3, 1]
     assert [row for payload, _ in packed for row in unpack(payload)] == recordings

@@ -7,21 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.schemas.recording import Said
+from libs.common.schemas.recording import Transcript
 from services.gateway.recordings.transcript import transcribe, without_attachments
 
 SECRET = "sk-ant-api03-" + "Zy9_" * 20
 LIMIT = 2_000
 
 
-def transcript_of(text: bytes, *, size: int | None = None, stream: bool = False) -> Said:
+def transcript_of(text: bytes, *, size: int | None = None, stream: bool = False) -> Transcript:
     return transcribe(text, len(text) if size is None else size, LIMIT, stream=stream)
 
 
 def test_a_short_side_is_kept_as_it_is() -> None:
     text = '{"messages": [{"content": "Grüß Gott"}]}'
-    assert transcript_of(text.encode()) == Said(text=text, size=len(text.encode()), truncated=False)
-    assert transcript_of(b"") == Said(text="", size=0)
+    assert transcript_of(text.encode()) == Transcript(
+        text=text, size=len(text.encode()), truncated=False
+    )
+    assert transcript_of(b"") == Transcript(text="", size=0)
 
 
 def test_a_long_side_is_cut_between_words() -> None:
