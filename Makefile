@@ -75,14 +75,14 @@ pin-images: .venv ## Print the base and database images with their digests, for 
 
 .PHONY: test test-dates lint manifests check format
 # Tests wait for servers more than they compute, so two files run at a time, each on servers of its
-# own: those of whole stacks first, so that the short ones at the end leave no process idle. What
-# somebody asks for takes fewer examples of a property, and unless it is a whole suite, such as
-# tests/unit, it stays in one process. AT is a time of its own, where there is a C compiler (cc).
+# own. What somebody asks for takes fewer examples of a property, and unless it is a whole suite,
+# such as tests/unit, it stays in one process. AT is a time of its own, where there is a C compiler
+# (cc).
 SUITES := $(patsubst %/.,%,$(wildcard tests/*/.))
 test: .venv ## Run every test (ARGS="tests/unit -k name" for some, AT=2028-02-29T12:00:00)
 	@$(if $(ARGS),,HYPOTHESIS_PROFILE=full) $(BIN)/python -m $(if $(AT),tests.dates --or-today \
 		--at $(AT) -- $(or $(ARGS),tests),pytest $(ARGS) \
-		$(if $(filter-out $(SUITES),$(ARGS)),,-n 2 --dist loadfile --no-loadscope-reorder))
+		$(if $(filter-out $(SUITES),$(ARGS)),,-n 2 --dist loadfile))
 
 # Needs Linux and cc; ARGS="--at 2027-01-03T23:58:00 --zone Asia/Tokyo tests/service/admin" for some.
 test-dates: .venv ## Run unit and service tests with the wall clock at odd dates
