@@ -26,7 +26,13 @@ from tests.unit.translation.laws.accumulators import put_together
 from tests.unit.translation.messages.answers import strict
 from tests.unit.translation.responses.streams import judge_response
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    # Not these, but the threads of MongoDB's driver take random numbers while a body is drawn.
+    pytest.mark.filterwarnings(
+        "ignore:Do not use the `random` module:hypothesis.errors.HypothesisDeprecationWarning"
+    ),
+]
 
 PATHS = {
     "chat": "/v1/chat/completions",
