@@ -15,11 +15,11 @@ _MAX_STEM = 100
 class SecretVariables:
     """Of secrets that stand in a file: the variable that the gateway is to be given each by.
 
-    `taken` are variables that the file names itself, which hold other secrets.
+    `reserved` are variables that the file names itself, which hold other secrets.
     """
 
-    def __init__(self, names: Collection[str]) -> None:
-        self._names = set(names)
+    def __init__(self, reserved: Collection[str]) -> None:
+        self._used_names = set(reserved)
         self._by_secret: dict[str, str] = {}
 
     def of(self, secret: str, provider: str, base: str | None) -> str:
@@ -32,10 +32,10 @@ class SecretVariables:
             words = provider if base is None else f"{provider}_{_host_of(base)}"
             stem = name = re.sub(r"[^A-Z0-9]", "_", words.upper())[:_MAX_STEM] + "_API_KEY"
             number = 1
-            while name in self._names:
+            while name in self._used_names:
                 number += 1
                 name = f"{stem}_{number}"
-            self._names.add(name)
+            self._used_names.add(name)
             self._by_secret[secret] = name
         return self._by_secret[secret]
 
